@@ -1,0 +1,139 @@
+//! Who calls: the person or program behind an API key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::email::EmailAddress;
+use crate::id::TenantId;
+use crate::time::Timestamp;
+
+/// What kind of client a key belongs to, as `dj-client` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientType {
+    /// Runs the marketplace. Only operators may use exports.
+    Operator,
+    /// Buys on the marketplace.
+    Account,
+    /// Sells on the marketplace.
+    Supplier,
+}
+
+impl ClientType {
+    /// The name in headers and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "OPERATOR",
+            Self::Account => "ACCOUNT",
+            Self::Supplier => "SUPPLIER",
+        }
+    }
+}
+
+/// The text names no client type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a client type: OPERATOR, ACCOUNT or SUPPLIER")]
+pub struct NotAClientType;
+
+impl FromStr for ClientType {
+    type Err = NotAClientType;
+
+    fn from_str(text: &str) -> Result<Self, NotAClientType> {
+        [Self::Operator, Self::Account, Self::Supplier]
+            .into_iter()
+            .find(|client| client.as_str() == text)
+            .ok_or(NotAClientType)
+    }
+}
+
+/// A person's name as it appears in mails and on the page: 1 to 100 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonName(String);
+
+/// The text is not a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to 100 characters, no control characters, and is not blank")]
+pub struct NotAPersonName;
+
+impl PersonName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PersonName {
+    type Err = NotAPersonName;
+
+    fn from_str(text: &str) -> Result<Self, NotAPersonName> {
+        let name = text.trim();
+        if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(NotAPersonName)
+        }
+    }
+}
+
+/// A user of the back office.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Where mails for this user go.
+    pub email: EmailAddress,
+    /// How the user is called.
+    pub name: PersonName,
+}
+
+/// The caller that an API key stands for: the connected user, and the tenant whose data is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The only tenant this caller sees.
+    pub tenant: TenantId,
+    /// The kind of client.
+    pub client: ClientType,
+    /// The connected user.
+    pub user: Person,
+}
+
+/// An API key's hash: 64 lower-case hexadecimal digits of the SHA-256 of the key. The key itself is stored nowhere.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash whose 32 bytes these are.
+    #[must_use]
+    pub fn from_digest(digest: [u8; 32]) -> Self {
+        use fmt::Write;
+        Self(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
+    }
+
+    /// The hash as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    /// A hash is as good as its key to whoever can guess keys: logs do not get it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+/// What is stored of an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyRecord {
+    /// Which key.
+    pub hash: KeyHash,
+    /// Whom it stands for.
+    pub caller: Caller,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// Since when it opens nothing any more.
+    pub revoked_at: Option<Timestamp>,
+}

@@ -1,0 +1,245 @@
+//! The record of an export.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::caller::{Caller, Person};
+use crate::email::Recipients;
+use crate::file::ExportFile;
+use crate::id::{ExportId, TenantId};
+use crate::payout::COLUMNS_VERSION;
+use crate::time::Timestamp;
+
+/// Where an export stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Accepted, and being worked on.
+    Pending,
+    /// The file is generated **and** the e-mail was accepted.
+    Ready,
+    /// Generating or mailing failed for good.
+    Failed,
+    /// The link's end has passed.
+    Expired,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Ready, Self::Failed, Self::Expired];
+
+    /// The name in records and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Ready => "READY",
+            Self::Failed => "FAILED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+/// The text names no status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an export status: PENDING, READY, FAILED or EXPIRED")]
+pub struct NotAStatus;
+
+impl FromStr for Status {
+    type Err = NotAStatus;
+
+    fn from_str(text: &str) -> Result<Self, NotAStatus> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(NotAStatus)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an export is accepted with. Frozen on its record, so that a deploy in the middle changes nothing for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Which [`COLUMNS`](crate::payout::COLUMNS) the file has.
+    pub columns_version: u32,
+    /// Whether the file begins with a byte-order mark.
+    pub byte_order_mark: bool,
+    /// How long a mailed link lives; seven days at most, which is what a presigned URL can.
+    pub link_life: Duration,
+    /// How long the file is kept after it was written.
+    pub file_retention: Duration,
+    /// How long the export may be pending.
+    pub time_limit: Duration,
+}
+
+impl Terms {
+    /// A presigned URL's longest life (AWS, Signature Version 4).
+    pub const LONGEST_LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    /// The terms of exports accepted from now on; `link_life` is cut to [`Self::LONGEST_LINK_LIFE`].
+    #[must_use]
+    pub fn new(link_life: Duration, file_retention: Duration, time_limit: Duration, byte_order_mark: bool) -> Self {
+        let link_life = link_life.min(Self::LONGEST_LINK_LIFE);
+        Self { columns_version: COLUMNS_VERSION, byte_order_mark, link_life, file_retention, time_limit }
+    }
+}
+
+/// The right to work on an export until it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who has it: an invocation's request id.
+    pub holder: String,
+    /// When it is over, whether its holder has noticed or not.
+    pub until: Timestamp,
+}
+
+/// Why an export failed, for a person to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub code: FailureCode,
+    /// What happened, in a sentence or two.
+    pub message: String,
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCode {
+    /// Some payouts have values that cannot be written.
+    PayoutsNotWritable,
+    /// The file is there, but the mail service refuses the mail.
+    EmailNotSent,
+    /// The work was tried as often as allowed and never ended.
+    GenerationFailed,
+    /// The export was pending for longer than it may be.
+    DeadlinePassed,
+}
+
+impl FailureCode {
+    /// Every kind.
+    pub const ALL: [Self; 4] =
+        [Self::PayoutsNotWritable, Self::EmailNotSent, Self::GenerationFailed, Self::DeadlinePassed];
+
+    /// The name in records and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PayoutsNotWritable => "PAYOUTS_NOT_WRITABLE",
+            Self::EmailNotSent => "EMAIL_NOT_SENT",
+            Self::GenerationFailed => "GENERATION_FAILED",
+            Self::DeadlinePassed => "DEADLINE_PASSED",
+        }
+    }
+
+    /// Whether launching the export again may succeed with nothing else changed.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::PayoutsNotWritable | Self::EmailNotSent => false,
+            Self::GenerationFailed | Self::DeadlinePassed => true,
+        }
+    }
+}
+
+/// The text names no kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a failure code")]
+pub struct NotAFailureCode;
+
+impl FromStr for FailureCode {
+    type Err = NotAFailureCode;
+
+    fn from_str(text: &str) -> Result<Self, NotAFailureCode> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(NotAFailureCode)
+    }
+}
+
+/// An export: what was asked for, how far it is, and what came of it.
+///
+/// The fields are open to read and to build records from; they change only by the steps of
+/// [`lifecycle`](crate::lifecycle).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Which export; its time of acceptance is in it.
+    pub id: ExportId,
+    /// Whose payouts.
+    pub tenant: TenantId,
+    /// Who asked for it.
+    pub requested_by: Person,
+    /// Who gets the mail.
+    pub recipients: Recipients,
+    /// What it was accepted with.
+    pub terms: Terms,
+    /// Where it stands in the record. What a reader is told is [`status_at`](Self::status_at).
+    pub status: Status,
+    /// When the record last changed.
+    pub updated_at: Timestamp,
+    /// When it fails if it is still pending.
+    pub deadline: Timestamp,
+    /// How often the work was taken: the number of its newest owner.
+    pub fence: u64,
+    /// How often the work was taken without getting further.
+    pub tries: u32,
+    /// Who works on it.
+    pub lease: Option<Lease>,
+    /// When the sweeper has to look: pending, to ring again or end it; ready, to expire it.
+    pub due_at: Option<Timestamp>,
+    /// How many payouts are written so far.
+    pub rows_written: u64,
+    /// The file, once it is whole.
+    pub file: Option<ExportFile>,
+    /// When the newest link ends.
+    pub link_expires_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+impl Export {
+    /// A new export, pending, that the sweeper looks at from `ring_after` on.
+    #[must_use]
+    pub fn accept(id: ExportId, caller: &Caller, recipients: Recipients, terms: Terms, ring_after: Duration) -> Self {
+        let now = id.created_at();
+        let deadline = now.plus(terms.time_limit);
+        Self {
+            id,
+            tenant: caller.tenant.clone(),
+            requested_by: caller.user.clone(),
+            recipients,
+            terms,
+            status: Status::Pending,
+            updated_at: now,
+            deadline,
+            fence: 0,
+            tries: 0,
+            lease: None,
+            due_at: Some(now.plus(ring_after).min(deadline)),
+            rows_written: 0,
+            file: None,
+            link_expires_at: None,
+            failure: None,
+        }
+    }
+
+    /// When it was accepted.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.id.created_at()
+    }
+
+    /// Up to when payouts are included: those created later are left out.
+    #[must_use]
+    pub fn as_of(&self) -> Timestamp {
+        self.id.created_at()
+    }
+
+    /// Where it stands at `now`: a ready export whose link's end has come is expired at once, swept or not.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> Status {
+        match (self.status, self.link_expires_at) {
+            (Status::Ready, Some(end)) if end <= now => Status::Expired,
+            (status, _) => status,
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The CSV file: payouts to lines, and what is known of a file once it is whole.
+//!
+//! UTF-8, `;` between fields, `\n` after each line, quoting by RFC 4180, a header first. Amounts are decimals by the
+//! currency's exponent, times are UTC to the second. Text that a spreadsheet could run as a formula gets a leading `'`;
+//! numbers and times never do, so that sums work.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::id::{ExportId, TenantId};
+use crate::money::{Currency, Money, parse_whole_number};
+use crate::payout::{COLUMNS, Column, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
+use crate::time::Timestamp;
+
+/// The media type of every file.
+pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
+
+/// What a file with a byte-order mark begins with: older versions of Excel take it as the sign for UTF-8.
+pub const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// How many of the payouts that cannot be written are named.
+pub const NAMED_FAULTS: usize = 20;
+
+/// Count and sum of the payouts of one currency and status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// How many payouts.
+    pub count: u64,
+    /// The sum of their amounts in minor units.
+    pub minor: i128,
+}
+
+/// The control totals of a file, by currency and status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals(BTreeMap<(Currency, PayoutStatus), Total>);
+
+impl Totals {
+    /// Counts `more` in; `false`, and nothing changed, if the sum is beyond what can be held.
+    #[must_use]
+    pub fn add(&mut self, currency: Currency, status: PayoutStatus, more: Total) -> bool {
+        let total = self.0.entry((currency, status)).or_default();
+        let (Some(count), Some(minor)) = (total.count.checked_add(more.count), total.minor.checked_add(more.minor))
+        else {
+            return false;
+        };
+        *total = Total { count, minor };
+        true
+    }
+
+    /// The totals, by currency's code, then status.
+    pub fn iter(&self) -> impl Iterator<Item = (Currency, PayoutStatus, Total)> + '_ {
+        self.0.iter().map(|((currency, status), total)| (*currency, *status, *total))
+    }
+
+    /// Count and sum by currency, all statuses together.
+    #[must_use]
+    pub fn by_currency(&self) -> Vec<(Currency, Total)> {
+        let mut sums: BTreeMap<Currency, Total> = BTreeMap::new();
+        for ((currency, _), total) in &self.0 {
+            let sum = sums.entry(*currency).or_default();
+            sum.count += total.count;
+            sum.minor = sum.minor.saturating_add(total.minor);
+        }
+        sums.into_iter().collect()
+    }
+}
+
+/// The payouts that cannot be written: how many, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// How many there are.
+    pub count: u64,
+    /// The first [`NAMED_FAULTS`]: the payout's id, or its key where the id itself is missing, and what is wrong.
+    pub first: Vec<(String, RowFault)>,
+}
+
+impl Faults {
+    /// Adds those that were found after these.
+    pub fn append(&mut self, later: Self) {
+        self.count += later.count;
+        let room = NAMED_FAULTS.saturating_sub(self.first.len());
+        self.first.extend(later.first.into_iter().take(room));
+    }
+
+    /// One line for people: how many, which, and why.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let payouts = if self.count == 1 { "1 payout".to_owned() } else { format!("{} payouts", self.count) };
+        let mut text = format!("{payouts} cannot be written: ");
+        for (index, (id, fault)) in self.first.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let _ = write!(text, "{separator}{id} ({fault})");
+        }
+        let named = u64::try_from(self.first.len()).unwrap_or(u64::MAX);
+        match self.count.saturating_sub(named) {
+            0 => {}
+            more => {
+                let _ = write!(text, " and {more} more");
+            }
+        }
+        text
+    }
+}
+
+/// A stretch of a file: some payouts as lines, with what is to be counted of them.
+#[derive(Debug)]
+pub struct Lines {
+    csv: csv::Writer<Vec<u8>>,
+    scratch: String,
+    rows: u64,
+    totals: Totals,
+    faults: Faults,
+}
+
+/// A finished stretch of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// The lines.
+    pub csv: Vec<u8>,
+    /// How many payouts they hold.
+    pub rows: u64,
+    /// Their totals.
+    pub totals: Totals,
+    /// Those that could not be written.
+    pub faults: Faults,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let csv =
+            csv::WriterBuilder::new().delimiter(b';').terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
+        Self { csv, scratch: String::new(), rows: 0, totals: Totals::default(), faults: Faults::default() }
+    }
+}
+
+impl Lines {
+    /// Writes one payout, or counts it among those that cannot be written; `key` names it if its id cannot.
+    pub fn push(&mut self, row: &Row<'_>, key: &str) {
+        match self.check_and_write(row) {
+            Ok(()) => self.rows += 1,
+            Err(fault) => {
+                self.faults.count += 1;
+                if self.faults.first.len() < NAMED_FAULTS {
+                    let id = match row.first() {
+                        Some(Value::Text(id)) if !id.is_empty() => id,
+                        _ => key,
+                    };
+                    self.faults.first.push((printable(id), fault));
+                }
+            }
+        }
+    }
+
+    /// Checks the whole row before the first field is written: a line is there whole or not at all.
+    fn check_and_write(&mut self, row: &Row<'_>) -> Result<(), RowFault> {
+        let mut facts = Facts::default();
+        for (column, value) in COLUMNS.iter().zip(row) {
+            facts.check(column, *value).map_err(|problem| RowFault { attribute: column.attribute, problem })?;
+        }
+        let Facts { status: Some(status), currency: Some(currency), minor: Some(minor) } = facts else {
+            // COLUMNS has the three as required columns, so check() has refused the row.
+            return Err(RowFault { attribute: "status", problem: Problem::Missing });
+        };
+        if !self.totals.add(currency, status, Total { count: 1, minor }) {
+            return Err(RowFault { attribute: "amountMinor", problem: Problem::Malformed });
+        }
+        for (column, value) in COLUMNS.iter().zip(row) {
+            self.scratch.clear();
+            match (column.kind, *value) {
+                (ColumnKind::Amount, _) => {
+                    let _ = write!(self.scratch, "{}", Money { minor, currency });
+                }
+                (ColumnKind::Count, Value::Number(number)) => {
+                    let _ = write!(self.scratch, "{}", parse_whole_number(number).unwrap_or_default());
+                }
+                (ColumnKind::Time, Value::Text(time)) => {
+                    // Checked to be `2026-10-08T00:00:01.000Z`: the file's form is that without the milliseconds.
+                    self.scratch.push_str(time.get(..19).unwrap_or_default());
+                    self.scratch.push('Z');
+                }
+                (ColumnKind::Text, Value::Text(text)) => {
+                    if runs_as_formula(text) {
+                        self.scratch.push('\'');
+                    }
+                    self.scratch.push_str(text);
+                }
+                (ColumnKind::Status | ColumnKind::Currency, Value::Text(name)) => self.scratch.push_str(name),
+                _ => {}
+            }
+            // Writing to memory cannot fail.
+            let _ = self.csv.write_field(&self.scratch);
+        }
+        let _ = self.csv.write_record(None::<&[u8]>);
+        Ok(())
+    }
+
+    /// The stretch as it stands.
+    #[must_use]
+    pub fn finish(self) -> Section {
+        let csv = self.csv.into_inner().unwrap_or_default();
+        Section { csv, rows: self.rows, totals: self.totals, faults: self.faults }
+    }
+}
+
+/// What a row's checks find out that writing and counting need.
+#[derive(Default)]
+struct Facts {
+    status: Option<PayoutStatus>,
+    currency: Option<Currency>,
+    minor: Option<i128>,
+}
+
+impl Facts {
+    fn check(&mut self, column: &Column, value: Value<'_>) -> Result<(), Problem> {
+        match (column.kind, value) {
+            (_, Value::Missing | Value::Text("")) if column.required => Err(Problem::Missing),
+            (_, Value::Missing) => Ok(()),
+            // An optional time that is there has to be one, so an empty text is no absence to it.
+            (ColumnKind::Text, Value::Text(_)) => Ok(()),
+            (ColumnKind::Time, Value::Text(text)) => {
+                text.parse::<Timestamp>().map(|_| ()).map_err(|_| Problem::Malformed)
+            }
+            (ColumnKind::Status, Value::Text(text)) => {
+                self.status = Some(text.parse().map_err(|_| Problem::Unknown)?);
+                Ok(())
+            }
+            (ColumnKind::Currency, Value::Text(text)) => {
+                self.currency = Some(text.parse().map_err(|_| Problem::Unknown)?);
+                Ok(())
+            }
+            (ColumnKind::Amount, Value::Number(text)) => {
+                self.minor = Some(parse_whole_number(text).ok_or(Problem::Malformed)?);
+                Ok(())
+            }
+            (ColumnKind::Count, Value::Number(text)) => parse_whole_number(text).map(|_| ()).ok_or(Problem::Malformed),
+            (_, Value::Text(_) | Value::Number(_) | Value::Other) => Err(Problem::Malformed),
+        }
+    }
+}
+
+/// An id as a message may show it: ids come from outside, so their length is bounded and control characters are not kept.
+fn printable(id: &str) -> String {
+    id.chars().take(64).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Whether a spreadsheet could take the text for a formula: it begins with `=`, `+`, `-`, `@`, a tab, a carriage return
+/// or a line feed (OWASP, CSV injection).
+fn runs_as_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+}
+
+/// What stands before the first payout: the mark, if the export has one, and the header.
+#[must_use]
+pub fn opening(byte_order_mark: bool) -> String {
+    let mut text = if byte_order_mark { BYTE_ORDER_MARK.to_owned() } else { String::new() };
+    for (index, column) in COLUMNS.iter().enumerate() {
+        if index > 0 {
+            text.push(';');
+        }
+        text.push_str(column.header);
+    }
+    text.push('\n');
+    text
+}
+
+/// Where a file is kept: a key of its own for every upload, so that a late write of a stalled one spoils no other.
+#[must_use]
+pub fn object_key(tenant: &TenantId, export: &ExportId, fence: u64) -> String {
+    format!("exports/{tenant}/{export}/{fence}.csv")
+}
+
+/// The name that a downloaded file gets.
+#[must_use]
+pub fn download_name(tenant: &TenantId, export: &ExportId, as_of: Timestamp) -> String {
+    format!("{}-{tenant}-{}.csv", export.export_type().slug(), as_of.to_compact_text())
+}
+
+/// A whole file, as it is recorded on its export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportFile {
+    /// The object's key in the exports bucket.
+    pub key: String,
+    /// The name that a download gets.
+    pub name: String,
+    /// How many payouts it holds.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes: 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Count and sum by currency and status.
+    pub totals: Totals,
+    /// When its retention is over. No link lives longer.
+    pub expires_at: Timestamp,
+}
+
+impl ExportFile {
+    /// When a link made at `now` to this file ends: after `life`, or with the file.
+    #[must_use]
+    pub fn link_end(&self, now: Timestamp, life: Duration) -> Timestamp {
+        now.plus(life).min(self.expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn good_row() -> Row<'static> {
+        let time = Value::Text("2026-10-08T00:00:01.000Z");
+        [
+            Value::Text("po_1"),
+            Value::Text("REF-1"),
+            Value::Text("SETTLED"),
+            Value::Number("-123450"),
+            Value::Text("EUR"),
+            time,
+            time,
+            Value::Number("7"),
+            Value::Text("BA_MKP"),
+            Value::Missing,
+            Value::Missing,
+            time,
+            Value::Missing,
+            Value::Missing,
+            time,
+        ]
+    }
+
+    fn with(column: &str, value: Value<'static>) -> Row<'static> {
+        let mut row = good_row();
+        row[COLUMNS.iter().position(|c| c.attribute == column).unwrap()] = value;
+        row
+    }
+
+    fn written(row: &Row<'_>) -> Section {
+        let mut lines = Lines::default();
+        lines.push(row, "key");
+        lines.finish()
+    }
+
+    fn text(section: &Section) -> &str {
+        str::from_utf8(&section.csv).unwrap()
+    }
+
+    #[test]
+    fn header_is_the_published_one() {
+        let header = "payout_id;reference;status;amount;currency;period_start;period_end;order_count;balance_account;\
+                      psp_reference;failure_reason;created_at;executed_at;settled_at;updated_at\n";
+        assert_eq!(opening(false), header);
+        assert_eq!(opening(true), format!("\u{feff}{header}"));
+    }
+
+    #[test]
+    fn payout_is_one_line_in_the_columns_order() {
+        let section = written(&good_row());
+        let time = "2026-10-08T00:00:01Z";
+        let line = format!("po_1;REF-1;SETTLED;-1234.50;EUR;{time};{time};7;BA_MKP;;;{time};;;{time}\n");
+        assert_eq!(text(&section), line);
+        assert_eq!(section.rows, 1);
+        let total = Total { count: 1, minor: -123_450 };
+        let totals: Vec<_> = section.totals.iter().collect();
+        assert_eq!(totals, [("EUR".parse().unwrap(), PayoutStatus::Settled, total)]);
+    }
+
+    #[test]
+    fn text_that_could_run_is_guarded_and_numbers_are_not() {
+        for start in ["=", "+", "-", "@", "\t", "\r", "\n"] {
+            let value: &'static str = format!("{start}1+1").leak();
+            let section = written(&with("reference", Value::Text(value)));
+            assert!(text(&section).contains(&format!("'{value}")), "{start:?}");
+        }
+        assert!(text(&written(&with("reference", Value::Text("a=1")))).contains(";a=1;"));
+        assert!(text(&written(&good_row())).contains(";-1234.50;"));
+    }
+
+    #[test]
+    fn fields_are_quoted_only_where_they_must_be() {
+        for (value, field) in
+            [("a;b", "\"a;b\""), ("a\"b", "\"a\"\"b\""), ("a\nb", "\"a\nb\""), ("a,b", "a,b"), ("é😀", "é😀")]
+        {
+            assert!(text(&written(&with("reference", Value::Text(value)))).contains(&format!(";{field};")), "{value}");
+        }
+    }
+
+    #[test]
+    fn payout_that_cannot_be_written_is_counted_and_leaves_no_trace() {
+        use Problem::*;
+        for (attribute, value, problem) in [
+            ("payoutId", Value::Missing, Missing),
+            ("reference", Value::Text(""), Missing),
+            ("reference", Value::Number("1"), Malformed),
+            ("status", Value::Text("PAID"), Unknown),
+            ("currency", Value::Text("XXX"), Unknown),
+            ("currency", Value::Other, Malformed),
+            ("amountMinor", Value::Number("1.5"), Malformed),
+            ("amountMinor", Value::Text("1"), Malformed),
+            ("orderCount", Value::Missing, Missing),
+            ("createdAt", Value::Text("2026-10-08"), Malformed),
+            ("settledAt", Value::Text(""), Malformed),
+            ("pspReference", Value::Other, Malformed),
+        ] {
+            let section = written(&with(attribute, value));
+            let id = if attribute == "payoutId" { "key" } else { "po_1" };
+            assert_eq!(section.faults, Faults { count: 1, first: vec![(id.into(), RowFault { attribute, problem })] });
+            assert_eq!((text(&section), section.rows, &section.totals), ("", 0, &Totals::default()), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn faults_beyond_the_first_twenty_are_only_counted() {
+        let mut lines = Lines::default();
+        (0..15).for_each(|_| lines.push(&with("currency", Value::Text("XXX")), "key"));
+        let section = lines.finish();
+        let mut faults = section.faults.clone();
+        faults.append(section.faults);
+        assert_eq!((faults.count, faults.first.len()), (30, 20));
+        let text = faults.describe();
+        assert!(text.starts_with("30 payouts cannot be written: po_1 (currency unknown), po_1"), "{text}");
+        assert!(text.ends_with(" and 10 more"), "{text}");
+    }
+
+    #[test]
+    fn faulty_payouts_id_is_shown_bounded_and_without_control_characters() {
+        let mut row = with("currency", Value::Text("XXX"));
+        let id: &'static str = format!("a\r\nb{}", "x".repeat(100)).leak();
+        row[0] = Value::Text(id);
+        let faults = written(&row).faults;
+        assert_eq!(faults.first[0].0, format!("a\u{fffd}\u{fffd}b{}", "x".repeat(60)));
+    }
+
+    #[test]
+    fn totals_beyond_38_digits_fail_the_row() {
+        let mut lines = Lines::default();
+        let huge: &'static str = "9".repeat(38).leak();
+        (0..3).for_each(|_| lines.push(&with("amountMinor", Value::Number(huge)), "key"));
+        let section = lines.finish();
+        assert_eq!((section.rows, section.faults.count), (1, 2));
+    }
+
+    #[test]
+    fn link_ends_with_its_life_or_with_the_file() {
+        let now = Timestamp::from_millis(1_000_000);
+        let file = ExportFile {
+            key: String::new(),
+            name: String::new(),
+            rows: 0,
+            bytes: 0,
+            sha256: String::new(),
+            totals: Totals::default(),
+            expires_at: now.plus(Duration::from_secs(100)),
+        };
+        assert_eq!(file.link_end(now, Duration::from_secs(60)), now.plus(Duration::from_secs(60)));
+        assert_eq!(file.link_end(now, Duration::from_secs(600)), file.expires_at);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back_through_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t-]{1,10}") {
+            let mut row = good_row();
+            row[1] = Value::Text(&value);
+            let section = written(&row);
+            let mut reader =
+                csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(section.csv.as_slice());
+            let record = reader.records().next().unwrap().unwrap();
+            let cell = record.get(1).unwrap();
+            prop_assert_eq!(cell.strip_prefix('\'').filter(|_| runs_as_formula(&value)).unwrap_or(cell), value.as_str());
+            prop_assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']));
+            prop_assert_eq!(record.len(), COLUMNS.len());
+        }
+    }
+}

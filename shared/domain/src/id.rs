@@ -1,0 +1,193 @@
+//! Who and what: tenants, export types, exports.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::time::Timestamp;
+
+/// A tenant: one marketplace. Comes from an API key's record, never from a request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(String);
+
+/// The text is not a tenant id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a tenant id has 1 to 64 characters, each a letter, a digit, '-' or '_'")]
+pub struct NotATenantId;
+
+impl TenantId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = NotATenantId;
+
+    fn from_str(text: &str) -> Result<Self, NotATenantId> {
+        // The id becomes part of table keys, object keys and file names: no separator of theirs may be in it.
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotATenantId)
+        }
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is exported. Ids, keys, the lock and the routes carry it, so that a further type needs no migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExportType {
+    /// The marketplace's own payouts: its commissions, paid to its bank.
+    MarketplacePayouts,
+}
+
+impl ExportType {
+    /// Every type.
+    pub const ALL: [Self; 1] = [Self::MarketplacePayouts];
+
+    /// The type's name in routes, keys and answers.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::MarketplacePayouts => "marketplace-payouts",
+        }
+    }
+
+    /// What an id of this type begins with, before the `_`. No prefix may be the beginning of another: one type's
+    /// history is a range of keys.
+    #[must_use]
+    pub const fn id_prefix(self) -> &'static str {
+        match self {
+            Self::MarketplacePayouts => "mpo",
+        }
+    }
+}
+
+/// An export: `<type's prefix>_<UUID version 7>`, such as `mpo_01a1b2c3-…`.
+///
+/// The UUID's first 48 bits are the time of acceptance in milliseconds, so that ids sort by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExportId {
+    export_type: ExportType,
+    uuid: uuid::Uuid,
+}
+
+/// The text is not an export id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an export id")]
+pub struct NotAnExportId;
+
+impl ExportId {
+    /// A new id for an export accepted at `at`; `random` makes it unique.
+    #[must_use]
+    pub fn new(export_type: ExportType, at: Timestamp, random: &[u8; 10]) -> Self {
+        let millis = u64::try_from(at.millis()).unwrap_or(0);
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid();
+        Self { export_type, uuid }
+    }
+
+    /// What is exported.
+    #[must_use]
+    pub const fn export_type(&self) -> ExportType {
+        self.export_type
+    }
+
+    /// When the export was accepted.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        let bytes = self.uuid.as_bytes();
+        let millis = bytes.iter().take(6).fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        Timestamp::from_millis(millis)
+    }
+
+    /// A number from 0 to 7 that spreads exports evenly, the same for ever.
+    #[must_use]
+    pub fn shard(&self) -> u8 {
+        self.uuid.as_bytes().last().map_or(0, |byte| byte % 8)
+    }
+}
+
+impl FromStr for ExportId {
+    type Err = NotAnExportId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnExportId> {
+        let (prefix, uuid) = text.split_once('_').ok_or(NotAnExportId)?;
+        let export_type = ExportType::ALL.into_iter().find(|t| t.id_prefix() == prefix).ok_or(NotAnExportId)?;
+        let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| NotAnExportId)?;
+        let id = Self { export_type, uuid };
+        // One export has one id: upper case, braces and the short form name none.
+        if uuid.get_version_num() == 7 && id.to_string() == text { Ok(id) } else { Err(NotAnExportId) }
+    }
+}
+
+impl fmt::Display for ExportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.export_type.id_prefix(), self.uuid.as_hyphenated())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tenant_id_keeps_separators_out() {
+        for text in ["t", "acme-market_01", &"x".repeat(64)] {
+            assert_eq!(text.parse::<TenantId>().unwrap().as_str(), text);
+        }
+        for text in ["", "a/b", "a#b", "a b", "é", "a.b", "a\n", &"x".repeat(65)] {
+            assert_eq!(text.parse::<TenantId>(), Err(NotATenantId), "{text}");
+        }
+    }
+
+    #[test]
+    fn export_id_of_another_form_is_refused() {
+        let good = "mpo_01a11f3a-7000-7abc-8def-0123456789ab";
+        assert_eq!(good.parse::<ExportId>().unwrap().to_string(), good);
+        for text in [
+            "",
+            "mpo_",
+            "01a11f3a-7000-7abc-8def-0123456789ab",
+            "spo_01a11f3a-7000-7abc-8def-0123456789ab",
+            "mpo_01A11F3A-7000-7ABC-8DEF-0123456789AB",
+            "mpo_01a11f3a70007abc8def0123456789ab",
+            "mpo_{01a11f3a-7000-7abc-8def-0123456789ab}",
+            "mpo_01a11f3a-7000-4abc-8def-0123456789ab",
+            "mpo_01a11f3a-7000-7abc-8def-0123456789ab ",
+            "mpo_../01a11f3a-7000-7abc-8def-0123456789ab",
+        ] {
+            assert_eq!(text.parse::<ExportId>(), Err(NotAnExportId), "{text}");
+        }
+    }
+
+    #[test]
+    fn id_prefixes_do_not_contain_each_other() {
+        for (i, a) in ExportType::ALL.iter().enumerate() {
+            for (j, b) in ExportType::ALL.iter().enumerate() {
+                assert!(i == j || !a.id_prefix().starts_with(b.id_prefix()));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn export_ids_read_back_and_sort_by_time(
+            a in 0..253_402_207_200_000_i64, b in 0..253_402_207_200_999_i64, random: [u8; 10],
+        ) {
+            let id = |millis| ExportId::new(ExportType::MarketplacePayouts, Timestamp::from_millis(millis), &random);
+            prop_assert_eq!(id(a).to_string().parse::<ExportId>(), Ok(id(a)));
+            prop_assert_eq!(id(a).created_at().millis(), a);
+            prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), a.cmp(&b));
+            prop_assert!(id(a).shard() < 8);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What an export is and what may happen to it.
+//!
+//! This crate owns the product's rules: the types, the life cycle, the file's format, the wording of the mails and the
+//! ports through which the outside is reached. It must not know AWS, HTTP or an async runtime; everything else in the
+//! workspace depends on it, and it depends on none of them.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`id`], [`email`], [`money`], [`time`] | the values, parsed on the way in |
+//! | [`export`] | the record of an export |
+//! | [`lifecycle`] | every transition of that record: the one state machine |
+//! | [`payout`], [`file`](mod@file) | a payout as it is stored, and as a line of the CSV file |
+//! | [`mail`] | what the recipients read |
+//! | [`ports`] | what the functions need from the outside |
+
+pub mod caller;
+pub mod email;
+pub mod export;
+pub mod file;
+pub mod id;
+pub mod lifecycle;
+pub mod mail;
+pub mod money;
+pub mod payout;
+pub mod ports;
+pub mod time;

@@ -1,0 +1,302 @@
+//! Every change of an export's record: the one state machine.
+//!
+//! | from | to | who |
+//! |---|---|---|
+//! | – | PENDING | create-export ([`Export::accept`]) |
+//! | PENDING | PENDING | generate-export ([`take`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
+//! | PENDING | READY | generate-export ([`ready`]) |
+//! | PENDING | FAILED | generate-export, sweep-exports ([`fail`]) |
+//! | READY | EXPIRED | sweep-exports ([`expire`]) |
+//!
+//! A transition is decided on a record as it was read, and carried out on the record as it is: so each yields a
+//! [`Step`], which says what must still hold ([`Guard`]) and what is then written ([`Change`]). A store carries a step
+//! out in one conditional write. [`Step::apply`] says what that write means; stores without conditional writes, and
+//! models of the system, call it directly.
+//!
+//! **Fence and lease.** Who takes the work raises the fence and holds a lease. Whatever an owner writes is guarded by
+//! its fence, so that one who lost the work without knowing (a stall, a lost answer) can change nothing any more.
+//!
+//! **Tries** count the times the work was taken since it last got further. **The deadline** ends the export whoever
+//! holds a lease, so that a tenant is never locked out for longer than that and one sweep.
+
+use std::time::Duration;
+
+use crate::export::{Export, Failure, Lease, Status};
+use crate::file::ExportFile;
+use crate::time::Timestamp;
+
+/// What must hold of the record for a step to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The status is this one.
+    StatusIs(Status),
+    /// Nobody has taken the work since.
+    FenceIs(u64),
+    /// There is no lease, or it is over at this time.
+    LeaseOverAt(Timestamp),
+    /// The work was taken less often than this without getting further.
+    TriesBelow(u32),
+    /// The work was taken this often or more without getting further.
+    TriesAtLeast(u32),
+    /// The deadline is later than this time.
+    DeadlineAfter(Timestamp),
+    /// The deadline is this time or earlier.
+    DeadlinePassedAt(Timestamp),
+    /// The file is recorded.
+    FileRecorded,
+    /// The newest link ends at this time.
+    LinkEndIs(Timestamp),
+    /// The sweeper is to look at this time.
+    DueIs(Timestamp),
+}
+
+/// What a step writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The status.
+    Status(Status),
+    /// The time of the change.
+    UpdatedAt(Timestamp),
+    /// The fence.
+    Fence(u64),
+    /// The tries.
+    Tries(u32),
+    /// The lease, or that there is none.
+    Lease(Option<Lease>),
+    /// When the sweeper looks next, or that it need not.
+    Due(Option<Timestamp>),
+    /// The file, which also tells how many payouts are written.
+    File(ExportFile),
+    /// When the newest link ends.
+    LinkEnd(Timestamp),
+    /// Why it failed.
+    Failure(Failure),
+}
+
+/// A transition, ready to be carried out in one conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// All of these must hold.
+    pub guards: Vec<Guard>,
+    /// All of these are then written.
+    pub changes: Vec<Change>,
+    /// Whether the tenant's lock, if it names this export, goes in the same write.
+    pub frees_lock: bool,
+}
+
+impl Guard {
+    /// Whether it holds of `export`.
+    #[must_use]
+    pub fn holds(&self, export: &Export) -> bool {
+        match self {
+            Self::StatusIs(status) => export.status == *status,
+            Self::FenceIs(fence) => export.fence == *fence,
+            Self::LeaseOverAt(now) => export.lease.as_ref().is_none_or(|lease| lease.until <= *now),
+            Self::TriesBelow(most) => export.tries < *most,
+            Self::TriesAtLeast(most) => export.tries >= *most,
+            Self::DeadlineAfter(now) => export.deadline > *now,
+            Self::DeadlinePassedAt(now) => export.deadline <= *now,
+            Self::FileRecorded => export.file.is_some(),
+            Self::LinkEndIs(end) => export.link_expires_at == Some(*end),
+            Self::DueIs(due) => export.due_at == Some(*due),
+        }
+    }
+}
+
+impl Step {
+    /// The record after the step, or `None` if a guard does not hold.
+    #[must_use]
+    pub fn apply(&self, export: &Export) -> Option<Export> {
+        self.guards.iter().all(|guard| guard.holds(export)).then(|| self.changed(export))
+    }
+
+    /// The record with the changes made, whatever the guards say.
+    #[must_use]
+    pub fn changed(&self, export: &Export) -> Export {
+        let mut export = export.clone();
+        for change in &self.changes {
+            match change.clone() {
+                Change::Status(status) => export.status = status,
+                Change::UpdatedAt(now) => export.updated_at = now,
+                Change::Fence(fence) => export.fence = fence,
+                Change::Tries(tries) => export.tries = tries,
+                Change::Lease(lease) => export.lease = lease,
+                Change::Due(due) => export.due_at = due,
+                Change::File(file) => {
+                    export.rows_written = file.rows;
+                    export.file = Some(file);
+                }
+                Change::LinkEnd(end) => export.link_expires_at = Some(end),
+                Change::Failure(failure) => export.failure = Some(failure),
+            }
+        }
+        export
+    }
+}
+
+/// How often, and how soon again, the work on one export is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// How often it may be taken without getting further.
+    pub most: u32,
+    /// How long to wait after the first, second, … try; the last one holds for all further tries.
+    pub backoff: Vec<Duration>,
+}
+
+impl Tries {
+    /// How long to wait once `tries` were made.
+    #[must_use]
+    pub fn wait_after(&self, tries: u32) -> Duration {
+        let index = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
+    }
+}
+
+/// Why the work cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The export is pending no more.
+    Finished,
+    /// Somebody works on it.
+    Leased,
+    /// It was tried as often as it may be.
+    TriesUsedUp,
+    /// Its time is over.
+    DeadlinePassed,
+}
+
+/// Takes the work: raises the fence, counts a try, and holds `lease`.
+///
+/// # Errors
+/// [`NotTaken`] if the record as read forbids it.
+pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Result<Step, NotTaken> {
+    if export.status != Status::Pending {
+        return Err(NotTaken::Finished);
+    }
+    if export.deadline <= now {
+        return Err(NotTaken::DeadlinePassed);
+    }
+    if export.lease.as_ref().is_some_and(|lease| lease.until > now) {
+        return Err(NotTaken::Leased);
+    }
+    if export.tries >= tries.most {
+        return Err(NotTaken::TriesUsedUp);
+    }
+    Ok(Step {
+        guards: vec![
+            Guard::StatusIs(Status::Pending),
+            Guard::FenceIs(export.fence),
+            Guard::LeaseOverAt(now),
+            Guard::TriesBelow(tries.most),
+            Guard::DeadlineAfter(now),
+        ],
+        changes: vec![
+            Change::Fence(export.fence + 1),
+            Change::Tries(export.tries + 1),
+            Change::Due(Some(lease.until.min(export.deadline))),
+            Change::Lease(Some(lease)),
+            Change::UpdatedAt(now),
+        ],
+        frees_lock: false,
+    })
+}
+
+/// Gives the lease up after a fault that may pass, to be tried again at `retry_at`.
+#[must_use]
+pub fn give_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Step {
+    Step {
+        guards: owner(export),
+        changes: vec![Change::Lease(None), Change::Due(Some(retry_at.min(export.deadline))), Change::UpdatedAt(now)],
+        frees_lock: false,
+    }
+}
+
+/// Records the whole file: later tries only mail.
+#[must_use]
+pub fn record_file(export: &Export, now: Timestamp, file: ExportFile) -> Step {
+    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], frees_lock: false }
+}
+
+/// The file is recorded and the mail, whose link ends at `link_end`, was accepted.
+#[must_use]
+pub fn ready(export: &Export, now: Timestamp, link_end: Timestamp) -> Step {
+    let mut guards = owner(export);
+    guards.push(Guard::FileRecorded);
+    Step {
+        guards,
+        changes: vec![
+            Change::Status(Status::Ready),
+            Change::LinkEnd(link_end),
+            Change::Due(Some(link_end)),
+            Change::Lease(None),
+            Change::UpdatedAt(now),
+        ],
+        frees_lock: true,
+    }
+}
+
+/// By what right an export is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The one who holds the work.
+    Owner,
+    /// The rule that bounds the tries, once nobody works on it any more.
+    TriesUsedUp {
+        /// That bound.
+        most: u32,
+    },
+    /// The rule that bounds the time, whoever works on it.
+    DeadlinePassed,
+}
+
+/// Ends the export as failed.
+#[must_use]
+pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Failure) -> Step {
+    let pending = Guard::StatusIs(Status::Pending);
+    let guards = match authority {
+        Authority::Owner => owner(export),
+        Authority::TriesUsedUp { most } => {
+            vec![pending, Guard::FenceIs(export.fence), Guard::TriesAtLeast(most), Guard::LeaseOverAt(now)]
+        }
+        Authority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
+    };
+    Step {
+        guards,
+        changes: vec![
+            Change::Status(Status::Failed),
+            Change::Failure(failure),
+            Change::Lease(None),
+            Change::Due(None),
+            Change::UpdatedAt(now),
+        ],
+        frees_lock: true,
+    }
+}
+
+/// Moves the sweeper's next look to `next`, before it rings: two sweeps at once ring once.
+#[must_use]
+pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
+    Step {
+        guards: vec![Guard::StatusIs(Status::Pending), Guard::DueIs(due_at)],
+        changes: vec![Change::Due(Some(next.min(export.deadline)))],
+        frees_lock: false,
+    }
+}
+
+/// The link whose end is `link_end` has ended, and no later one was made.
+#[must_use]
+pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
+    Step {
+        guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
+        changes: vec![Change::Status(Status::Expired), Change::Due(None), Change::UpdatedAt(now)],
+        frees_lock: false,
+    }
+}
+
+/// What every write of the work's owner is guarded by.
+fn owner(export: &Export) -> Vec<Guard> {
+    vec![Guard::StatusIs(Status::Pending), Guard::FenceIs(export.fence)]
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

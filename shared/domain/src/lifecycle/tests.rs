@@ -1,0 +1,220 @@
+use super::*;
+use crate::caller::{Caller, ClientType, Person};
+use crate::email::Recipients;
+use crate::export::{FailureCode, Terms};
+use crate::file::Totals;
+use crate::id::{ExportId, ExportType};
+use proptest::prelude::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start() -> Timestamp {
+    "2026-10-08T08:30:00.000Z".parse().unwrap()
+}
+
+fn minutes(n: u64) -> Timestamp {
+    start().plus(Duration::from_secs(60 * n))
+}
+
+fn tries() -> Tries {
+    Tries { most: 3, backoff: vec![Duration::from_secs(15), Duration::from_secs(60)] }
+}
+
+fn lease(until: Timestamp) -> Lease {
+    Lease { holder: "request-1".into(), until }
+}
+
+/// An export as it was accepted.
+pub fn export() -> Export {
+    let email = "ann@example.com".parse::<crate::email::EmailAddress>().unwrap();
+    let recipients = Recipients::new(email.clone(), ["cc@example.com".parse().unwrap()]).unwrap();
+    let caller = Caller {
+        tenant: "acme".parse().unwrap(),
+        client: ClientType::Operator,
+        user: Person { email, name: "Ann".parse().unwrap() },
+    };
+    let id = ExportId::new(ExportType::MarketplacePayouts, start(), &[7; 10]);
+    Export::accept(id, &caller, recipients, Terms::new(72 * HOUR, 720 * HOUR, 6 * HOUR, false), HOUR / 60)
+}
+
+/// A whole file.
+pub fn file() -> ExportFile {
+    ExportFile {
+        key: "exports/acme/mpo/1.csv".into(),
+        name: "marketplace-payouts-acme-20261008T083000Z.csv".into(),
+        rows: 3,
+        bytes: 1000,
+        sha256: "ab".repeat(32),
+        totals: Totals::default(),
+        expires_at: start().plus(720 * HOUR),
+    }
+}
+
+fn taken(now: Timestamp, export: &Export) -> Export {
+    take(export, now, lease(now.plus(HOUR / 12)), &tries()).unwrap().apply(export).unwrap()
+}
+
+fn failure() -> Failure {
+    Failure { code: FailureCode::GenerationFailed, message: "m".into() }
+}
+
+#[test]
+fn accepted_export_is_pending_and_due_after_the_first_ring() {
+    let export = export();
+    assert_eq!((export.status, export.fence, export.tries), (Status::Pending, 0, 0));
+    assert_eq!(export.due_at, Some(minutes(1)));
+    assert_eq!(export.deadline, start().plus(6 * HOUR));
+    assert_eq!(export.as_of(), start());
+}
+
+#[test]
+fn taking_raises_the_fence_counts_a_try_and_is_due_when_the_lease_is_over() {
+    let export = taken(minutes(0), &export());
+    assert_eq!((export.fence, export.tries), (1, 1));
+    assert_eq!(export.lease, Some(lease(minutes(5))));
+    assert_eq!(export.due_at, Some(minutes(5)));
+}
+
+#[test]
+fn sweeper_looks_at_the_deadline_even_when_a_lease_runs_longer() {
+    let export = taken(minutes(359), &export());
+    assert_eq!(export.lease, Some(lease(minutes(364))));
+    assert_eq!(export.due_at, Some(minutes(360)));
+}
+
+#[test]
+fn taking_is_refused_while_leased_finished_used_up_or_too_late() {
+    let fresh = export();
+    let held = taken(minutes(0), &fresh);
+    let take_at = |export: &Export, now| take(export, now, lease(now), &tries()).unwrap_err();
+    assert_eq!(take_at(&held, minutes(4)), NotTaken::Leased);
+    assert!(take(&held, minutes(5), lease(minutes(9)), &tries()).is_ok());
+    assert_eq!(take_at(&Export { tries: 3, ..fresh.clone() }, minutes(0)), NotTaken::TriesUsedUp);
+    assert_eq!(take_at(&fresh, minutes(360)), NotTaken::DeadlinePassed);
+    assert_eq!(take_at(&Export { status: Status::Ready, ..fresh }, minutes(0)), NotTaken::Finished);
+}
+
+#[test]
+fn two_who_read_the_same_record_cannot_both_take_it() {
+    let read = export();
+    let step = take(&read, minutes(0), lease(minutes(5)), &tries()).unwrap();
+    let after = step.apply(&read).unwrap();
+    assert_eq!(step.apply(&after), None);
+    assert_eq!(step.apply(&give_up(&after, minutes(1), minutes(2)).apply(&after).unwrap()), None);
+}
+
+#[test]
+fn former_owner_changes_nothing() {
+    let first = taken(minutes(0), &export());
+    let second = taken(minutes(6), &first);
+    for step in [
+        give_up(&first, minutes(7), minutes(8)),
+        record_file(&first, minutes(7), file()),
+        ready(&Export { file: Some(file()), ..first.clone() }, minutes(7), minutes(100)),
+        fail(&first, minutes(7), Authority::Owner, failure()),
+    ] {
+        assert_eq!(step.apply(&second), None);
+    }
+}
+
+#[test]
+fn giving_up_frees_the_work_but_keeps_the_tries() {
+    let export = taken(minutes(0), &export());
+    let export = give_up(&export, minutes(1), minutes(2)).apply(&export).unwrap();
+    assert_eq!((export.lease.as_ref(), export.tries, export.due_at), (None, 1, Some(minutes(2))));
+    assert_eq!(taken(minutes(2), &export).tries, 2);
+}
+
+#[test]
+fn ready_needs_the_file_and_frees_the_lock() {
+    let export = taken(minutes(0), &export());
+    assert_eq!(ready(&export, minutes(1), minutes(100)).apply(&export), None);
+    let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
+    assert_eq!(export.rows_written, 3);
+    let step = ready(&export, minutes(2), minutes(100));
+    assert!(step.frees_lock);
+    let export = step.apply(&export).unwrap();
+    assert_eq!((export.status, export.lease.as_ref()), (Status::Ready, None));
+    assert_eq!((export.link_expires_at, export.due_at), (Some(minutes(100)), Some(minutes(100))));
+}
+
+#[test]
+fn failing_needs_a_right_to_and_frees_the_lock() {
+    let held = taken(minutes(0), &Export { tries: 2, ..export() });
+    let by = |authority, now| fail(&held, now, authority, failure());
+    let used_up = Authority::TriesUsedUp { most: 3 };
+    assert!(by(Authority::Owner, minutes(1)).apply(&held).is_some());
+    assert!(by(used_up, minutes(1)).apply(&held).is_none(), "the last try still runs");
+    assert!(by(used_up, minutes(5)).apply(&held).is_some());
+    assert!(by(Authority::TriesUsedUp { most: 4 }, minutes(5)).apply(&held).is_none());
+    assert!(by(Authority::DeadlinePassed, minutes(359)).apply(&held).is_none());
+    let export = by(Authority::DeadlinePassed, minutes(360)).apply(&held).unwrap();
+    assert_eq!((export.status, export.due_at, export.failure), (Status::Failed, None, Some(failure())));
+    assert!(by(Authority::Owner, minutes(1)).frees_lock);
+}
+
+#[test]
+fn ready_export_reads_as_expired_from_its_links_end_on() {
+    let export = Export { status: Status::Ready, link_expires_at: Some(minutes(10)), ..export() };
+    assert_eq!(export.status_at(minutes(9)), Status::Ready);
+    assert_eq!(export.status_at(minutes(10)), Status::Expired);
+    assert_eq!(expire(minutes(11), minutes(10)).apply(&export).unwrap().status, Status::Expired);
+    let resent = Export { link_expires_at: Some(minutes(20)), ..export };
+    assert_eq!(expire(minutes(11), minutes(10)).apply(&resent), None, "a later link was made");
+}
+
+#[test]
+fn two_sweeps_ring_once() {
+    let read = export();
+    let step = ring(&read, minutes(1), minutes(2));
+    let after = step.apply(&read).unwrap();
+    assert_eq!(after.due_at, Some(minutes(2)));
+    assert_eq!(step.apply(&after), None);
+    assert_eq!(ring(&read, minutes(1), minutes(999)).apply(&read).unwrap().due_at, Some(read.deadline));
+}
+
+#[test]
+fn waiting_grows_and_then_stays() {
+    let waits = [1, 2, 3, 9].map(|tried| tries().wait_after(tried).as_secs());
+    assert_eq!(waits, [15, 60, 60, 60]);
+}
+
+/// What an owner, a sweeper or a former owner may try at any time.
+fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
+    Some(match choice % 8 {
+        0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
+        1 => give_up(export, now, now.plus(HOUR / 60)),
+        2 => record_file(export, now, file()),
+        3 => ready(export, now, now.plus(HOUR)),
+        4 => fail(export, now, Authority::Owner, failure()),
+        5 => fail(export, now, Authority::TriesUsedUp { most: 3 }, failure()),
+        6 => ring(export, export.due_at?, now.plus(HOUR / 60)),
+        _ => expire(now, export.link_expires_at?),
+    })
+}
+
+proptest! {
+    #[test]
+    fn record_stays_sound_whatever_is_tried(moves in prop::collection::vec((any::<u8>(), 0_u64..20, any::<bool>()), 1..40)) {
+        let (mut now, mut record, mut stale) = (start(), export(), export());
+        for (choice, minutes_later, from_stale) in moves {
+            now = now.plus(Duration::from_secs(60 * minutes_later));
+            let read = if from_stale { stale.clone() } else { record.clone() };
+            let Some(after) = any_step(&read, choice, now).and_then(|step| step.apply(&record)) else { continue };
+            prop_assert!(after.fence >= record.fence);
+            prop_assert!(after.tries <= 3);
+            // Finished is finished: only a link's end changes it.
+            if record.status != Status::Pending {
+                prop_assert_eq!((record.status, after.status), (Status::Ready, Status::Expired));
+            }
+            match after.status {
+                Status::Pending => prop_assert!(after.due_at.is_some_and(|due| due <= after.deadline)),
+                Status::Ready => prop_assert!(after.file.is_some() && after.due_at == after.link_expires_at),
+                Status::Failed => prop_assert!(after.failure.is_some() && after.due_at.is_none()),
+                Status::Expired => prop_assert!(after.due_at.is_none()),
+            }
+            prop_assert!(after.status == Status::Pending || after.lease.is_none());
+            stale = std::mem::replace(&mut record, after);
+        }
+    }
+}

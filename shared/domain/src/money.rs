@@ -1,0 +1,210 @@
+//! Money in minor units, written by its currency's exponent.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A currency of ISO 4217 that has minor units or none, such as EUR (2), JPY (0) or KWD (3). Codes without an exponent
+/// (metals, test codes) name no money here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Currency {
+    currency: iso_currency::Currency,
+    exponent: u8,
+}
+
+/// The text is no ISO 4217 code of a currency with an exponent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an ISO 4217 currency code")]
+pub struct NotACurrency;
+
+impl Currency {
+    /// The three letters.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.currency.code()
+    }
+
+    /// How many decimals an amount has.
+    #[must_use]
+    pub const fn exponent(self) -> u8 {
+        self.exponent
+    }
+}
+
+impl FromStr for Currency {
+    type Err = NotACurrency;
+
+    fn from_str(code: &str) -> Result<Self, NotACurrency> {
+        let currency = iso_currency::Currency::from_code(code).ok_or(NotACurrency)?;
+        let exponent = currency.exponent().and_then(|exponent| u8::try_from(exponent).ok()).ok_or(NotACurrency)?;
+        Ok(Self { currency, exponent })
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl PartialOrd for Currency {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Currency {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.code().cmp(other.code())
+    }
+}
+
+/// An exact amount: an integer of minor units in a currency. Displayed as a plain decimal, `-1234.50`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Money {
+    /// Cents, pence, fils …; up to the 38 digits of a DynamoDB number.
+    pub minor: i128,
+    /// What they are minor units of.
+    pub currency: Currency,
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.minor < 0 { "-" } else { "" };
+        let unit = 10_u128.pow(u32::from(self.currency.exponent));
+        let (whole, part) = (self.minor.unsigned_abs() / unit, self.minor.unsigned_abs() % unit);
+        match usize::from(self.currency.exponent) {
+            0 => write!(f, "{sign}{whole}"),
+            width => write!(f, "{sign}{whole}.{part:0width$}"),
+        }
+    }
+}
+
+/// Reads an integer as DynamoDB may write a number: digits with a sign, a fraction or an exponent, as long as the value
+/// is whole and has 38 digits at most.
+#[must_use]
+pub fn parse_whole_number(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let magnitude = if !digits.is_empty() && digits.len() <= 38 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        digits.parse().ok()?
+    } else {
+        whole_decimal(digits)?
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+/// The long way for the rare forms: fractions, exponents and leading zeros beyond 38 digits.
+fn whole_decimal(text: &str) -> Option<i128> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let trailing = digits.bytes().rev().take_while(|b| *b == b'0').count();
+    let significant = digits.trim_start_matches('0').trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // value = significant × 10^scale
+    let scale = i64::from(exponent) - i64::try_from(fraction.len()).ok()? + i64::try_from(trailing).ok()?;
+    let scale = u32::try_from(scale).ok()?;
+    if significant.len() + usize::try_from(scale).ok()? > 38 {
+        return None;
+    }
+    significant.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(scale)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn money(minor: i128, code: &str) -> String {
+        Money { minor, currency: code.parse().unwrap() }.to_string()
+    }
+
+    #[test]
+    fn money_is_written_by_its_currencys_exponent() {
+        assert_eq!(money(123_450, "EUR"), "1234.50");
+        assert_eq!(money(-5, "EUR"), "-0.05");
+        assert_eq!(money(0, "EUR"), "0.00");
+        assert_eq!(money(1234, "JPY"), "1234");
+        assert_eq!(money(-1, "KWD"), "-0.001");
+        assert_eq!(money(i128::MIN, "JPY"), i128::MIN.to_string());
+    }
+
+    #[test]
+    fn currency_without_exponent_or_of_another_spelling_is_refused() {
+        for code in ["", "eur", "EURO", "XXX", "XAU", "XYZ", "978", " EUR"] {
+            assert_eq!(code.parse::<Currency>(), Err(NotACurrency), "{code}");
+        }
+    }
+
+    #[test]
+    fn whole_number_is_read_in_every_form_dynamodb_writes() {
+        let nines = "9".repeat(38);
+        for (text, value) in [
+            ("0", 0),
+            ("-0", 0),
+            ("+7", 7),
+            ("-12", -12),
+            ("1E2", 100),
+            ("1.5e1", 15),
+            ("-1.20E+2", -120),
+            ("100.00", 100),
+            ("0.0E-99", 0),
+            ("1200E-2", 12),
+            ("1E37", 10_i128.pow(37)),
+            (nines.as_str(), 10_i128.pow(38) - 1),
+            ("00000000000000000000000000000000000000000000000007", 7),
+        ] {
+            assert_eq!(parse_whole_number(text), Some(value), "{text}");
+        }
+        let ten_to_38 = format!("1{}", "0".repeat(38));
+        for text in [
+            "",
+            "-",
+            "+",
+            "+-1",
+            "--1",
+            "1.5",
+            "1E-1",
+            "1E38",
+            ten_to_38.as_str(),
+            "1E999999999999",
+            "1e",
+            "e1",
+            ".",
+            "NaN",
+            "1 ",
+            " 1",
+            "1_000",
+            "0x10",
+            "٣",
+        ] {
+            assert_eq!(parse_whole_number(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn money_reads_back_as_its_minor_units(minor in -(10_i128.pow(38) - 1)..10_i128.pow(38)) {
+            for code in ["JPY", "EUR", "KWD", "CLF"] {
+                let currency: Currency = code.parse().unwrap();
+                let text = format!("{}E{}", Money { minor, currency }, currency.exponent());
+                prop_assert_eq!(parse_whole_number(&text), Some(minor));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in "[-+0-9.eE]{0,60}") {
+            let _ = parse_whole_number(&text);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What the functions need from the outside, in the domain's own types. Each function asks for the few traits it uses.
+//!
+//! Futures are `Send`, because the Lambda runtime asks it of HTTP handlers.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::caller::{ApiKeyRecord, KeyHash};
+use crate::export::{Export, Status};
+use crate::file::{ExportFile, Section};
+use crate::id::{ExportId, ExportType, TenantId};
+use crate::lifecycle::Step;
+use crate::mail::Mail;
+use crate::time::Timestamp;
+
+/// Something outside did not answer, or not as it should: trying again may help.
+#[derive(Debug)]
+pub struct Outage {
+    attempt: &'static str,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl Outage {
+    /// An outage met while trying to `attempt`, such as "read the export".
+    pub fn new(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { attempt, source: source.into() }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}", self.attempt)
+    }
+}
+
+impl Error for Outage {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// What time it is.
+pub trait Clock: Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// New ids.
+pub trait ExportIds: Sync {
+    /// An id that no other export has, for one accepted at `at`.
+    ///
+    /// # Errors
+    /// [`Outage`] if the system gives no randomness.
+    fn next(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, Outage>;
+}
+
+/// Reads an API key's record.
+pub trait FindApiKey: Sync {
+    /// The record of the key with this hash, revoked or not.
+    fn find_api_key(&self, hash: &KeyHash) -> impl Future<Output = Result<Option<ApiKeyRecord>, Outage>> + Send;
+}
+
+/// Keeps a new API key's record.
+pub trait StoreApiKey: Sync {
+    /// Stores the record of a key that is not stored yet.
+    fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), Outage>> + Send;
+}
+
+/// Why an export was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAccepted {
+    /// The tenant has a pending export of this type already.
+    #[error("an export is pending already: {0}")]
+    AlreadyPending(ExportId),
+    /// It could not be written.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
+/// Accepts an export.
+pub trait AcceptExport: Sync {
+    /// Writes the export and its tenant's lock in one transaction.
+    fn accept_export(&self, export: &Export) -> impl Future<Output = Result<(), NotAccepted>> + Send;
+}
+
+/// Reads an export.
+pub trait FindExport: Sync {
+    /// The tenant's export with this id, as it is now.
+    fn find_export(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+    ) -> impl Future<Output = Result<Option<Export>, Outage>> + Send;
+}
+
+/// Why a step was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum NotApplied {
+    /// A guard did not hold; this is the record, if there is one.
+    #[error("the export has changed meanwhile")]
+    Refused(Option<Box<Export>>),
+    /// It could not be written, or it is unknown whether it was.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
+/// Carries out the transitions.
+pub trait ApplyStep: Sync {
+    /// Carries `step` out on the record of this export, in one conditional write, and frees the lock with it if the
+    /// step says so and the lock names this export.
+    fn apply_step(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+    ) -> impl Future<Output = Result<(), NotApplied>> + Send;
+}
+
+/// An export that the sweeper has to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Whose export.
+    pub tenant: TenantId,
+    /// Which export.
+    pub id: ExportId,
+    /// Since when; of a ready export, its link's end.
+    pub due_at: Timestamp,
+}
+
+/// Finds what is due.
+pub trait DueExports: Sync {
+    /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most. May be a little
+    /// behind the records.
+    fn due_exports(
+        &self,
+        status: Status,
+        shard: u8,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Due>, Outage>> + Send;
+}
+
+/// Wakes the generator.
+pub trait Doorbell: Sync {
+    /// Sends a message that names the export, to arrive after `delay` (15 minutes at most).
+    fn ring(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        delay: Duration,
+    ) -> impl Future<Output = Result<(), Outage>> + Send;
+}
+
+/// A page of payouts, written as lines of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PayoutPage {
+    /// The lines.
+    pub section: Section,
+    /// Where the next page begins, or `None` after the last.
+    pub next: Option<PayoutKey>,
+}
+
+/// The sort key of a payout: `<createdAt>#<payoutId>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayoutKey(pub String);
+
+/// Reads payouts.
+pub trait ReadPayouts: Sync {
+    /// The next payouts of `tenant` created up to `as_of`, in order of creation and id, after `after`, as they are now
+    /// (strongly consistent). A page may be empty and still have a next one.
+    fn read_payouts(
+        &self,
+        tenant: &TenantId,
+        as_of: Timestamp,
+        after: Option<&PayoutKey>,
+    ) -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
+}
+
+/// A file that is being written in parts.
+pub trait Upload: Send {
+    /// Writes the next part. Only the last one may be under 5 MiB.
+    fn part(&mut self, bytes: Vec<u8>) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Makes the parts a file.
+    fn complete(self) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Throws the parts away.
+    fn abort(self) -> impl Future<Output = Result<(), Outage>> + Send;
+}
+
+/// Writes files.
+pub trait StoreFile: Sync {
+    /// An upload under way.
+    type Upload: Upload;
+
+    /// Writes a whole file at once.
+    fn put_file(
+        &self,
+        key: &str,
+        download_name: &str,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// Begins a file that is written in parts.
+    fn begin_file(&self, key: &str, download_name: &str) -> impl Future<Output = Result<Self::Upload, Outage>> + Send;
+}
+
+/// Makes download links.
+pub trait SignLink: Sync {
+    /// A URL that downloads `file` from `now` until `end` (seven days at most), for whoever has it.
+    fn sign_link(
+        &self,
+        file: &ExportFile,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> impl Future<Output = Result<String, Outage>> + Send;
+}
+
+/// Why a mail was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSent {
+    /// The mail service refuses this mail or this sender: trying again does not help.
+    #[error("the mail service refused the mail: {0}")]
+    Refused(String),
+    /// It may have been sent or not; trying again may help.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
+/// Sends mails.
+pub trait SendMail: Sync {
+    /// Hands the mail to the mail service, once: nothing is retried here, because a retry may send twice.
+    fn send_mail(&self, mail: &Mail) -> impl Future<Output = Result<(), NotSent>> + Send;
+}
