@@ -1,1 +1,47 @@
-fn main() {}
+//! Settings, clients, run.
+
+use std::time::Duration;
+
+use aws::bucket::ExportsBucket;
+use aws::clock::SystemClock;
+use aws::dynamodb::{ExportsTable, PayoutsTable};
+use aws::links::LinkSigner;
+use aws::mail::Mailer;
+use aws::queue::JobsQueue;
+use aws::settings::Settings;
+use domain::lifecycle::{RING_AFTER, Tries};
+use generate_export::Generator;
+use generate_export::job::Limits;
+use lambda_runtime::{Error, service_fn};
+
+/// Large enough that 10,000 parts hold any file, small enough that two of them fit into a small function.
+const PART_SIZE: usize = 8 * 1024 * 1024;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let settings = Settings::from_env();
+    let config = aws::sdk_config(settings)?;
+    let bucket = settings.text("EXPORTS_BUCKET")?;
+    let limits = Limits {
+        tries: Tries {
+            most: settings.number_or("MAX_TRIES", Tries::MOST)?,
+            backoff: settings.spans_or("RETRY_BACKOFF", &Tries::BACKOFF)?,
+        },
+        lease_grace: settings.span_or("LEASE_GRACE", Duration::from_secs(15))?,
+        ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
+        part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
+    };
+    let generator = Generator {
+        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
+        bell: JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?),
+        payouts: PayoutsTable::new(&config, settings.text("PAYOUTS_TABLE")?),
+        files: ExportsBucket::new(&config, bucket.clone()),
+        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, bucket),
+        mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        clock: SystemClock,
+        limits,
+    };
+    let generator = &generator;
+    lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(generate_export::handle(generator, event).await))).await
+}

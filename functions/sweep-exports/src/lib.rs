@@ -1,1 +1,226 @@
+//! Looks at every export that is due: rings for a pending one again or ends it, expires a ready one.
+//!
+//! The record is the outbox. Whatever breaks between two writes, the export stays in the index of what is due, and a
+//! sweep finds it: a bell that was never rung, a generator that died, a link that ended. Two sweeps at once do no harm,
+//! because each change is conditional on what was read.
 
+use std::time::Duration;
+
+use domain::ending::end_as_failed;
+use domain::export::{Export, Failure, Status};
+use domain::lifecycle::{self, Authority};
+use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, FindExport, NotApplied, Outage, SendMail};
+use domain::time::Timestamp;
+use lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
+use telemetry::Chain;
+use tracing::{Instrument, error, info, warn};
+
+/// How many due exports of one shard are read at once.
+const PAGE: u32 = 100;
+
+/// How many exports' shards there are.
+const SHARDS: u8 = 8;
+
+/// A sweep reads no further page when less than this is left of its time.
+const TIME_TO_FINISH: Duration = Duration::from_secs(10);
+
+/// The longest wait before a pending export is rung for again.
+const LONGEST_RING_AFTER: Duration = Duration::from_secs(600);
+
+/// Looks at what is due.
+#[derive(Clone, Debug)]
+pub struct Sweeper<S, B, M, C> {
+    /// The records.
+    pub exports: S,
+    /// The queue.
+    pub bell: B,
+    /// Tells requesters of failures.
+    pub mailer: M,
+    /// Tells the time.
+    pub clock: C,
+    /// How often an export may be taken without getting further.
+    pub most_tries: u32,
+    /// How long a bell may take to have an effect.
+    pub ring_after: Duration,
+}
+
+/// The scheduler's event; nothing in it matters.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Tick {}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Pending exports that the generator was rung for.
+    pub rung: u64,
+    /// Pending exports ended as failed.
+    pub failed: u64,
+    /// Ready exports whose link has ended.
+    pub expired: u64,
+    /// Due exports that somebody else dealt with meanwhile.
+    pub unchanged: u64,
+    /// Due exports that could not be dealt with; the next sweep tries again.
+    pub errors: u64,
+}
+
+/// What was done for one due export.
+enum Outcome {
+    Rung,
+    Failed,
+    Expired,
+    Unchanged,
+}
+
+/// One sweep.
+///
+/// # Errors
+/// [`Outage`] if a shard could not be read, after all others were swept.
+pub async fn handle<S, B, M, C>(sweeper: &Sweeper<S, B, M, C>, event: LambdaEvent<Tick>) -> Result<Swept, Outage>
+where
+    S: DueExports + FindExport + ApplyStep,
+    B: Doorbell,
+    M: SendMail,
+    C: Clock,
+{
+    let ends_at = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+    sweeper.sweep(ends_at).instrument(telemetry::request(&event.context.request_id)).await
+}
+
+impl<S, B, M, C> Sweeper<S, B, M, C>
+where
+    S: DueExports + FindExport + ApplyStep,
+    B: Doorbell,
+    M: SendMail,
+    C: Clock,
+{
+    /// Deals with all that is due, until a little before `ends_at`; what is left is the next sweep's.
+    ///
+    /// # Errors
+    /// [`Outage`] if a shard could not be read, after all others were swept.
+    pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
+        let mut swept = Swept::default();
+        let mut unread = None;
+        // Pending ones first: a tenant may be waiting behind one.
+        for status in [Status::Pending, Status::Ready] {
+            for shard in 0..SHARDS {
+                if let Err(outage) = self.sweep_shard(status, shard, ends_at, &mut swept).await {
+                    error!(error = %Chain(&outage), shard, status = %status, "a shard was not swept");
+                    unread = Some(outage);
+                }
+            }
+        }
+        info!(
+            rung = swept.rung,
+            failed = swept.failed,
+            expired = swept.expired,
+            unchanged = swept.unchanged,
+            errors = swept.errors,
+            "swept"
+        );
+        unread.map_or(Ok(swept), Err)
+    }
+
+    async fn sweep_shard(
+        &self,
+        status: Status,
+        shard: u8,
+        ends_at: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<(), Outage> {
+        let mut last_page = Vec::new();
+        while ends_at.since(self.clock.now()) > TIME_TO_FINISH {
+            let page = self.exports.due_exports(status, shard, self.clock.now(), PAGE).await?;
+            // What was dealt with leaves the index a moment later. A page with nothing new on it is the end, or is full
+            // of records that cannot be dealt with.
+            let new: Vec<&Due> = page.iter().filter(|due| !last_page.contains(*due)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for due in new {
+                match self.look_at(due, status).await {
+                    Ok(Outcome::Rung) => swept.rung += 1,
+                    Ok(Outcome::Failed) => swept.failed += 1,
+                    Ok(Outcome::Expired) => swept.expired += 1,
+                    Ok(Outcome::Unchanged) => swept.unchanged += 1,
+                    Err(outage) => {
+                        swept.errors += 1;
+                        error!(
+                            error = %Chain(&outage), tenantId = %due.tenant, exportId = %due.id,
+                            "a due export was not dealt with"
+                        );
+                    }
+                }
+            }
+            last_page = page;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, Outage> {
+        if status == Status::Ready {
+            let step = lifecycle::expire(self.clock.now(), due.due_at);
+            return unless_changed(self.exports.apply_step(&due.tenant, &due.id, &step).await, Outcome::Expired);
+        }
+        // The index may be behind: the record decides.
+        let Some(export) = self.exports.find_export(&due.tenant, &due.id).await? else {
+            return Ok(Outcome::Unchanged);
+        };
+        let now = self.clock.now();
+        if export.status != Status::Pending || export.due_at.is_none_or(|due| due > now) {
+            return Ok(Outcome::Unchanged);
+        }
+        if export.deadline <= now {
+            let failure = Failure::deadline_passed(export.terms.time_limit);
+            return self.end(&export, now, Authority::DeadlinePassed, failure).await;
+        }
+        if export.tries >= self.most_tries {
+            let authority = Authority::TriesUsedUp { most: self.most_tries };
+            return self.end(&export, now, authority, Failure::tries_used_up(export.tries)).await;
+        }
+        self.ring(&export, now).await
+    }
+
+    async fn end(
+        &self,
+        export: &Export,
+        now: Timestamp,
+        authority: Authority,
+        failure: Failure,
+    ) -> Result<Outcome, Outage> {
+        let code = failure.code.as_str();
+        let ended = end_as_failed(&self.exports, &self.mailer, export, now, authority, failure).await;
+        let ended = ended.map(|told| {
+            warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
+            if let Err(not_sent) = told {
+                warn!(error = %Chain(&not_sent), exportId = %export.id, "the requester was not told of the failure");
+            }
+        });
+        unless_changed(ended, Outcome::Failed)
+    }
+
+    /// Moves the next look forward, then rings: of two sweeps at once only one rings, and a sweep that dies in between
+    /// costs one wait.
+    async fn ring(&self, export: &Export, now: Timestamp) -> Result<Outcome, Outage> {
+        let Some(due_at) = export.due_at else { return Ok(Outcome::Unchanged) };
+        // The older the export, the longer the wait: a queue that is behind is not flooded.
+        let wait = (now.since(export.created_at()) / 4).clamp(self.ring_after, LONGEST_RING_AFTER.max(self.ring_after));
+        let step = lifecycle::ring(export, due_at, now.plus(wait));
+        match unless_changed(self.exports.apply_step(&export.tenant, &export.id, &step).await, Outcome::Rung)? {
+            Outcome::Rung => {}
+            outcome => return Ok(outcome),
+        }
+        self.bell.ring(&export.tenant, &export.id, Duration::ZERO).await?;
+        info!(tenantId = %export.tenant, exportId = %export.id, "rung again");
+        Ok(Outcome::Rung)
+    }
+}
+
+/// A refusal means that somebody else dealt with the export: nothing to do.
+fn unless_changed<T>(applied: Result<T, NotApplied>, outcome: Outcome) -> Result<Outcome, Outage> {
+    match applied {
+        Ok(_) => Ok(outcome),
+        Err(NotApplied::Refused(_)) => Ok(Outcome::Unchanged),
+        Err(NotApplied::Outage(outage)) => Err(outage),
+    }
+}

@@ -1,1 +1,24 @@
+//! Adapters of the domain's ports to AWS: tables, queue, bucket, mail and download links, and the settings that name
+//! them.
+//!
+//! This crate owns every call to AWS and every name in a table, a message or a bucket. It must not know HTTP requests
+//! or decide anything about an export: what may happen is the domain's to say.
+//!
+//! Each service is behind a feature, so that a function's binary links what it uses.
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
+pub mod clock;
+mod config;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+pub mod ids;
+#[cfg(feature = "links")]
+pub mod links;
+#[cfg(feature = "mail")]
+pub mod mail;
+#[cfg(feature = "queue")]
+pub mod queue;
+pub mod settings;
+
+pub use config::sdk_config;

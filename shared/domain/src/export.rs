@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::caller::{Caller, Person};
 use crate::email::Recipients;
-use crate::file::ExportFile;
+use crate::file::{ExportFile, Faults};
 use crate::id::{ExportId, TenantId};
 use crate::payout::COLUMNS_VERSION;
 use crate::time::Timestamp;
@@ -102,6 +102,38 @@ pub struct Failure {
     pub code: FailureCode,
     /// What happened, in a sentence or two.
     pub message: String,
+}
+
+impl Failure {
+    /// Some payouts cannot be written.
+    #[must_use]
+    pub fn payouts_not_writable(faults: &Faults) -> Self {
+        let message = format!("{}. Correct them in the payments service, then launch the export again.", faults.describe());
+        Self { code: FailureCode::PayoutsNotWritable, message }
+    }
+
+    /// The mail service refuses the mail, for this `reason`. The file is there.
+    #[must_use]
+    pub fn email_not_sent(reason: &str) -> Self {
+        let message = format!("The file was written, but the mail service refused the mail: {reason}");
+        Self { code: FailureCode::EmailNotSent, message }
+    }
+
+    /// All `tries` were used up.
+    #[must_use]
+    pub fn tries_used_up(tries: u32) -> Self {
+        let message = format!("The export could not be finished in {tries} tries.");
+        Self { code: FailureCode::GenerationFailed, message }
+    }
+
+    /// The time was over.
+    #[must_use]
+    pub fn deadline_passed(time_limit: Duration) -> Self {
+        let minutes = time_limit.as_secs() / 60;
+        let limit = if minutes >= 120 { format!("{} hours", minutes / 60) } else { format!("{minutes} minutes") };
+        let message = format!("The export was not finished within the {limit} that it may take.");
+        Self { code: FailureCode::DeadlinePassed, message }
+    }
 }
 
 /// The kinds of failure.

@@ -9,12 +9,14 @@
 //! | [`id`], [`email`], [`money`], [`time`] | the values, parsed on the way in |
 //! | [`export`] | the record of an export |
 //! | [`lifecycle`] | every transition of that record: the one state machine |
+//! | [`ending`] | ending an export as failed |
 //! | [`payout`], [`file`](mod@file) | a payout as it is stored, and as a line of the CSV file |
 //! | [`mail`] | what the recipients read |
 //! | [`ports`] | what the functions need from the outside |
 
 pub mod caller;
 pub mod email;
+pub mod ending;
 pub mod export;
 pub mod file;
 pub mod id;
@@ -23,4 +25,6 @@ pub mod mail;
 pub mod money;
 pub mod payout;
 pub mod ports;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;

@@ -143,7 +143,16 @@ pub struct Tries {
     pub backoff: Vec<Duration>,
 }
 
+/// How long a bell may take to have an effect before the sweeper rings again.
+pub const RING_AFTER: Duration = Duration::from_secs(60);
+
 impl Tries {
+    /// How often, unless a setting says otherwise.
+    pub const MOST: u32 = 5;
+    /// How soon again, unless a setting says otherwise.
+    pub const BACKOFF: [Duration; 4] =
+        [Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(240), Duration::from_secs(600)];
+
     /// How long to wait once `tries` were made.
     #[must_use]
     pub fn wait_after(&self, tries: u32) -> Duration {

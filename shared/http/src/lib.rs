@@ -1,1 +1,89 @@
+//! The HTTP edge: from an event of the HTTP API to a request, and from what came of it to an answer.
+//!
+//! This crate owns the API's contract as far as every route shares it: who calls ([`auth`]), what a body may be
+//! ([`body`]), how an export is shown ([`view`]), and what every answer looks like ([`answer`], [`problem`]). It must
+//! not decide what happens to an export, and knows no AWS but API Gateway's events.
+//!
+//! A function is a handler from [`Request`] to [`Success`], or to an error of its own that says which [`Problem`] it is;
+//! [`run`] serves it.
 
+pub mod answer;
+pub mod auth;
+pub mod body;
+pub mod problem;
+pub mod request;
+pub mod routes;
+pub mod view;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_runtime::{LambdaEvent, service_fn};
+use tracing::{Instrument, error, info};
+
+pub use answer::{Answer, Success};
+pub use problem::Problem;
+pub use request::Request;
+
+/// Serves `handler` to Lambda until the process ends.
+///
+/// # Errors
+/// If Lambda's own interface fails.
+pub async fn run<H, E>(handler: H) -> Result<(), lambda_runtime::Error>
+where
+    H: AsyncFn(Request) -> Result<Success, E>,
+    E: Into<Problem>,
+{
+    let handler = &handler;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        Ok::<_, Infallible>(serve(event.payload, handler).await)
+    }))
+    .await
+}
+
+/// The answer to one event of the HTTP API: whatever `handler` does, also if it panics, and logged in one line.
+pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, handler: H) -> Answer
+where
+    H: AsyncFn(Request) -> Result<Success, E>,
+    E: Into<Problem>,
+{
+    let request_id = event.request_context.request_id.clone().unwrap_or_default();
+    let route = event.request_context.route_key.clone().unwrap_or_default();
+    let span = telemetry::request(&request_id);
+    async {
+        let work = async { handler(Request::from(event)).await.map_err(Into::into) };
+        let outcome = caught(work).await.unwrap_or(Err(Problem::Panic)).and_then(Success::checked);
+        log(&route, &outcome);
+        answer::answer(outcome, &request_id)
+    }
+    .instrument(span)
+    .await
+}
+
+/// What comes of `work`, or `None` if it panics. The panic hook has logged it then.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    // After a panic the future is dropped unpolled, so that no broken state is seen.
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+/// Says once what came of a request; of a failure of ours, where it came from.
+fn log(route: &str, outcome: &Result<Success, Problem>) {
+    match outcome {
+        Ok(success) => info!(route, status = success.status(), "answered"),
+        Err(Problem::Panic) => {}
+        Err(problem) => match problem.cause() {
+            Some(cause) => {
+                error!(route, status = problem.status(), error = %telemetry::Chain(cause), "request failed");
+            }
+            None => info!(route, status = problem.status(), code = problem.code(), "refused"),
+        },
+    }
+}

@@ -1,0 +1,216 @@
+//! One export, from its lease to its end.
+
+use std::time::Duration;
+
+use domain::ending::end_as_failed;
+use domain::export::{Export, Failure, Lease};
+use domain::file::ExportFile;
+use domain::id::{ExportId, TenantId};
+use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
+use domain::mail::Mail;
+use domain::ports::{
+    ApplyStep, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink,
+    StoreFile,
+};
+use telemetry::Chain;
+use tracing::{info, warn};
+
+use crate::Invocation;
+use crate::write_file::{NotWritten, write_file};
+
+/// Numbers the work goes by.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How often, and how soon again, an export is tried.
+    pub tries: Tries,
+    /// For how long after its invocation's end a lease still holds.
+    pub lease_grace: Duration,
+    /// How long the sweeper waits for a bell's effect before it rings again.
+    pub ring_after: Duration,
+    /// How many bytes are gathered before they are uploaded as a part; S3 takes 5 MiB at least.
+    pub part_size: usize,
+}
+
+/// Brings exports to their end.
+#[derive(Clone, Debug)]
+pub struct Generator<S, B, P, F, L, M, C> {
+    /// The records.
+    pub exports: S,
+    /// The queue.
+    pub bell: B,
+    /// What is exported.
+    pub payouts: P,
+    /// Where files are kept.
+    pub files: F,
+    /// Makes the mail's link.
+    pub links: L,
+    /// Sends the mail.
+    pub mailer: M,
+    /// Tells the time.
+    pub clock: C,
+    /// Numbers the work goes by.
+    pub limits: Limits,
+}
+
+/// Why the work did not come to READY.
+enum Stopped {
+    /// The work is somebody else's now, or over.
+    Lost,
+    /// It will not succeed however often it is tried.
+    ForGood(Failure),
+    /// Trying again may help.
+    ForNow(Outage),
+}
+
+impl From<Outage> for Stopped {
+    fn from(outage: Outage) -> Self {
+        Self::ForNow(outage)
+    }
+}
+
+impl From<NotApplied> for Stopped {
+    fn from(not_applied: NotApplied) -> Self {
+        match not_applied {
+            NotApplied::Refused(_) => Self::Lost,
+            NotApplied::Outage(outage) => Self::ForNow(outage),
+        }
+    }
+}
+
+impl From<NotWritten> for Stopped {
+    fn from(not_written: NotWritten) -> Self {
+        match not_written {
+            NotWritten::Faults(faults) => Self::ForGood(Failure::payouts_not_writable(&faults)),
+            NotWritten::Outage(outage) => Self::ForNow(outage),
+        }
+    }
+}
+
+impl From<NotSent> for Stopped {
+    fn from(not_sent: NotSent) -> Self {
+        match not_sent {
+            NotSent::Refused(reason) => Self::ForGood(Failure::email_not_sent(&reason)),
+            NotSent::Outage(outage) => Self::ForNow(outage),
+        }
+    }
+}
+
+impl<S, B, P, F, L, M, C> Generator<S, B, P, F, L, M, C>
+where
+    S: FindExport + ApplyStep,
+    B: Doorbell,
+    P: ReadPayouts,
+    F: StoreFile,
+    L: SignLink,
+    M: SendMail,
+    C: Clock,
+{
+    /// Takes the work on an export, if it is there to take, and brings it as far as it goes.
+    ///
+    /// # Errors
+    /// [`Outage`] if it is unknown whether the work could be taken. Once it is taken, what goes wrong is on the record.
+    pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), Outage> {
+        let Some(read) = self.exports.find_export(tenant, id).await? else {
+            warn!("dropped a message for an export that does not exist");
+            return Ok(());
+        };
+        let Some(export) = self.take(read, invocation).await? else { return Ok(()) };
+        match self.work(&export).await {
+            Ok(()) => {}
+            Err(Stopped::Lost) => warn!(fence = export.fence, "the work was taken over"),
+            Err(Stopped::ForGood(failure)) => self.end(&export, failure).await,
+            Err(Stopped::ForNow(outage)) => self.try_again_later(&export, outage).await,
+        }
+        Ok(())
+    }
+
+    /// The export with this invocation as its owner, or `None` if there is nothing to do for it.
+    async fn take(&self, read: Export, invocation: &Invocation) -> Result<Option<Export>, Outage> {
+        let until = invocation.ends_at.plus(self.limits.lease_grace);
+        let lease = Lease { holder: invocation.request_id.clone(), until };
+        let step = match lifecycle::take(&read, self.clock.now(), lease.clone(), &self.limits.tries) {
+            Ok(step) => step,
+            Err(NotTaken::Finished | NotTaken::Leased) => {
+                info!(status = %read.status, "nothing to do: finished, or in work elsewhere");
+                return Ok(None);
+            }
+            Err(NotTaken::TriesUsedUp | NotTaken::DeadlinePassed) => {
+                info!(tries = read.tries, "nothing to do: the sweeper ends this export");
+                return Ok(None);
+            }
+        };
+        match self.exports.apply_step(&read.tenant, &read.id, &step).await {
+            Ok(()) => {
+                let export = step.changed(&read);
+                info!(fence = export.fence, tries = export.tries, "took the work");
+                Ok(Some(export))
+            }
+            // The answer to our own write may have been lost, and the SDK's second try refused: the work is ours then.
+            Err(NotApplied::Refused(Some(now))) if now.lease.as_ref() == Some(&lease) => Ok(Some(*now)),
+            Err(NotApplied::Refused(_)) => {
+                info!("nothing to do: somebody else took the work");
+                Ok(None)
+            }
+            Err(NotApplied::Outage(outage)) => Err(outage),
+        }
+    }
+
+    /// File, mail, READY.
+    async fn work(&self, export: &Export) -> Result<(), Stopped> {
+        let file = match &export.file {
+            Some(file) => file.clone(),
+            None => self.write(export).await?,
+        };
+        let now = self.clock.now();
+        let link_end = file.link_end(now, export.terms.link_life);
+        let link = self.links.sign_link(&file, now, link_end).await?;
+        let mail = Mail::ready(export, &file, &link, link_end).map_err(|error| Outage::new("write the mail", error))?;
+        self.mailer.send_mail(&mail).await?;
+        let export = Export { file: Some(file), ..export.clone() };
+        self.apply(&export, &lifecycle::ready(&export, self.clock.now(), link_end)).await?;
+        info!(recipients = 1 + export.recipients.cc().len(), "export is ready");
+        Ok(())
+    }
+
+    async fn write(&self, export: &Export) -> Result<ExportFile, Stopped> {
+        let file = write_file(&self.payouts, &self.files, &self.clock, export, self.limits.part_size).await?;
+        self.apply(export, &lifecycle::record_file(export, self.clock.now(), file.clone())).await?;
+        info!(rows = file.rows, bytes = file.bytes, "file is written");
+        Ok(file)
+    }
+
+    async fn apply(&self, export: &Export, step: &Step) -> Result<(), NotApplied> {
+        self.exports.apply_step(&export.tenant, &export.id, step).await
+    }
+
+    async fn end(&self, export: &Export, failure: Failure) {
+        let (now, code) = (self.clock.now(), failure.code.as_str());
+        warn!(code, "export failed");
+        let ended = end_as_failed(&self.exports, &self.mailer, export, now, Authority::Owner, failure).await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(not_sent)) => warn!(error = %Chain(&not_sent), "the requester was not told of the failure"),
+            // The lease runs out, and the sweeper sees to it that it is tried again.
+            Err(not_applied) => warn!(error = %Chain(&not_applied), "the failure was not recorded"),
+        }
+    }
+
+    /// Gives the lease up, then rings with a delay. Whatever of this fails, the sweeper rings: when the lease is over,
+    /// or a little after the bell should have come.
+    async fn try_again_later(&self, export: &Export, outage: Outage) {
+        warn!(error = %Chain(&outage), tries = export.tries, "the export stopped for now");
+        let tries = &self.limits.tries;
+        if export.tries >= tries.most {
+            return self.end(export, Failure::tries_used_up(export.tries)).await;
+        }
+        let (now, wait) = (self.clock.now(), tries.wait_after(export.tries));
+        let step = lifecycle::give_up(export, now, now.plus(wait + self.limits.ring_after));
+        if let Err(not_applied) = self.apply(export, &step).await {
+            warn!(error = %Chain(&not_applied), "the lease was not given up");
+            return;
+        }
+        if let Err(outage) = self.bell.ring(&export.tenant, &export.id, wait).await {
+            warn!(error = %Chain(&outage), "the bell was not rung");
+        }
+    }
+}

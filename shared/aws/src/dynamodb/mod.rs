@@ -1,0 +1,12 @@
+//! The tables: Exports, Payouts and ApiKeys.
+
+mod api_keys;
+mod exports;
+mod item;
+mod payouts;
+mod record;
+mod step;
+
+pub use api_keys::ApiKeysTable;
+pub use exports::ExportsTable;
+pub use payouts::PayoutsTable;

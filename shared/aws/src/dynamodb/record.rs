@@ -1,0 +1,196 @@
+//! The record of an export as an item of the Exports table, and the keys of all that table holds.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::caller::Person;
+use domain::email::{EmailAddress, Recipients};
+use domain::export::{Export, Failure, Lease, Status, Terms};
+use domain::file::{ExportFile, Total, Totals};
+use domain::id::{ExportId, ExportType, TenantId};
+use domain::time::Timestamp;
+
+use super::item::{BadItem, Item, get, get_number, get_optional_time, get_text, number, text};
+
+/// The partition key of every item but those of the ApiKeys table.
+pub(super) const TENANT: &str = "tenantId";
+/// The sort key.
+pub(super) const SORT: &str = "sk";
+/// DueIndex's partition key: `<status>#<shard>`, only on records the sweeper has to look at.
+pub(super) const DUE_STATE: &str = "dueState";
+/// DueIndex's sort key.
+pub(super) const DUE_AT: &str = "dueAt";
+
+/// The sort key of an export's record.
+pub(super) fn export_sort(id: &ExportId) -> String {
+    format!("EXPORT#{id}")
+}
+
+/// The export whose record has this sort key.
+pub(super) fn export_of_sort(sort: &str) -> Option<ExportId> {
+    sort.strip_prefix("EXPORT#")?.parse().ok()
+}
+
+/// The sort key of the lock that names the tenant's pending export of this type.
+pub(super) fn lock_sort(export_type: ExportType) -> String {
+    format!("LOCK#{}", export_type.slug())
+}
+
+/// The key of an item.
+pub(super) fn key(tenant: &TenantId, sort: String) -> Item {
+    Item::from([(TENANT.to_owned(), text(tenant)), (SORT.to_owned(), AttributeValue::S(sort))])
+}
+
+/// DueIndex's partition of exports in `status` of this shard.
+pub(super) fn due_state(status: Status, shard: u8) -> String {
+    format!("{status}#{shard}")
+}
+
+/// A new export as an item.
+pub(super) fn to_item(export: &Export) -> Item {
+    let mut item = key(&export.tenant, export_sort(&export.id));
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("exportId", text(export.id));
+    put("exportType", text(export.id.export_type().slug()));
+    put("requestedBy", person_value(&export.requested_by));
+    put("recipientTo", text(export.recipients.to()));
+    put("recipientsCc", AttributeValue::L(export.recipients.cc().iter().map(text).collect()));
+    put("createdAt", text(export.created_at()));
+    put("updatedAt", text(export.updated_at));
+    put("deadline", text(export.deadline));
+    put("columnsVersion", number(export.terms.columns_version));
+    put("byteOrderMark", AttributeValue::Bool(export.terms.byte_order_mark));
+    put("linkLifeSeconds", number(export.terms.link_life.as_secs()));
+    put("fileRetentionSeconds", number(export.terms.file_retention.as_secs()));
+    put("timeLimitSeconds", number(export.terms.time_limit.as_secs()));
+    put("status", text(export.status));
+    put("fence", number(export.fence));
+    put("tries", number(export.tries));
+    put("rowsWritten", number(export.rows_written));
+    if let Some(due) = export.due_at {
+        put(DUE_AT, text(due));
+        put(DUE_STATE, AttributeValue::S(due_state(export.status, export.id.shard())));
+    }
+    if let Some(lease) = &export.lease {
+        put("leaseHolder", text(&lease.holder));
+        put("leaseUntil", text(lease.until));
+    }
+    if let Some(file) = &export.file {
+        put("file", file_value(file));
+    }
+    if let Some(end) = export.link_expires_at {
+        put("linkExpiresAt", text(end));
+    }
+    if let Some(failure) = &export.failure {
+        put("failure", failure_value(failure));
+    }
+    item
+}
+
+/// The export that an item records.
+pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
+    let seconds = |name| get_number(item, name).map(Duration::from_secs);
+    let cc = item.get("recipientsCc").and_then(|value| value.as_l().ok()).ok_or(BadItem("recipientsCc"))?;
+    let cc = cc
+        .iter()
+        .map(|value| value.as_s().ok().and_then(|text| text.parse().ok()))
+        .collect::<Option<Vec<EmailAddress>>>()
+        .ok_or(BadItem("recipientsCc"))?;
+    let lease = match get_optional_time(item, "leaseUntil")? {
+        Some(until) => Some(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until }),
+        None => None,
+    };
+    Ok(Export {
+        id: get(item, "exportId")?,
+        tenant: get(item, TENANT)?,
+        requested_by: person(map(item, "requestedBy")?.ok_or(BadItem("requestedBy"))?)?,
+        recipients: Recipients::new(get(item, "recipientTo")?, cc).map_err(|_| BadItem("recipientsCc"))?,
+        terms: Terms {
+            columns_version: get_number(item, "columnsVersion")?,
+            byte_order_mark: *item
+                .get("byteOrderMark")
+                .and_then(|value| value.as_bool().ok())
+                .ok_or(BadItem("byteOrderMark"))?,
+            link_life: seconds("linkLifeSeconds")?,
+            file_retention: seconds("fileRetentionSeconds")?,
+            time_limit: seconds("timeLimitSeconds")?,
+        },
+        status: get(item, "status")?,
+        updated_at: get(item, "updatedAt")?,
+        deadline: get(item, "deadline")?,
+        fence: get_number(item, "fence")?,
+        tries: get_number(item, "tries")?,
+        lease,
+        due_at: get_optional_time(item, DUE_AT)?,
+        rows_written: get_number(item, "rowsWritten")?,
+        file: map(item, "file")?.map(file).transpose()?,
+        link_expires_at: get_optional_time(item, "linkExpiresAt")?,
+        failure: map(item, "failure")?.map(failure).transpose()?,
+    })
+}
+
+fn map<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a Item>, BadItem> {
+    item.get(name).map(|value| value.as_m().map_err(|_| BadItem(name))).transpose()
+}
+
+fn map_value<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
+    AttributeValue::M(attributes.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+fn person_value(person: &Person) -> AttributeValue {
+    map_value([("email", text(&person.email)), ("name", text(person.name.as_str()))])
+}
+
+fn person(item: &Item) -> Result<Person, BadItem> {
+    Ok(Person { email: get(item, "email")?, name: get(item, "name")? })
+}
+
+/// The failure as a value.
+pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
+    map_value([("code", text(failure.code.as_str())), ("message", text(&failure.message))])
+}
+
+fn failure(item: &Item) -> Result<Failure, BadItem> {
+    Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
+}
+
+/// The file as a value. Totals are short texts, `EUR SETTLED 12 -3456`, because an item is paid for by its size.
+pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
+    let totals = file.totals.iter().map(|(currency, status, total)| {
+        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.as_str(), total.count, total.minor))
+    });
+    map_value([
+        ("key", text(&file.key)),
+        ("name", text(&file.name)),
+        ("rows", number(file.rows)),
+        ("bytes", number(file.bytes)),
+        ("sha256", text(&file.sha256)),
+        ("totals", AttributeValue::L(totals.collect())),
+        ("expiresAt", text(file.expires_at)),
+    ])
+}
+
+fn file(item: &Item) -> Result<ExportFile, BadItem> {
+    let lines = item.get("totals").and_then(|value| value.as_l().ok()).ok_or(BadItem("totals"))?;
+    let mut totals = Totals::default();
+    for line in lines {
+        let line = line.as_s().map_err(|_| BadItem("totals"))?;
+        add_total(&mut totals, line).ok_or(BadItem("totals"))?;
+    }
+    Ok(ExportFile {
+        key: get_text(item, "key")?.to_owned(),
+        name: get_text(item, "name")?.to_owned(),
+        rows: get_number(item, "rows")?,
+        bytes: get_number(item, "bytes")?,
+        sha256: get_text(item, "sha256")?.to_owned(),
+        totals,
+        expires_at: get::<Timestamp>(item, "expiresAt")?,
+    })
+}
+
+fn add_total(totals: &mut Totals, line: &str) -> Option<()> {
+    let mut words = line.split(' ');
+    let (currency, status) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let total = Total { count: words.next()?.parse().ok()?, minor: words.next()?.parse().ok()? };
+    totals.add(currency, status, total).then_some(())
+}

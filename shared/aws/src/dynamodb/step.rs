@@ -1,0 +1,139 @@
+//! The life cycle's steps as conditional writes, one to one: each guard is a condition, each change a clause.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::export::Status;
+use domain::id::ExportId;
+use domain::lifecycle::{Change, Guard, Step};
+
+use super::item::{number, text};
+use super::record::{DUE_AT, DUE_STATE, due_state, failure_value, file_value};
+
+/// An update of a record: its condition, its clauses, and what their placeholders stand for.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Update {
+    conditions: Vec<String>,
+    sets: Vec<String>,
+    removes: Vec<String>,
+    /// What `#name` stands for: every name goes through here, so none can be a reserved word.
+    pub names: HashMap<String, String>,
+    /// What `:v0`, `:v1`, … stand for.
+    pub values: HashMap<String, AttributeValue>,
+}
+
+impl Update {
+    /// The update that carries `step` out on the record of export `id`.
+    pub(super) fn of(id: &ExportId, step: &Step) -> Self {
+        let mut update = Self::default();
+        for guard in &step.guards {
+            update.require(guard);
+        }
+        for change in &step.changes {
+            update.write(id, change, status_after(step));
+        }
+        update
+    }
+
+    /// The condition's expression.
+    pub(super) fn condition(&self) -> String {
+        self.conditions.join(" AND ")
+    }
+
+    /// The update's expression.
+    pub(super) fn expression(&self) -> String {
+        let mut expression = format!("SET {}", self.sets.join(", "));
+        if !self.removes.is_empty() {
+            expression.push_str(" REMOVE ");
+            expression.push_str(&self.removes.join(", "));
+        }
+        expression
+    }
+
+    fn require(&mut self, guard: &Guard) {
+        let condition = match guard {
+            Guard::StatusIs(status) => self.compare("status", "=", text(status)),
+            Guard::FenceIs(fence) => self.compare("fence", "=", number(fence)),
+            Guard::LeaseOverAt(now) => {
+                let over = self.compare("leaseUntil", "<=", text(now));
+                format!("(attribute_not_exists(#leaseUntil) OR {over})")
+            }
+            Guard::TriesBelow(most) => self.compare("tries", "<", number(most)),
+            Guard::TriesAtLeast(most) => self.compare("tries", ">=", number(most)),
+            Guard::DeadlineAfter(now) => self.compare("deadline", ">", text(now)),
+            Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
+            Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),
+            Guard::LinkEndIs(end) => self.compare("linkExpiresAt", "=", text(end)),
+            Guard::DueIs(due) => self.compare(DUE_AT, "=", text(due)),
+        };
+        self.conditions.push(condition);
+    }
+
+    fn write(&mut self, id: &ExportId, change: &Change, status: Option<Status>) {
+        match change {
+            Change::Status(status) => self.set("status", text(status)),
+            Change::UpdatedAt(now) => self.set("updatedAt", text(now)),
+            Change::Fence(fence) => self.set("fence", number(fence)),
+            Change::Tries(tries) => self.set("tries", number(tries)),
+            Change::Lease(Some(lease)) => {
+                self.set("leaseHolder", text(&lease.holder));
+                self.set("leaseUntil", text(lease.until));
+            }
+            Change::Lease(None) => self.remove(["leaseHolder", "leaseUntil"]),
+            Change::Due(Some(due)) => {
+                self.set(DUE_AT, text(due));
+                if let Some(status) = status {
+                    self.set(DUE_STATE, AttributeValue::S(due_state(status, id.shard())));
+                }
+            }
+            Change::Due(None) => self.remove([DUE_AT, DUE_STATE]),
+            Change::File(file) => {
+                self.set("rowsWritten", number(file.rows));
+                self.set("file", file_value(file));
+            }
+            Change::LinkEnd(end) => self.set("linkExpiresAt", text(end)),
+            Change::Failure(failure) => self.set("failure", failure_value(failure)),
+        }
+    }
+
+    fn compare(&mut self, name: &str, operator: &str, value: AttributeValue) -> String {
+        format!("{} {operator} {}", self.name(name), self.value(value))
+    }
+
+    fn set(&mut self, name: &str, value: AttributeValue) {
+        let clause = format!("{} = {}", self.name(name), self.value(value));
+        self.sets.push(clause);
+    }
+
+    fn remove(&mut self, names: [&str; 2]) {
+        for name in names {
+            let name = self.name(name);
+            self.removes.push(name);
+        }
+    }
+
+    fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, value: AttributeValue) -> String {
+        let placeholder = format!(":v{}", self.values.len());
+        self.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+}
+
+/// The status that a record has once the step is carried out: the one it writes, or else the one it requires.
+fn status_after(step: &Step) -> Option<Status> {
+    let written = step.changes.iter().find_map(|change| match change {
+        Change::Status(status) => Some(*status),
+        _ => None,
+    });
+    let required = step.guards.iter().find_map(|guard| match guard {
+        Guard::StatusIs(status) => Some(*status),
+        _ => None,
+    });
+    written.or(required)
+}

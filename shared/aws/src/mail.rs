@@ -1,0 +1,76 @@
+//! Mails through SES.
+
+use aws_sdk_sesv2::error::ProvideErrorMetadata;
+use aws_sdk_sesv2::operation::send_email::SendEmailError;
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_smithy_types::retry::RetryConfig;
+use aws_types::SdkConfig;
+use domain::mail::Mail;
+use domain::ports::{NotSent, Outage, SendMail};
+
+/// Sends mails from one address.
+#[derive(Clone, Debug)]
+pub struct Mailer {
+    client: aws_sdk_sesv2::Client,
+    sender: String,
+    configuration_set: Option<String>,
+}
+
+impl Mailer {
+    /// A mailer that sends from `sender`, by `configuration_set` if there is one.
+    ///
+    /// SendEmail has no token that makes a retry safe, so the SDK's own retries are off: an answer that was lost must
+    /// not send the mail a second time unseen.
+    #[must_use]
+    pub fn new(config: &SdkConfig, sender: String, configuration_set: Option<String>) -> Self {
+        let config = aws_sdk_sesv2::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
+        Self { client: aws_sdk_sesv2::Client::from_conf(config), sender, configuration_set }
+    }
+}
+
+impl SendMail for Mailer {
+    async fn send_mail(&self, mail: &Mail) -> Result<(), NotSent> {
+        let outage =
+            |source: Box<dyn std::error::Error + Send + Sync>| NotSent::Outage(Outage::new("send the mail", source));
+        let content = |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(|e| outage(e.into()));
+        let body = Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build();
+        let message = Message::builder().subject(content(&mail.subject)?).body(body).build();
+        let cc = mail.recipients.cc().iter().map(ToString::to_string).collect();
+        let destination =
+            Destination::builder().to_addresses(mail.recipients.to().as_str()).set_cc_addresses(Some(cc)).build();
+        let tag = MessageTag::builder().name("export").value(mail.export.to_string()).build();
+        self.client
+            .send_email()
+            .from_email_address(&self.sender)
+            .set_configuration_set_name(self.configuration_set.clone())
+            .destination(destination)
+            .content(EmailContent::builder().simple(message).build())
+            .email_tags(tag.map_err(|error| outage(error.into()))?)
+            .send()
+            .await
+            .map_err(|error| match error.as_service_error().filter(|error| is_refusal(error)) {
+                Some(refusal) => NotSent::Refused(reason(refusal)),
+                None => outage(error.into()),
+            })?;
+        Ok(())
+    }
+}
+
+/// Whether SES will say the same of this mail again, whenever it is tried.
+fn is_refusal(error: &SendEmailError) -> bool {
+    matches!(
+        error,
+        SendEmailError::AccountSuspendedException(_)
+            | SendEmailError::BadRequestException(_)
+            | SendEmailError::MailFromDomainNotVerifiedException(_)
+            | SendEmailError::MessageRejected(_)
+            | SendEmailError::NotFoundException(_)
+            | SendEmailError::SendingPausedException(_)
+    ) || error.code() == Some("AccessDeniedException")
+}
+
+/// What SES says, for people; bounded, because it goes onto the record.
+fn reason(error: &SendEmailError) -> String {
+    let text = error.message().or(error.code()).unwrap_or("no reason given");
+    text.chars().take(300).collect()
+}

@@ -1,0 +1,105 @@
+//! The jobs queue: the doorbell of the generator.
+
+use std::time::Duration;
+
+use aws_types::SdkConfig;
+use domain::id::{ExportId, TenantId};
+use domain::ports::{Doorbell, Outage};
+use serde::{Deserialize, Serialize};
+
+/// The version of the messages that are sent.
+const VERSION: u32 = 1;
+
+/// The longest delay of SQS.
+const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// The queue that the generator reads.
+#[derive(Clone, Debug)]
+pub struct JobsQueue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+/// A message: which export to look at. All else is on its record.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    version: u32,
+    tenant_id: &'a str,
+    export_id: &'a str,
+}
+
+/// The message names no export.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAJob {
+    /// It is not of the form that [`JobsQueue`] sends.
+    #[error("the message is not a job")]
+    Form(#[from] serde_json::Error),
+    /// The tenant's id is none.
+    #[error(transparent)]
+    Tenant(#[from] domain::id::NotATenantId),
+    /// The export's id is none.
+    #[error(transparent)]
+    Export(#[from] domain::id::NotAnExportId),
+}
+
+impl JobsQueue {
+    /// The queue with this URL.
+    #[must_use]
+    pub fn new(config: &SdkConfig, url: String) -> Self {
+        Self { client: aws_sdk_sqs::Client::new(config), url }
+    }
+}
+
+/// Which export a message's body names. The version is not looked at: a message of any version says no more than that.
+///
+/// # Errors
+/// [`NotAJob`] if it names none.
+pub fn parse_job(body: &str) -> Result<(TenantId, ExportId), NotAJob> {
+    let message: Message<'_> = serde_json::from_str(body)?;
+    Ok((message.tenant_id.parse()?, message.export_id.parse()?))
+}
+
+impl Doorbell for JobsQueue {
+    async fn ring(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), Outage> {
+        let id = id.to_string();
+        let message = Message { version: VERSION, tenant_id: tenant.as_str(), export_id: &id };
+        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("ring the generator", source);
+        let body = serde_json::to_string(&message).map_err(|error| outage(error.into()))?;
+        let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or(0);
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .delay_seconds(delay)
+            .send()
+            .await
+            .map_err(|error| outage(error.into()))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPORT: &str = "mpo_01a11f3a-7000-7abc-8def-0123456789ab";
+
+    #[test]
+    fn job_message_reads_back() {
+        let body = serde_json::to_string(&Message { version: 1, tenant_id: "acme", export_id: EXPORT }).unwrap();
+        assert_eq!(body, format!(r#"{{"version":1,"tenantId":"acme","exportId":"{EXPORT}"}}"#));
+        let (tenant, export) = parse_job(&body).unwrap();
+        assert_eq!((tenant.as_str(), export.to_string().as_str()), ("acme", EXPORT));
+    }
+
+    #[test]
+    fn anything_else_is_no_job() {
+        let of = |version: u32, tenant: &str, export: &str| {
+            format!(r#"{{"version":{version},"tenantId":"{tenant}","exportId":"{export}"}}"#)
+        };
+        for body in ["", "ring", "{}", "[]", &of(1, "a/b", EXPORT), &of(1, "acme", "x")] {
+            assert!(parse_job(body).is_err(), "{body}");
+        }
+    }
+}

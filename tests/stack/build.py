@@ -1,0 +1,69 @@
+"""Builds the functions as the template expects them: one `bootstrap` file in target/lambda/<crate>/.
+
+Runs with a bare Python: nothing outside the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / "target"
+PACKAGES = TARGET / "lambda"
+
+
+class BuildError(Exception):
+    """The functions cannot be built; the message says why and what to do."""
+
+
+def crates() -> list[str]:
+    """Names of the function crates: the folders under functions/."""
+    return sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
+
+
+@functools.cache
+def build() -> None:
+    """Builds and packages every function, once a process. Cargo's own progress goes to standard error."""
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        raise BuildError("needs a C compiler (cc) to link the functions. On Debian and Ubuntu, install build-essential")
+    names = crates()
+    command = [os.environ.get("CARGO", "cargo"), "build", "--profile", "quick", "--target-dir", str(TARGET)]
+    for name in names:
+        command += ["--package", name]
+    try:
+        # In a process group of its own, so that an interrupted build can be ended whole, with its compilers.
+        cargo = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    except FileNotFoundError as error:
+        raise BuildError("needs cargo, and found none on the PATH. Install Rust") from error
+    try:
+        failed = cargo.wait() != 0
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(cargo.pid, signal.SIGTERM)
+        cargo.wait()
+        raise
+    if failed:
+        raise BuildError("the functions do not build: see cargo's message above")
+    for name in names:
+        place(name, TARGET / "quick" / name)
+
+
+def place(name: str, binary: Path) -> None:
+    """Puts a binary where the template looks for the function's code.
+
+    Renamed into place, so that a stack that starts meanwhile packages the old file or the new one, never half of one.
+    """
+    bootstrap = PACKAGES / name / "bootstrap"
+    if bootstrap.exists() and bootstrap.stat().st_mtime_ns == binary.stat().st_mtime_ns:
+        return
+    bootstrap.parent.mkdir(parents=True, exist_ok=True)
+    incoming = bootstrap.with_name(f"bootstrap.{os.getpid()}")
+    shutil.copy2(binary, incoming)
+    incoming.chmod(0o755)
+    incoming.replace(bootstrap)

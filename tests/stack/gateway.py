@@ -1,0 +1,141 @@
+"""The HTTP API's front door: a URL that any client can call, which answers as API Gateway does.
+
+The emulator serves an HTTP API under a host name that few resolvers know, and differs from API Gateway in what a client
+sees of a function that fails, of a body that is too large and of an answer that takes too long. Those answers are given
+here; everything else is passed on as it is.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+INTEGRATION_SECONDS = 30
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+
+
+class Gateway(ThreadingHTTPServer):
+    """Takes its port when made, so that a port in use shows before anything slow is done."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.emulator_port = 0
+        self.api_host = ""
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def serve(self, emulator_port: int, api_id: str) -> None:
+        self.emulator_port = emulator_port
+        self.api_host = f"{api_id}.execute-api.localhost:{emulator_port}"
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self.shutdown()
+            self._thread.join()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is none of the stack's concern."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # A connection that idles this long is closed.
+    timeout = 75
+    server: Gateway
+
+    def __getattr__(self, name: str) -> object:
+        # http.server looks up do_<METHOD>. Which methods exist is for the routes to say.
+        if name.startswith("do_"):
+            return self._pass_on
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Silent: the functions log their requests."""
+
+    def _pass_on(self) -> None:
+        body = self._read_body()
+        if body is None:
+            self._answer(413, {"message": "Request Entity Too Large"})
+            return
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.emulator_port, timeout=INTEGRATION_SECONDS)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            upstream.putheader("Host", self.server.api_host)
+            for name, value in self.headers.items():
+                if name.lower() not in HOP_BY_HOP | {"host", "content-length", "expect"}:
+                    upstream.putheader(name, value)
+            if body or "content-length" in self.headers or "transfer-encoding" in self.headers:
+                upstream.putheader("Content-Length", str(len(body)))
+            upstream.endheaders(body or None)
+            answer = upstream.getresponse()
+            payload = answer.read()
+        except (OSError, http.client.HTTPException):
+            self._answer(503, {"message": "Service Unavailable"})
+            return
+        finally:
+            upstream.close()
+        if answer.status == 502 and _is_function_error(payload):
+            self._answer(500, {"message": "Internal Server Error"})
+            return
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in HOP_BY_HOP | {"content-length"}:
+                self.send_header(name, value)
+        self._finish(answer.status, payload)
+
+    def _read_body(self) -> bytes | None:
+        """The request's body, or None when it is larger than API Gateway takes. Read to its end all the same: a client
+        that is still sending would otherwise see a broken connection, not the answer."""
+        body, length = bytearray(), 0
+        for chunk in self._chunks():
+            length += len(chunk)
+            if length <= MAX_BODY_BYTES:
+                body += chunk
+        return bytes(body) if length <= MAX_BODY_BYTES else None
+
+    def _chunks(self) -> Iterator[bytes]:
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            return
+        left = int(self.headers.get("content-length", "0"))
+        while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
+            left -= len(chunk)
+            yield chunk
+
+    def _answer(self, status: int, body: dict[str, str]) -> None:
+        self.send_response_only(status)
+        self.send_header("Content-Type", "application/json")
+        self._finish(status, json.dumps(body).encode())
+
+    def _finish(self, status: int, payload: bytes) -> None:
+        if status >= 200 and status not in (204, 304):
+            self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(payload)
+
+
+def _is_function_error(payload: bytes) -> bool:
+    """Whether this is the error of a function that failed, and not a 502 that a function answered."""
+    try:
+        body = json.loads(payload)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and "errorMessage" in body

@@ -1,0 +1,250 @@
+"""`cargo local`: the whole product on this machine, from the real template, with one export done before your eyes.
+
+Starts the local stack, loads payouts, triggers an export and follows it to READY by HTTP alone, shows the CSV and the
+e-mail, then serves until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 10):  # noqa: UP036 - the linter knows the version wanted, not the one found
+    sys.exit("cargo local: needs Python 3.10 or later")
+
+import venv
+from venv import VenvError
+
+import payouts_file
+import sample_payouts
+from build import BuildError
+from payouts_file import PayoutsFileError
+
+if TYPE_CHECKING:
+    from stack import Stack
+
+DEFAULT_PORT = 4566
+OUTPUT = venv.ROOT / "target" / "local"
+EXPORTS = "/v1/payments/marketplace-payouts/export"
+CC = ["finance@acme.example", "accounting@acme.example"]
+EXPORT_SECONDS = 300
+SHOWN_LINES = 6
+SHOWN_WIDTH = 150
+# A process that becomes another keeps this clock: the steps before and after show one time.
+STARTED = float(os.environ.setdefault("CARGO_LOCAL_STARTED", str(time.monotonic())))
+
+
+class LocalError(Exception):
+    """The job was not done; the message says why."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    # A supervisor's SIGTERM ends everything the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        rows = payouts_file.read(arguments.payouts) if arguments.payouts else None
+        _probe(arguments.port)
+        venv.enter(_step)
+        return _run(arguments, rows)
+    except (LocalError, PayoutsFileError, VenvError, BuildError) as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="cargo local",
+        description=(
+            "Runs the marketplace payouts export on this machine: an emulated AWS with the real template.yaml and "
+            "functions, sample payouts, one export followed to READY. Then it serves the API until Ctrl-C."
+        ),
+        epilog=(
+            "Leaves target/local/stack.json for scripts: the API's URL and key, and the names of everything deployed."
+        ),
+    )
+    parser.add_argument("--once", action="store_true", help="end after the export instead of serving")
+    parser.add_argument(
+        "--payouts",
+        type=Path,
+        metavar="FILE.csv",
+        help="load these payouts instead of the samples; the columns are those of an exported file",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help=f"port of the API on 127.0.0.1 (default: {DEFAULT_PORT}; 0: any free one)",
+    )
+    return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: expected a number from 0 to 65535")
+    return int(text)
+
+
+def _probe(port: int) -> None:
+    """Tells of a port in use before anything slow is done."""
+    with socket.socket() as probe:
+        # As the API's server does: connections of an earlier run that are still closing are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise LocalError(f"port {port} cannot be used: {reason}. Choose another one with --port") from error
+
+
+def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> int:
+    # Only now: these need what the environment of venv.py holds.
+    from stack import EmulatorError, Stack, StackError
+
+    try:
+        with Stack.start(port=arguments.port, report=_step) as stack:
+            OUTPUT.mkdir(parents=True, exist_ok=True)
+            (OUTPUT / "stack.json").write_text(json.dumps(stack.describe(), indent=2) + "\n")
+            _load(stack, rows)
+            export = _export(stack)
+            _show_file(export)
+            _show_mail(stack)
+            _show_stack(stack, export)
+            if not arguments.once:
+                _serve(stack)
+    except (StackError, EmulatorError) as error:
+        raise LocalError(str(error)) from error
+    return 0
+
+
+def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
+    if rows is None:
+        _step("Loading sample payouts")
+        rows = list(sample_payouts.rows(stack.tenantId))
+    else:
+        _step("Loading your payouts")
+    stack.put_payouts(stack.tenantId, rows)
+    _detail(f"{len(rows)} payouts for the tenant {stack.tenantId}")
+
+
+def _export(stack: Stack) -> dict[str, Any]:
+    """Triggers an export and follows it, as a client would: by HTTP, with the key."""
+    _step(f"Exporting: POST {EXPORTS}")
+    export = _call(stack, "POST", EXPORTS, {"cc": CC})
+    path = f"{EXPORTS}/{export['exportId']}"
+    _detail(f"{export['exportId']} is {export['status']}")
+    deadline = time.monotonic() + EXPORT_SECONDS
+    while export["status"] == "PENDING":
+        if time.monotonic() > deadline:
+            raise LocalError(f"the export is still PENDING after {EXPORT_SECONDS} s")
+        time.sleep(0.5)
+        export = _call(stack, "GET", path)
+    _detail(f"{export['exportId']} is {export['status']}")
+    if export["status"] != "READY":
+        failure = export.get("failure") or {}
+        raise LocalError(f"the export ended as {export['status']}: {failure.get('code')}, {failure.get('message')}")
+    return export
+
+
+def _call(stack: Stack, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    headers = {"dj-client": "OPERATOR", "dj-api-key": stack.apiKey}
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = json.dumps(body).encode()
+    request = urllib.request.Request(stack.apiUrl + path, data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content: dict[str, Any] = json.load(answer)
+            return content
+    except urllib.error.HTTPError as error:
+        raise LocalError(f"{method} {path} answered {error.code}: {error.read().decode(errors='replace')}") from error
+
+
+def _show_file(export: dict[str, Any]) -> None:
+    file = export["file"]
+    _step(f"The file: {file['name']}")
+    with urllib.request.urlopen(export["downloadUrl"], timeout=60) as answer:
+        content = answer.read()
+    path = OUTPUT / file["name"]
+    path.write_bytes(content)
+    if hashlib.sha256(content).hexdigest() != file["sha256"]:
+        raise LocalError(f"{path} does not have the SHA-256 that the API promises")
+    _detail(f"{file['rows']} rows, {file['bytes']} bytes, SHA-256 {file['sha256']} as promised")
+    _quote([_shortened(line) for line in content.decode("utf-8-sig").splitlines()[:SHOWN_LINES]])
+    _detail(f"whole in {path.relative_to(venv.ROOT)}")
+
+
+def _show_mail(stack: Stack) -> None:
+    _step("The e-mail")
+    mail = stack.mails()[-1]
+    (OUTPUT / "mail.txt").write_text(mail.text)
+    (OUTPUT / "mail.html").write_text(mail.html)
+    _quote([f"From: {mail.sender}", f"To: {', '.join(mail.to)}", f"Cc: {', '.join(mail.cc)}"])
+    _quote([f"Subject: {mail.subject}", "", *mail.text.splitlines()])
+    _detail("whole in target/local/mail.txt and target/local/mail.html")
+
+
+def _show_stack(stack: Stack, export: dict[str, Any]) -> None:
+    headers = f"-H 'dj-client: OPERATOR' -H 'dj-api-key: {stack.apiKey}'"
+    _step("Ready")
+    _detail(f"API      {stack.apiUrl}")
+    _detail(f"API key  {stack.apiKey}")
+    _detail(f"Mailbox  {stack.mailboxUrl}")
+    _detail("Scripts  target/local/stack.json")
+    _detail("Try      " + f"curl -s {headers} {shlex.quote(f'{stack.apiUrl}{EXPORTS}/' + export['exportId'])}")
+    _detail("         " + f"curl -s {headers} -X POST {shlex.quote(stack.apiUrl + EXPORTS)}")
+
+
+def _serve(stack: Stack) -> None:
+    print("\nServing until Ctrl-C.", flush=True)
+    try:
+        while stack.alive():
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("\nStopping.", flush=True)
+        return
+    raise LocalError(f"the emulated AWS ended by itself: see {stack.emulator_log}")
+
+
+def _step(text: str) -> None:
+    print(f"\n[{time.monotonic() - STARTED:5.1f} s] {text}", flush=True)
+
+
+def _detail(text: str) -> None:
+    print(f"          {text}", flush=True)
+
+
+def _quote(lines: list[str]) -> None:
+    for line in lines:
+        print(f"          | {line}", flush=True)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= SHOWN_WIDTH else f"{line[: SHOWN_WIDTH - 1]}…"
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(error: Exception) -> int:
+    print(f"\ncargo local: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Reads a payouts file: a CSV with the columns of the export itself, so that an export can be loaded again.
+
+An export writes a `'` before text that could run as a formula. It is no part of the value, so it is taken off: from
+text columns, where it stands before `=`, `+`, `-`, `@`, a tab, CR or LF.
+
+Runs with a bare Python: nothing outside the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+STATUSES = ("COMPUTED", "PENDING", "SETTLED", "FAILED", "INSUFFICIENT_FUNDS")
+# ISO 4217: decimals of every currency that has any number of them. Kept apart from the product's own list on purpose:
+# what checks an export's input should not share its mistakes.
+EXPONENTS = {
+    code: exponent
+    for exponent, codes in (
+        (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
+        (
+            2,
+            """
+            AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF
+            CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD
+            GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL
+            MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN
+            QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY
+            TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG ZWL
+            """,
+        ),
+        (3, "BHD IQD JOD KWD LYD OMR TND"),
+        (4, "CLF UYW"),
+    )
+    for code in codes.split()
+}
+GUARDED = re.compile(r"'[=+\-@\t\r\n]")
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{3}))?Z")
+# What a number of DynamoDB holds.
+MAX_DIGITS = 38
+
+
+class PayoutsFileError(Exception):
+    """The file cannot be loaded; the message names file, line and column, and says what is expected."""
+
+
+class _Unfit(Exception):
+    """A cell's value is not what its column takes; the message says what it takes."""
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if GUARDED.match(cell) else cell
+
+
+def _status(cell: str) -> str:
+    if cell not in STATUSES:
+        raise _Unfit(f"one of {', '.join(STATUSES)}")
+    return cell
+
+
+def _currency(cell: str) -> str:
+    if cell not in EXPONENTS:
+        raise _Unfit("an ISO 4217 currency code, such as EUR")
+    return cell
+
+
+def _count(cell: str) -> int:
+    if not re.fullmatch(rf"-?\d{{1,{MAX_DIGITS}}}", cell, re.ASCII):
+        raise _Unfit("a whole number")
+    return int(cell)
+
+
+def _time(cell: str) -> str:
+    match = TIME.fullmatch(cell)
+    try:
+        if not match or not cell.isascii():
+            raise ValueError
+        datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        raise _Unfit("a time in UTC, such as 2026-10-08T00:00:01Z") from None
+    return f"{match[1]}.{match[2] or '000'}Z"
+
+
+def _amount(cell: str, currency: str) -> int:
+    """Minor units. Zeros after the last minor unit change nothing; any other digit there would be lost."""
+    decimals = EXPONENTS[currency]
+    match = re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?", cell, re.ASCII)
+    fraction = (match[3] or "") if match else ""
+    if not match or fraction[decimals:].strip("0"):
+        raise _Unfit(f"an exact decimal with at most {decimals} decimals, as {currency} has")
+    digits = match[2] + fraction[:decimals].ljust(decimals, "0")
+    if len(digits.lstrip("0")) > MAX_DIGITS:
+        raise _Unfit(f"an amount of at most {MAX_DIGITS} digits")
+    return int(match[1] + digits)
+
+
+# Column, attribute of the payouts table, whether it may be empty, reader. The amount needs its row's currency.
+COLUMNS: tuple[tuple[str, str, bool, Callable[..., Any]], ...] = (
+    ("payout_id", "payoutId", False, _text),
+    ("reference", "reference", False, _text),
+    ("status", "status", False, _status),
+    ("amount", "amountMinor", False, _amount),
+    ("currency", "currency", False, _currency),
+    ("period_start", "periodStart", False, _time),
+    ("period_end", "periodEnd", False, _time),
+    ("order_count", "orderCount", False, _count),
+    ("balance_account", "balanceAccount", False, _text),
+    ("psp_reference", "pspReference", True, _text),
+    ("failure_reason", "failureReason", True, _text),
+    ("created_at", "createdAt", False, _time),
+    ("executed_at", "executedAt", True, _time),
+    ("settled_at", "settledAt", True, _time),
+    ("updated_at", "updatedAt", False, _time),
+)
+HEADER = [column for column, *_ in COLUMNS]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The file's payouts, with the attributes of the payouts table but its keys. The first fault ends it."""
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise PayoutsFileError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise PayoutsFileError(f"{path}, line {line}: not UTF-8") from error
+    # Line ends are kept as they are: inside quotes they belong to the value.
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=";", strict=True)
+    rows: list[dict[str, Any]] = []
+    lines: dict[str, int] = {}
+    line = 1
+    try:
+        if (header := next(reader, [])) != HEADER:
+            raise PayoutsFileError(f"{path}, line 1, {_header_fault(header)}")
+        line = reader.line_num + 1
+        for cells in reader:
+            row = _row(path, line, cells)
+            if (first := lines.setdefault(row["payoutId"], line)) != line:
+                raise PayoutsFileError(f"{path}, line {line}, column payout_id: already on line {first}")
+            rows.append(row)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise PayoutsFileError(f"{path}, line {line}: {error}") from error
+    return rows
+
+
+def _header_fault(header: list[str]) -> str:
+    for number, expected in enumerate(HEADER):
+        found = header[number] if number < len(header) else "nothing"
+        if found != expected:
+            return f"column {number + 1}: expected the header {expected}, found {found}. The line is {';'.join(HEADER)}"
+    return f"column {len(HEADER) + 1}: expected no more columns, found {header[len(HEADER)]}"
+
+
+def _row(path: Path, line: int, cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(COLUMNS):
+        raise PayoutsFileError(f"{path}, line {line}: expected {len(COLUMNS)} columns, found {len(cells)}")
+    row: dict[str, Any] = {}
+    named = dict(zip(HEADER, cells, strict=True))
+    # The currency comes first: a wrong one is its own fault and not its amount's.
+    for column, attribute, optional, convert in sorted(COLUMNS, key=lambda entry: entry[0] != "currency"):
+        cell = named[column]
+        try:
+            if cell:
+                row[attribute] = convert(cell, row["currency"]) if convert is _amount else convert(cell)
+            elif not optional:
+                raise _Unfit("a value, it is required")
+        except _Unfit as unfit:
+            shown = f", found {cell[:60]!r}" if cell else ""
+            raise PayoutsFileError(f"{path}, line {line}, column {column}: expected {unfit}{shown}") from None
+    return row

@@ -1,0 +1,431 @@
+"""The local stack: the project's own template.yaml, deployed by CloudFormation into an emulated AWS.
+
+The template and the functions are the real ones, unchanged. What the emulator does not do by itself is made up for
+here, after the deploy, by the functions named `_bridge_…`, each of which says what is missing.
+
+Runs inside the environment that venv.py makes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+import build
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from emulator import Emulator, EmulatorError
+from gateway import Gateway
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+NAME = "payouts-export"
+REGION = "us-east-1"
+SENDER = "exports@marketplace.example"
+TENANT = "acme"
+OPERATOR_EMAIL = "operator@acme.example"
+OPERATOR_NAME = "Sample Operator"
+DEPLOY_SECONDS = 120.0
+SETTLE_SECONDS = 30.0
+
+
+class StackError(Exception):
+    """The stack cannot be started or used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail as the emulated SES accepted it."""
+
+    sender: str
+    to: list[str]
+    cc: list[str]
+    subject: str
+    text: str
+    html: str
+
+
+class Stack:
+    """A running stack. Use it as a context manager, or call stop(): everything it started ends with it."""
+
+    def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
+        self._report = report
+        self._emulator: Emulator | None = None
+        self._gateway: Gateway | None = None
+        self._clients: dict[str, Any] = {}
+        self.apiUrl = ""
+        self.backOfficeUrl = ""
+        self.apiKey = ""
+        self.operatorEmail = OPERATOR_EMAIL
+        self.tenantId = TENANT
+        self.awsEndpointUrl = ""
+        self.region = REGION
+        self.exportsTable = ""
+        self.payoutsTable = ""
+        self.apiKeysTable = ""
+        self.bucket = ""
+        self.jobsQueueUrl = ""
+        self.deadLetterQueueUrl = ""
+        self.mailboxUrl = ""
+        self.functions: dict[str, str] = {}
+
+    # ------------------------------------------------------------------------------------------------- life cycle
+
+    @classmethod
+    def start(
+        cls,
+        port: int = 0,
+        auth: bool = False,
+        parameters: Mapping[str, str] | None = None,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> Stack:
+        """Builds the functions, starts the emulator, deploys the template and issues an operator's API key.
+
+        `port` is the API's (0: a free one), `auth` makes the emulator enforce IAM policies, `parameters` are the
+        template's, and `settings` are environment variables by function, for those the template has no parameter for.
+        """
+        stack = cls(report)
+        try:
+            stack._start(port, auth, dict(parameters or {}), settings or {})
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    def _start(
+        self, port: int, auth: bool, parameters: dict[str, str], settings: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        try:
+            self._gateway = Gateway(port)
+        except OSError as error:
+            raise StackError(f"port {port} cannot be used: {error.strerror or error}") from error
+        self._report("Building the functions")
+        build.build()
+        self._report("Starting the emulated AWS")
+        self._emulator = Emulator(auth)
+        self._emulator.start()
+        self.awsEndpointUrl = self._emulator.url
+        self.mailboxUrl = f"{self._emulator.url}/_ministack/ses/messages"
+        self._report("Deploying template.yaml")
+        parameters.setdefault("SenderAddress", SENDER)
+        self._bridge_verified_sender(parameters["SenderAddress"])
+        user = self._bridge_signer_key(parameters)
+        resources = self._deploy(parameters)
+        processed = self.client("cloudformation").get_template(StackName=NAME, TemplateStage="Processed")
+        template = processed["TemplateBody"]
+        if user:
+            self._bridge_signer_policy(user, template)
+        self._bridge_routes(template, resources)
+        self._bridge_recursion(template, resources)
+        if auth:
+            self._bridge_plain_http()
+            self._bridge_mail_policy(template, resources)
+        for crate, variables in settings.items():
+            self.configure(crate, **variables)
+        self._gateway.serve(self._emulator.port, resources["HttpApi"])
+        self.apiUrl = self._gateway.url
+        self.apiKey = self.issue_key(self.tenantId, self.operatorEmail, OPERATOR_NAME)
+
+    def stop(self) -> None:
+        """Ends all that start() began. Harmless when called again."""
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.close()
+        emulator, self._emulator = self._emulator, None
+        if emulator is not None:
+            emulator.stop()
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def alive(self) -> bool:
+        """False once the emulator has ended by itself."""
+        return self._emulator is not None and self._emulator.alive()
+
+    @property
+    def emulator_log(self) -> Path:
+        if self._emulator is None:
+            raise StackError("the stack is not running")
+        return self._emulator.log
+
+    # ----------------------------------------------------------------------------------------------------- in use
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulated account. Not subject to IAM policies: it is the account's root."""
+        if service not in self._clients:
+            # A session of its own: boto3's default one is shared by the process and not safe to set up in threads.
+            session = boto3.session.Session("test", "test", region_name=self.region)
+            # Path style, because buckets' host names do not resolve. No retries: a test must see the first answer.
+            config = Config(
+                s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, max_pool_connections=64,
+                read_timeout=330,
+            )  # fmt: skip
+            self._clients[service] = session.client(service, endpoint_url=self.awsEndpointUrl, config=config)
+        return self._clients[service]
+
+    def issue_key(self, tenant: str, email: str, name: str = OPERATOR_NAME, client: str = "OPERATOR") -> str:
+        event = {"action": "issue", "tenantId": tenant, "email": email, "name": name, "client": client}
+        return str(self.invoke("manage-api-keys", event)["apiKey"])
+
+    def invoke(self, crate: str, event: Mapping[str, Any]) -> Any:
+        """Invokes a function and returns its answer. A function error is raised with its message."""
+        answer = self.client("lambda").invoke(FunctionName=self.functions[crate], Payload=json.dumps(event).encode())
+        payload = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer:
+            raise StackError(f"{crate}: {payload.get('errorMessage', payload)}")
+        return payload
+
+    def put_payouts(self, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Writes payouts as the payments service does; rows have the attributes of its table but the keys."""
+        session = boto3.session.Session("test", "test", region_name=self.region)
+        table = session.resource("dynamodb", endpoint_url=self.awsEndpointUrl).Table(self.payoutsTable)
+        count = 0
+        with table.batch_writer() as batch:
+            for row in rows:
+                batch.put_item(Item={"tenantId": tenant, "sk": f"{row['createdAt']}#{row['payoutId']}", **row})
+                count += 1
+        return count
+
+    def configure(self, crate: str, **variables: str) -> None:
+        """Merges variables into a function's environment, and returns once new invocations see them."""
+        function, client = self.functions[crate], self.client("lambda")
+        environment = client.get_function_configuration(FunctionName=function).get("Environment", {})
+        merged = {**environment.get("Variables", {}), **variables}
+        client.update_function_configuration(FunctionName=function, Environment={"Variables": merged})
+        _await(
+            lambda: client.get_function_configuration(FunctionName=function).get("LastUpdateStatus") == "Successful",
+            f"{function} does not take its new settings",
+        )
+
+    def hold_queue(self, held: bool) -> None:
+        """Holds the jobs queue back from the generator, or lets it go."""
+        client = self.client("lambda")
+        function = self.functions["generate-export"]
+        (mapping,) = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=not held)
+        wanted = "Disabled" if held else "Enabled"
+        _await(
+            lambda: client.get_event_source_mapping(UUID=mapping["UUID"])["State"] == wanted,
+            f"the jobs queue's mapping does not become {wanted}",
+        )
+
+    def sweep(self) -> None:
+        """Runs a sweep now and waits for its end. The schedule runs one every minute besides."""
+        self.invoke("sweep-exports", {})
+
+    def logs(self, crate: str) -> list[str]:
+        """All log lines of a function so far, in order."""
+        pages = self.client("logs").get_paginator("filter_log_events")
+        group = f"/aws/lambda/{self.functions[crate]}"
+        return [event["message"] for page in pages.paginate(logGroupName=group) for event in page["events"]]
+
+    def mails(self) -> list[Mail]:
+        """All mails that SES accepted so far, in order."""
+        with urllib.request.urlopen(self.mailboxUrl, timeout=30) as answer:
+            accounts = json.load(answer)["messages"]
+        return [
+            Mail(m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "")
+            for messages in accounts.values()
+            for m in messages
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """What target/local/stack.json tells scripts."""
+        keys = (
+            "apiUrl", "backOfficeUrl", "apiKey", "operatorEmail", "tenantId", "awsEndpointUrl", "region",
+            "exportsTable", "payoutsTable", "apiKeysTable", "bucket", "jobsQueueUrl", "deadLetterQueueUrl",
+            "mailboxUrl", "functions",
+        )  # fmt: skip
+        return {key: getattr(self, key) for key in keys}
+
+    # ----------------------------------------------------------------------------------------------------- deploy
+
+    def _deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Deploys the template as `sam deploy` does: code to a bucket, a change set, wait. Physical ids by logical."""
+        client = self.client("cloudformation")
+        try:
+            created = client.create_change_set(
+                StackName=NAME,
+                ChangeSetName="deploy",
+                ChangeSetType="CREATE",
+                TemplateBody=self._package(),
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            )
+        except ClientError as error:
+            raise StackError(f"the template is refused: {error.response['Error']['Message']}") from error
+        change_set = {"StackName": NAME, "ChangeSetName": created["Id"]}
+        described = client.describe_change_set(**change_set)
+        deadline = time.monotonic() + DEPLOY_SECONDS
+        while described["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS") and time.monotonic() < deadline:
+            time.sleep(0.1)
+            described = client.describe_change_set(**change_set)
+        if described["Status"] != "CREATE_COMPLETE":
+            raise StackError(f"the template is refused: {described.get('StatusReason', described['Status'])}")
+        client.execute_change_set(**change_set)
+        while (stack := client.describe_stacks(StackName=NAME)["Stacks"][0])["StackStatus"].endswith("_IN_PROGRESS"):
+            if time.monotonic() > deadline:
+                raise StackError(f"the deploy did not end within {DEPLOY_SECONDS:.0f} s")
+            time.sleep(0.1)
+        if stack["StackStatus"] != "CREATE_COMPLETE":
+            raise StackError(f"the deploy failed: {self._first_failure() or stack['StackStatus']}")
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        self.exportsTable = outputs["ExportsTable"]
+        self.payoutsTable = outputs["PayoutsTable"]
+        self.apiKeysTable = outputs["ApiKeysTable"]
+        self.bucket = outputs["ExportsBucket"]
+        self.jobsQueueUrl = outputs["JobsQueueUrl"]
+        self.deadLetterQueueUrl = outputs["DeadLetterQueueUrl"]
+        pages = client.get_paginator("list_stack_resources").paginate(StackName=NAME)
+        resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        functions = [r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::Lambda::Function"]
+        self.functions = {function.removeprefix(f"{NAME}-"): function for function in sorted(functions)}
+        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+
+    def _package(self) -> str:
+        """The template with each function's CodeUri as a URL in a bucket, as `sam package` writes it."""
+        client, bucket = self.client("s3"), f"{NAME}-code"
+        client.create_bucket(Bucket=bucket)
+
+        def upload(match: re.Match[str]) -> str:
+            folder = ROOT / match["folder"]
+            archive = io.BytesIO()
+            with zipfile.ZipFile(archive, "w") as files:
+                entry = zipfile.ZipInfo("bootstrap")
+                entry.external_attr = 0o755 << 16
+                files.writestr(entry, (folder / "bootstrap").read_bytes())
+            key = f"{folder.name}.zip"
+            client.put_object(Bucket=bucket, Key=key, Body=archive.getvalue())
+            return f"CodeUri: s3://{bucket}/{key}"
+
+        return re.sub(r"CodeUri: (?P<folder>target/lambda/[a-z-]+)/", upload, TEMPLATE.read_text(encoding="utf-8"))
+
+    def _first_failure(self) -> str | None:
+        events = self.client("cloudformation").describe_stack_events(StackName=NAME)["StackEvents"]
+        failures = [e for e in events if e["ResourceStatus"].endswith("_FAILED")]
+        oldest = failures[-1] if failures else None
+        return f"{oldest['LogicalResourceId']}: {oldest.get('ResourceStatusReason', '')}" if oldest else None
+
+    # ---------------------------------------------------------------------------------------------------- bridges
+
+    def _bridge_verified_sender(self, sender: str) -> None:
+        """An account of its own needs what the owner's has: the sender verified, and SES out of its sandbox."""
+        client = self.client("sesv2")
+        client.create_email_identity(EmailIdentity=sender)
+        client.put_account_details(
+            MailType="TRANSACTIONAL",
+            WebsiteURL="https://marketplace.example",
+            UseCaseDescription="Local stack",
+            ProductionAccessEnabled=True,
+        )
+
+    def _bridge_signer_key(self, parameters: dict[str, str]) -> str | None:
+        """The emulator's CloudFormation knows no AWS::IAM::AccessKey: user, key and secret are made beforehand and
+        handed in as a secret of the owner's own. Returns the user's name, or None if the caller brought a secret."""
+        if "LinkSignerSecretArn" in parameters:
+            return None
+        iam, user = self.client("iam"), f"{NAME}-link-signer"
+        iam.create_user(UserName=user)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        secret = json.dumps({"accessKeyId": key["AccessKeyId"], "secretAccessKey": key["SecretAccessKey"]})
+        created = self.client("secretsmanager").create_secret(Name=user, SecretString=secret)
+        parameters["LinkSignerSecretArn"] = created["ARN"]
+        return user
+
+    def _bridge_signer_policy(self, user: str, template: Mapping[str, Any]) -> None:
+        """The user made beforehand gets the policy that the template gives its own."""
+        arn = f"arn:aws:s3:::{self.bucket}"
+        for policy in template["Resources"]["LinkSignerUser"]["Properties"]["Policies"]:
+            document = _resolve(policy["PolicyDocument"], {"ExportsBucket.Arn": arn})
+            self.client("iam").put_user_policy(
+                UserName=user, PolicyName=policy["PolicyName"], PolicyDocument=json.dumps(document)
+            )
+
+    def _bridge_routes(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
+        """The emulator makes an HTTP API from SAM's events, but ignores the OpenAPI body with its routes and CORS."""
+        client, api = self.client("apigatewayv2"), resources["HttpApi"]
+        body = template["Resources"]["HttpApi"]["Properties"]["Body"]
+        for path, methods in body["paths"].items():
+            for method, operation in methods.items():
+                uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+                (function,) = re.findall(r"\$\{(\w+)\.Arn\}", uri)
+                integration = client.create_integration(
+                    ApiId=api,
+                    IntegrationType="AWS_PROXY",
+                    IntegrationUri=f"arn:aws:lambda:{self.region}:000000000000:function:{resources[function]}",
+                    PayloadFormatVersion="2.0",
+                )
+                if path == "/$default":
+                    key = "$default"
+                else:
+                    key = f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
+                client.create_route(ApiId=api, RouteKey=key, Target=f"integrations/{integration['IntegrationId']}")
+        # In the processed template, parameters stand with their defaults: the origin is taken from the deploy.
+        deployed = self.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]["Parameters"]
+        (origin,) = (p["ParameterValue"] for p in deployed if p["ParameterKey"] == "CorsOrigin")
+        cors = {**body["x-amazon-apigateway-cors"], "allowOrigins": [origin]}
+        client.update_api(ApiId=api, CorsConfiguration={key[0].upper() + key[1:]: cors[key] for key in cors})
+
+    def _bridge_recursion(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
+        """The emulator ends a function's chains of invocations as Lambda does, but its CloudFormation does not pass on
+        that a function allows them."""
+        for name, resource in template["Resources"].items():
+            if setting := resource["Properties"].get("RecursiveLoop"):
+                self.client("lambda").put_function_recursion_config(FunctionName=resources[name], RecursiveLoop=setting)
+
+    def _bridge_plain_http(self) -> None:
+        """The emulator speaks plain HTTP, which the bucket's policy denies when IAM policies are enforced."""
+        self.client("s3").delete_bucket_policy(Bucket=self.bucket)
+
+    def _bridge_mail_policy(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
+        """The emulator checks SendEmail against no identity, only against every resource: roles that may send for the
+        template's sender may send for all."""
+        statement = {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        for name, resource in template["Resources"].items():
+            if resource["Type"] == "AWS::IAM::Role" and "ses:SendEmail" in json.dumps(resource):
+                self.client("iam").put_role_policy(
+                    RoleName=resources[name], PolicyName="emulator-mail", PolicyDocument=document
+                )
+
+
+def _resolve(value: Any, names: Mapping[str, str]) -> Any:
+    """A piece of a template with Ref, Fn::GetAtt and Fn::Sub of the given names replaced by their values."""
+    if isinstance(value, list):
+        return [_resolve(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Ref"}:
+        return names[value["Ref"]]
+    if set(value) == {"Fn::GetAtt"}:
+        return names[".".join(value["Fn::GetAtt"])]
+    if set(value) == {"Fn::Sub"}:
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: names[match[1]], value["Fn::Sub"])
+    return {key: _resolve(item, names) for key, item in value.items()}
+
+
+def _await(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StackError(f"{complaint} within {SETTLE_SECONDS:.0f} s")
+        time.sleep(0.05)
+
+
+__all__ = ["EmulatorError", "Mail", "Stack", "StackError"]

@@ -1,0 +1,69 @@
+"""The Python environment of the local stack and the tests: target/venv, as tests/requirements.txt pins it.
+
+Runs with a bare Python: nothing outside the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+VENV = ROOT / "target" / "venv"
+
+
+class VenvError(Exception):
+    """The environment cannot be made; the message says why and what to do."""
+
+
+def ensure(report: Callable[[str], None] = print) -> Path:
+    """Makes target/venv, or makes it anew when the requirements or this Python have changed. Returns its Python."""
+    VENV.parent.mkdir(exist_ok=True)
+    with (VENV.parent / "venv.lock").open("w") as lock:
+        # Two commands may start at once, and must not make the same folder.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _ensure(report)
+
+
+def _ensure(report: Callable[[str], None]) -> Path:
+    python = VENV / "bin" / "python"
+    stamp = VENV / "requirements.sha256"
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    report("Installing the emulator and its tools into target/venv (once, about a minute)")
+    _run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        "cannot make a virtual environment. On Debian and Ubuntu, install python3-venv",
+    )
+    _run(
+        [
+            str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
+            "--require-hashes", "--only-binary=:all:", "--requirement", str(REQUIREMENTS),
+        ],
+        "cannot install tests/requirements.txt. It needs the Python package index, or a mirror of it in pip's settings",
+    )  # fmt: skip
+    stamp.write_text(wanted)
+    return python
+
+
+def enter(report: Callable[[str], None] = print) -> None:
+    """Goes on as the venv's Python, running the same script with the same arguments."""
+    if Path(sys.prefix).resolve() == VENV.resolve() and (VENV / "requirements.sha256").exists():
+        return
+    python = ensure(report)
+    sys.stdout.flush()
+    os.execv(python, [str(python), *sys.argv])
+
+
+def _run(command: list[str], complaint: str) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        last = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise VenvError(f"{complaint}.\n{last}")
