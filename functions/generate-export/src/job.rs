@@ -9,8 +9,7 @@ use domain::id::{ExportId, TenantId};
 use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink,
-    StoreFile,
+    ApplyStep, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink, StoreFile,
 };
 use telemetry::Chain;
 use tracing::{info, warn};

@@ -11,9 +11,7 @@
 //! | [`write_file`] | the payouts as a file |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::ports::{
-    ApplyStep, Clock, Doorbell, FindExport, Outage, ReadPayouts, SendMail, SignLink, StoreFile,
-};
+use domain::ports::{ApplyStep, Clock, Doorbell, FindExport, Outage, ReadPayouts, SendMail, SignLink, StoreFile};
 use domain::time::Timestamp;
 use lambda_runtime::LambdaEvent;
 use telemetry::Chain;
@@ -97,3 +95,6 @@ where
     // Boxed: the whole work as one future is deeper than the compiler's limit for layouts.
     Ok(Box::pin(generator.run(&tenant, &id, invocation)).await?)
 }
+
+#[cfg(test)]
+mod tests;

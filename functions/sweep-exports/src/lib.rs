@@ -224,3 +224,6 @@ fn unless_changed<T>(applied: Result<T, NotApplied>, outcome: Outcome) -> Result
         Err(NotApplied::Outage(outage)) => Err(outage),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,5 +23,6 @@ async fn main() -> Result<(), Error> {
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
     };
     let sweeper = &sweeper;
-    lambda_runtime::run(service_fn(async |event| sweep_exports::handle(sweeper, event).await.map_err(Error::from))).await
+    lambda_runtime::run(service_fn(async |event| sweep_exports::handle(sweeper, event).await.map_err(Error::from)))
+        .await
 }

@@ -33,6 +33,10 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
         None,
         "Lambda environment",
     );
+    Ok(configured(credentials, settings.text("AWS_REGION")?, settings.optional("AWS_ENDPOINT_URL")))
+}
+
+fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
     let time_outs = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
@@ -40,12 +44,16 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
         .build();
     let mut config = SdkConfig::builder()
         .behavior_version(behavior_version())
-        .region(Region::new(settings.text("AWS_REGION")?))
+        .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         .timeout_config(time_outs);
-    if let Some(url) = settings.optional("AWS_ENDPOINT_URL") {
-        config = config.endpoint_url(url);
-    }
-    Ok(config.build())
+    config.set_endpoint_url(endpoint_url);
+    config.build()
+}
+
+/// The same for a service that runs in the test's own process.
+#[cfg(test)]
+pub(crate) fn local(endpoint_url: String) -> SdkConfig {
+    configured(Credentials::new("test", "test", None, None, "test"), "eu-west-1".to_owned(), Some(endpoint_url))
 }

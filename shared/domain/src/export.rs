@@ -108,7 +108,8 @@ impl Failure {
     /// Some payouts cannot be written.
     #[must_use]
     pub fn payouts_not_writable(faults: &Faults) -> Self {
-        let message = format!("{}. Correct them in the payments service, then launch the export again.", faults.describe());
+        let message =
+            format!("{}. Correct them in the payments service, then launch the export again.", faults.describe());
         Self { code: FailureCode::PayoutsNotWritable, message }
     }
 

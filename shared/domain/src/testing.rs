@@ -4,6 +4,7 @@
 //! (feature `testing`).
 #![expect(clippy::unwrap_used, reason = "a sample that does not parse should end the test that asked for it")]
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,13 +211,7 @@ impl ApplyStep for MemoryStore {
 }
 
 impl DueExports for MemoryStore {
-    async fn due_exports(
-        &self,
-        status: Status,
-        shard: u8,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Due>, Outage> {
+    async fn due_exports(&self, status: Status, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Outage> {
         self.fuse.check("find due exports")?;
         let due = |export: &Export| {
             let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
@@ -244,7 +239,10 @@ impl FindApiKey for MemoryStore {
 impl StoreApiKey for MemoryStore {
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), Outage> {
         self.fuse.check("write the API key")?;
-        lock(&self.tables).api_keys.entry(record.hash.clone()).or_insert_with(|| record.clone());
+        match lock(&self.tables).api_keys.entry(record.hash.clone()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(record.clone())),
+            Entry::Occupied(_) => return Err(Outage::new("write the API key", "it is there already")),
+        }
         Ok(())
     }
 }

@@ -10,3 +10,6 @@ mod step;
 pub use api_keys::ApiKeysTable;
 pub use exports::ExportsTable;
 pub use payouts::PayoutsTable;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use domain::export::{FailureCode, Lease};
+use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Fake = Sweeper<MemoryStore, MemoryBell, MemoryMailbox, FixedClock>;
+
+/// A sweeper in front of these exports, `minutes` after the samples begin.
+fn sweeper(exports: impl IntoIterator<Item = Export>, minutes: u32) -> Fake {
+    let store = MemoryStore::default();
+    exports.into_iter().for_each(|export| store.put_export(export));
+    let clock = FixedClock::default();
+    clock.advance(minutes * MINUTE);
+    Sweeper {
+        exports: store,
+        bell: MemoryBell::default(),
+        mailer: MemoryMailbox::default(),
+        clock,
+        most_tries: 3,
+        ring_after: MINUTE,
+    }
+}
+
+impl Fake {
+    async fn swept(&self) -> Swept {
+        self.sweep(self.clock.now().plus(MINUTE)).await.unwrap()
+    }
+
+    fn record(&self) -> Export {
+        self.exports.exports().remove(0)
+    }
+}
+
+#[tokio::test]
+async fn pending_export_that_nobody_took_is_rung_for_again_with_growing_waits() {
+    let sweeper = sweeper([export()], 0);
+    assert_eq!(sweeper.swept().await, Swept::default());
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await, Swept { rung: 1, ..Swept::default() });
+    assert_eq!(sweeper.bell.rings(), [(export().tenant, export().id, Duration::ZERO)]);
+    assert_eq!(sweeper.record().due_at, Some(start().plus(2 * MINUTE)));
+    assert_eq!(sweeper.swept().await, Swept::default(), "a second sweep has nothing to do");
+    sweeper.clock.advance(19 * MINUTE);
+    assert_eq!(sweeper.swept().await.rung, 1);
+    assert_eq!(sweeper.record().due_at, Some(start().plus(25 * MINUTE)));
+}
+
+#[tokio::test]
+async fn export_in_work_is_left_alone_until_its_lease_is_over() {
+    let lease = Lease { holder: "r".into(), until: start().plus(5 * MINUTE) };
+    let due_at = Some(lease.until);
+    let sweeper = sweeper([Export { lease: Some(lease), due_at, tries: 1, fence: 1, ..export() }], 4);
+    assert_eq!(sweeper.swept().await, Swept::default());
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await.rung, 1);
+}
+
+#[tokio::test]
+async fn export_whose_tries_are_used_up_ends() {
+    let sweeper = sweeper([Export { tries: 3, fence: 3, ..export() }], 1);
+    assert_eq!(sweeper.swept().await, Swept { failed: 1, ..Swept::default() });
+    let record = sweeper.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(sweeper.exports.locked_by(&record.tenant, record.id.export_type()), None);
+    assert_eq!(sweeper.mailer.mails().len(), 1);
+    assert!(sweeper.bell.rings().is_empty());
+}
+
+#[tokio::test]
+async fn export_past_its_deadline_ends_whoever_works_on_it() {
+    let lease = Lease { holder: "r".into(), until: start().plus(365 * MINUTE) };
+    let due_at = Some(start().plus(360 * MINUTE));
+    let sweeper = sweeper([Export { lease: Some(lease), due_at, tries: 1, fence: 1, ..export() }], 360);
+    assert_eq!(sweeper.swept().await, Swept { failed: 1, ..Swept::default() });
+    let failure = sweeper.record().failure.unwrap();
+    assert_eq!(failure.code, FailureCode::DeadlinePassed);
+    assert_eq!(failure.message, "The export was not finished within the 6 hours that it may take.");
+}
+
+#[tokio::test]
+async fn ready_export_expires_with_its_link_and_not_before() {
+    let sweeper = sweeper([ready_export()], 72 * 60 - 1);
+    assert_eq!(sweeper.swept().await, Swept::default());
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await, Swept { expired: 1, ..Swept::default() });
+    assert_eq!((sweeper.record().status, sweeper.record().due_at), (Status::Expired, None));
+}
+
+#[tokio::test]
+async fn bell_that_fails_is_rung_by_a_later_sweep() {
+    let sweeper = sweeper([export()], 1);
+    sweeper.bell.fuse.blow();
+    assert_eq!(sweeper.swept().await, Swept { errors: 1, ..Swept::default() });
+    sweeper.bell.fuse.mend();
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await.rung, 1);
+}
+
+#[tokio::test]
+async fn every_due_export_is_dealt_with_however_many_there_are() {
+    let many = (0..u8::MAX).flat_map(|a| [0_u8, 8, 16].map(|b| (a, b))).map(|(a, b)| {
+        let mut random = [7; 10];
+        (random[4], random[9]) = (a, b);
+        let id = domain::id::ExportId::new(export().id.export_type(), start(), &random);
+        Export { id, ..ready_export() }
+    });
+    let sweeper = sweeper(many, 72 * 60);
+    assert_eq!(sweeper.swept().await, Swept { expired: 765, ..Swept::default() });
+}
+
+#[tokio::test]
+async fn sweep_that_is_short_of_time_leaves_the_rest_to_the_next() {
+    let sweeper = sweeper([export()], 1);
+    let ends_at = sweeper.clock.now().plus(TIME_TO_FINISH);
+    assert_eq!(sweeper.sweep(ends_at).await.unwrap(), Swept::default());
+}
+
+#[tokio::test]
+async fn shard_that_cannot_be_read_fails_the_sweep() {
+    let sweeper = sweeper([export()], 1);
+    sweeper.exports.fuse.blow();
+    assert!(sweeper.sweep(start().plus(9 * MINUTE)).await.is_err());
+}

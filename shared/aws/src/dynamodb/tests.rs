@@ -1,0 +1,338 @@
+//! The tables against a DynamoDB in this process, and against the ports in memory: both must do the same.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use domain::caller::{ApiKeyRecord, KeyHash};
+use domain::export::{Export, Failure, Lease, Status};
+use domain::file::Section;
+use domain::id::ExportId;
+use domain::lifecycle::{self, Authority, Step, Tries};
+use domain::payout::COLUMNS;
+use domain::ports::{
+    AcceptExport, ApplyStep, Due, DueExports, FindApiKey, FindExport, NotAccepted, NotApplied, PayoutKey, ReadPayouts,
+    StoreApiKey,
+};
+use domain::testing::{MemoryStore, export, file, operator, ready_export, start};
+use domain::time::Timestamp;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use super::record::{from_item, key, lock_sort, to_item};
+use super::*;
+
+/// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
+struct Local {
+    client: aws_sdk_dynamodb::Client,
+    exports: ExportsTable,
+    payouts: PayoutsTable,
+    api_keys: ApiKeysTable,
+}
+
+async fn local() -> Local {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
+    let config = crate::config::local(url);
+    let client = aws_sdk_dynamodb::Client::new(&config);
+    create_table(&client, "Exports", &["tenantId", "sk"], Some(["dueState", "dueAt"])).await;
+    create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
+    create_table(&client, "ApiKeys", &["keyHash"], None).await;
+    Local {
+        client,
+        exports: ExportsTable::new(&config, "Exports".into()),
+        payouts: PayoutsTable::new(&config, "Payouts".into()),
+        api_keys: ApiKeysTable::new(&config, "ApiKeys".into()),
+    }
+}
+
+fn schema(names: &[&str]) -> Vec<KeySchemaElement> {
+    let element =
+        |(name, kind): (&&str, _)| KeySchemaElement::builder().attribute_name(*name).key_type(kind).build().unwrap();
+    names.iter().zip([KeyType::Hash, KeyType::Range]).map(element).collect()
+}
+
+async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, keys: &[&str], index: Option<[&str; 2]>) {
+    let attribute = |name: &&str| {
+        AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let attributes = keys.iter().chain(index.iter().flatten()).map(attribute).collect();
+    let index = index.map(|keys| {
+        let projection = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
+        let index = GlobalSecondaryIndex::builder().index_name("DueIndex").projection(projection);
+        vec![index.set_key_schema(Some(schema(&keys))).build().unwrap()]
+    });
+    client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(attributes))
+        .set_key_schema(Some(schema(keys)))
+        .set_global_secondary_indexes(index)
+        .send()
+        .await
+        .unwrap();
+}
+
+impl Local {
+    async fn put_export(&self, export: &Export) {
+        self.client.put_item().table_name("Exports").set_item(Some(to_item(export))).send().await.unwrap();
+    }
+
+    async fn lock(&self, export: &Export) -> Option<String> {
+        let key = key(&export.tenant, lock_sort(export.id.export_type()));
+        let found = self.client.get_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
+        found.item.and_then(|item| item.get("exportId")?.as_s().ok().cloned())
+    }
+}
+
+fn another(random: u8) -> Export {
+    let id = ExportId::new(export().id.export_type(), start(), &[random; 10]);
+    Export { id, ..export() }
+}
+
+/// An export in any state that its fields can have.
+fn any_export() -> impl Strategy<Value = Export> {
+    let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
+    let status = prop::sample::select(Status::ALL.to_vec());
+    let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
+    let times = (prop::option::of(minutes()), prop::option::of(minutes()), minutes());
+    (status, 0_u64..3, 0_u32..4, lease, times, any::<[bool; 3]>()).prop_map(
+        |(status, fence, tries, lease, (due_at, link_expires_at, deadline), [has_file, has_failure, mark])| {
+            let mut export = export();
+            export.terms.byte_order_mark = mark;
+            let failure = has_failure.then(|| Failure::tries_used_up(tries));
+            let file = has_file.then(file);
+            Export { status, fence, tries, lease, due_at, link_expires_at, deadline, file, failure, ..export }
+        },
+    )
+}
+
+/// Any step that anybody may want to take on what they read.
+fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
+    let tries = Tries { most: 2, backoff: vec![] };
+    let later = now.plus(Duration::from_secs(90));
+    let lease = Lease { holder: "me".into(), until: later };
+    match choice % 8 {
+        0 => lifecycle::give_up(read, now, later),
+        1 => lifecycle::record_file(read, now, file()),
+        2 => lifecycle::ready(read, now, later),
+        3 => lifecycle::fail(read, now, Authority::Owner, Failure::tries_used_up(2)),
+        4 => lifecycle::fail(read, now, Authority::TriesUsedUp { most: 2 }, Failure::tries_used_up(2)),
+        5 => lifecycle::fail(read, now, Authority::DeadlinePassed, Failure::email_not_sent("no")),
+        6 => lifecycle::ring(read, read.due_at.unwrap_or(now), later),
+        _ => lifecycle::take(read, now, lease, &tries)
+            .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
+    }
+}
+
+fn outcome(applied: Result<(), NotApplied>) -> Result<(), Option<Export>> {
+    applied.map_err(|error| match error {
+        NotApplied::Refused(export) => export.map(|export| *export),
+        NotApplied::Outage(outage) => panic!("{outage:?}"),
+    })
+}
+
+#[test]
+fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = runtime.block_on(local());
+    let cases = (any_export(), any_export(), any::<u8>(), 0_u64..12, any::<bool>());
+    let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&cases, |(record, read, choice, minutes, is_fresh)| {
+            let read = if is_fresh { record.clone() } else { read };
+            let step = step(&read, choice, start().plus(Duration::from_secs(60 * minutes)));
+            let memory = MemoryStore::default();
+            memory.put_export(record.clone());
+            runtime.block_on(async {
+                table.put_export(&record).await;
+                let expected = outcome(memory.apply_step(&record.tenant, &record.id, &step).await);
+                let got = outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await);
+                prop_assert_eq!(got, expected);
+                let now = table.exports.find_export(&record.tenant, &record.id).await.unwrap();
+                prop_assert_eq!(now, memory.export(&record.tenant, &record.id));
+                Ok::<(), TestCaseError>(())
+            })
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn step_on_an_export_that_does_not_exist_is_refused_and_writes_nothing() {
+    let table = local().await;
+    let record = ready_export();
+    for step in [lifecycle::expire(start(), start()), lifecycle::ready(&record, start(), start())] {
+        assert_eq!(outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await), Err(None));
+    }
+    assert_eq!(table.exports.find_export(&record.tenant, &record.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn second_export_is_not_accepted_until_the_first_has_ended() {
+    let table = local().await;
+    let (first, second) = (another(1), another(2));
+    table.exports.accept_export(&first).await.unwrap();
+    let refused = table.exports.accept_export(&second).await;
+    assert!(matches!(refused, Err(NotAccepted::AlreadyPending(id)) if id == first.id));
+    assert_eq!(table.exports.find_export(&second.tenant, &second.id).await.unwrap(), None);
+    assert_eq!(table.lock(&first).await, Some(first.id.to_string()));
+    let step = lifecycle::fail(&first, start(), Authority::Owner, Failure::tries_used_up(1));
+    table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
+    assert_eq!(table.lock(&first).await, None);
+    table.exports.accept_export(&second).await.unwrap();
+}
+
+#[tokio::test]
+async fn ending_an_export_leaves_the_lock_of_another() {
+    let table = local().await;
+    let (stray, locked) = (another(1), another(2));
+    table.exports.accept_export(&locked).await.unwrap();
+    table.put_export(&stray).await;
+    let step = lifecycle::fail(&stray, start(), Authority::Owner, Failure::tries_used_up(1));
+    table.exports.apply_step(&stray.tenant, &stray.id, &step).await.unwrap();
+    let ended = table.exports.find_export(&stray.tenant, &stray.id).await.unwrap().unwrap();
+    assert_eq!(ended.status, Status::Failed);
+    assert_eq!(table.lock(&locked).await, Some(locked.id.to_string()));
+}
+
+#[tokio::test]
+async fn due_exports_are_those_of_the_status_and_shard_longest_due_first() {
+    let table = local().await;
+    let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
+    for (random, due) in [(8, Some(3)), (16, Some(1)), (24, Some(9)), (32, None), (9, Some(1))] {
+        table.put_export(&Export { due_at: due.map(minutes), ..another(random) }).await;
+    }
+    table.put_export(&Export { due_at: Some(minutes(1)), status: Status::Ready, ..another(40) }).await;
+    let due = |random, n| Due { tenant: export().tenant, id: another(random).id, due_at: minutes(n) };
+    let find = async |limit| table.exports.due_exports(Status::Pending, 0, minutes(3), limit).await.unwrap();
+    assert_eq!(find(9).await, [due(16, 1), due(8, 3)]);
+    assert_eq!(find(1).await, [due(16, 1)]);
+    assert_eq!(table.exports.due_exports(Status::Ready, 0, minutes(3), 9).await.unwrap(), [due(40, 1)]);
+}
+
+#[test]
+fn item_of_another_form_names_the_attribute_at_fault() {
+    let good = to_item(&ready_export());
+    assert_eq!(from_item(&good).unwrap(), ready_export());
+    for (name, value) in [
+        ("status", AttributeValue::S("DONE".into())),
+        ("fence", AttributeValue::S("1".into())),
+        ("deadline", AttributeValue::S("tomorrow".into())),
+        ("recipientsCc", AttributeValue::L(vec![AttributeValue::S("x".into())])),
+        ("linkExpiresAt", AttributeValue::Null(true)),
+    ] {
+        let mut item = good.clone();
+        item.insert(name.into(), value);
+        assert_eq!(
+            from_item(&item).unwrap_err().to_string(),
+            format!("the item's attribute {name} is missing or malformed")
+        );
+    }
+}
+
+#[tokio::test]
+async fn api_key_is_found_by_its_hash_and_stored_once() {
+    let table = local().await;
+    let hash = KeyHash::from_digest([7; 32]);
+    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None);
+    let record = ApiKeyRecord { hash: hash.clone(), caller: operator("acme"), created_at: start(), revoked_at: None };
+    table.api_keys.store_api_key(&record).await.unwrap();
+    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(record.clone()));
+    assert!(table.api_keys.store_api_key(&record).await.is_err());
+}
+
+type Attributes = HashMap<String, AttributeValue>;
+
+fn payout(tenant: &str, id: &str, created_at: Timestamp) -> Attributes {
+    let time = AttributeValue::S(created_at.to_string());
+    let mut item: Attributes = COLUMNS.map(|column| (column.attribute.to_owned(), time.clone())).into();
+    for (name, value) in [
+        ("tenantId", tenant),
+        ("sk", &format!("{created_at}#{id}")),
+        ("payoutId", id),
+        ("reference", "R"),
+        ("status", "SETTLED"),
+        ("currency", "EUR"),
+        ("balanceAccount", "BA_MKP"),
+        ("pspReference", "psp"),
+        ("failureReason", "none"),
+    ] {
+        item.insert(name.to_owned(), AttributeValue::S(value.to_owned()));
+    }
+    item.insert("amountMinor".to_owned(), AttributeValue::N("1250".to_owned()));
+    item.insert("orderCount".to_owned(), AttributeValue::N("3".to_owned()));
+    item
+}
+
+/// All payouts up to `start()`, page by page.
+async fn read_all(table: &Local) -> Vec<Section> {
+    let mut sections = Vec::new();
+    let mut after: Option<PayoutKey> = None;
+    loop {
+        let page = table.payouts.read_payouts(&export().tenant, start(), after.as_ref()).await.unwrap();
+        sections.push(page.section);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return sections,
+        }
+    }
+}
+
+#[tokio::test]
+async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_absent_left_empty() {
+    let table = local().await;
+    let second_before = |n: i64| Timestamp::from_millis(start().millis() - 1000 * n);
+    let mut sparse = payout("acme", "po_b", second_before(1));
+    sparse.remove("pspReference");
+    sparse.insert("failureReason".into(), AttributeValue::Null(true));
+    sparse.insert("unknown".into(), AttributeValue::M(Attributes::new()));
+    for item in [
+        payout("acme", "po_c", start()),
+        sparse,
+        payout("acme", "po_a", second_before(2)),
+        payout("acme", "po_d", start().plus(Duration::from_millis(1))),
+        payout("other", "po_e", second_before(3)),
+    ] {
+        table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
+    }
+    let sections = read_all(&table).await;
+    let text = String::from_utf8(sections.concat_csv()).unwrap();
+    let ids: Vec<_> = text.lines().map(|line| line.split(';').next().unwrap()).collect();
+    assert_eq!(ids, ["po_a", "po_b", "po_c"]);
+    let time = second_before(1).to_seconds_text();
+    assert_eq!(
+        text.lines().nth(1).unwrap(),
+        format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
+    );
+}
+
+#[tokio::test]
+async fn payouts_of_many_pages_are_read_once_each() {
+    let table = local().await;
+    let big = AttributeValue::S("x".repeat(200_000));
+    for n in 0..12 {
+        let mut item = payout("acme", &format!("po_{n}"), Timestamp::from_millis(start().millis() - 1000 * (20 - n)));
+        item.insert("unknown".into(), big.clone());
+        table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
+    }
+    let sections = read_all(&table).await;
+    assert!(sections.len() > 2, "{} pages", sections.len());
+    let text = String::from_utf8(sections.concat_csv()).unwrap();
+    let ids: Vec<_> = text.lines().map(|line| line.split(';').next().unwrap().to_owned()).collect();
+    assert_eq!(ids, (0..12).map(|n| format!("po_{n}")).collect::<Vec<_>>());
+}
+
+trait ConcatCsv {
+    fn concat_csv(&self) -> Vec<u8>;
+}
+
+impl ConcatCsv for Vec<Section> {
+    fn concat_csv(&self) -> Vec<u8> {
+        self.iter().flat_map(|section| section.csv.clone()).collect()
+    }
+}
