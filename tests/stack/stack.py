@@ -21,9 +21,10 @@ from types import TracebackType
 from typing import Any
 
 import boto3
-import build
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+import build
 from emulator import Emulator, EmulatorError
 from gateway import Gateway
 

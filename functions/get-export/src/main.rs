@@ -1,1 +1,22 @@
-fn main() {}
+//! Settings, clients, run.
+
+use aws::clock::SystemClock;
+use aws::dynamodb::{ApiKeysTable, ExportsTable};
+use aws::links::LinkSigner;
+use aws::settings::Settings;
+use get_export::GetExport;
+use http::auth::Authenticator;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), http::Error> {
+    telemetry::init();
+    let settings = Settings::from_env();
+    let config = aws::sdk_config(settings)?;
+    let function = GetExport {
+        callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
+        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
+        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, settings.text("EXPORTS_BUCKET")?),
+        clock: SystemClock,
+    };
+    http::run(async |request| function.handle(&request).await).await
+}

@@ -91,8 +91,8 @@ impl LinkSigner {
 impl SignLink for LinkSigner {
     async fn sign_link(&self, file: &ExportFile, now: Timestamp, end: Timestamp) -> Result<String, Outage> {
         let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("sign the link", source);
-        // Whole seconds, rounded down: no link outlives the end that was promised.
-        let life = Duration::from_secs(end.since(now).as_secs());
+        // A link has whole seconds, and begins with the one that `now` is in.
+        let life = Duration::from_secs((end.seconds() - now.seconds()).try_into().unwrap_or(0));
         let life = PresigningConfig::builder()
             .start_time(system_time(now))
             .expires_in(life)

@@ -3,6 +3,7 @@
 //! The template sets what an owner chooses (names, spans, sender); the rest has defaults where it is used, which tests
 //! shorten. A missing or malformed setting ends the function at its start, and names itself.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,11 +14,18 @@ use domain::time::{NotASpan, parse_span};
 pub struct Settings(());
 
 /// A setting that a function cannot start with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("setting {name}: {problem}")]
 pub struct SettingError {
     name: &'static str,
     problem: String,
+}
+
+impl fmt::Debug for SettingError {
+    /// As people read it: what `main` returns is printed this way.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl Settings {
@@ -35,7 +43,15 @@ impl Settings {
         self.optional(name).ok_or_else(|| SettingError { name, problem: "missing".to_owned() })
     }
 
-    /// A span of time, such as `90s` or `72h`; `default` if it is not set.
+    /// A span of time, such as `90s` or `72h`, that must be there.
+    ///
+    /// # Errors
+    /// [`SettingError`] if it is not, or is no span.
+    pub fn span(self, name: &'static str) -> Result<Duration, SettingError> {
+        parsed(name, &self.text(name)?, parse_span)
+    }
+
+    /// A span of time; `default` if it is not set.
     ///
     /// # Errors
     /// [`SettingError`] if it is set and no span.
@@ -59,17 +75,17 @@ impl Settings {
     /// [`SettingError`] if it is set and no such number.
     pub fn number_or<N>(self, name: &'static str, default: N) -> Result<N, SettingError>
     where
-        N: FromStr<Err: std::fmt::Display>,
+        N: FromStr<Err: fmt::Display>,
     {
         self.parsed_or(name, default, str::parse)
     }
 
-    /// `true` or `false`; `default` if it is not set.
+    /// `true` or `false`; must be there.
     ///
     /// # Errors
-    /// [`SettingError`] if it is set and neither.
-    pub fn flag_or(self, name: &'static str, default: bool) -> Result<bool, SettingError> {
-        self.parsed_or(name, default, str::parse)
+    /// [`SettingError`] if it is neither.
+    pub fn flag(self, name: &'static str) -> Result<bool, SettingError> {
+        parsed(name, &self.text(name)?, str::parse)
     }
 
     /// A text that may be missing; an empty one counts as missing, because a template cannot leave a variable out.
@@ -79,17 +95,46 @@ impl Settings {
         std::env::var(name).ok().filter(|value| !value.is_empty())
     }
 
-    fn parsed_or<T, E: std::fmt::Display>(
+    fn parsed_or<T, E: fmt::Display>(
         self,
         name: &'static str,
         default: T,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, SettingError> {
-        match self.optional(name) {
-            None => Ok(default),
-            Some(text) => {
-                parse(&text).map_err(|problem| SettingError { name, problem: format!("{problem}: {text:?}") })
-            }
-        }
+        self.optional(name).map_or(Ok(default), |text| parsed(name, &text, parse))
+    }
+}
+
+fn parsed<T, E: fmt::Display>(
+    name: &'static str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, SettingError> {
+    parse(text).map_err(|problem| SettingError { name, problem: format!("{problem}: {text:?}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What every process has, whatever runs the tests.
+    const SET: &str = "PATH";
+
+    #[test]
+    fn setting_that_is_missing_or_malformed_names_itself() {
+        let settings = Settings::from_env();
+        let error = settings.text("NO_SUCH_SETTING").unwrap_err();
+        assert_eq!(format!("{error:?}"), "setting NO_SUCH_SETTING: missing");
+        let error = settings.span_or(SET, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.starts_with("setting PATH: not a span of time"), "{error}");
+        assert!(settings.number_or(SET, 1_u32).is_err() && settings.flag(SET).is_err());
+    }
+
+    #[test]
+    fn setting_that_may_be_missing_has_its_default() {
+        let settings = Settings::from_env();
+        assert_eq!(settings.number_or("NO_SUCH_SETTING", 7), Ok(7));
+        let spans = [Duration::from_secs(1)];
+        assert_eq!(settings.spans_or("NO_SUCH_SETTING", &spans), Ok(spans.to_vec()));
     }
 }

@@ -118,6 +118,20 @@ impl KeyHash {
     }
 }
 
+/// The text is no hash of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the hash of a key: 64 lower-case hexadecimal digits")]
+pub struct NotAKeyHash;
+
+impl FromStr for KeyHash {
+    type Err = NotAKeyHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyHash> {
+        let digits = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if digits { Ok(Self(text.to_owned())) } else { Err(NotAKeyHash) }
+    }
+}
+
 impl fmt::Debug for KeyHash {
     /// A hash is as good as its key to whoever can guess keys: logs do not get it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -95,6 +95,15 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
+/// How often the mail was sent again on the last day that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resends {
+    /// The start of that day, UTC.
+    pub day: Timestamp,
+    /// How often.
+    pub count: u32,
+}
+
 /// Why an export failed, for a person to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -227,6 +236,8 @@ pub struct Export {
     pub link_expires_at: Option<Timestamp>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// How often the mail was sent again.
+    pub resends: Option<Resends>,
 }
 
 impl Export {
@@ -252,6 +263,7 @@ impl Export {
             file: None,
             link_expires_at: None,
             failure: None,
+            resends: None,
         }
     }
 

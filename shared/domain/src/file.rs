@@ -296,10 +296,10 @@ pub struct ExportFile {
 }
 
 impl ExportFile {
-    /// When a link made at `now` to this file ends: after `life`, or with the file.
+    /// When a link made at `now` to this file ends: after `life`, or with the file; a whole second, as links have it.
     #[must_use]
     pub fn link_end(&self, now: Timestamp, life: Duration) -> Timestamp {
-        now.plus(life).min(self.expires_at)
+        Timestamp::from_millis(now.plus(life).min(self.expires_at).seconds() * 1000)
     }
 }
 

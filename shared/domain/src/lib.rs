@@ -9,6 +9,7 @@
 //! | [`id`], [`email`], [`money`], [`time`] | the values, parsed on the way in |
 //! | [`export`] | the record of an export |
 //! | [`lifecycle`] | every transition of that record: the one state machine |
+//! | [`history`], [`idempotency`] | which exports are listed; requests that come twice |
 //! | [`ending`] | ending an export as failed |
 //! | [`payout`], [`file`](mod@file) | a payout as it is stored, and as a line of the CSV file |
 //! | [`mail`] | what the recipients read |
@@ -19,7 +20,9 @@ pub mod email;
 pub mod ending;
 pub mod export;
 pub mod file;
+pub mod history;
 pub mod id;
+pub mod idempotency;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;

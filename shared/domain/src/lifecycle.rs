@@ -7,6 +7,8 @@
 //! | PENDING | READY | generate-export ([`ready`]) |
 //! | PENDING | FAILED | generate-export, sweep-exports ([`fail`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
+//! | READY, EXPIRED, FAILED with a file | the same | resend-email ([`count_resend`]) |
+//! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
 //!
 //! A transition is decided on a record as it was read, and carried out on the record as it is: so each yields a
 //! [`Step`], which says what must still hold ([`Guard`]) and what is then written ([`Change`]). A store carries a step
@@ -21,7 +23,8 @@
 
 use std::time::Duration;
 
-use crate::export::{Export, Failure, Lease, Status};
+use crate::email::Recipients;
+use crate::export::{Export, Failure, Lease, Resends, Status};
 use crate::file::ExportFile;
 use crate::time::Timestamp;
 
@@ -30,6 +33,8 @@ use crate::time::Timestamp;
 pub enum Guard {
     /// The status is this one.
     StatusIs(Status),
+    /// The work is over.
+    NotPending,
     /// Nobody has taken the work since.
     FenceIs(u64),
     /// There is no lease, or it is over at this time.
@@ -46,6 +51,10 @@ pub enum Guard {
     FileRecorded,
     /// The newest link ends at this time.
     LinkEndIs(Timestamp),
+    /// There is no link, or the newest one ends before this time.
+    LinkEndBefore(Timestamp),
+    /// The mail was sent again this often, and not since.
+    ResendsAre(Option<Resends>),
     /// The sweeper is to look at this time.
     DueIs(Timestamp),
 }
@@ -69,8 +78,12 @@ pub enum Change {
     File(ExportFile),
     /// When the newest link ends.
     LinkEnd(Timestamp),
-    /// Why it failed.
-    Failure(Failure),
+    /// Why it failed, or that it did not.
+    Failure(Option<Failure>),
+    /// Who gets the mail.
+    Recipients(Recipients),
+    /// How often the mail was sent again.
+    Resends(Resends),
 }
 
 /// A transition, ready to be carried out in one conditional write.
@@ -90,6 +103,7 @@ impl Guard {
     pub fn holds(&self, export: &Export) -> bool {
         match self {
             Self::StatusIs(status) => export.status == *status,
+            Self::NotPending => export.status != Status::Pending,
             Self::FenceIs(fence) => export.fence == *fence,
             Self::LeaseOverAt(now) => export.lease.as_ref().is_none_or(|lease| lease.until <= *now),
             Self::TriesBelow(most) => export.tries < *most,
@@ -98,6 +112,8 @@ impl Guard {
             Self::DeadlinePassedAt(now) => export.deadline <= *now,
             Self::FileRecorded => export.file.is_some(),
             Self::LinkEndIs(end) => export.link_expires_at == Some(*end),
+            Self::LinkEndBefore(end) => export.link_expires_at.is_none_or(|known| known < *end),
+            Self::ResendsAre(resends) => export.resends == *resends,
             Self::DueIs(due) => export.due_at == Some(*due),
         }
     }
@@ -127,7 +143,9 @@ impl Step {
                     export.file = Some(file);
                 }
                 Change::LinkEnd(end) => export.link_expires_at = Some(end),
-                Change::Failure(failure) => export.failure = Some(failure),
+                Change::Failure(failure) => export.failure = failure,
+                Change::Recipients(recipients) => export.recipients = recipients,
+                Change::Resends(resends) => export.resends = Some(resends),
             }
         }
         export
@@ -273,7 +291,7 @@ pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Fail
         guards,
         changes: vec![
             Change::Status(Status::Failed),
-            Change::Failure(failure),
+            Change::Failure(Some(failure)),
             Change::Lease(None),
             Change::Due(None),
             Change::UpdatedAt(now),
@@ -298,6 +316,61 @@ pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
         changes: vec![Change::Status(Status::Expired), Change::Due(None), Change::UpdatedAt(now)],
+        frees_lock: false,
+    }
+}
+
+/// Why the mail cannot be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotResendable {
+    /// The first mail is still to come.
+    Pending,
+    /// It failed before there was a file.
+    NoFile,
+    /// The file's retention is over.
+    FileGone,
+    /// It was sent again as often as a day allows.
+    TooOften,
+}
+
+/// Counts one more mail of the day at `now`, before it is sent: those who send at once are counted one by one.
+///
+/// # Errors
+/// [`NotResendable`] if the record as read forbids another mail.
+pub fn count_resend(export: &Export, now: Timestamp, most_a_day: u32) -> Result<Step, NotResendable> {
+    if export.status == Status::Pending {
+        return Err(NotResendable::Pending);
+    }
+    let file = export.file.as_ref().ok_or(NotResendable::NoFile)?;
+    if file.expires_at <= now {
+        return Err(NotResendable::FileGone);
+    }
+    let day = now.start_of_day();
+    let count = export.resends.filter(|resends| resends.day == day).map_or(0, |resends| resends.count);
+    if count >= most_a_day {
+        return Err(NotResendable::TooOften);
+    }
+    Ok(Step {
+        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::ResendsAre(export.resends)],
+        changes: vec![Change::Resends(Resends { day, count: count + 1 })],
+        frees_lock: false,
+    })
+}
+
+/// The mail was accepted again, to `recipients`, with a link that ends at `link_end`. The newest link's end only ever
+/// moves forward: of two at once the later end stays.
+#[must_use]
+pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> Step {
+    Step {
+        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkEndBefore(link_end)],
+        changes: vec![
+            Change::Status(Status::Ready),
+            Change::Recipients(recipients),
+            Change::LinkEnd(link_end),
+            Change::Due(Some(link_end)),
+            Change::Failure(None),
+            Change::UpdatedAt(now),
+        ],
         frees_lock: false,
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::caller::{ApiKeyRecord, KeyHash};
 use crate::export::{Export, Status};
 use crate::file::{ExportFile, Section};
+use crate::history::{HistoryFilter, HistoryPage};
 use crate::id::{ExportId, ExportType, TenantId};
+use crate::idempotency::Idempotency;
 use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::time::Timestamp;
@@ -68,12 +70,35 @@ pub trait StoreApiKey: Sync {
     fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), Outage>> + Send;
 }
 
+/// Lists a tenant's API keys.
+pub trait ListApiKeys: Sync {
+    /// The records of all keys that were ever issued for the tenant, the oldest first. May be a little behind.
+    fn list_api_keys(&self, tenant: &TenantId) -> impl Future<Output = Result<Vec<ApiKeyRecord>, Outage>> + Send;
+}
+
+/// Revokes API keys.
+pub trait RevokeApiKey: Sync {
+    /// Revokes the key with this hash from `now` on, unless it was revoked before; its record after that, or `None` if
+    /// there is no such key.
+    fn revoke_api_key(
+        &self,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<ApiKeyRecord>, Outage>> + Send;
+}
+
 /// Why an export was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAccepted {
     /// The tenant has a pending export of this type already.
     #[error("an export is pending already: {0}")]
     AlreadyPending(ExportId),
+    /// The same request was accepted within the last day, as this export. Comes before [`Self::AlreadyPending`].
+    #[error("the request was accepted already: {0}")]
+    AlreadyAccepted(ExportId),
+    /// Another request was accepted with the same idempotency key within the last day.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// It could not be written.
     #[error(transparent)]
     Outage(#[from] Outage),
@@ -81,8 +106,12 @@ pub enum NotAccepted {
 
 /// Accepts an export.
 pub trait AcceptExport: Sync {
-    /// Writes the export and its tenant's lock in one transaction.
-    fn accept_export(&self, export: &Export) -> impl Future<Output = Result<(), NotAccepted>> + Send;
+    /// Writes the export, its tenant's lock and, if there is one, the idempotency key in one transaction.
+    fn accept_export(
+        &self,
+        export: &Export,
+        idempotency: Option<&Idempotency>,
+    ) -> impl Future<Output = Result<(), NotAccepted>> + Send;
 }
 
 /// Reads an export.
@@ -93,6 +122,20 @@ pub trait FindExport: Sync {
         tenant: &TenantId,
         id: &ExportId,
     ) -> impl Future<Output = Result<Option<Export>, Outage>> + Send;
+}
+
+/// Lists exports.
+pub trait ListExports: Sync {
+    /// Up to `size` of the tenant's exports that `filter` lets through at `now`, after `after`, as they are now. A page
+    /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it.
+    fn list_exports(
+        &self,
+        tenant: &TenantId,
+        filter: &HistoryFilter,
+        after: Option<&ExportId>,
+        size: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<HistoryPage, Outage>> + Send;
 }
 
 /// Why a step was not carried out.

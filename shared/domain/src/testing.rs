@@ -14,14 +14,16 @@ use crate::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
 use crate::email::{EmailAddress, Recipients};
 use crate::export::{Export, Status, Terms};
 use crate::file::{ExportFile, Lines, Total, Totals};
+use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, ExportType, TenantId};
+use crate::idempotency::{Idempotency, REMEMBERED_FOR};
 use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
-    AcceptExport, ApplyStep, Clock, Doorbell, Due, DueExports, ExportIds, FindApiKey, FindExport, NotAccepted,
-    NotApplied, NotSent, Outage, PayoutKey, PayoutPage, ReadPayouts, SendMail, SignLink, StoreApiKey, StoreFile,
-    Upload,
+    AcceptExport, ApplyStep, Clock, Doorbell, Due, DueExports, ExportIds, FindApiKey, FindExport, ListApiKeys,
+    ListExports, NotAccepted, NotApplied, NotSent, Outage, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail,
+    SignLink, StoreApiKey, StoreFile, Upload,
 };
 use crate::time::Timestamp;
 
@@ -126,6 +128,7 @@ pub struct MemoryStore {
 struct Tables {
     exports: BTreeMap<(TenantId, String), Export>,
     locks: HashMap<(TenantId, ExportType), ExportId>,
+    idempotency: HashMap<(TenantId, ExportType, String), (Idempotency, ExportId)>,
     api_keys: HashMap<KeyHash, ApiKeyRecord>,
 }
 
@@ -178,16 +181,61 @@ impl FindExport for MemoryStore {
 }
 
 impl AcceptExport for MemoryStore {
-    async fn accept_export(&self, export: &Export) -> Result<(), NotAccepted> {
+    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
         self.fuse.check("write the export")?;
         let mut tables = lock(&self.tables);
         let lock_key = (export.tenant.clone(), export.id.export_type());
+        let sent = idempotency.map(|sent| ((lock_key.0.clone(), lock_key.1, sent.key.clone()), sent));
+        if let Some((known, id)) = sent.as_ref().and_then(|(key, _)| tables.idempotency.get(key))
+            && id.created_at() > export.created_at().minus(REMEMBERED_FOR)
+        {
+            let same = sent.is_some_and(|(_, sent)| sent.fingerprint == known.fingerprint);
+            return Err(if same { NotAccepted::AlreadyAccepted(*id) } else { NotAccepted::KeyReused });
+        }
         if let Some(pending) = tables.locks.get(&lock_key) {
             return Err(NotAccepted::AlreadyPending(*pending));
+        }
+        if let Some((key, sent)) = sent {
+            tables.idempotency.insert(key, (sent.clone(), export.id));
         }
         tables.locks.insert(lock_key, export.id);
         tables.exports.insert((export.tenant.clone(), export.id.to_string()), export.clone());
         Ok(())
+    }
+}
+
+impl ListExports for MemoryStore {
+    async fn list_exports(
+        &self,
+        tenant: &TenantId,
+        filter: &HistoryFilter,
+        after: Option<&ExportId>,
+        size: usize,
+        now: Timestamp,
+    ) -> Result<HistoryPage, Outage> {
+        self.fuse.check("list the exports")?;
+        let mut exports: Vec<Export> = self.exports();
+        if filter.order == Order::NewestFirst {
+            exports.reverse();
+        }
+        let is_after = |export: &Export| {
+            after.is_none_or(|after| match filter.order {
+                Order::OldestFirst => export.id.to_string() > after.to_string(),
+                Order::NewestFirst => export.id.to_string() < after.to_string(),
+            })
+        };
+        exports.retain(|export| {
+            export.tenant == *tenant
+                && export.id.export_type() == filter.export_type
+                && filter.created_from.is_none_or(|from| export.created_at() >= from)
+                && filter.created_to.is_none_or(|to| export.created_at() <= to)
+                && filter.has_status_of(export, now)
+                && is_after(export)
+        });
+        let more = exports.len() > size;
+        exports.truncate(size);
+        let next_after = exports.last().filter(|_| more).map(|export| export.id);
+        Ok(HistoryPage { exports, next_after })
     }
 }
 
@@ -244,6 +292,26 @@ impl StoreApiKey for MemoryStore {
             Entry::Occupied(_) => return Err(Outage::new("write the API key", "it is there already")),
         }
         Ok(())
+    }
+}
+
+impl ListApiKeys for MemoryStore {
+    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, Outage> {
+        self.fuse.check("list the API keys")?;
+        let mut keys = self.api_keys();
+        keys.retain(|key| key.caller.tenant == *tenant);
+        keys.sort_by_key(|key| key.created_at);
+        Ok(keys)
+    }
+}
+
+impl RevokeApiKey for MemoryStore {
+    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, Outage> {
+        self.fuse.check("revoke the API key")?;
+        let mut tables = lock(&self.tables);
+        let Some(record) = tables.api_keys.get_mut(hash) else { return Ok(None) };
+        record.revoked_at.get_or_insert(now);
+        Ok(Some(record.clone()))
     }
 }
 

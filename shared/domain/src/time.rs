@@ -35,11 +35,24 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// Midnight at the beginning of this time's day, UTC.
+    #[must_use]
+    pub fn start_of_day(self) -> Self {
+        Self::from_millis(self.0 - self.0.rem_euclid(86_400_000))
+    }
+
     /// This time and `span` more.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// This time and `span` less.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(millis))
     }
 
     /// How long it is from `earlier` to this time; zero if `earlier` is later.

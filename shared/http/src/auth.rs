@@ -48,6 +48,12 @@ impl From<NotAuthorized> for Problem {
     }
 }
 
+/// What is stored of a key, and what it is found by.
+#[must_use]
+pub fn hash_of(key: &str) -> KeyHash {
+    KeyHash::from_digest(Sha256::digest(key).into())
+}
+
 /// Tells callers by their keys, and remembers them for a while: a process looks a key up at most once in 45 s.
 ///
 /// A key is found by its hash, so that how long it takes tells nothing about how near a guess is.
@@ -71,8 +77,7 @@ impl<K: FindApiKey> Authenticator<K> {
     pub async fn operator(&self, request: &Request, now: Timestamp) -> Result<Caller, NotAuthorized> {
         let key = request.header("dj-api-key").filter(|key| key.len() == KEY_LENGTH);
         let key = key.ok_or(NotAuthorized::UnknownCaller)?;
-        let hash = KeyHash::from_digest(Sha256::digest(key).into());
-        let record = self.find(hash, now).await?.ok_or(NotAuthorized::UnknownCaller)?;
+        let record = self.find(hash_of(key), now).await?.ok_or(NotAuthorized::UnknownCaller)?;
         if record.revoked_at.is_some() {
             return Err(NotAuthorized::UnknownCaller);
         }

@@ -13,6 +13,8 @@ pub mod body;
 pub mod problem;
 pub mod request;
 pub mod routes;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod view;
 
 use std::convert::Infallible;
@@ -20,11 +22,12 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::{LambdaEvent, service_fn};
 use tracing::{Instrument, error, info};
 
 pub use answer::{Answer, Success};
+pub use lambda_http::Error;
 pub use problem::Problem;
 pub use request::Request;
 
@@ -32,13 +35,13 @@ pub use request::Request;
 ///
 /// # Errors
 /// If Lambda's own interface fails.
-pub async fn run<H, E>(handler: H) -> Result<(), lambda_runtime::Error>
+pub async fn run<H, E>(handler: H) -> Result<(), Error>
 where
     H: AsyncFn(Request) -> Result<Success, E>,
     E: Into<Problem>,
 {
     let handler = &handler;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+    lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         Ok::<_, Infallible>(serve(event.payload, handler).await)
     }))
     .await
@@ -54,7 +57,8 @@ where
     let route = event.request_context.route_key.clone().unwrap_or_default();
     let span = telemetry::request(&request_id);
     async {
-        let work = async { handler(Request::from(event)).await.map_err(Into::into) };
+        // Boxed: handler, clients and runtime as one future are deeper than the compiler's limit for layouts.
+        let work = Box::pin(async { handler(Request::from(event)).await.map_err(Into::into) });
         let outcome = caught(work).await.unwrap_or(Err(Problem::Panic)).and_then(Success::checked);
         log(&route, &outcome);
         answer::answer(outcome, &request_id)
@@ -87,3 +91,6 @@ fn log(route: &str, outcome: &Result<Success, Problem>) {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::id::ExportId;
 use domain::ports::Outage;
-use http_types::header::LOCATION;
+use lambda_http::http::header::LOCATION;
 use serde::Serialize;
 
 use crate::answer::{Headers, retry_after};
@@ -136,7 +136,8 @@ impl Problem {
                 (ProblemStatus::Unauthorized, Entry::new("UNAUTHENTICATED", "Not authenticated", detail))
             }
             Self::Forbidden => {
-                let detail = "Exports are for operators: the header dj-client must be OPERATOR, and the key an operator's.";
+                let detail =
+                    "Exports are for operators: the header dj-client must be OPERATOR, and the key an operator's.";
                 (ProblemStatus::Forbidden, Entry::new("FORBIDDEN", "Not allowed", detail))
             }
             Self::NoSuchExport => {
@@ -153,7 +154,8 @@ impl Problem {
                 (ProblemStatus::UnsupportedMediaType, entry)
             }
             Self::ExportAlreadyPending(id) => {
-                let detail = format!("The export {id} is pending: a tenant can have one at a time. Wait until it ends.");
+                let detail =
+                    format!("The export {id} is pending: a tenant can have one at a time. Wait until it ends.");
                 (ProblemStatus::Conflict, Entry::new("EXPORT_ALREADY_PENDING", "An export is pending already", detail))
             }
             Self::Unavailable(_) => {

@@ -1,16 +1,16 @@
 //! A request, as API Gateway's event tells it.
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use aws_lambda_events::encodings::Body;
 use domain::id::{ExportId, ExportType};
-use http_types::HeaderMap;
+use lambda_http::Body;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::http::HeaderMap;
 
 use crate::problem::NoSuchExport;
 
 /// A request.
 ///
-/// Read from the event itself, not by way of a URI: a path or query that is no valid URI is still a request, and gets
-/// an answer.
+/// Read from `lambda_http`'s event, not taken as its `Request`: that one goes by way of a URI and panics where path and
+/// query make none (a client may send `?a=<b>` as it is). Here it is a request like any other, and gets an answer.
 #[derive(Debug)]
 pub struct Request {
     headers: HeaderMap,

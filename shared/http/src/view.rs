@@ -20,7 +20,6 @@ const DOWNLOAD_LIFE: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportView<'a> {
-    #[serde(serialize_with = "text")]
     export_id: String,
     export_type: &'static str,
     status: &'static str,

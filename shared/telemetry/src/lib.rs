@@ -128,7 +128,10 @@ mod tests {
             info!(rows = 7, "written\nso far");
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
-        assert_eq!((&line["level"], &line["message"], &line["rows"]), (&json!("INFO"), &json!("written\nso far"), &json!(7)));
+        assert_eq!(
+            (&line["level"], &line["message"], &line["rows"]),
+            (&json!("INFO"), &json!("written\nso far"), &json!(7))
+        );
         assert_eq!(
             line["spans"],
             json!([{"name": "request", "requestId": "req-1", "tenantId": "acme", "exportId": "mpo_1"}])

@@ -19,11 +19,8 @@ fn main() -> ExitCode {
         return fail("cargo local: needs Python 3.10 or later, and found none as python3. Install it and try again.");
     };
     // On success the process is Python from here on: signals and exit code need no forwarding.
-    let error = Command::new(python)
-        .arg("tests/stack/local.py")
-        .args(std::env::args_os().skip(1))
-        .current_dir(root)
-        .exec();
+    let error =
+        Command::new(python).arg("tests/stack/local.py").args(std::env::args_os().skip(1)).current_dir(root).exec();
     fail(&format!("cargo local: cannot run {python}: {error}"))
 }
 

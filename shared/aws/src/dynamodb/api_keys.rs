@@ -1,9 +1,12 @@
 //! The ApiKeys table.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use aws_types::SdkConfig;
 use domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
-use domain::ports::{FindApiKey, Outage, StoreApiKey};
+use domain::id::TenantId;
+use domain::ports::{FindApiKey, ListApiKeys, Outage, RevokeApiKey, StoreApiKey};
+use domain::time::Timestamp;
 
 use super::item::{BadItem, Item, get, get_optional_time, text};
 
@@ -33,7 +36,7 @@ impl FindApiKey for ApiKeysTable {
             .send()
             .await
             .map_err(|error| Outage::new("look the API key up", error))?;
-        let record = found.item().map(|item| from_item(hash.clone(), item)).transpose();
+        let record = found.item().map(from_item).transpose();
         record.map_err(|bad| Outage::new("look the API key up", bad))
     }
 }
@@ -58,10 +61,60 @@ impl StoreApiKey for ApiKeysTable {
     }
 }
 
-fn from_item(hash: KeyHash, item: &Item) -> Result<ApiKeyRecord, BadItem> {
+impl ListApiKeys for ApiKeysTable {
+    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, Outage> {
+        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("list the API keys", source);
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("TenantIndex")
+            .key_condition_expression("#tenantId = :tenant")
+            .expression_attribute_names("#tenantId", "tenantId")
+            .expression_attribute_values(":tenant", text(tenant))
+            .into_paginator()
+            .items()
+            .send();
+        let mut records = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| outage(error.into()))?;
+            records.push(from_item(&item).map_err(|bad| outage(bad.into()))?);
+        }
+        Ok(records)
+    }
+}
+
+impl RevokeApiKey for ApiKeysTable {
+    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, Outage> {
+        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("revoke the API key", source);
+        let revoked = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("keyHash", AttributeValue::S(hash.as_str().to_owned()))
+            .condition_expression("attribute_exists(keyHash)")
+            .update_expression("SET revokedAt = if_not_exists(revokedAt, :now)")
+            .expression_attribute_values(":now", text(now))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        match revoked {
+            Ok(revoked) => {
+                let record = revoked.attributes().map(from_item).transpose();
+                record.map_err(|bad| outage(bad.into()))
+            }
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+                _ => Err(outage(error.into())),
+            },
+        }
+    }
+}
+
+fn from_item(item: &Item) -> Result<ApiKeyRecord, BadItem> {
     let user = Person { email: get(item, "email")?, name: get(item, "name")? };
     Ok(ApiKeyRecord {
-        hash,
+        hash: get(item, "keyHash")?,
         caller: Caller { tenant: get(item, "tenantId")?, client: get(item, "client")?, user },
         created_at: get(item, "createdAt")?,
         revoked_at: get_optional_time(item, "revokedAt")?,

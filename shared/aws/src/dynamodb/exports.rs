@@ -11,26 +11,38 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_types::SdkConfig;
 use domain::export::{Export, Status};
+use domain::history::{HistoryFilter, HistoryPage, Order};
 use domain::id::{ExportId, TenantId};
+use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
-use domain::ports::{AcceptExport, ApplyStep, Due, DueExports, FindExport, NotAccepted, NotApplied, Outage};
+use domain::ports::{
+    AcceptExport, ApplyStep, Due, DueExports, FindExport, ListExports, NotAccepted, NotApplied, Outage,
+};
 use domain::time::Timestamp;
 
-use super::item::{BadItem, Item, get, get_text, text};
+use super::item::{BadItem, Item, get, get_text, number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, SORT, TENANT, due_state, export_of_sort, export_sort, from_item, key, lock_sort, to_item,
+    DUE_AT, DUE_STATE, SORT, TENANT, due_state, export_of_sort, export_sort, export_sorts, from_item, idempotency_sort,
+    key, lock_sort, to_item,
 };
 use super::step::Update;
 
 /// How long to wait before a write is tried again that met another transaction on the same item. Nothing was written
 /// then, and the other one is over within milliseconds.
-const CONFLICT_WAITS: [Duration; 5] = [
+const CONFLICT_WAITS: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
     Duration::from_millis(120),
     Duration::from_millis(300),
     Duration::from_millis(700),
+    Duration::from_millis(1500),
 ];
+
+/// How many records a page of a query has while a filter may leave most of them out.
+const SPARSE_PAGE: usize = 400;
+
+/// How many such pages are read for one page of the history: 2,000 records at most, and at most 10 MB.
+const MOST_PAGES: usize = 5;
 
 /// Exports, their locks, and the index of what is due.
 #[derive(Clone, Debug)]
@@ -152,28 +164,117 @@ fn refused_with(item: Option<&Item>) -> NotApplied {
 }
 
 impl AcceptExport for ExportsTable {
-    async fn accept_export(&self, export: &Export) -> Result<(), NotAccepted> {
+    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
         let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("write the export", source);
-        let mut lock = key(&export.tenant, lock_sort(export.id.export_type()));
+        let export_type = export.id.export_type();
+        let mut lock = key(&export.tenant, lock_sort(export_type));
         lock.insert("exportId".to_owned(), text(export.id));
-        let put = |item| {
-            let put = Put::builder()
+        let put = |item: Item| {
+            Put::builder()
                 .table_name(&self.table)
                 .set_item(Some(item))
                 .condition_expression("attribute_not_exists(#sk)")
                 .expression_attribute_names("#sk", SORT)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .build();
-            put.map(|put| TransactWriteItem::builder().put(put).build()).map_err(|error| outage(error.into()))
         };
-        let writes = [put(to_item(export))?, put(lock)?];
+        let mut puts = vec![put(to_item(export)), put(lock)];
+        if let Some(sent) = idempotency {
+            let mut item = key(&export.tenant, idempotency_sort(export_type, &sent.key));
+            item.insert("exportId".to_owned(), text(export.id));
+            item.insert("fingerprint".to_owned(), text(&sent.fingerprint));
+            item.insert("createdAt".to_owned(), text(export.created_at()));
+            item.insert("ttl".to_owned(), number(export.created_at().plus(REMEMBERED_FOR).seconds()));
+            // TTL deletes days late: what is too old does not count, there or not.
+            let void = put(item)
+                .condition_expression("attribute_not_exists(#sk) OR #createdAt <= :void")
+                .expression_attribute_names("#createdAt", "createdAt")
+                .expression_attribute_values(":void", text(export.created_at().minus(REMEMBERED_FOR)));
+            puts.push(void);
+        }
+        let writes = puts
+            .into_iter()
+            .map(|put| put.build().map(|put| TransactWriteItem::builder().put(put).build()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| outage(error.into()))?;
         let reasons = match self.transact(&writes).await.map_err(|error| outage(error.into()))? {
             Transacted::Done => return Ok(()),
             Transacted::Cancelled(reasons) => reasons,
         };
-        let lock = reasons.get(1).filter(|reason| is_refused(reason)).and_then(CancellationReason::item);
-        let pending = lock.ok_or(BadItem("exportId")).and_then(|lock| get(lock, "exportId"));
-        Err(pending.map_or_else(|bad| outage(bad.into()).into(), NotAccepted::AlreadyPending))
+        let there = |index| reasons.get(index).filter(|reason| is_refused(reason)).and_then(CancellationReason::item);
+        let refused = match (idempotency, there(2), there(1)) {
+            (Some(sent), Some(known), _) => get(known, "exportId").and_then(|id| {
+                let same = get_text(known, "fingerprint")? == sent.fingerprint;
+                Ok(if same { NotAccepted::AlreadyAccepted(id) } else { NotAccepted::KeyReused })
+            }),
+            (_, _, Some(lock)) => get(lock, "exportId").map(NotAccepted::AlreadyPending),
+            _ => Err(BadItem("exportId")),
+        };
+        Err(refused.unwrap_or_else(|bad| outage(bad.into()).into()))
+    }
+}
+
+impl ListExports for ExportsTable {
+    async fn list_exports(
+        &self,
+        tenant: &TenantId,
+        filter: &HistoryFilter,
+        after: Option<&ExportId>,
+        size: usize,
+        now: Timestamp,
+    ) -> Result<HistoryPage, Outage> {
+        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("list the exports", source);
+        let earliest = Timestamp::from_millis(0);
+        let (first, last) = export_sorts(
+            filter.export_type,
+            filter.created_from.unwrap_or(earliest).max(earliest),
+            filter.created_to.unwrap_or(now.plus(Duration::from_secs(86_400))),
+        );
+        if first > last {
+            return Ok(HistoryPage::default());
+        }
+        // One more than asked for tells whether there is a next page.
+        let wanted = size + 1;
+        let limit = if filter.statuses.is_empty() { wanted } else { SPARSE_PAGE };
+        let mut exports: Vec<Export> = Vec::new();
+        let mut start = after.map(|after| key(tenant, export_sort(after)));
+        for _ in 0..MOST_PAGES {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression("#tenantId = :tenant AND #sk BETWEEN :first AND :last")
+                .expression_attribute_names("#tenantId", TENANT)
+                .expression_attribute_names("#sk", SORT)
+                .expression_attribute_values(":tenant", text(tenant))
+                .expression_attribute_values(":first", text(&first))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(filter.order == Order::OldestFirst)
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| outage(error.into()))?;
+            for item in page.items() {
+                let export = from_item(item).map_err(|bad| outage(bad.into()))?;
+                if filter.has_status_of(&export, now) {
+                    exports.push(export);
+                }
+            }
+            start = page.last_evaluated_key;
+            if exports.len() >= wanted || start.is_none() {
+                break;
+            }
+        }
+        let next_after = if exports.len() > size {
+            exports.truncate(size);
+            exports.last().map(|export| export.id)
+        } else {
+            // Nothing more, or the budget is spent: the next page goes on where this one stopped looking.
+            let looked_at = start.as_ref().map(|key| get_text(key, SORT)).transpose();
+            looked_at.map_err(|bad| outage(bad.into()))?.and_then(export_of_sort)
+        };
+        Ok(HistoryPage { exports, next_after })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::caller::Person;
 use domain::email::{EmailAddress, Recipients};
-use domain::export::{Export, Failure, Lease, Status, Terms};
+use domain::export::{Export, Failure, Lease, Resends, Status, Terms};
 use domain::file::{ExportFile, Total, Totals};
 use domain::id::{ExportId, ExportType, TenantId};
 use domain::time::Timestamp;
@@ -36,6 +36,18 @@ pub(super) fn lock_sort(export_type: ExportType) -> String {
     format!("LOCK#{}", export_type.slug())
 }
 
+/// The sort key of a remembered idempotency key.
+pub(super) fn idempotency_sort(export_type: ExportType, key: &str) -> String {
+    format!("IDEMPOTENCY#{}#{key}", export_type.slug())
+}
+
+/// The first and the last sort key of the records of exports of this type created from `from` to `to`.
+pub(super) fn export_sorts(export_type: ExportType, from: Timestamp, to: Timestamp) -> (String, String) {
+    let first = ExportId::new(export_type, from, &[0; 10]);
+    let last = ExportId::new(export_type, to, &[0xff; 10]);
+    (export_sort(&first), export_sort(&last))
+}
+
 /// The key of an item.
 pub(super) fn key(tenant: &TenantId, sort: String) -> Item {
     Item::from([(TENANT.to_owned(), text(tenant)), (SORT.to_owned(), AttributeValue::S(sort))])
@@ -54,7 +66,7 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("exportType", text(export.id.export_type().slug()));
     put("requestedBy", person_value(&export.requested_by));
     put("recipientTo", text(export.recipients.to()));
-    put("recipientsCc", AttributeValue::L(export.recipients.cc().iter().map(text).collect()));
+    put("recipientsCc", cc_value(&export.recipients));
     put("createdAt", text(export.created_at()));
     put("updatedAt", text(export.updated_at));
     put("deadline", text(export.deadline));
@@ -83,6 +95,9 @@ pub(super) fn to_item(export: &Export) -> Item {
     }
     if let Some(failure) = &export.failure {
         put("failure", failure_value(failure));
+    }
+    if let Some(resends) = &export.resends {
+        put("resends", resends_value(resends));
     }
     item
 }
@@ -126,6 +141,7 @@ pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
         file: map(item, "file")?.map(file).transpose()?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
         failure: map(item, "failure")?.map(failure).transpose()?,
+        resends: map(item, "resends")?.map(resends).transpose()?,
     })
 }
 
@@ -143,6 +159,20 @@ fn person_value(person: &Person) -> AttributeValue {
 
 fn person(item: &Item) -> Result<Person, BadItem> {
     Ok(Person { email: get(item, "email")?, name: get(item, "name")? })
+}
+
+/// The copies' addresses as a value.
+pub(super) fn cc_value(recipients: &Recipients) -> AttributeValue {
+    AttributeValue::L(recipients.cc().iter().map(text).collect())
+}
+
+/// The resends as a value.
+pub(super) fn resends_value(resends: &Resends) -> AttributeValue {
+    map_value([("day", text(resends.day)), ("count", number(resends.count))])
+}
+
+fn resends(item: &Item) -> Result<Resends, BadItem> {
+    Ok(Resends { day: get(item, "day")?, count: get_number(item, "count")? })
 }
 
 /// The failure as a value.

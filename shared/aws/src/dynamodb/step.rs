@@ -8,7 +8,7 @@ use domain::id::ExportId;
 use domain::lifecycle::{Change, Guard, Step};
 
 use super::item::{number, text};
-use super::record::{DUE_AT, DUE_STATE, due_state, failure_value, file_value};
+use super::record::{DUE_AT, DUE_STATE, cc_value, due_state, failure_value, file_value, resends_value};
 
 /// An update of a record: its condition, its clauses, and what their placeholders stand for.
 #[derive(Debug, Default, PartialEq)]
@@ -53,6 +53,7 @@ impl Update {
     fn require(&mut self, guard: &Guard) {
         let condition = match guard {
             Guard::StatusIs(status) => self.compare("status", "=", text(status)),
+            Guard::NotPending => self.compare("status", "<>", text(Status::Pending)),
             Guard::FenceIs(fence) => self.compare("fence", "=", number(fence)),
             Guard::LeaseOverAt(now) => {
                 let over = self.compare("leaseUntil", "<=", text(now));
@@ -64,6 +65,12 @@ impl Update {
             Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
             Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),
             Guard::LinkEndIs(end) => self.compare("linkExpiresAt", "=", text(end)),
+            Guard::LinkEndBefore(end) => {
+                let before = self.compare("linkExpiresAt", "<", text(end));
+                format!("(attribute_not_exists(#linkExpiresAt) OR {before})")
+            }
+            Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
+            Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
             Guard::DueIs(due) => self.compare(DUE_AT, "=", text(due)),
         };
         self.conditions.push(condition);
@@ -79,20 +86,26 @@ impl Update {
                 self.set("leaseHolder", text(&lease.holder));
                 self.set("leaseUntil", text(lease.until));
             }
-            Change::Lease(None) => self.remove(["leaseHolder", "leaseUntil"]),
+            Change::Lease(None) => self.remove(&["leaseHolder", "leaseUntil"]),
             Change::Due(Some(due)) => {
                 self.set(DUE_AT, text(due));
                 if let Some(status) = status {
                     self.set(DUE_STATE, AttributeValue::S(due_state(status, id.shard())));
                 }
             }
-            Change::Due(None) => self.remove([DUE_AT, DUE_STATE]),
+            Change::Due(None) => self.remove(&[DUE_AT, DUE_STATE]),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));
                 self.set("file", file_value(file));
             }
             Change::LinkEnd(end) => self.set("linkExpiresAt", text(end)),
-            Change::Failure(failure) => self.set("failure", failure_value(failure)),
+            Change::Failure(Some(failure)) => self.set("failure", failure_value(failure)),
+            Change::Failure(None) => self.remove(&["failure"]),
+            Change::Recipients(recipients) => {
+                self.set("recipientTo", text(recipients.to()));
+                self.set("recipientsCc", cc_value(recipients));
+            }
+            Change::Resends(resends) => self.set("resends", resends_value(resends)),
         }
     }
 
@@ -105,7 +118,7 @@ impl Update {
         self.sets.push(clause);
     }
 
-    fn remove(&mut self, names: [&str; 2]) {
+    fn remove(&mut self, names: &[&str]) {
         for name in names {
             let name = self.name(name);
             self.removes.push(name);
@@ -125,7 +138,8 @@ impl Update {
     }
 }
 
-/// The status that a record has once the step is carried out: the one it writes, or else the one it requires.
+/// The status that a record has once the step is carried out: the one it writes, or else the one it requires. A step
+/// that sets when the sweeper looks says one of the two.
 fn status_after(step: &Step) -> Option<Status> {
     let written = step.changes.iter().find_map(|change| match change {
         Change::Status(status) => Some(*status),

@@ -8,16 +8,19 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use domain::caller::{ApiKeyRecord, KeyHash};
-use domain::export::{Export, Failure, Lease, Status};
+use domain::email::Recipients;
+use domain::export::{Export, Failure, Lease, Resends, Status};
 use domain::file::Section;
-use domain::id::ExportId;
+use domain::history::{HistoryFilter, Order};
+use domain::id::{ExportId, ExportType};
+use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::{self, Authority, Step, Tries};
 use domain::payout::COLUMNS;
 use domain::ports::{
-    AcceptExport, ApplyStep, Due, DueExports, FindApiKey, FindExport, NotAccepted, NotApplied, PayoutKey, ReadPayouts,
-    StoreApiKey,
+    AcceptExport, ApplyStep, Due, DueExports, FindApiKey, FindExport, ListApiKeys, ListExports, NotAccepted,
+    NotApplied, PayoutKey, ReadPayouts, RevokeApiKey, StoreApiKey,
 };
-use domain::testing::{MemoryStore, export, file, operator, ready_export, start};
+use domain::testing::{MemoryStore, address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -39,9 +42,9 @@ async fn local() -> Local {
     tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
     let config = crate::config::local(url);
     let client = aws_sdk_dynamodb::Client::new(&config);
-    create_table(&client, "Exports", &["tenantId", "sk"], Some(["dueState", "dueAt"])).await;
+    create_table(&client, "Exports", &["tenantId", "sk"], Some(("DueIndex", ["dueState", "dueAt"]))).await;
     create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
-    create_table(&client, "ApiKeys", &["keyHash"], None).await;
+    create_table(&client, "ApiKeys", &["keyHash"], Some(("TenantIndex", ["tenantId", "createdAt"]))).await;
     Local {
         client,
         exports: ExportsTable::new(&config, "Exports".into()),
@@ -56,14 +59,16 @@ fn schema(names: &[&str]) -> Vec<KeySchemaElement> {
     names.iter().zip([KeyType::Hash, KeyType::Range]).map(element).collect()
 }
 
-async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, keys: &[&str], index: Option<[&str; 2]>) {
+type Index<'a> = (&'a str, [&'a str; 2]);
+
+async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, keys: &[&str], index: Option<Index<'_>>) {
     let attribute = |name: &&str| {
         AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S).build().unwrap()
     };
-    let attributes = keys.iter().chain(index.iter().flatten()).map(attribute).collect();
-    let index = index.map(|keys| {
-        let projection = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
-        let index = GlobalSecondaryIndex::builder().index_name("DueIndex").projection(projection);
+    let attributes = keys.iter().chain(index.iter().flat_map(|(_, keys)| keys)).map(attribute).collect();
+    let index = index.map(|(name, keys)| {
+        let projection = Projection::builder().projection_type(ProjectionType::All).build();
+        let index = GlobalSecondaryIndex::builder().index_name(name).projection(projection);
         vec![index.set_key_schema(Some(schema(&keys))).build().unwrap()]
     });
     client
@@ -101,13 +106,14 @@ fn any_export() -> impl Strategy<Value = Export> {
     let status = prop::sample::select(Status::ALL.to_vec());
     let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
     let times = (prop::option::of(minutes()), prop::option::of(minutes()), minutes());
-    (status, 0_u64..3, 0_u32..4, lease, times, any::<[bool; 3]>()).prop_map(
-        |(status, fence, tries, lease, (due_at, link_expires_at, deadline), [has_file, has_failure, mark])| {
+    let resends = prop::option::of((0_u32..4).prop_map(|count| Resends { day: start().start_of_day(), count }));
+    (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 3]>()).prop_map(
+        |(status, fence, tries, lease, (due_at, link_expires_at, deadline), resends, [has_file, has_failure, mark])| {
             let mut export = export();
             export.terms.byte_order_mark = mark;
             let failure = has_failure.then(|| Failure::tries_used_up(tries));
             let file = has_file.then(file);
-            Export { status, fence, tries, lease, due_at, link_expires_at, deadline, file, failure, ..export }
+            Export { status, fence, tries, lease, due_at, link_expires_at, deadline, file, failure, resends, ..export }
         },
     )
 }
@@ -117,7 +123,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let tries = Tries { most: 2, backoff: vec![] };
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 8 {
+    match choice % 10 {
         0 => lifecycle::give_up(read, now, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
@@ -125,6 +131,8 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         4 => lifecycle::fail(read, now, Authority::TriesUsedUp { most: 2 }, Failure::tries_used_up(2)),
         5 => lifecycle::fail(read, now, Authority::DeadlinePassed, Failure::email_not_sent("no")),
         6 => lifecycle::ring(read, read.due_at.unwrap_or(now), later),
+        7 => lifecycle::resent(now, Recipients::only(address("bob@example.com")), later),
+        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::give_up(read, now, later)),
         _ => lifecycle::take(read, now, lease, &tries)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
@@ -176,22 +184,130 @@ async fn step_on_an_export_that_does_not_exist_is_refused_and_writes_nothing() {
 async fn second_export_is_not_accepted_until_the_first_has_ended() {
     let table = local().await;
     let (first, second) = (another(1), another(2));
-    table.exports.accept_export(&first).await.unwrap();
-    let refused = table.exports.accept_export(&second).await;
+    table.exports.accept_export(&first, None).await.unwrap();
+    let refused = table.exports.accept_export(&second, None).await;
     assert!(matches!(refused, Err(NotAccepted::AlreadyPending(id)) if id == first.id));
     assert_eq!(table.exports.find_export(&second.tenant, &second.id).await.unwrap(), None);
     assert_eq!(table.lock(&first).await, Some(first.id.to_string()));
     let step = lifecycle::fail(&first, start(), Authority::Owner, Failure::tries_used_up(1));
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
     assert_eq!(table.lock(&first).await, None);
-    table.exports.accept_export(&second).await.unwrap();
+    table.exports.accept_export(&second, None).await.unwrap();
+}
+
+fn sent(key: &str, fingerprint: &str) -> Idempotency {
+    Idempotency { key: key.into(), fingerprint: fingerprint.into() }
+}
+
+/// An export accepted at `at`.
+fn accepted_at(at: Timestamp, random: u8) -> Export {
+    let id = ExportId::new(ExportType::MarketplacePayouts, at, &[random; 10]);
+    Export { id, ..export() }
+}
+
+#[tokio::test]
+async fn repeated_request_is_told_its_export_before_anything_else() {
+    let table = local().await;
+    let accept = async |export: &Export, sent: Idempotency| table.exports.accept_export(export, Some(&sent)).await;
+    accept(&another(1), sent("k", "body")).await.unwrap();
+    let again = accept(&another(2), sent("k", "body")).await;
+    assert!(matches!(again, Err(NotAccepted::AlreadyAccepted(id)) if id == another(1).id));
+    assert!(matches!(accept(&another(2), sent("k", "other body")).await, Err(NotAccepted::KeyReused)));
+    let other_key = accept(&another(2), sent("l", "body")).await;
+    assert!(matches!(other_key, Err(NotAccepted::AlreadyPending(id)) if id == another(1).id));
+    // A refused request is not remembered.
+    let step = lifecycle::fail(&another(1), start(), Authority::Owner, Failure::tries_used_up(1));
+    table.exports.apply_step(&export().tenant, &another(1).id, &step).await.unwrap();
+    accept(&another(3), sent("l", "another body")).await.unwrap();
+}
+
+#[tokio::test]
+async fn idempotency_key_older_than_a_day_does_not_count() {
+    let table = local().await;
+    let first = accepted_at(start(), 1);
+    table.exports.accept_export(&first, Some(&sent("k", "body"))).await.unwrap();
+    let step = lifecycle::fail(&first, start(), Authority::Owner, Failure::tries_used_up(1));
+    table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
+    let almost = accepted_at(start().plus(REMEMBERED_FOR - Duration::from_millis(1)), 2);
+    let again = table.exports.accept_export(&almost, Some(&sent("k", "body"))).await;
+    assert!(matches!(again, Err(NotAccepted::AlreadyAccepted(_))));
+    let day_later = accepted_at(start().plus(REMEMBERED_FOR), 3);
+    table.exports.accept_export(&day_later, Some(&sent("k", "other body"))).await.unwrap();
+}
+
+#[test]
+fn history_in_the_table_is_the_history_in_memory() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = runtime.block_on(local());
+    let memory = MemoryStore::default();
+    let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
+    for n in 0..40_u8 {
+        let status = Status::ALL[usize::from(n) % 4];
+        let link_expires_at = (status == Status::Ready).then(|| minutes(u64::from(n)));
+        let export = Export { status, link_expires_at, ..accepted_at(minutes(u64::from(n) / 2), n) };
+        memory.put_export(export.clone());
+        memory.put_export(Export { tenant: "other".parse().unwrap(), ..export.clone() });
+        runtime.block_on(table.put_export(&export));
+    }
+    let statuses = prop::collection::vec(prop::sample::select(Status::ALL.to_vec()), 0..3);
+    let bound = || prop::option::of((0_u64..25).prop_map(minutes));
+    let cases = (statuses, bound(), bound(), any::<bool>(), 1_usize..15, 0_u64..60);
+    let mut runner = TestRunner::new(Config { cases: 150, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&cases, |(statuses, created_from, created_to, oldest_first, size, now)| {
+            let order = if oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+            let export_type = ExportType::MarketplacePayouts;
+            let filter = HistoryFilter { export_type, statuses, created_from, created_to, order };
+            let (tenant, now) = (export().tenant, minutes(now));
+            runtime.block_on(async {
+                let mut after = None;
+                loop {
+                    let got = table.exports.list_exports(&tenant, &filter, after.as_ref(), size, now).await.unwrap();
+                    let expected = memory.list_exports(&tenant, &filter, after.as_ref(), size, now).await.unwrap();
+                    prop_assert_eq!(&got, &expected);
+                    match got.next_after {
+                        Some(next) => after = Some(next),
+                        None => return Ok(()),
+                    }
+                }
+            })
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn sparse_filter_over_a_long_history_reads_within_its_budget() {
+    let table = local().await;
+    for n in 0..2100_u64 {
+        let at = start().plus(Duration::from_secs(n));
+        let status = if n == 2050 { Status::Failed } else { Status::Expired };
+        table.put_export(&Export { status, ..accepted_at(at, 1) }).await;
+    }
+    let filter = HistoryFilter {
+        export_type: ExportType::MarketplacePayouts,
+        statuses: vec![Status::Failed],
+        created_from: None,
+        created_to: None,
+        order: Order::OldestFirst,
+    };
+    let list = async |after: Option<ExportId>| {
+        let now = start().plus(Duration::from_secs(9999));
+        table.exports.list_exports(&export().tenant, &filter, after.as_ref(), 10, now).await.unwrap()
+    };
+    let first = list(None).await;
+    assert_eq!(
+        (first.exports.len(), first.next_after.map(|id| id.created_at())),
+        (0, Some(start().plus(Duration::from_secs(1999))))
+    );
+    let second = list(first.next_after).await;
+    assert_eq!((second.exports.len(), second.next_after), (1, None));
 }
 
 #[tokio::test]
 async fn ending_an_export_leaves_the_lock_of_another() {
     let table = local().await;
     let (stray, locked) = (another(1), another(2));
-    table.exports.accept_export(&locked).await.unwrap();
+    table.exports.accept_export(&locked, None).await.unwrap();
     table.put_export(&stray).await;
     let step = lifecycle::fail(&stray, start(), Authority::Owner, Failure::tries_used_up(1));
     table.exports.apply_step(&stray.tenant, &stray.id, &step).await.unwrap();
@@ -244,6 +360,27 @@ async fn api_key_is_found_by_its_hash_and_stored_once() {
     table.api_keys.store_api_key(&record).await.unwrap();
     assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(record.clone()));
     assert!(table.api_keys.store_api_key(&record).await.is_err());
+}
+
+#[tokio::test]
+async fn revoked_key_stays_revoked_since_the_first_time() {
+    let table = local().await;
+    let record = |random: u8, tenant: &str| {
+        let hash = KeyHash::from_digest([random; 32]);
+        let created_at = start().plus(Duration::from_secs(random.into()));
+        ApiKeyRecord { hash, caller: operator(tenant), created_at, revoked_at: None }
+    };
+    for (random, tenant) in [(2, "acme"), (1, "acme"), (3, "other")] {
+        table.api_keys.store_api_key(&record(random, tenant)).await.unwrap();
+    }
+    let revoke =
+        async |random: u8, now| table.api_keys.revoke_api_key(&KeyHash::from_digest([random; 32]), now).await.unwrap();
+    let revoked = ApiKeyRecord { revoked_at: Some(start()), ..record(1, "acme") };
+    assert_eq!(revoke(1, start()).await, Some(revoked.clone()));
+    assert_eq!(revoke(1, start().plus(REMEMBERED_FOR)).await, Some(revoked.clone()));
+    assert_eq!(revoke(9, start()).await, None);
+    assert_eq!(table.api_keys.find_api_key(&KeyHash::from_digest([9; 32])).await.unwrap(), None);
+    assert_eq!(table.api_keys.list_api_keys(&export().tenant).await.unwrap(), [revoked, record(2, "acme")]);
 }
 
 type Attributes = HashMap<String, AttributeValue>;

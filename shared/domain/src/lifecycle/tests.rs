@@ -173,6 +173,57 @@ fn two_sweeps_ring_once() {
     assert_eq!(ring(&read, minutes(1), minutes(999)).apply(&read).unwrap().due_at, Some(read.deadline));
 }
 
+fn ready_export() -> Export {
+    let export = taken(minutes(0), &export());
+    let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
+    ready(&export, minutes(1), minutes(100)).apply(&export).unwrap()
+}
+
+#[test]
+fn resending_needs_an_end_and_a_file_that_is_still_there() {
+    let ready = ready_export();
+    let count = |export: &Export, now| count_resend(export, now, 2).map(|_| ());
+    assert_eq!(count(&export(), minutes(1)), Err(NotResendable::Pending));
+    assert_eq!(
+        count(&Export { file: None, status: Status::Failed, ..ready.clone() }, minutes(1)),
+        Err(NotResendable::NoFile)
+    );
+    assert_eq!(count(&ready, file().expires_at), Err(NotResendable::FileGone));
+    for status in [Status::Ready, Status::Expired, Status::Failed] {
+        assert_eq!(count(&Export { status, ..ready.clone() }, minutes(1)), Ok(()));
+    }
+}
+
+#[test]
+fn resends_are_bounded_a_day_and_counted_one_by_one() {
+    let first = ready_export();
+    let step = count_resend(&first, minutes(1), 2).unwrap();
+    let second = step.apply(&first).unwrap();
+    assert_eq!(step.apply(&second), None, "another was counted meanwhile");
+    let third = count_resend(&second, minutes(2), 2).unwrap().apply(&second).unwrap();
+    assert_eq!(count_resend(&third, minutes(3), 2), Err(NotResendable::TooOften));
+    let tomorrow = start().plus(24 * HOUR);
+    assert_eq!(count_resend(&third, tomorrow, 2).unwrap().apply(&third).unwrap().resends.unwrap().count, 1);
+}
+
+#[test]
+fn resent_export_is_ready_with_the_later_end_and_without_its_failure() {
+    let failed = Export { status: Status::Failed, failure: Some(failure()), link_expires_at: None, ..ready_export() };
+    let to = Recipients::only("bob@example.com".parse().unwrap());
+    let early = resent(minutes(5), to.clone(), minutes(200));
+    let late = resent(minutes(6), to.clone(), minutes(300));
+    let after = late.apply(&failed).unwrap();
+    assert_eq!(
+        (after.status, after.link_expires_at, after.due_at),
+        (Status::Ready, Some(minutes(300)), Some(minutes(300)))
+    );
+    assert_eq!((after.failure.as_ref(), &after.recipients), (None, &to));
+    assert_eq!(early.apply(&after), None);
+    assert_eq!(late.apply(&early.apply(&failed).unwrap()).unwrap().link_expires_at, Some(minutes(300)));
+    let expired = expire(minutes(101), minutes(100)).apply(&ready_export()).unwrap();
+    assert_eq!(early.apply(&expired).unwrap().status, Status::Ready);
+}
+
 #[test]
 fn waiting_grows_and_then_stays() {
     let waits = [1, 2, 3, 9].map(|tried| tries().wait_after(tried).as_secs());
@@ -181,7 +232,8 @@ fn waiting_grows_and_then_stays() {
 
 /// What an owner, a sweeper or a former owner may try at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
-    Some(match choice % 8 {
+    let recipients = export.recipients.clone();
+    Some(match choice % 10 {
         0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
         1 => give_up(export, now, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
@@ -189,6 +241,8 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         4 => fail(export, now, Authority::Owner, failure()),
         5 => fail(export, now, Authority::TriesUsedUp { most: 3 }, failure()),
         6 => ring(export, export.due_at?, now.plus(HOUR / 60)),
+        7 => count_resend(export, now, 3).ok()?,
+        8 => resent(now, recipients, now.plus(HOUR)),
         _ => expire(now, export.link_expires_at?),
     })
 }
@@ -203,9 +257,13 @@ proptest! {
             let Some(after) = any_step(&read, choice, now).and_then(|step| step.apply(&record)) else { continue };
             prop_assert!(after.fence >= record.fence);
             prop_assert!(after.tries <= 3);
-            // Finished is finished: only a link's end changes it.
-            if record.status != Status::Pending {
-                prop_assert_eq!((record.status, after.status), (Status::Ready, Status::Expired));
+            // Finished is finished: only a link's end, or a further mail, changes it.
+            match (record.status, after.status) {
+                (Status::Pending, _) | (_, Status::Ready) | (Status::Ready, Status::Expired) => {}
+                (before, after) => prop_assert_eq!(before, after),
+            }
+            if let (Some(before), Some(after)) = (record.link_expires_at, after.link_expires_at) {
+                prop_assert!(after >= before);
             }
             match after.status {
                 Status::Pending => prop_assert!(after.due_at.is_some_and(|due| due <= after.deadline)),

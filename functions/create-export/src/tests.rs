@@ -1,0 +1,167 @@
+use std::collections::BTreeMap;
+
+use domain::caller::{Caller, ClientType};
+use domain::export::Status;
+use domain::id::{ExportId, TenantId};
+use domain::testing::{FixedClock, MemoryBell, MemoryStore, SequentialIds, address, operator, start, terms};
+use http::testing::{callers, sample_events};
+use serde_json::{Value, json};
+
+use super::*;
+
+type Fake<B> = CreateExport<MemoryStore, MemoryStore, B, SequentialIds, FixedClock>;
+
+fn function<B>(bell: B) -> Fake<B> {
+    CreateExport {
+        callers: callers(operator("acme")),
+        exports: MemoryStore::default(),
+        bell,
+        ids: SequentialIds::default(),
+        clock: FixedClock::default(),
+        terms: terms(),
+        ring_after: Duration::from_secs(60),
+    }
+}
+
+async fn answer_to<B: Doorbell>(function: &Fake<B>, event: &str) -> Value {
+    http::testing::answer_to("create-export", event, async |request| function.handle(&request).await).await
+}
+
+fn acme() -> TenantId {
+    operator("acme").tenant
+}
+
+/// The codes and fields of the errors.
+fn errors(answer: &Value) -> Vec<(&str, Option<&str>)> {
+    let errors = answer["body"]["errors"].as_array().unwrap();
+    errors.iter().map(|error| (error["code"].as_str().unwrap(), error["field"].as_str())).collect()
+}
+
+#[tokio::test]
+async fn every_sample_event_has_its_answer() {
+    let expected = BTreeMap::from([
+        ("without-body", 202),
+        ("with-cc", 202),
+        ("with-cc-base64-encoded", 202),
+        ("bad-cc", 400),
+        ("not-json", 400),
+        ("wrong-content-type", 415),
+        ("without-key", 401),
+        ("unknown-key", 401),
+        ("supplier", 403),
+    ]);
+    assert_eq!(sample_events("create-export"), expected.keys().map(ToString::to_string).collect());
+    for (name, status) in expected {
+        let function = function(MemoryBell::default());
+        let answer = answer_to(&function, name).await;
+        assert_eq!(answer["statusCode"], status, "{name}: {answer}");
+        let accepted = usize::from(status == 202);
+        assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (accepted, accepted), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn launch_is_accepted_written_with_its_lock_and_rung_for() {
+    let function = function(MemoryBell::default());
+    let answer = answer_to(&function, "with-cc").await;
+    assert_eq!(answer["statusCode"], 202);
+
+    let [export] = &function.exports.exports()[..] else { panic!("one export") };
+    assert_eq!(
+        (export.status, &export.tenant, &export.requested_by),
+        (Status::Pending, &acme(), &operator("acme").user)
+    );
+    assert_eq!(export.recipients.to(), &address("ann@example.com"));
+    assert_eq!(export.recipients.cc(), ["finance@example.com", "accounting@example.com"].map(address));
+    assert_eq!((export.created_at(), export.terms), (start(), terms()));
+    assert_eq!(function.exports.locked_by(&acme(), ExportType::MarketplacePayouts), Some(export.id));
+    assert_eq!(function.bell.rings(), [(acme(), export.id, Duration::ZERO)]);
+
+    let path = format!("/v1/payments/marketplace-payouts/export/{}", export.id);
+    assert_eq!((&answer["headers"]["location"], &answer["headers"]["retry-after"]), (&json!(path), &json!("5")));
+    assert_eq!(answer["body"]["exportId"], export.id.to_string());
+    assert_eq!(answer["body"]["status"], "PENDING");
+    assert_eq!(answer["body"]["recipients"]["cc"], json!(["finance@example.com", "accounting@example.com"]));
+}
+
+#[tokio::test]
+async fn launch_without_a_body_mails_the_caller_alone() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "without-body").await;
+    assert_eq!(function.exports.exports()[0].recipients, Recipients::only(address("ann@example.com")));
+}
+
+#[tokio::test]
+async fn second_launch_is_refused_and_names_the_pending_export() {
+    let function = function(MemoryBell::default());
+    let first = answer_to(&function, "without-body").await;
+    let second = answer_to(&function, "with-cc").await;
+    assert_eq!((&second["statusCode"], errors(&second)), (&json!(409), vec![("EXPORT_ALREADY_PENDING", None)]));
+    let id = first["body"]["exportId"].as_str().unwrap();
+    assert!(second["body"]["errors"][0]["detail"].as_str().unwrap().contains(id));
+    assert_eq!(second["headers"]["location"], first["headers"]["location"]);
+    assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn pending_export_of_another_tenant_is_no_obstacle() {
+    let function = function(MemoryBell::default());
+    let other = Export { tenant: "other".parse().unwrap(), ..domain::testing::export() };
+    function.exports.put_export(other);
+    assert_eq!(answer_to(&function, "without-body").await["statusCode"], 202);
+}
+
+#[tokio::test]
+async fn bell_that_fails_changes_nothing_for_the_caller_and_leaves_it_to_the_sweeper() {
+    let function = function(MemoryBell::default());
+    function.bell.fuse.blow();
+    assert_eq!(answer_to(&function, "without-body").await["statusCode"], 202);
+    let export = &function.exports.exports()[0];
+    assert_eq!((export.status, export.due_at), (Status::Pending, Some(start().plus(function.ring_after))));
+}
+
+struct SilentBell;
+
+impl Doorbell for SilentBell {
+    async fn ring(&self, _: &TenantId, _: &ExportId, _: Duration) -> Result<(), Outage> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bell_that_never_answers_does_not_hold_the_caller() {
+    let function = function(SilentBell);
+    let began = tokio::time::Instant::now();
+    assert_eq!(answer_to(&function, "without-body").await["statusCode"], 202);
+    assert_eq!(began.elapsed(), LONGEST_RING);
+}
+
+#[tokio::test]
+async fn bad_cc_is_told_whole_and_nothing_is_written() {
+    let function = function(MemoryBell::default());
+    let answer = answer_to(&function, "bad-cc").await;
+    assert_eq!(errors(&answer), [("F-E-012", Some("cc[1]")), ("F-E-012", Some("cc[2]")), ("F-E-012", Some("bcc"))]);
+    assert_eq!(function.exports.exports(), []);
+}
+
+#[tokio::test]
+async fn caller_is_checked_before_the_body() {
+    let supplier = Caller { client: ClientType::Supplier, ..operator("acme") };
+    let function = CreateExport { callers: callers(supplier), ..function(MemoryBell::default()) };
+    for name in ["bad-cc", "not-json", "wrong-content-type"] {
+        assert_eq!(answer_to(&function, name).await["statusCode"], 403, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn outage_is_told_and_leaves_nothing_behind() {
+    let broken_ids = function(MemoryBell::default());
+    broken_ids.ids.fuse.blow();
+    let broken_table = function(MemoryBell::default());
+    broken_table.exports.fuse.blow();
+    for function in [broken_ids, broken_table] {
+        let answer = answer_to(&function, "without-body").await;
+        assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(503), vec![("SERVICE_UNAVAILABLE", None)]));
+        assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (0, 0));
+    }
+}

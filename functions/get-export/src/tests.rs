@@ -1,0 +1,101 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::export::{Export, Failure, FailureCode};
+use domain::testing::{FixedClock, MemoryLinks, MemoryStore, export, file, operator, ready_export};
+use http::testing::{callers, sample_events};
+use serde_json::{Value, json};
+
+use super::*;
+
+type Fake = GetExport<MemoryStore, MemoryStore, MemoryLinks, FixedClock>;
+
+/// The function in front of a table with `export`; the caller is of the tenant `acme`.
+fn function(export: Export) -> Fake {
+    let exports = MemoryStore::default();
+    exports.put_export(export);
+    GetExport {
+        callers: callers(operator("acme")),
+        exports,
+        links: MemoryLinks::default(),
+        clock: FixedClock::default(),
+    }
+}
+
+async fn answer_to(function: &Fake, event: &str) -> Value {
+    http::testing::answer_to("get-export", event, async |request| function.handle(&request).await).await
+}
+
+#[tokio::test]
+async fn every_sample_event_has_its_answer() {
+    let expected = BTreeMap::from([
+        ("export", (200, None)),
+        ("unknown-export", (404, Some("F-E-002"))),
+        ("malformed-id", (404, Some("F-E-002"))),
+        ("without-key", (401, Some("UNAUTHENTICATED"))),
+    ]);
+    assert_eq!(sample_events("get-export"), expected.keys().map(ToString::to_string).collect());
+    for (name, (status, code)) in expected {
+        let answer = answer_to(&function(export()), name).await;
+        let told = answer["body"]["errors"][0]["code"].as_str();
+        assert_eq!((&answer["statusCode"], told), (&json!(status), code), "{name}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn pending_export_says_when_to_ask_again_and_has_no_link() {
+    let answer = answer_to(&function(export()), "export").await;
+    assert_eq!((&answer["body"]["status"], &answer["headers"]["retry-after"]), (&json!("PENDING"), &json!("5")));
+    assert_eq!(answer["body"].get("downloadUrl"), None);
+}
+
+#[tokio::test]
+async fn ready_export_has_a_link_made_for_this_answer() {
+    let function = function(ready_export());
+    function.clock.advance(Duration::from_secs(3600));
+    let answer = answer_to(&function, "export").await;
+    let url =
+        format!("https://files.example/{}?from=2026-10-08T09:30:00.000Z&until=2026-10-08T09:45:00.000Z", file().key);
+    assert_eq!(answer["body"]["downloadUrl"], url);
+    assert_eq!(answer["body"]["downloadUrlExpiresAt"], "2026-10-08T09:45:00.000Z");
+    assert_eq!((&answer["body"]["status"], answer["headers"].get("retry-after")), (&json!("READY"), None));
+    assert_eq!(answer["body"]["file"]["sha256"], file().sha256);
+}
+
+#[tokio::test]
+async fn export_whose_link_has_ended_is_expired_and_has_no_link_before_any_sweep() {
+    let function = function(ready_export());
+    function.clock.set(ready_export().link_expires_at.unwrap());
+    let answer = answer_to(&function, "export").await;
+    assert_eq!((&answer["body"]["status"], answer["body"].get("downloadUrl")), (&json!("EXPIRED"), None));
+    assert_eq!(function.exports.exports()[0].status, Status::Ready, "showing changes nothing");
+}
+
+#[tokio::test]
+async fn failed_export_says_why_and_has_no_link_even_with_a_file() {
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "refused".into() };
+    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
+    let answer = answer_to(&function(failed), "export").await;
+    assert_eq!(answer["body"]["failure"], json!({"code": "EMAIL_NOT_SENT", "message": "refused", "retryable": false}));
+    assert_eq!((answer["body"].get("downloadUrl"), &answer["body"]["file"]["rows"]), (None, &json!(3)));
+}
+
+#[tokio::test]
+async fn export_of_another_tenant_is_told_like_one_that_is_not_there() {
+    let other = Export { tenant: "other".parse().unwrap(), ..ready_export() };
+    let answer = answer_to(&function(other), "export").await;
+    assert_eq!(answer["statusCode"], 404);
+    assert_eq!(answer["body"], answer_to(&function(export()), "unknown-export").await["body"]);
+}
+
+#[tokio::test]
+async fn outage_of_table_or_signer_is_told() {
+    let without_table = function(ready_export());
+    without_table.exports.fuse.blow();
+    let without_signer = function(ready_export());
+    without_signer.links.fuse.blow();
+    for function in [without_table, without_signer] {
+        let answer = answer_to(&function, "export").await;
+        assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(503), &json!("5")));
+    }
+}

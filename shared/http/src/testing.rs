@@ -1,0 +1,52 @@
+//! What the tests of every route begin with: the sample events, and the caller they come from.
+//!
+//! Only tests may depend on it (feature `testing`).
+#![expect(clippy::unwrap_used, reason = "a sample that cannot be read should end the test that asked for it")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use domain::caller::{ApiKeyRecord, Caller};
+use domain::testing::{MemoryStore, start};
+use serde_json::Value;
+
+use crate::auth::{Authenticator, hash_of};
+use crate::{Problem, Request, Success, serve};
+
+/// The API key that the sample events carry.
+pub const KEY: &str = "0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqrstvwxyz";
+
+/// An authenticator that knows [`KEY`] as the key of `caller`.
+#[must_use]
+pub fn callers(caller: Caller) -> Authenticator<MemoryStore> {
+    let keys = MemoryStore::default();
+    keys.put_api_key(ApiKeyRecord { hash: hash_of(KEY), caller, created_at: start(), revoked_at: None });
+    Authenticator::new(keys)
+}
+
+fn events(function: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events")).join(function)
+}
+
+/// The names of a function's sample events.
+#[must_use]
+pub fn sample_events(function: &str) -> BTreeSet<String> {
+    let files = fs::read_dir(events(function)).unwrap();
+    files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The answer to one of a function's sample events, as API Gateway gets it, with the body read as JSON.
+pub async fn answer_to<E: Into<Problem>>(
+    function: &str,
+    event: &str,
+    handler: impl AsyncFn(Request) -> Result<Success, E>,
+) -> Value {
+    let event = fs::read(events(function).join(format!("{event}.json"))).unwrap();
+    let answer = serve(serde_json::from_slice(&event).unwrap(), handler).await;
+    let mut answer = serde_json::to_value(answer).unwrap();
+    if let Some(body) = answer.get_mut("body") {
+        *body = serde_json::from_str(body.as_str().unwrap()).unwrap();
+    }
+    answer
+}

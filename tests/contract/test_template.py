@@ -1,0 +1,145 @@
+"""The template against the workspace: what is built is deployed, what is deployed is built, settings agree."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+CRATES = sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
+
+# How Rust reads a setting (shared/aws/src/settings.rs): `text` must be there, the others may be left out.
+READ = re.compile(r'\.(text|optional|span_or|spans_or|number_or|flag_or)\(\s*"([A-Z][A-Z0-9_]*)"')
+# Lambda sets these itself.
+OF_LAMBDA = re.compile(r"^(AWS|LAMBDA)_")
+
+# Statements that need a `*`, as (function, Sid), each with its reason.
+REASONS_FOR_WILDCARDS: dict[tuple[str, str], str] = {}
+
+
+def logical_id(crate: str) -> str:
+    return "".join(word.capitalize() for word in crate.split("-")) + "Function"
+
+
+def function(crate: str) -> dict[str, Any]:
+    """The properties of a function, with what it has from Globals."""
+    return TEMPLATE["Globals"]["Function"] | RESOURCES[logical_id(crate)]["Properties"]
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    return {name: r for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
+
+
+def environment(crate: str) -> set[str]:
+    everywhere = TEMPLATE["Globals"]["Function"].get("Environment", {}).get("Variables", {})
+    own = RESOURCES[logical_id(crate)]["Properties"].get("Environment", {}).get("Variables", {})
+    return {*everywhere, *own}
+
+
+def settings_read(folder: Path) -> dict[str, set[str]]:
+    """The settings that the sources under a folder read, by the method that reads them."""
+    found: dict[str, set[str]] = {}
+    for source in folder.rglob("*.rs"):
+        for method, name in READ.findall(source.read_text(encoding="utf-8")):
+            if not OF_LAMBDA.match(name):
+                found.setdefault(method, set()).add(name)
+    return found
+
+
+def statements(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for policy in as_list(resource["Properties"].get("Policies", [])):
+        yield from as_list(policy["Statement"])
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_crate_has_its_resource(crate: str) -> None:
+    assert logical_id(crate) in functions(), f"template.yaml: no {logical_id(crate)} for functions/{crate}"
+    properties = function(crate)
+    assert properties["CodeUri"] == f"target/lambda/{crate}/"
+    assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{crate}"}
+    assert (properties["Handler"], properties["Runtime"]) == ("bootstrap", "provided.al2023")
+    assert properties["Architectures"] == ["x86_64"]
+
+
+def test_function_resources_all_have_a_crate() -> None:
+    assert set(functions()) == {logical_id(crate) for crate in CRATES}
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_crate_has_sample_events(crate: str) -> None:
+    events = sorted((ROOT / "events" / crate).glob("*.json"))
+    assert events, f"events/{crate}/ has no .json file"
+    for event in events:
+        json.loads(event.read_text(encoding="utf-8"))
+
+
+def test_sample_events_all_belong_to_a_crate() -> None:
+    assert {folder.name for folder in (ROOT / "events").iterdir()} == set(CRATES)
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_logs_to_a_group_that_forgets(crate: str) -> None:
+    group = logical_id(crate).removesuffix("Function") + "LogGroup"
+    assert RESOURCES[group]["Type"] == "AWS::Logs::LogGroup"
+    properties = RESOURCES[group]["Properties"]
+    assert properties["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{crate}"}
+    assert properties["RetentionInDays"] > 0
+    assert function(crate)["LoggingConfig"]["LogGroup"] == {"Ref": group}
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_gets_the_settings_it_reads_and_no_others(crate: str) -> None:
+    own = settings_read(ROOT / "functions" / crate)
+    shared = settings_read(ROOT / "shared")
+    assert own, f"functions/{crate}: no setting found. Has the way of reading them changed? See READ above"
+    required = own.get("text", set())
+    known = set().union(*own.values(), *shared.values())
+    assert required <= environment(crate), "read by the function, not set by the template"
+    assert environment(crate) <= known, "set by the template, read by nothing"
+
+
+@pytest.mark.parametrize("name", functions())
+def test_function_policy_grants_single_actions_on_named_resources(name: str) -> None:
+    for statement in statements(functions()[name]):
+        assert statement["Effect"] == "Allow"
+        sid = statement["Sid"]
+        if (name, sid) in REASONS_FOR_WILDCARDS:
+            continue
+        wild = [action for action in as_list(statement["Action"]) if "*" in action]
+        assert not wild, f"{name}, {sid}: {wild}. Name the actions, or give a reason in REASONS_FOR_WILDCARDS"
+        assert "*" not in as_list(statement["Resource"]), f"{name}, {sid}: name the resource, or give a reason"
+
+
+def test_reasons_for_wildcards_are_all_still_needed() -> None:
+    sids = {(name, statement["Sid"]) for name, resource in functions().items() for statement in statements(resource)}
+    assert set(REASONS_FOR_WILDCARDS) <= sids
+
+
+def test_job_messages_stay_hidden_for_six_times_the_generators_time_out() -> None:
+    queue = RESOURCES["JobsQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
+
+
+def test_files_are_deleted_a_day_after_their_retention() -> None:
+    choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
+    mapping = TEMPLATE["Mappings"]["FileRetention"]
+    assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 1 for d in choices}
+
+
+def test_tables_and_files_outlive_the_stack() -> None:
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket"):
+            kept = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
+            assert kept == ("Retain", "Retain"), name

@@ -1,0 +1,62 @@
+"""The stacks that the tests share.
+
+Tests use tenants of their own, so that they do not meet. Both stacks enforce the template's IAM policies: what a
+function may not do fails here as it would in AWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from interventions import change_function, stop_schedule
+from stack import Stack
+from tenant import Tenant
+
+# Small, so that a file of some megabytes has several parts.
+BRISK_PART_BYTES = 1 << 18
+BRISK_MAX_TRIES = 2
+BRISK_TIMEOUT_SECONDS = 8
+BRISK_SETTINGS = {
+    "create-export": {"RING_AFTER": "1s"},
+    "generate-export": {
+        "LEASE_GRACE": "1s",
+        "MAX_TRIES": str(BRISK_MAX_TRIES),
+        "RETRY_BACKOFF": "1s",
+        "RING_AFTER": "1s",
+        "PART_SIZE": str(BRISK_PART_BYTES),
+    },
+    "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
+}
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The template as it is, with no parameter or setting changed."""
+    with Stack.start(auth=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def brisk_stack() -> Iterator[Stack]:
+    """Seconds where there are minutes, small parts, few tries, and no sweep but those that a test asks for."""
+    with Stack.start(auth=True, settings=BRISK_SETTINGS) as running:
+        stop_schedule(running)
+        change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
+        yield running
+
+
+@pytest.fixture
+def tenant(stack: Stack, request: pytest.FixtureRequest) -> Tenant:
+    return Tenant(stack, _subject(request))
+
+
+@pytest.fixture
+def brisk_tenant(brisk_stack: Stack, request: pytest.FixtureRequest) -> Tenant:
+    return Tenant(brisk_stack, _subject(request))
+
+
+def _subject(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return name.removeprefix("test_")

@@ -1,0 +1,102 @@
+"""What a test does to a running stack and undoes afterwards, through AWS APIs or to the processes themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stack import Stack
+from waiting import wait_for
+
+SETTLE_SECONDS = 30.0
+
+
+@contextmanager
+def held_queue(stack: Stack) -> Iterator[None]:
+    """Job messages stay in the queue for a while."""
+    stack.hold_queue(True)
+    try:
+        yield
+    finally:
+        stack.hold_queue(False)
+
+
+@contextmanager
+def changed(stack: Stack, crate: str, **variables: str) -> Iterator[None]:
+    """A function has other settings for a while."""
+    client = stack.client("lambda")
+    before = client.get_function_configuration(FunctionName=stack.functions[crate])["Environment"]
+    stack.configure(crate, **variables)
+    try:
+        yield
+    finally:
+        change_function(stack, crate, Environment={"Variables": before["Variables"]})
+
+
+def change_function(stack: Stack, crate: str, **configuration: Any) -> None:
+    client, function = stack.client("lambda"), stack.functions[crate]
+    client.update_function_configuration(FunctionName=function, **configuration)
+
+    def in_force() -> bool:
+        current: Mapping[str, Any] = client.get_function_configuration(FunctionName=function)
+        return current["LastUpdateStatus"] == "Successful"
+
+    wait_for(f"{function} to take its new configuration", in_force, SETTLE_SECONDS)
+
+
+@contextmanager
+def impatient_queue(stack: Stack, visibility_seconds: int, most_receives: int) -> Iterator[None]:
+    """A job message that is not done comes back, and is given up, sooner than the template says."""
+    client, url = stack.client("sqs"), stack.jobsQueueUrl
+    before = client.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"])
+    redrive = {**json.loads(before["Attributes"]["RedrivePolicy"]), "maxReceiveCount": most_receives}
+    attributes = {"VisibilityTimeout": str(visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
+    client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    try:
+        yield
+    finally:
+        client.set_queue_attributes(QueueUrl=url, Attributes=before["Attributes"])
+
+
+@contextmanager
+def batches_of(stack: Stack, size: int) -> Iterator[None]:
+    """The generator gets several job messages in one invocation."""
+    client = stack.client("lambda")
+    function = stack.functions["generate-export"]
+    (mapping,) = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+    client.update_event_source_mapping(UUID=mapping["UUID"], BatchSize=size)
+    try:
+        yield
+    finally:
+        client.update_event_source_mapping(UUID=mapping["UUID"], BatchSize=mapping["BatchSize"])
+
+
+def stop_schedule(stack: Stack) -> None:
+    """No sweep from here on but those that a test asks for."""
+    client = stack.client("scheduler")
+    (found,) = client.list_schedules()["Schedules"]
+    schedule = client.get_schedule(Name=found["Name"], GroupName=found["GroupName"])
+    kept = ("Name", "GroupName", "ScheduleExpression", "FlexibleTimeWindow", "Target")
+    client.update_schedule(**{name: schedule[name] for name in kept}, State="DISABLED")
+
+
+def kill(stack: Stack, crate: str) -> int:
+    """Kills the processes that serve a function of this stack, as a machine that dies would. Returns how many."""
+    marks = {
+        f"AWS_LAMBDA_FUNCTION_NAME={stack.functions[crate]}".encode(),
+        f"AWS_ENDPOINT_URL={stack.awsEndpointUrl}".encode(),
+    }
+    killed = 0
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if marks <= set(environment.read_bytes().split(b"\0")):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+                killed += 1
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue  # it ended by itself, or is somebody else's
+    return killed

@@ -1,0 +1,215 @@
+"""An export from its launch to its file and its mail."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import pytest
+
+import sample_payouts
+import web
+from expected_csv import HEADER, Payout, expected_csv, expected_totals
+from interventions import changed, held_queue
+from payouts import large_payouts, payout
+from stack import SENDER, Stack
+from tenant import EXPORTS, Tenant, link_in
+
+CC = ["finance@copies.example", "accounting@copies.example"]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """An export that is READY, and the payouts it was made of."""
+
+    tenant: Tenant
+    payouts: list[Payout]
+    accepted: web.Answer
+    export: dict[str, Any]
+
+    @property
+    def content(self) -> bytes:
+        (key,) = self.tenant.objects()
+        return self.tenant.content(key)
+
+
+@pytest.fixture(scope="module")
+def delivered(stack: Stack) -> Delivered:
+    tenant, neighbour = Tenant(stack, "delivered"), Tenant(stack, "neighbour of delivered")
+    payouts = list(sample_payouts.rows(tenant.id, 300))
+    tenant.put_payouts(payouts)
+    neighbour.put_payouts(sample_payouts.rows(neighbour.id, 20))
+    accepted = tenant.post({"cc": CC})
+    assert accepted.status == 202, accepted
+    return Delivered(tenant, payouts, accepted, tenant.await_status(accepted.json()["exportId"], "READY"))
+
+
+def test_post_of_new_export_answers_202_with_the_pending_export_and_where_to_look(delivered: Delivered) -> None:
+    answer, tenant = delivered.accepted, delivered.tenant
+    export = answer.json()
+    assert export["status"] == "PENDING"
+    assert export["exportType"] == "marketplace-payouts"
+    assert re.fullmatch(r"mpo_[0-9a-f-]{36}", export["exportId"])
+    assert export["recipients"] == {"to": tenant.email, "cc": CC}
+    assert export["requestedBy"]["email"] == tenant.email
+    assert export["createdAt"] == export["asOf"]
+    assert "file" not in export
+    assert "downloadUrl" not in export
+    assert int(answer.headers["Retry-After"]) >= 1
+    location = urlsplit(urljoin(tenant.stack.apiUrl, answer.headers["Location"]))
+    assert location.path == f"{EXPORTS}/{export['exportId']}"
+
+
+def test_file_of_ready_export_is_byte_for_byte_what_an_independent_writer_makes(delivered: Delivered) -> None:
+    assert delivered.content == expected_csv(delivered.payouts)
+
+
+def test_detail_of_ready_export_tells_hash_size_rows_and_totals_of_the_file(delivered: Delivered) -> None:
+    file, content = delivered.export["file"], delivered.content
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert file["bytes"] == len(content)
+    assert file["rows"] == len(delivered.payouts)
+    assert delivered.export["progress"]["rows"] == len(delivered.payouts)
+    totals = {(t["currency"], t["status"]): (t["count"], t["amount"]) for t in file["totals"]}
+    assert totals == expected_totals(delivered.payouts)
+    assert len(file["totals"]) == len(totals)
+
+
+def test_record_of_ready_export_holds_the_file_and_frees_the_lock(delivered: Delivered) -> None:
+    tenant, export = delivered.tenant, delivered.export
+    record = tenant.record(export["exportId"])
+    assert record["status"] == "READY"
+    assert [record["file"]["key"]] == tenant.objects()
+    assert record["file"]["key"] == f"exports/{tenant.id}/{export['exportId']}/1.csv"
+    assert record["file"]["sha256"] == export["file"]["sha256"]
+    assert tenant.lock() is None
+    assert tenant.unfinished_uploads() == []
+    # Nothing else was left behind.
+    assert [item["sk"] for item in tenant.items()] == [f"EXPORT#{export['exportId']}"]
+
+
+def test_mail_of_ready_export_goes_once_to_the_user_and_all_cc(delivered: Delivered) -> None:
+    mail = delivered.tenant.mail()
+    assert mail.sender == SENDER
+    assert mail.to == [delivered.tenant.email]
+    assert mail.cc == CC
+    for body in (mail.text, mail.html):
+        assert delivered.export["file"]["sha256"] in body
+        assert delivered.export["file"]["name"] in body
+        assert str(len(delivered.payouts)) in body
+        for currency in {row["currency"] for row in delivered.payouts}:
+            assert currency in body
+
+
+def test_link_of_mail_downloads_the_file_under_its_name(delivered: Delivered) -> None:
+    assert_downloads(link_in(delivered.tenant.mail()), delivered)
+
+
+def test_download_url_of_detail_downloads_the_file_under_its_name(delivered: Delivered) -> None:
+    assert_downloads(delivered.tenant.detail(delivered.export["exportId"])["downloadUrl"], delivered)
+
+
+def assert_downloads(url: str, delivered: Delivered) -> None:
+    answer = web.request("GET", url)
+    assert answer.status == 200, answer
+    assert answer.body == expected_csv(delivered.payouts)
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    second = re.sub(r"\.\d+|[-:]", "", delivered.export["asOf"])
+    name = f"marketplace-payouts-{delivered.tenant.id}-{second}.csv"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert delivered.export["file"]["name"] == name
+
+
+def test_link_of_mail_lives_as_long_as_the_record_says(delivered: Delivered) -> None:
+    query = parse_qs(urlsplit(link_in(delivered.tenant.mail())).query)
+    signed_at = datetime.strptime(query["X-Amz-Date"][0] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    link_end = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    recorded = datetime.fromisoformat(delivered.export["linkExpiresAt"].replace("Z", "+00:00"))
+    # A signature counts whole seconds, of its time and of its life.
+    assert timedelta() <= recorded - link_end < timedelta(seconds=2)
+    created = datetime.fromisoformat(delivered.export["createdAt"].replace("Z", "+00:00"))
+    assert timedelta(hours=72) <= recorded - created < timedelta(hours=72, minutes=2)
+
+
+def test_link_with_another_signature_or_none_answers_403(delivered: Delivered) -> None:
+    link = link_in(delivered.tenant.mail())
+    other_tenants = link.replace(delivered.tenant.id, f"{delivered.tenant.id}x")
+    for forged in (re.sub("X-Amz-Signature=.", "X-Amz-Signature=x", link), link.partition("?")[0], other_tenants):
+        assert web.request("GET", forged).status == 403, forged
+
+
+def test_download_url_of_detail_is_new_for_each_call_and_lives_for_minutes(delivered: Delivered) -> None:
+    first = delivered.tenant.detail(delivered.export["exportId"])
+    # A signature's time is in whole seconds: within one, two are the same.
+    time.sleep(1.1)
+    second = delivered.tenant.detail(delivered.export["exportId"])
+    assert first["downloadUrl"] != second["downloadUrl"]
+    for export in (first, second):
+        (life,) = parse_qs(urlsplit(export["downloadUrl"]).query)["X-Amz-Expires"]
+        assert 60 <= int(life) <= 3600
+        assert export["downloadUrlExpiresAt"] < export["linkExpiresAt"]
+
+
+def test_detail_of_pending_export_says_when_to_look_again(tenant: Tenant) -> None:
+    with held_queue(tenant.stack):
+        export_id = tenant.launch()
+        answer = tenant.get(export_id)
+        assert answer.status == 200
+        assert answer.json()["status"] == "PENDING"
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert tenant.lock() == export_id
+    tenant.await_status(export_id, "READY")
+
+
+def test_file_of_tenant_without_payouts_is_the_header_alone(tenant: Tenant) -> None:
+    export = tenant.export()
+    (key,) = tenant.objects()
+    assert tenant.content(key) == f"{HEADER}\n".encode()
+    assert export["file"]["rows"] == 0
+    assert export["file"]["totals"] == []
+    assert len(tenant.mails()) == 1
+
+
+def test_file_has_payouts_up_to_the_acceptance_and_none_created_later(tenant: Tenant) -> None:
+    with held_queue(tenant.stack):
+        export_id = tenant.launch()
+        as_of = tenant.detail(export_id)["asOf"]
+        moment = datetime.strptime(as_of, "%Y-%m-%dT%H:%M:%S.%fZ")
+        later = (moment + timedelta(milliseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        in_time = [payout("po_past"), payout("po_just_in_time", createdAt=as_of)]
+        tenant.put_payouts([*in_time, payout("po_late", createdAt=later)])
+    export = tenant.await_status(export_id, "READY")
+    (key,) = tenant.objects()
+    assert tenant.content(key) == expected_csv(in_time)
+    assert export["file"]["rows"] == 2
+
+
+def test_file_with_byte_order_mark_set_at_acceptance_begins_with_it(brisk_tenant: Tenant) -> None:
+    payouts = [payout("po_1", reference="Règlement")]
+    brisk_tenant.put_payouts(payouts)
+    with changed(brisk_tenant.stack, "create-export", BYTE_ORDER_MARK="true"):
+        export_id = brisk_tenant.launch()
+    export = brisk_tenant.await_status(export_id, "READY")
+    (key,) = brisk_tenant.objects()
+    content = brisk_tenant.content(key)
+    assert content == expected_csv(payouts, byte_order_mark=True)
+    assert (export["file"]["bytes"], export["file"]["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_file_of_several_parts_is_byte_for_byte_what_an_independent_writer_makes(brisk_tenant: Tenant) -> None:
+    payouts = [*sample_payouts.rows(brisk_tenant.id, 100), *large_payouts(70)]
+    brisk_tenant.put_payouts(payouts)
+    export = brisk_tenant.export()
+    (key,) = brisk_tenant.objects()
+    content = brisk_tenant.content(key)
+    assert content == expected_csv(payouts)
+    assert (export["file"]["bytes"], export["file"]["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    stored = brisk_tenant.stack.client("s3").head_object(Bucket=brisk_tenant.stack.bucket, Key=key)
+    (parts,) = re.findall(r'-(\d+)"$', stored["ETag"])
+    assert int(parts) > 1
+    assert brisk_tenant.unfinished_uploads() == []

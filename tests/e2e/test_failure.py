@@ -1,0 +1,108 @@
+"""Exports that end as FAILED: a reason to act on, the tenant free again, and nothing left that looks like a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conftest import BRISK_MAX_TRIES
+from expected_csv import expected_csv
+from interventions import changed, held_queue
+from payouts import large_payouts, payout, plain_payouts
+from tenant import Tenant
+
+CC = ["finance@copies.example"]
+# How many of the payouts that cannot be written are named.
+NAMED = 20
+
+
+def test_payouts_of_unknown_currency_fail_the_export_with_their_count_and_the_first_ids(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    unknown = [payout(f"po_unknown_{number:02}", currency="ZZZ") for number in range(NAMED + 5)]
+    # They come after several parts have been written already.
+    tenant.put_payouts([*large_payouts(50), *(row | {"createdAt": "2026-03-02T00:00:00.000Z"} for row in unknown)])
+    export_id = tenant.launch(CC)
+    export = tenant.await_status(export_id, "FAILED")
+    failure = export["failure"]
+    assert failure["code"] == "PAYOUTS_NOT_WRITABLE"
+    assert failure["retryable"] is False
+    assert "25 payouts" in failure["message"]
+    assert "currency" in failure["message"]
+    named = [row["payoutId"] for row in unknown if row["payoutId"] in failure["message"]]
+    assert named == [row["payoutId"] for row in unknown[:NAMED]]
+    assert "file" not in export
+    assert_left_nothing(tenant, export_id)
+    assert_told_the_requester_alone(tenant, failure)
+
+
+def test_payout_with_a_value_missing_or_malformed_fails_the_export_and_is_named(tenant: Tenant) -> None:
+    missing = payout("po_missing")
+    del missing["reference"]
+    faulty = [missing, payout("po_status", status="PAID"), payout("po_time", settledAt="2026-03-01")]
+    tenant.put_payouts([*plain_payouts(3), *faulty])
+    export_id = tenant.launch(CC)
+    message = tenant.await_status(export_id, "FAILED")["failure"]["message"]
+    assert "3 payouts" in message
+    for named in ("po_missing", "reference", "po_status", "status", "po_time", "settledAt"):
+        assert named in message
+    assert_left_nothing(tenant, export_id)
+
+
+def test_mail_that_ses_refuses_fails_the_export_which_keeps_its_file(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    payouts = plain_payouts(2)
+    tenant.put_payouts(payouts)
+    with changed(tenant.stack, "generate-export", SENDER="nobody@unverified.example"):
+        export_id = tenant.launch(CC)
+        export = tenant.await_status(export_id, "FAILED")
+    assert export["failure"]["code"] == "EMAIL_NOT_SENT"
+    assert export["file"]["rows"] == len(payouts)
+    assert "downloadUrl" not in export
+    (key,) = tenant.objects()
+    assert tenant.content(key) == expected_csv(payouts)
+    assert tenant.lock() is None
+    assert tenant.mails() == []
+
+
+def test_export_that_never_succeeds_fails_when_its_tries_are_used_up(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    with changed(tenant.stack, "generate-export", PAYOUTS_TABLE="no-such-table"):
+        export_id = tenant.launch(CC)
+        export = tenant.await_status(export_id, "FAILED", sweeping=True)
+    assert export["failure"]["code"] == "GENERATION_FAILED"
+    assert export["failure"]["retryable"] is True
+    # A reader needs no names of tables to act on it.
+    assert "no-such-table" not in export["failure"]["message"]
+    assert tenant.record(export_id)["tries"] == BRISK_MAX_TRIES
+    assert_left_nothing(tenant, export_id)
+    assert_told_the_requester_alone(tenant, export["failure"])
+
+
+def test_export_past_its_deadline_fails_by_the_sweep_and_a_late_job_changes_nothing(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    with held_queue(tenant.stack):
+        with changed(tenant.stack, "create-export", EXPORT_DEADLINE="1s"):
+            export_id = tenant.launch(CC)
+        export = tenant.await_status(export_id, "FAILED", sweeping=True)
+        assert export["failure"]["code"] == "DEADLINE_PASSED"
+        assert export["failure"]["retryable"] is True
+        assert_left_nothing(tenant, export_id)
+        assert_told_the_requester_alone(tenant, export["failure"])
+        record = tenant.record(export_id)
+    # The job's message is still there. What comes after it shows when it was done.
+    tenant.export()
+    assert tenant.record(export_id) == record
+
+
+def assert_left_nothing(tenant: Tenant, export_id: str) -> None:
+    assert tenant.lock() is None
+    assert tenant.objects() == []
+    assert tenant.unfinished_uploads() == []
+    assert [item["sk"] for item in tenant.items()] == [f"EXPORT#{export_id}"]
+    assert "dueState" not in tenant.record(export_id)
+
+
+def assert_told_the_requester_alone(tenant: Tenant, failure: dict[str, Any]) -> None:
+    mail = tenant.mail()
+    assert (mail.to, mail.cc) == ([tenant.email], [])
+    assert failure["message"] in mail.text
+    assert not [other for other in tenant.stack.mails() if other != mail and set(CC) & {*other.to, *other.cc}]

@@ -1,0 +1,39 @@
+"""Plain HTTP, with the answer as it came: an error status is an answer like any other."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def error_codes(self) -> list[str]:
+        return [error["code"] for error in self.json()["errors"]]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.body.decode(errors='replace')}"
+
+
+def request(method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Answer:
+    outgoing = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
+    try:
+        with urllib.request.urlopen(outgoing, timeout=SECONDS) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
