@@ -16,8 +16,9 @@ TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encodin
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 CRATES = sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
-# How Rust reads a setting (shared/aws/src/settings.rs): `text` must be there, the others may be left out.
-READ = re.compile(r'\.(text|optional|span_or|spans_or|number_or|flag_or)\(\s*"([A-Z][A-Z0-9_]*)"')
+# How Rust reads a setting: `settings.text("NAME")`. It must be there, unless the method says otherwise.
+READ = re.compile(r'\bsettings\s*\.\s*([a-z_]+)\(\s*"([A-Z][A-Z0-9_]*)"')
+MAY_BE_MISSING = re.compile(r"^optional$|_or$")
 # Lambda sets these itself.
 OF_LAMBDA = re.compile(r"^(AWS|LAMBDA)_")
 
@@ -44,14 +45,15 @@ def environment(crate: str) -> set[str]:
     return {*everywhere, *own}
 
 
-def settings_read(folder: Path) -> dict[str, set[str]]:
-    """The settings that the sources under a folder read, by the method that reads them."""
-    found: dict[str, set[str]] = {}
+def settings_read(folder: Path) -> tuple[set[str], set[str]]:
+    """The settings that the sources under a folder read: those that must be there, and the others."""
+    required: set[str] = set()
+    optional: set[str] = set()
     for source in folder.rglob("*.rs"):
         for method, name in READ.findall(source.read_text(encoding="utf-8")):
             if not OF_LAMBDA.match(name):
-                found.setdefault(method, set()).add(name)
-    return found
+                (optional if MAY_BE_MISSING.search(method) else required).add(name)
+    return required, optional
 
 
 def statements(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,13 +103,16 @@ def test_function_logs_to_a_group_that_forgets(crate: str) -> None:
 
 @pytest.mark.parametrize("crate", CRATES)
 def test_function_gets_the_settings_it_reads_and_no_others(crate: str) -> None:
-    own = settings_read(ROOT / "functions" / crate)
-    shared = settings_read(ROOT / "shared")
-    assert own, f"functions/{crate}: no setting found. Has the way of reading them changed? See READ above"
-    required = own.get("text", set())
-    known = set().union(*own.values(), *shared.values())
+    required, optional = settings_read(ROOT / "functions" / crate)
+    shared = set().union(*settings_read(ROOT / "shared"))
     assert required <= environment(crate), "read by the function, not set by the template"
-    assert environment(crate) <= known, "set by the template, read by nothing"
+    assert environment(crate) <= required | optional | shared, "set by the template, read by nothing"
+
+
+def test_settings_are_read_in_the_way_that_these_tests_look_for() -> None:
+    required, optional = settings_read(ROOT / "functions")
+    assert "EXPORTS_TABLE" in required
+    assert "MAX_TRIES" in optional
 
 
 @pytest.mark.parametrize("name", functions())

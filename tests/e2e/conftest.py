@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import description
 from interventions import change_function, stop_schedule
 from stack import Stack
 from tenant import Tenant
@@ -17,7 +18,7 @@ from tenant import Tenant
 # Small, so that a file of some megabytes has several parts.
 BRISK_PART_BYTES = 1 << 18
 BRISK_MAX_TRIES = 2
-BRISK_TIMEOUT_SECONDS = 8
+BRISK_TIMEOUT_SECONDS = 6
 BRISK_SETTINGS = {
     "create-export": {"RING_AFTER": "1s"},
     "generate-export": {
@@ -60,3 +61,8 @@ def brisk_tenant(brisk_stack: Stack, request: pytest.FixtureRequest) -> Tenant:
 def _subject(request: pytest.FixtureRequest) -> str:
     name: str = request.node.name
     return name.removeprefix("test_")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if description.held:
+        terminalreporter.write_line(description.summary())

@@ -21,6 +21,7 @@ EXPORTS = "/v1/payments/marketplace-payouts/export"
 LOCK = "LOCK#marketplace-payouts"
 # An export of a few rows takes well under a second. This is for a machine that is busy with something else.
 EXPORT_SECONDS = 30.0
+QUIET_SECONDS = 30.0
 LOG_LINES = 30
 
 _numbers = itertools.count(1)
@@ -147,7 +148,7 @@ class Tenant:
             "objects": self.objects(),
             "uploads": self.unfinished_uploads(),
             "mails": self.stack.mails(),
-            "messages": messages(self.stack),
+            "messages": undelivered(self.stack, self.stack.jobsQueueUrl),
         }
 
     def describe(self, export_id: str) -> str:
@@ -159,20 +160,34 @@ class Tenant:
             for line in self.stack.logs(crate)[-LOG_LINES:]
         ]
         return (
-            f"items of {self.id}:\n{items}\nobjects: {self.objects()}\nmessages: {messages(self.stack)}\n"
-            f"asked for: {export_id}\nlast log lines:\n" + "\n".join(logs)
+            f"items of {self.id}:\n{items}\nobjects: {self.objects()}\nasked for: {export_id}\n"
+            f"job messages: {undelivered(self.stack, self.stack.jobsQueueUrl)} waiting, "
+            f"{in_flight(self.stack)} in flight\nlast log lines:\n" + "\n".join(logs)
         )
 
 
-def messages(stack: Stack) -> dict[str, int]:
-    """How many messages each queue holds: waiting, delayed or being worked on."""
-    return {name: count(stack, url) for name, url in (("jobs", stack.jobsQueueUrl), ("dead", stack.deadLetterQueueUrl))}
+def undelivered(stack: Stack, queue_url: str) -> int:
+    """How many messages of a queue nobody has received yet."""
+    return _count(stack, queue_url, "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed")
 
 
-def count(stack: Stack, queue_url: str) -> int:
-    kinds = ("", "NotVisible", "Delayed")
-    names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
-    attributes = stack.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+def in_flight(stack: Stack) -> int:
+    """How many job messages are being worked on, or will come back because the work on them failed."""
+    return _count(stack, stack.jobsQueueUrl, "ApproximateNumberOfMessagesNotVisible")
+
+
+def await_quiet(stack: Stack) -> None:
+    """Waits until no job message is left: then the generator has done all it will do."""
+
+    def left() -> int:
+        return undelivered(stack, stack.jobsQueueUrl) + in_flight(stack)
+
+    wait_for("the jobs queue to be empty", lambda: not left(), QUIET_SECONDS, lambda: f"{left()} messages are left")
+
+
+def _count(stack: Stack, queue_url: str, *names: str) -> int:
+    client = stack.client("sqs")
+    attributes = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
     return sum(int(attributes[name]) for name in names)
 
 

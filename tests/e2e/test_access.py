@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from interventions import held_queue
 from payouts import plain_payouts
 from tenant import EXPORTS, Tenant
 
@@ -30,23 +31,14 @@ REFUSED = {
 def test_call_without_the_right_to_it_is_refused_and_writes_nothing(tenant: Tenant, case: str, method: str) -> None:
     headers, status, code = REFUSED[case]
     export = tenant.export()
-    before = tenant.world()
-    path = EXPORTS if method == "POST" else f"{EXPORTS}/{export['exportId']}"
-    answer = tenant.call(method, path, headers=headers)
-    assert (answer.status, answer.error_codes()) == (status, [code])
-    assert answer.json()["requestId"]
-    assert tenant.world() == before
+    assert_refused(tenant, method, export["exportId"], headers, (status, code))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_key_of_a_supplier_is_refused_whatever_client_it_claims_to_be(tenant: Tenant, method: str) -> None:
     export = tenant.export()
     key = tenant.stack.issue_key(tenant.id, "supplier@goods.example", client="SUPPLIER")
-    before = tenant.world()
-    path = EXPORTS if method == "POST" else f"{EXPORTS}/{export['exportId']}"
-    answer = tenant.call(method, path, headers={"dj-api-key": key})
-    assert (answer.status, answer.error_codes()) == (403, ["FORBIDDEN"])
-    assert tenant.world() == before
+    assert_refused(tenant, method, export["exportId"], {"dj-api-key": key}, (403, "FORBIDDEN"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -59,11 +51,7 @@ def test_key_that_is_revoked_is_refused(tenant: Tenant, method: str) -> None:
         UpdateExpression="SET revokedAt = :now",
         ExpressionAttributeValues={":now": {"S": "2026-01-01T00:00:00.000Z"}},
     )
-    before = tenant.world()
-    path = EXPORTS if method == "POST" else f"{EXPORTS}/{export['exportId']}"
-    answer = tenant.call(method, path, headers={"dj-api-key": key})
-    assert (answer.status, answer.error_codes()) == (401, ["UNAUTHENTICATED"])
-    assert tenant.world() == before
+    assert_refused(tenant, method, export["exportId"], {"dj-api-key": key}, (401, "UNAUTHENTICATED"))
 
 
 def test_export_of_another_tenant_is_not_found(tenant: Tenant) -> None:
@@ -100,3 +88,16 @@ def test_cc_given_twice_or_of_the_main_recipient_gets_one_mail(tenant: Tenant) -
     export = tenant.await_status(export_id, "READY")
     assert export["recipients"] == {"to": tenant.email, "cc": ["finance@copies.example"]}
     assert tenant.mail().cc == ["finance@copies.example"]
+
+
+def assert_refused(
+    tenant: Tenant, method: str, export_id: str, headers: dict[str, str], refusal: tuple[int, str]
+) -> None:
+    """Launches or reads an export with these headers. The queue is held, so that a message would be seen."""
+    status, code = refusal
+    with held_queue(tenant.stack):
+        before = tenant.world()
+        answer = tenant.call(method, EXPORTS if method == "POST" else f"{EXPORTS}/{export_id}", headers=headers)
+        assert (answer.status, answer.error_codes()) == (status, [code])
+        assert answer.json()["requestId"]
+        assert tenant.world() == before

@@ -6,7 +6,7 @@ import web
 from interventions import changed
 from payouts import plain_payouts
 from tenant import Tenant, link_in
-from waiting import now, wait_for
+from waiting import now
 
 LINK_LIFE_SECONDS = 4
 
@@ -48,12 +48,3 @@ def test_sweep_before_the_links_end_changes_nothing(brisk_tenant: Tenant) -> Non
     brisk_tenant.stack.sweep()
     assert brisk_tenant.world() == before
     assert brisk_tenant.detail(export["exportId"])["status"] == "READY"
-
-
-def test_schedule_of_the_template_runs_the_sweep(tenant: Tenant) -> None:
-    (found,) = tenant.stack.client("scheduler").list_schedules()["Schedules"]
-    schedule = tenant.stack.client("scheduler").get_schedule(Name=found["Name"])
-    assert schedule["ScheduleExpression"] == "rate(1 minute)"
-    assert schedule["State"] == "ENABLED"
-    assert schedule["Target"]["Arn"].endswith(f":{tenant.stack.functions['sweep-exports']}")
-    wait_for("the schedule to run a sweep", lambda: tenant.stack.logs("sweep-exports"), 90)

@@ -1,4 +1,7 @@
-"""Plain HTTP, with the answer as it came: an error status is an answer like any other."""
+"""Plain HTTP, with the answer as it came: an error status is an answer like any other.
+
+Every answer of the API is held against its description on the way.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
+from urllib.parse import urlsplit
+
+import description
 
 SECONDS = 60.0
 
@@ -32,8 +38,11 @@ class Answer:
 def request(method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Answer:
     outgoing = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
     try:
-        with urllib.request.urlopen(outgoing, timeout=SECONDS) as answer:
-            return Answer(answer.status, answer.headers, answer.read())
+        with urllib.request.urlopen(outgoing, timeout=SECONDS) as taken:
+            answer = Answer(taken.status, taken.headers, taken.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.headers, error.read())
+            answer = Answer(error.code, error.headers, error.read())
+    if (path := urlsplit(url).path).startswith("/v1/"):
+        description.hold_against(method, path, answer.status, answer.headers, answer.body)
+    return answer

@@ -78,7 +78,7 @@ class Emulator:
         folder = Path(tempfile.mkdtemp(prefix="state-", dir=STACKS))
         self.log = STACKS / f"emulator-{port}.log"
         command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder)]
-        command += [sys.executable, "-c", "from ministack.app import main; main()"]
+        command += [sys.executable, str(Path(__file__).with_name("ministack_mended.py"))]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,

@@ -201,6 +201,7 @@ def _show_mail(stack: Stack) -> None:
 def _show_stack(stack: Stack, export: dict[str, Any]) -> None:
     headers = f"-H 'dj-client: OPERATOR' -H 'dj-api-key: {stack.apiKey}'"
     _step("Ready")
+    _detail(f"Page     {stack.backOfficeUrl} (sign in with the API key)")
     _detail(f"API      {stack.apiUrl}")
     _detail(f"API key  {stack.apiKey}")
     _detail(f"Mailbox  {stack.mailboxUrl}")

@@ -2,18 +2,25 @@
 //!
 //! What is accepted is written first, export and lock in one transaction; then the generator's bell is rung. The record
 //! is the outbox: a bell that does not ring changes nothing for the caller, because the sweeper rings again.
+//!
+//! A request with an `Idempotency-Key` may be sent again within a day: the key is written in the same transaction, so
+//! that of any number of copies one is accepted and all others are told of that one.
 
 use std::time::Duration;
 
-use domain::email::Recipients;
-use domain::export::{Export, Terms};
-use domain::id::ExportType;
-use domain::ports::{AcceptExport, Clock, Doorbell, ExportIds, FindApiKey, NotAccepted, Outage};
+use domain::caller::{ApiKeyRecord, Caller};
+use domain::email::{EmailAddress, Recipients};
+use domain::export::{Export, Status, Terms};
+use domain::id::{ExportId, ExportType};
+use domain::idempotency::Idempotency;
+use domain::ports::{AcceptExport, Clock, Doorbell, ExportIds, FindApiKey, FindExport, NotAccepted, Outage};
+use domain::time::Timestamp;
 use http::auth::{Authenticator, NotAuthorized};
 use http::body::{self, BadBody};
+use http::fault::Faults;
 use http::problem::POLL_AFTER;
 use http::view::ExportView;
-use http::{Problem, Request, Success, routes};
+use http::{Problem, Request, Success, idempotency, routes};
 use telemetry::Chain;
 use tracing::{info, warn};
 
@@ -45,13 +52,16 @@ pub enum Refused {
     /// The caller may not.
     #[error(transparent)]
     Caller(#[from] NotAuthorized),
-    /// The body is wrong.
+    /// The body or the idempotency key is wrong.
     #[error(transparent)]
-    Body(#[from] BadBody),
-    /// Another one is pending, or it could not be written.
-    #[error(transparent)]
-    NotAccepted(#[from] NotAccepted),
-    /// There was no id for it.
+    Request(#[from] BadBody),
+    /// Another one is pending.
+    #[error("an export is pending already: {0}")]
+    AlreadyPending(ExportId),
+    /// The idempotency key came with another request before.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// There was no id for it, or it could not be written or read.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -60,12 +70,10 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Caller(error) => error.into(),
-            Refused::Body(error) => error.into(),
-            Refused::NotAccepted(NotAccepted::AlreadyPending(id) | NotAccepted::AlreadyAccepted(id)) => {
-                Self::ExportAlreadyPending(id)
-            }
-            Refused::NotAccepted(error @ NotAccepted::KeyReused) => Self::Internal(error.into()),
-            Refused::NotAccepted(NotAccepted::Outage(outage)) | Refused::Outage(outage) => outage.into(),
+            Refused::Request(error) => error.into(),
+            Refused::AlreadyPending(id) => Self::ExportAlreadyPending(id),
+            Refused::KeyReused => Self::IdempotencyKeyReused,
+            Refused::Outage(outage) => outage.into(),
         }
     }
 }
@@ -73,7 +81,7 @@ impl From<Refused> for Problem {
 impl<K, S, B, I, C> CreateExport<K, S, B, I, C>
 where
     K: FindApiKey,
-    S: AcceptExport,
+    S: AcceptExport + FindExport,
     B: Doorbell,
     I: ExportIds,
     C: Clock,
@@ -84,18 +92,49 @@ where
     /// [`Refused`]; nothing has been written then, unless an outage hid that it was.
     pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
         let now = self.clock.now();
-        let caller = self.callers.operator(request, now).await?;
-        let recipients = body::recipients(request, &caller.user.email)?
-            .unwrap_or_else(|| Recipients::only(caller.user.email.clone()));
+        let ApiKeyRecord { hash, caller, .. } = self.callers.operators_key(request, now).await?;
+        let Command { recipients, idempotency_key } = parse(request, &caller.user.email)?;
+        let idempotency = idempotency_key.map(|key| {
+            let copies = recipients.cc().iter().map(EmailAddress::as_str);
+            idempotency::remembered(key, &hash, routes::EXPORTS, copies)
+        });
 
+        let export = self.accept(&caller, recipients, idempotency.as_ref(), now).await?;
+
+        let answer = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
+        Ok(match export.status_at(now) {
+            Status::Pending => answer.retry_after(POLL_AFTER),
+            Status::Ready | Status::Failed | Status::Expired => answer,
+        })
+    }
+
+    /// The export that is accepted now, or the one that was when the same request came before.
+    async fn accept(
+        &self,
+        caller: &Caller,
+        recipients: Recipients,
+        idempotency: Option<&Idempotency>,
+        now: Timestamp,
+    ) -> Result<Export, Refused> {
         let id = self.ids.next(ExportType::MarketplacePayouts, now)?;
-        let export = Export::accept(id, &caller, recipients, self.terms, self.ring_after);
-        self.exports.accept_export(&export, None).await?;
-        telemetry::note_export(&id);
-        info!(copies = export.recipients.cc().len(), "export accepted");
-
-        self.ring_for(&export).await;
-        Ok(Success::accepted(&ExportView::new(&export, now)).location(routes::export(&id)).retry_after(POLL_AFTER))
+        let export = Export::accept(id, caller, recipients, self.terms, self.ring_after);
+        match self.exports.accept_export(&export, idempotency).await {
+            Ok(()) => {
+                telemetry::note_export(&id);
+                info!(copies = export.recipients.cc().len(), "export accepted");
+                self.ring_for(&export).await;
+                Ok(export)
+            }
+            Err(NotAccepted::AlreadyAccepted(id)) => {
+                telemetry::note_export(&id);
+                info!("the request was accepted before");
+                let found = self.exports.find_export(&caller.tenant, &id).await?;
+                Ok(found.ok_or_else(|| Outage::new("read the accepted export", "it is not there"))?)
+            }
+            Err(NotAccepted::AlreadyPending(id)) => Err(Refused::AlreadyPending(id)),
+            Err(NotAccepted::KeyReused) => Err(Refused::KeyReused),
+            Err(NotAccepted::Outage(outage)) => Err(outage.into()),
+        }
     }
 
     async fn ring_for(&self, export: &Export) {
@@ -106,6 +145,30 @@ where
             Err(_) => warn!(seconds = LONGEST_RING.as_secs(), "bell took too long: the sweeper will ring if need be"),
         }
     }
+}
+
+/// What is asked for.
+struct Command<'a> {
+    recipients: Recipients,
+    idempotency_key: Option<&'a str>,
+}
+
+/// What `caller` asks for, or all that is wrong with it.
+fn parse<'a>(request: &'a Request, caller: &EmailAddress) -> Result<Command<'a>, BadBody> {
+    let mut faults = Faults::default();
+    let idempotency_key = idempotency::key(request).unwrap_or_else(|fault| {
+        faults.extend(vec![fault]);
+        None
+    });
+    let recipients = match body::recipients(request, caller) {
+        Ok(recipients) => recipients.unwrap_or_else(|| Recipients::only(caller.clone())),
+        Err(BadBody::Faults(of_the_body)) => {
+            faults.extend(of_the_body);
+            Recipients::only(caller.clone())
+        }
+        Err(error @ (BadBody::TooLarge | BadBody::NotJson)) => return Err(error),
+    };
+    faults.or(Command { recipients, idempotency_key }).map_err(BadBody::Faults)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use domain::caller::{Caller, ClientType};
 use domain::export::Status;
 use domain::id::{ExportId, TenantId};
 use domain::testing::{FixedClock, MemoryBell, MemoryStore, SequentialIds, address, operator, start, terms};
-use http::testing::{callers, sample_events};
+use http::testing::{assert_is_documented, callers, sample_events};
 use serde_json::{Value, json};
 
 use super::*;
@@ -43,6 +43,9 @@ async fn every_sample_event_has_its_answer() {
         ("without-body", 202),
         ("with-cc", 202),
         ("with-cc-base64-encoded", 202),
+        ("with-idempotency-key", 202),
+        ("with-idempotency-key-and-another-body", 202),
+        ("bad-cc-and-bad-idempotency-key", 400),
         ("bad-cc", 400),
         ("not-json", 400),
         ("wrong-content-type", 415),
@@ -101,6 +104,83 @@ async fn second_launch_is_refused_and_names_the_pending_export() {
     assert!(second["body"]["errors"][0]["detail"].as_str().unwrap().contains(id));
     assert_eq!(second["headers"]["location"], first["headers"]["location"]);
     assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn repeated_request_with_an_idempotency_key_is_answered_with_the_export_it_made() {
+    let function = function(MemoryBell::default());
+    let first = answer_to(&function, "with-idempotency-key").await;
+    function.clock.advance(Duration::from_secs(3600));
+    let second = answer_to(&function, "with-idempotency-key").await;
+    assert_eq!((&second["statusCode"], &second["body"]), (&json!(202), &first["body"]));
+    assert_eq!(second["headers"]["location"], first["headers"]["location"]);
+    assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn repeated_request_is_answered_with_the_export_as_it_is_now() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "with-idempotency-key").await;
+    let [accepted] = &function.exports.exports()[..] else { panic!("one export") };
+    let ready = domain::testing::ready_export();
+    function.exports.put_export(Export { id: accepted.id, recipients: accepted.recipients.clone(), ..ready });
+    let again = answer_to(&function, "with-idempotency-key").await;
+    assert_eq!((&again["statusCode"], &again["body"]["status"]), (&json!(202), &json!("READY")));
+    assert_eq!(again["headers"].get("retry-after"), None);
+    assert_eq!(function.exports.exports().len(), 1);
+}
+
+#[tokio::test]
+async fn idempotency_key_with_another_body_is_refused_also_while_an_export_is_pending() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "with-idempotency-key").await;
+    let answer = answer_to(&function, "with-idempotency-key-and-another-body").await;
+    assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(422), vec![("IDEMPOTENCY_KEY_REUSED", None)]));
+    assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn refused_request_leaves_its_idempotency_key_unused() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "without-body").await;
+    assert_eq!(answer_to(&function, "with-idempotency-key").await["statusCode"], 409);
+    let [pending] = &function.exports.exports()[..] else { panic!("one export") };
+    let step = domain::lifecycle::fail(
+        pending,
+        start(),
+        domain::lifecycle::Authority::Owner,
+        domain::export::Failure::tries_used_up(5),
+    );
+    domain::ports::ApplyStep::apply_step(&function.exports, &acme(), &pending.id, &step).await.unwrap();
+    assert_eq!(answer_to(&function, "with-idempotency-key-and-another-body").await["statusCode"], 202);
+}
+
+#[tokio::test]
+async fn idempotency_key_of_another_api_key_is_not_known() {
+    let function = function(MemoryBell::default());
+    let first = answer_to(&function, "with-idempotency-key").await;
+    let key = "9".repeat(64);
+    let record = ApiKeyRecord {
+        hash: http::auth::hash_of(&key),
+        caller: operator("acme"),
+        created_at: start(),
+        revoked_at: None,
+    };
+    let keys = MemoryStore::default();
+    keys.put_api_key(record);
+    let function = CreateExport { callers: Authenticator::new(keys), ..function };
+    let with_key = |event: &mut Value| event["headers"]["dj-api-key"] = json!(key);
+    let handler = async |request| function.handle(&request).await;
+    let other = http::testing::answer_to_changed("create-export", "with-idempotency-key", with_key, handler).await;
+    assert_eq!((&first["statusCode"], &other["statusCode"]), (&json!(202), &json!(409)));
+}
+
+#[tokio::test]
+async fn faults_of_header_and_body_are_told_together() {
+    let function = function(MemoryBell::default());
+    let answer = answer_to(&function, "bad-cc-and-bad-idempotency-key").await;
+    assert_eq!(errors(&answer), [("F-E-012", Some("Idempotency-Key")), ("F-E-012", Some("cc[0]"))]);
+    assert_eq!(function.exports.exports(), []);
 }
 
 #[tokio::test]
@@ -164,4 +244,32 @@ async fn outage_is_told_and_leaves_nothing_behind() {
         assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(503), vec![("SERVICE_UNAVAILABLE", None)]));
         assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn examples_of_the_description_are_real_answers() {
+    for (event, example) in [
+        ("with-cc", "ExportAccepted"),
+        ("bad-cc", "BadCc"),
+        ("bad-cc-and-bad-idempotency-key", "BadIdempotencyKey"),
+        ("wrong-content-type", "UnsupportedMediaType"),
+        ("unknown-key", "Unauthenticated"),
+        ("supplier", "Forbidden"),
+    ] {
+        assert_is_documented(&answer_to(&function(MemoryBell::default()), event).await, example);
+    }
+    let function = function(MemoryBell::default());
+    answer_to(&function, "with-idempotency-key").await;
+    assert_is_documented(&answer_to(&function, "with-cc").await, "ExportAlreadyPending");
+    let reused = answer_to(&function, "with-idempotency-key-and-another-body").await;
+    assert_is_documented(&reused, "IdempotencyKeyReused");
+    function.exports.fuse.blow();
+    assert_is_documented(&answer_to(&function, "with-cc").await, "Unavailable");
+
+    let with_large_body = |event: &mut Value| event["body"] = json!(" ".repeat(http::body::MOST_BYTES + 1));
+    let handler = async |request| function.handle(&request).await;
+    let answer = http::testing::answer_to_changed("create-export", "with-cc", with_large_body, handler).await;
+    assert_is_documented(&answer, "BodyTooLarge");
+    let broken = async |_| Err::<Success, _>(Problem::Internal("no more room".into()));
+    assert_is_documented(&http::testing::answer_to("create-export", "with-cc", broken).await, "InternalError");
 }

@@ -9,13 +9,14 @@ use domain::id::{ExportId, TenantId};
 use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink, StoreFile,
+    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink,
+    StoreFile,
 };
 use telemetry::Chain;
 use tracing::{info, warn};
 
 use crate::Invocation;
-use crate::write_file::{NotWritten, write_file};
+use crate::write_file::{FileLimits, FileWriter, NotWritten};
 
 /// Numbers the work goes by.
 #[derive(Clone, Debug)]
@@ -26,8 +27,8 @@ pub struct Limits {
     pub lease_grace: Duration,
     /// How long the sweeper waits for a bell's effect before it rings again.
     pub ring_after: Duration,
-    /// How many bytes are gathered before they are uploaded as a part; S3 takes 5 MiB at least.
-    pub part_size: usize,
+    /// Those that a file is written by.
+    pub file: FileLimits,
 }
 
 /// Brings exports to their end.
@@ -57,6 +58,11 @@ enum Stopped {
     Lost,
     /// It will not succeed however often it is tried.
     ForGood(Failure),
+    /// The invocation's time is over; the lease is given up.
+    OutOfTime {
+        /// Whether the work got further than the checkpoint that it began with.
+        has_advanced: bool,
+    },
     /// Trying again may help.
     ForNow(Outage),
 }
@@ -80,6 +86,9 @@ impl From<NotWritten> for Stopped {
     fn from(not_written: NotWritten) -> Self {
         match not_written {
             NotWritten::Faults(faults) => Self::ForGood(Failure::payouts_not_writable(&faults)),
+            NotWritten::TooLarge(most) => Self::ForGood(Failure::file_too_large(most)),
+            NotWritten::OutOfTime { has_advanced } => Self::OutOfTime { has_advanced },
+            NotWritten::NotApplied(not_applied) => not_applied.into(),
             NotWritten::Outage(outage) => Self::ForNow(outage),
         }
     }
@@ -96,7 +105,7 @@ impl From<NotSent> for Stopped {
 
 impl<S, B, P, F, L, M, C> Generator<S, B, P, F, L, M, C>
 where
-    S: FindExport + ApplyStep,
+    S: FindExport + ApplyStep + Checkpoints,
     B: Doorbell,
     P: ReadPayouts,
     F: StoreFile,
@@ -113,11 +122,12 @@ where
             warn!("dropped a message for an export that does not exist");
             return Ok(());
         };
-        let Some(export) = self.take(read, invocation).await? else { return Ok(()) };
-        match self.work(&export).await {
+        let Some(mut export) = self.take(read, invocation).await? else { return Ok(()) };
+        match self.work(&mut export, invocation).await {
             Ok(()) => {}
             Err(Stopped::Lost) => warn!(fence = export.fence, "the work was taken over"),
             Err(Stopped::ForGood(failure)) => self.end(&export, failure).await,
+            Err(Stopped::OutOfTime { has_advanced }) => self.go_on(&export, has_advanced).await,
             Err(Stopped::ForNow(outage)) => self.try_again_later(&export, outage).await,
         }
         Ok(())
@@ -154,26 +164,36 @@ where
         }
     }
 
-    /// File, mail, READY.
-    async fn work(&self, export: &Export) -> Result<(), Stopped> {
+    /// File, mail, READY. `export` is kept as the record is.
+    async fn work(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
         let file = match &export.file {
             Some(file) => file.clone(),
-            None => self.write(export).await?,
+            None => self.write(export, invocation).await?,
         };
         let now = self.clock.now();
         let link_end = file.link_end(now, export.terms.link_life);
         let link = self.links.sign_link(&file, now, link_end).await?;
         let mail = Mail::ready(export, &file, &link, link_end).map_err(|error| Outage::new("write the mail", error))?;
         self.mailer.send_mail(&mail).await?;
-        let export = Export { file: Some(file), ..export.clone() };
-        self.apply(&export, &lifecycle::ready(&export, self.clock.now(), link_end)).await?;
+        self.apply(export, &lifecycle::ready(export, self.clock.now(), link_end)).await?;
         info!(recipients = 1 + export.recipients.cc().len(), "export is ready");
         Ok(())
     }
 
-    async fn write(&self, export: &Export) -> Result<ExportFile, Stopped> {
-        let file = write_file(&self.payouts, &self.files, &self.clock, export, self.limits.part_size).await?;
-        self.apply(export, &lifecycle::record_file(export, self.clock.now(), file.clone())).await?;
+    async fn write(&self, export: &mut Export, invocation: &Invocation) -> Result<ExportFile, Stopped> {
+        let writer = FileWriter {
+            exports: &self.exports,
+            payouts: &self.payouts,
+            files: &self.files,
+            clock: &self.clock,
+            limits: &self.limits.file,
+            ring_after: self.limits.ring_after,
+            ends_at: invocation.ends_at,
+        };
+        let file = writer.write(export).await?;
+        let step = lifecycle::record_file(export, self.clock.now(), file.clone());
+        self.apply(export, &step).await?;
+        *export = step.changed(export);
         info!(rows = file.rows, bytes = file.bytes, "file is written");
         Ok(file)
     }
@@ -194,6 +214,20 @@ where
         }
     }
 
+    /// Rings for the next invocation to go on at once, unless the tries are used up.
+    async fn go_on(&self, export: &Export, has_advanced: bool) {
+        if !has_advanced && export.tries >= self.limits.tries.most {
+            return self.end(export, Failure::tries_used_up(export.tries)).await;
+        }
+        self.ring(export, Duration::ZERO).await;
+    }
+
+    async fn ring(&self, export: &Export, delay: Duration) {
+        if let Err(outage) = self.bell.ring(&export.tenant, &export.id, delay).await {
+            warn!(error = %Chain(&outage), "the bell was not rung");
+        }
+    }
+
     /// Gives the lease up, then rings with a delay. Whatever of this fails, the sweeper rings: when the lease is over,
     /// or a little after the bell should have come.
     async fn try_again_later(&self, export: &Export, outage: Outage) {
@@ -208,8 +242,6 @@ where
             warn!(error = %Chain(&not_applied), "the lease was not given up");
             return;
         }
-        if let Err(outage) = self.bell.ring(&export.tenant, &export.id, wait).await {
-            warn!(error = %Chain(&outage), "the bell was not rung");
-        }
+        self.ring(export, wait).await;
     }
 }

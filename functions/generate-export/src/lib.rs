@@ -8,16 +8,22 @@
 //! |---|---|
 //! | this one | the queue's batch: which messages are done |
 //! | [`job`] | one export, from its lease to its end |
-//! | [`write_file`] | the payouts as a file |
+//! | [`write_file`], [`tally`] | the payouts as a file, and what is counted of it |
+//! | [`read_ahead`], [`positions`] | the payouts, read in ranges at once and given in order |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::ports::{ApplyStep, Clock, Doorbell, FindExport, Outage, ReadPayouts, SendMail, SignLink, StoreFile};
+use domain::ports::{
+    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, Outage, ReadPayouts, SendMail, SignLink, StoreFile,
+};
 use domain::time::Timestamp;
 use lambda_runtime::LambdaEvent;
 use telemetry::Chain;
 use tracing::{Instrument, error};
 
 pub mod job;
+pub mod positions;
+pub mod read_ahead;
+pub mod tally;
 pub mod write_file;
 
 pub use job::Generator;
@@ -38,7 +44,7 @@ pub async fn handle<S, B, P, F, L, M, C>(
     event: LambdaEvent<SqsEvent>,
 ) -> SqsBatchResponse
 where
-    S: FindExport + ApplyStep,
+    S: FindExport + ApplyStep + Checkpoints,
     B: Doorbell,
     P: ReadPayouts,
     F: StoreFile,
@@ -81,7 +87,7 @@ async fn work<S, B, P, F, L, M, C>(
     body: &str,
 ) -> Result<(), NotDone>
 where
-    S: FindExport + ApplyStep,
+    S: FindExport + ApplyStep + Checkpoints,
     B: Doorbell,
     P: ReadPayouts,
     F: StoreFile,

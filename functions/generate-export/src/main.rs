@@ -12,10 +12,16 @@ use aws::settings::Settings;
 use domain::lifecycle::{RING_AFTER, Tries};
 use generate_export::Generator;
 use generate_export::job::Limits;
+use generate_export::write_file::FileLimits;
 use lambda_runtime::{Error, service_fn};
 
-/// Large enough that 10,000 parts hold any file, small enough that two of them fit into a small function.
+/// Small enough that three of them fit into a small function, large enough that S3's 10,000 parts hold 78 GiB: some 350
+/// million payouts.
 const PART_SIZE: usize = 8 * 1024 * 1024;
+const MOST_PARTS: u32 = 10_000;
+
+/// A partition gives about 12 MB/s: more readers would mostly wait, and take from the payments service.
+const READERS: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -30,7 +36,13 @@ async fn main() -> Result<(), Error> {
         },
         lease_grace: settings.span_or("LEASE_GRACE", Duration::from_secs(15))?,
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
-        part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
+        file: FileLimits {
+            part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
+            most_parts: settings.number_or("MOST_PARTS", MOST_PARTS)?,
+            readers: settings.number_or("READERS", READERS)?,
+            checkpoint_every: settings.span_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
+            hand_over_before: settings.span_or("HAND_OVER_BEFORE", Duration::from_secs(45))?,
+        },
     };
     let generator = Generator {
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),

@@ -14,6 +14,7 @@ use lambda_runtime::{Context, LambdaEvent};
 
 use super::*;
 use crate::job::Limits;
+use crate::write_file::FileLimits;
 
 type Fake = Generator<MemoryStore, MemoryBell, MemoryPayouts, MemoryFiles, MemoryLinks, MemoryMailbox, FixedClock>;
 
@@ -36,7 +37,13 @@ fn generator(payouts: u64) -> Fake {
             tries: Tries { most: 3, backoff: vec![MINUTE] },
             lease_grace: Duration::from_secs(15),
             ring_after: MINUTE,
-            part_size: 1 << 20,
+            file: FileLimits {
+                part_size: 1 << 20,
+                most_parts: 10_000,
+                readers: 3,
+                checkpoint_every: Duration::ZERO,
+                hand_over_before: Duration::from_secs(45),
+            },
         },
     }
 }
@@ -55,16 +62,23 @@ impl Fake {
     }
 
     /// What the bell does: a new invocation, with five minutes of time.
-    async fn ring(&self, request_id: &str) {
+    async fn deliver(&self, request_id: &str) {
         let invocation = Invocation { request_id: request_id.to_owned(), ends_at: self.clock.now().plus(5 * MINUTE) };
         self.run(&export().tenant, &export().id, &invocation).await.unwrap();
     }
 }
 
+/// The same with parts of this size, which its bucket insists on.
+fn with_parts_of(part_size: usize, generator: Fake) -> Fake {
+    let file = FileLimits { part_size, ..generator.limits.file };
+    let limits = Limits { file, ..generator.limits.clone() };
+    Generator { limits, files: MemoryFiles::with_least_part(part_size), ..generator }
+}
+
 #[tokio::test]
 async fn generator_writes_the_file_mails_it_and_frees_the_lock() {
     let generator = generator(5);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let record = generator.record();
     assert_eq!((record.status, record.rows_written), (Status::Ready, 5));
     assert!(generator.lock_is_free());
@@ -85,9 +99,9 @@ async fn generator_writes_the_file_mails_it_and_frees_the_lock() {
 #[tokio::test]
 async fn file_in_parts_has_the_same_bytes_as_one_written_at_once() {
     let at_once = generator(9);
-    at_once.ring("r1").await;
-    let in_parts = Generator { limits: Limits { part_size: 300, ..at_once.limits.clone() }, ..generator(9) };
-    in_parts.ring("r1").await;
+    at_once.deliver("r1").await;
+    let in_parts = with_parts_of(300, generator(9));
+    in_parts.deliver("r1").await;
     let (whole, parts) = (at_once.record().file.unwrap(), in_parts.record().file.unwrap());
     assert_eq!(whole, parts);
     let stored = |generator: &Fake| generator.files.files()[&whole.key].clone();
@@ -99,7 +113,7 @@ async fn file_in_parts_has_the_same_bytes_as_one_written_at_once() {
 #[tokio::test]
 async fn tenant_without_payouts_gets_the_header_alone() {
     let generator = generator(0);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let file = generator.record().file.unwrap();
     assert_eq!(generator.files.files()[&file.key].bytes, domain::file::opening(false).as_bytes());
     assert_eq!(file.rows, 0);
@@ -108,9 +122,9 @@ async fn tenant_without_payouts_gets_the_header_alone() {
 #[tokio::test]
 async fn second_delivery_of_a_finished_export_does_nothing() {
     let generator = generator(1);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let record = generator.record();
-    generator.ring("r2").await;
+    generator.deliver("r2").await;
     assert_eq!(generator.record(), record);
     assert_eq!(generator.mailer.mails().len(), 1);
 }
@@ -121,10 +135,10 @@ async fn delivery_while_another_works_does_nothing() {
     let lease = domain::export::Lease { holder: "other".into(), until: start().plus(MINUTE) };
     generator.exports.put_export(Export { lease: Some(lease), fence: 1, tries: 1, ..export() });
     let record = generator.record();
-    generator.ring("r2").await;
+    generator.deliver("r2").await;
     assert_eq!(generator.record(), record);
     generator.clock.advance(MINUTE);
-    generator.ring("r3").await;
+    generator.deliver("r3").await;
     assert_eq!((generator.record().status, generator.record().fence), (Status::Ready, 2));
 }
 
@@ -137,9 +151,8 @@ async fn payouts_that_cannot_be_written_fail_the_export_and_leave_no_object() {
     });
     let payouts = MemoryPayouts::new(&tenant, rows).in_pages_of(2);
     let base = generator(0);
-    let limits = Limits { part_size: 100, ..base.limits.clone() };
-    let generator = Generator { payouts, limits, ..base };
-    generator.ring("r1").await;
+    let generator = with_parts_of(100, Generator { payouts, ..base });
+    generator.deliver("r1").await;
     let record = generator.record();
     let failure = record.failure.unwrap();
     assert_eq!((record.status, failure.code), (Status::Failed, FailureCode::PayoutsNotWritable));
@@ -154,22 +167,22 @@ async fn payouts_that_cannot_be_written_fail_the_export_and_leave_no_object() {
 async fn fault_that_may_pass_gives_the_lease_up_and_rings_with_a_delay() {
     let generator = generator(3);
     generator.payouts.fuse.blow_after(1);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let record = generator.record();
     assert_eq!((record.status, record.lease.as_ref(), record.tries), (Status::Pending, None, 1));
     assert_eq!(generator.bell.rings(), [(record.tenant.clone(), record.id, MINUTE)]);
     assert_eq!(record.due_at, Some(start().plus(2 * MINUTE)), "the sweeper comes after the bell");
     generator.payouts.fuse.mend();
-    generator.ring("r2").await;
+    generator.deliver("r2").await;
     assert_eq!(generator.record().status, Status::Ready);
 }
 
 #[tokio::test]
 async fn last_try_that_fails_ends_the_export() {
     let generator = generator(3);
-    generator.files.fuse().blow();
+    generator.files.fuse.blow();
     for request in ["r1", "r2", "r3"] {
-        generator.ring(request).await;
+        generator.deliver(request).await;
     }
     let record = generator.record();
     assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
@@ -181,12 +194,12 @@ async fn last_try_that_fails_ends_the_export() {
 async fn mail_that_may_pass_later_is_tried_again_without_writing_the_file_again() {
     let generator = generator(3);
     generator.mailer.answer(MailService::IsDown);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let record = generator.record();
     assert!(record.status == Status::Pending && record.file.is_some());
     generator.mailer.answer(MailService::Accepts);
     generator.payouts.fuse.blow();
-    generator.ring("r2").await;
+    generator.deliver("r2").await;
     assert_eq!(generator.record().status, Status::Ready);
     assert_eq!((generator.files.files().len(), generator.mailer.mails().len()), (1, 1));
 }
@@ -195,7 +208,7 @@ async fn mail_that_may_pass_later_is_tried_again_without_writing_the_file_again(
 async fn refused_mail_fails_the_export_with_its_file() {
     let generator = generator(3);
     generator.mailer.answer(MailService::Refuses);
-    generator.ring("r1").await;
+    generator.deliver("r1").await;
     let record = generator.record();
     assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::EmailNotSent));
     assert!(record.file.is_some() && generator.lock_is_free());
@@ -228,4 +241,170 @@ async fn message_is_left_to_the_queue_while_the_record_cannot_be_read() {
     let good = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, export().id);
     let response = handle(&generator, event(&[&good])).await;
     assert_eq!(response.batch_item_failures.len(), 1);
+}
+
+/// A generator that has five seconds an invocation and spends one on each page: some four pages a hop.
+fn hopping(payouts: u64) -> Fake {
+    let generator = with_parts_of(250, generator(payouts));
+    let file = FileLimits { hand_over_before: Duration::from_secs(1), ..generator.limits.file };
+    let limits = Limits { file, ..generator.limits.clone() };
+    let clock = FixedClock::default();
+    clock.tick(Duration::from_secs(1));
+    Generator { limits, clock, ..generator }
+}
+
+/// The bytes that an undisturbed run writes.
+async fn undisturbed(payouts: u64) -> Vec<u8> {
+    let generator = generator(payouts);
+    generator.deliver("r1").await;
+    let file = generator.record().file.unwrap();
+    generator.files.files()[&file.key].bytes.clone()
+}
+
+fn stored(generator: &Fake) -> Vec<u8> {
+    let file = generator.record().file.unwrap();
+    let stored = generator.files.files()[&file.key].clone();
+    assert_eq!(stored.bytes.len() as u64, file.bytes);
+    stored.bytes
+}
+
+impl Fake {
+    async fn deliver_for(&self, request_id: &str, time: Duration) {
+        let invocation = Invocation { request_id: request_id.to_owned(), ends_at: self.clock.now().plus(time) };
+        self.run(&export().tenant, &export().id, &invocation).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn chain_of_more_than_twenty_hops_writes_the_same_file() {
+    let generator = hopping(300);
+    let mut hops = 0;
+    while generator.record().status == Status::Pending {
+        hops += 1;
+        assert!(hops < 100, "{:?}", generator.record());
+        generator.deliver_for(&format!("hop {hops}"), Duration::from_secs(9)).await;
+        let record = generator.record();
+        assert!(record.tries <= 1, "a hop that gets further costs no try");
+    }
+    assert!(hops > 20, "{hops}");
+    assert_eq!(generator.record().status, Status::Ready);
+    assert_eq!(stored(&generator), undisturbed(300).await);
+    assert_eq!((generator.mailer.mails().len(), generator.files.unfinished_uploads()), (1, 0));
+    assert_eq!(generator.bell.rings().len(), hops - 1);
+    assert_eq!(generator.exports.checkpoint(&export().tenant, &export().id), None);
+}
+
+#[tokio::test]
+async fn hop_that_cannot_get_further_spends_a_try_until_they_are_used_up() {
+    let generator = hopping(200);
+    for hop in 1..=3 {
+        generator.deliver_for("r", Duration::from_millis(1500)).await;
+        assert_eq!(generator.record().fence, hop);
+    }
+    let record = generator.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert!(generator.lock_is_free());
+}
+
+#[tokio::test]
+async fn work_that_stops_at_any_call_to_the_bucket_ends_with_the_same_file() {
+    let whole = undisturbed(40).await;
+    for calls in 0..100 {
+        let generator = with_parts_of(400, generator(40));
+        generator.files.fuse.blow_after(calls);
+        generator.deliver("r1").await;
+        let disturbed = generator.record().status == Status::Pending;
+        generator.files.fuse.mend();
+        generator.deliver("r2").await;
+        assert_eq!(generator.record().status, Status::Ready, "{calls} calls");
+        assert_eq!(stored(&generator), whole, "{calls} calls");
+        if !disturbed {
+            assert!(calls > 10, "{calls} calls: the file is in parts");
+            return;
+        }
+    }
+    panic!("the file is never written undisturbed");
+}
+
+#[tokio::test]
+async fn work_that_stops_at_any_call_to_the_tables_ends_with_the_same_file() {
+    let whole = undisturbed(40).await;
+    for calls in 1..100 {
+        let generator = with_parts_of(400, generator(40));
+        generator.exports.fuse.blow_after(calls);
+        let invocation = Invocation { request_id: "r1".into(), ends_at: start().plus(5 * MINUTE) };
+        let _ = generator.run(&export().tenant, &export().id, &invocation).await;
+        let disturbed = generator.record().status == Status::Pending;
+        generator.exports.fuse.mend();
+        generator.clock.advance(6 * MINUTE);
+        generator.deliver("r2").await;
+        assert_eq!(generator.record().status, Status::Ready, "{calls} calls");
+        assert_eq!(stored(&generator), whole, "{calls} calls");
+        if !disturbed {
+            assert!(calls > 10, "{calls} calls");
+            return;
+        }
+    }
+    panic!("the file is never written undisturbed");
+}
+
+#[tokio::test]
+async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
+    let generator = with_parts_of(400, generator(40));
+    generator.payouts.fuse.blow_after(12);
+    generator.deliver("r1").await;
+    let checkpoint = generator.exports.checkpoint(&export().tenant, &export().id).unwrap();
+    assert!(checkpoint.rows > 0 && checkpoint.rows < 40, "{}", checkpoint.rows);
+    generator.payouts.fuse.mend();
+    let before = generator.payouts.reads();
+    generator.deliver("r2").await;
+    let left = (40 - checkpoint.rows) / 2;
+    let reads = generator.payouts.reads() - before;
+    assert!(reads <= left + 8, "{reads} reads for {left} pages that were left");
+    assert_eq!(stored(&generator), undisturbed(40).await);
+    assert_eq!(generator.record().file.unwrap().key, object_key(&export().tenant, &export().id, 1));
+}
+
+#[tokio::test]
+async fn part_that_a_stalled_owner_replaced_is_noticed_and_the_file_begins_anew() {
+    let generator = with_parts_of(400, generator(40));
+    generator.payouts.fuse.blow_after(12);
+    generator.deliver("r1").await;
+    generator.files.spoil_part(1);
+    generator.payouts.fuse.mend();
+    generator.deliver("r2").await;
+    assert_eq!(stored(&generator), undisturbed(40).await);
+    assert_eq!(generator.record().file.unwrap().key, object_key(&export().tenant, &export().id, 2));
+    assert_eq!(generator.files.unfinished_uploads(), 0);
+}
+
+#[tokio::test]
+async fn upload_that_is_gone_begins_anew() {
+    let generator = with_parts_of(400, generator(40));
+    generator.payouts.fuse.blow_after(12);
+    generator.deliver("r1").await;
+    generator.files.forget_uploads();
+    generator.payouts.fuse.mend();
+    generator.deliver("r2").await;
+    assert_eq!(stored(&generator), undisturbed(40).await);
+}
+
+#[tokio::test]
+async fn file_of_more_parts_than_there_may_be_fails_with_its_bound_and_leaves_nothing() {
+    let generator = with_parts_of(400, generator(40));
+    let file = FileLimits { most_parts: 3, ..generator.limits.file };
+    let generator = Generator { limits: Limits { file, ..generator.limits.clone() }, ..generator };
+    generator.deliver("r1").await;
+    let record = generator.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::FileTooLarge));
+    assert_eq!((generator.files.unfinished_uploads(), generator.files.files().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn progress_is_on_the_record_while_the_work_goes_on() {
+    let generator = with_parts_of(1 << 20, generator(40));
+    generator.payouts.fuse.blow_after(9);
+    generator.deliver("r1").await;
+    let record = generator.record();
+    assert!(record.rows_written > 0 && record.rows_written < 40, "{}", record.rows_written);
 }

@@ -1,17 +1,65 @@
 //! The payouts as a file.
+//!
+//! A small file is written at once. A larger one is written in parts, a few of them under way at a time. What the next
+//! owner of the work needs to go on is kept in a checkpoint: the parts that are written without a gap, and the counts as
+//! of the last row in them. So a crash repeats what came after the last checkpoint, and an invocation whose time runs
+//! out hands over to the next.
+//!
+//! In memory are one part that is being filled, [`PARTS_UNDER_WAY`] that are being written, and the pages that
+//! [`ReadAhead`] holds: the same whatever the file's size.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::checkpoint::Checkpoint;
 use domain::export::Export;
-use domain::file::{ExportFile, Faults, Totals, download_name, object_key, opening};
-use domain::ports::{Clock, Outage, ReadPayouts, StoreFile, Upload};
-use sha2::{Digest, Sha256};
+use domain::file::{ExportFile, Faults, download_name, object_key, opening};
+use domain::lifecycle;
+use domain::ports::{
+    ApplyStep, Checkpoints, Clock, KeyRange, NotApplied, NotCompleted, Outage, Part, PayoutKey, ReadPayouts, StoreFile,
+    Upload,
+};
+use domain::time::Timestamp;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use telemetry::Chain;
-use tracing::warn;
+use tracing::{info, warn};
+
+use crate::read_ahead::{Block, ReadAhead};
+use crate::tally::Tally;
+
+/// How many parts are written at once, while the next one is filled.
+const PARTS_UNDER_WAY: usize = 2;
+
+/// Numbers that a file is written by.
+#[derive(Clone, Copy, Debug)]
+pub struct FileLimits {
+    /// How many bytes are gathered before they are written as a part; S3 takes 5 MiB at least.
+    pub part_size: usize,
+    /// How many parts a file may have; S3 takes 10,000 at most.
+    pub most_parts: u32,
+    /// How many ranges of payouts are read at once.
+    pub readers: usize,
+    /// How often the record is told of the progress.
+    pub checkpoint_every: Duration,
+    /// With less time left than this, the work is handed over.
+    pub hand_over_before: Duration,
+}
 
 /// Why there is no file.
 #[derive(Debug)]
 pub enum NotWritten {
     /// Some payouts cannot be written.
     Faults(Faults),
+    /// The file would be larger than a file can be, which is this many bytes.
+    TooLarge(u64),
+    /// The invocation's time is over. The lease is given up, with a checkpoint if the work got further.
+    OutOfTime {
+        /// Whether it did.
+        has_advanced: bool,
+    },
+    /// The record is another's.
+    NotApplied(NotApplied),
     /// Trying again may help.
     Outage(Outage),
 }
@@ -22,140 +70,388 @@ impl From<Outage> for NotWritten {
     }
 }
 
-/// Writes the file of `export`: at once if it is small, in parts of at least `part_size` bytes otherwise. One page and
-/// one part are held in memory, whatever the size.
-///
-/// # Errors
-/// [`NotWritten`]; nothing of the file is left then, unless throwing its parts away failed, too.
-pub async fn write_file<F: StoreFile>(
-    payouts: &impl ReadPayouts,
-    files: &F,
-    clock: &impl Clock,
-    export: &Export,
-    part_size: usize,
-) -> Result<ExportFile, NotWritten> {
-    let mut file = Writing {
-        key: object_key(&export.tenant, &export.id, export.fence),
-        name: download_name(&export.tenant, &export.id, export.as_of()),
-        part_size,
-        part: Vec::new(),
-        upload: None,
-        hash: Sha256::new(),
-        bytes: 0,
-        rows: 0,
-        totals: Totals::default(),
-        faults: Faults::default(),
-    };
-    match file.fill(payouts, files, export).await {
-        Ok(()) => file.finish(files, clock, export).await,
-        Err(not_written) => {
-            if let Some(upload) = file.upload.take()
-                && let Err(outage) = upload.abort().await
-            {
-                // The bucket's lifecycle throws unfinished uploads away a day later.
-                warn!(error = %Chain(&outage), "parts of an unfinished file are left");
+impl From<NotApplied> for NotWritten {
+    fn from(not_applied: NotApplied) -> Self {
+        Self::NotApplied(not_applied)
+    }
+}
+
+/// The outside that a file is written with.
+#[derive(Debug)]
+pub struct FileWriter<'a, S, P, F, C> {
+    /// The records.
+    pub exports: &'a S,
+    /// What is exported.
+    pub payouts: &'a P,
+    /// Where files are kept.
+    pub files: &'a F,
+    /// Tells the time.
+    pub clock: &'a C,
+    /// Numbers the work goes by.
+    pub limits: &'a FileLimits,
+    /// How long the sweeper waits for a bell's effect before it rings again.
+    pub ring_after: Duration,
+    /// When Lambda ends this invocation.
+    pub ends_at: Timestamp,
+}
+
+impl<S, P, F, C> FileWriter<'_, S, P, F, C>
+where
+    S: ApplyStep + Checkpoints,
+    P: ReadPayouts,
+    F: StoreFile,
+    C: Clock,
+{
+    /// Writes the file of `export`, or goes on with it.
+    ///
+    /// # Errors
+    /// [`NotWritten`]. What was written so far is thrown away, unless another can go on with it.
+    pub async fn write(&self, export: &mut Export) -> Result<ExportFile, NotWritten> {
+        let mut draft = match self.resume(export).await? {
+            Resumed::Draft(draft) => *draft,
+            Resumed::Whole(file) => return Ok(file),
+        };
+        let written = self.fill(export, &mut draft).await;
+        if let (Err(not_written), Some(upload)) = (&written, &draft.upload) {
+            // Whoever finds a checkpoint goes on with its upload. All other uploads nobody will ever complete.
+            let is_over = matches!(not_written, NotWritten::Faults(_) | NotWritten::TooLarge(_));
+            if is_over || draft.checkpointed == 0 {
+                self.abort(upload).await;
             }
-            Err(not_written)
         }
+        written
+    }
+
+    /// What an earlier owner left, if it can be gone on with.
+    async fn resume(&self, export: &Export) -> Result<Resumed, Outage> {
+        // The first owner finds nothing.
+        let checkpoint = match export.fence {
+            1 => None,
+            _ => self.exports.find_checkpoint(&export.tenant, &export.id).await?,
+        };
+        let Some(checkpoint) = checkpoint else { return Ok(Resumed::fresh()) };
+        let tally = Tally::resume(
+            checkpoint.rows,
+            checkpoint.bytes,
+            checkpoint.totals.clone(),
+            &checkpoint.sha256,
+            checkpoint.crc64,
+        );
+        let Some(tally) = tally else {
+            warn!("the checkpoint cannot be read: the file begins anew");
+            self.abort(&checkpoint.upload).await;
+            return Ok(Resumed::fresh());
+        };
+        let parts = self.files.parts(&checkpoint.upload).await?;
+        let parts =
+            parts.map(|parts| parts.into_iter().filter(|part| part.number <= checkpoint.parts).collect::<Vec<_>>());
+        match parts {
+            Some(parts) if is_gapless(&parts, &checkpoint) => {
+                info!(parts = checkpoint.parts, rows = checkpoint.rows, "goes on from the checkpoint");
+                Ok(Resumed::Draft(Box::new(Draft::resume(checkpoint, tally, parts))))
+            }
+            Some(_) => {
+                warn!("parts of the upload are missing: the file begins anew");
+                self.abort(&checkpoint.upload).await;
+                Ok(Resumed::fresh())
+            }
+            None if checkpoint.is_whole => {
+                // Completed, perhaps, by one who could not record it.
+                let size = self.files.file_size(&checkpoint.upload.key).await?;
+                if size == Some(tally.bytes) {
+                    return Ok(Resumed::Whole(self.file(export, checkpoint.upload.key, &tally)));
+                }
+                warn!("the upload is lost: the file begins anew");
+                Ok(Resumed::fresh())
+            }
+            None => {
+                warn!("the upload is lost: the file begins anew");
+                Ok(Resumed::fresh())
+            }
+        }
+    }
+
+    /// Reads what is left to read, and makes it a file.
+    async fn fill(&self, export: &mut Export, draft: &mut Draft) -> Result<ExportFile, NotWritten> {
+        let tenant = export.tenant.clone();
+        let key = object_key(&tenant, &export.id, export.fence);
+        let name = download_name(&tenant, &export.id, export.as_of());
+        if draft.tally.bytes == 0 {
+            draft.append(opening(export.terms.byte_order_mark).as_bytes());
+        }
+        let range = KeyRange { after: draft.after.clone(), up_to: last_key(export.as_of()) };
+        let mut reading = ReadAhead::new(self.payouts, &tenant, range, self.limits.readers);
+        let mut writes: FuturesUnordered<BoxFuture<'_, Result<Part, Outage>>> = FuturesUnordered::new();
+        let mut told_at = self.clock.now();
+        let mut faults = Faults::default();
+        loop {
+            // Parts that are done are noted while the next page comes.
+            let block = tokio::select! {
+                biased;
+                Some(part) = writes.next() => {
+                    draft.note_written(part?);
+                    continue;
+                }
+                block = reading.next() => block?,
+            };
+            let Some(Block { section, up_to }) = block else { break };
+            faults.append(section.faults.clone());
+            // Once one payout cannot be written there will be no file: the rest is read to count all that are at fault.
+            if faults.count == 0 {
+                draft.tally.add(&section)?;
+                draft.part.extend_from_slice(&section.csv);
+                draft.after = Some(up_to);
+                if draft.part.len() >= self.limits.part_size {
+                    if writes.len() >= PARTS_UNDER_WAY
+                        && let Some(part) = writes.next().await
+                    {
+                        draft.note_written(part?);
+                    }
+                    let (upload, number, bytes) = self.cut_part(draft, &key, &name).await?;
+                    writes.push(Box::pin(async move { self.files.write_part(&upload, number, bytes).await }));
+                }
+            }
+            let now = self.clock.now();
+            if self.ends_at.since(now) < self.limits.hand_over_before {
+                if faults.count > 0 {
+                    break;
+                }
+                return Err(self.hand_over(export, draft, now).await);
+            }
+            if now.since(told_at) >= self.limits.checkpoint_every {
+                told_at = now;
+                self.tell_progress(export, draft, now).await?;
+            }
+        }
+        if faults.count > 0 {
+            return Err(NotWritten::Faults(faults));
+        }
+        if draft.upload.is_none() {
+            self.files.put_file(&key, &name, std::mem::take(&mut draft.part)).await?;
+            return Ok(self.file(export, key, &draft.tally));
+        }
+        if !draft.part.is_empty() {
+            let (upload, number, bytes) = self.cut_part(draft, &key, &name).await?;
+            writes.push(Box::pin(async move { self.files.write_part(&upload, number, bytes).await }));
+        }
+        while let Some(part) = writes.next().await {
+            draft.note_written(part?);
+        }
+        self.complete(export, draft).await
+    }
+
+    /// Takes what is gathered as the next part. The first part begins the upload.
+    async fn cut_part(&self, draft: &mut Draft, key: &str, name: &str) -> Result<(Upload, u32, Vec<u8>), NotWritten> {
+        let upload = match &draft.upload {
+            Some(upload) => upload.clone(),
+            None => draft.upload.insert(self.files.begin_file(key, name).await?).clone(),
+        };
+        let number = draft.parts_cut + 1;
+        if number > self.limits.most_parts {
+            return Err(NotWritten::TooLarge(u64::from(self.limits.most_parts) * self.limits.part_size as u64));
+        }
+        draft.parts_cut = number;
+        let mark = Mark { tally: draft.tally.clone(), after: draft.after.clone() };
+        draft.marks.insert(number, mark);
+        Ok((upload, number, std::mem::take(&mut draft.part)))
+    }
+
+    /// Tells the record how many payouts are written, with a checkpoint if there is a new one.
+    async fn tell_progress(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> Result<(), NotApplied> {
+        let rows = draft.tally.rows;
+        let step = match draft.checkpoint(false) {
+            Some(checkpoint) => {
+                let step = lifecycle::advance(export, now, rows);
+                self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, &checkpoint).await?;
+                draft.checkpointed = checkpoint.parts;
+                step
+            }
+            None => {
+                let step = lifecycle::progress(export, now, rows);
+                self.exports.apply_step(&export.tenant, &export.id, &step).await?;
+                step
+            }
+        };
+        *export = step.changed(export);
+        Ok(())
+    }
+
+    /// Gives the lease up, with a checkpoint if there is a new one. What is gathered for the next part is thrown away.
+    async fn hand_over(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> NotWritten {
+        let checkpoint = draft.checkpoint(false);
+        let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
+        let rows = checkpoint.as_ref().map_or(export.rows_written, |checkpoint| checkpoint.rows);
+        let step = lifecycle::hand_over(export, now, rows, has_advanced, now.plus(self.ring_after));
+        let applied = match &checkpoint {
+            Some(checkpoint) => self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await,
+            None => self.exports.apply_step(&export.tenant, &export.id, &step).await,
+        };
+        match applied {
+            Ok(()) => {
+                draft.checkpointed = checkpoint.map_or(draft.checkpointed, |checkpoint| checkpoint.parts);
+                *export = step.changed(export);
+                info!(parts = draft.checkpointed, rows, "hands over");
+                NotWritten::OutOfTime { has_advanced }
+            }
+            Err(not_applied) => not_applied.into(),
+        }
+    }
+
+    /// Makes the parts a file. All that is known of it is in the checkpoint before, so that one whose answer is lost
+    /// need not be written again.
+    async fn complete(&self, export: &mut Export, draft: &mut Draft) -> Result<ExportFile, NotWritten> {
+        let now = self.clock.now();
+        let step = lifecycle::advance(export, now, draft.tally.rows);
+        let (Some(upload), Some(checkpoint)) = (draft.upload.clone(), draft.checkpoint(true)) else {
+            return Err(Outage::new("complete the file", "parts of it are missing").into());
+        };
+        self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, &checkpoint).await?;
+        draft.checkpointed = checkpoint.parts;
+        *export = step.changed(export);
+        let (bytes, crc64) = (draft.tally.bytes, draft.tally.crc64());
+        match self.files.complete_file(&upload, &draft.written, bytes, crc64).await {
+            Ok(()) => {}
+            Err(NotCompleted::Outage(outage)) => return Err(outage.into()),
+            Err(NotCompleted::Lost(reason)) => {
+                // An earlier try may have completed it and not have heard so.
+                if self.files.file_size(&upload.key).await? != Some(bytes) {
+                    self.abort(&upload).await;
+                    return Err(Outage::new("complete the file", format!("the upload is lost: {reason}")).into());
+                }
+            }
+        }
+        Ok(self.file(export, upload.key, &draft.tally))
+    }
+
+    async fn abort(&self, upload: &Upload) {
+        if let Err(outage) = self.files.abort_file(upload).await {
+            // The bucket's lifecycle throws unfinished uploads away a day later.
+            warn!(error = %Chain(&outage), "parts of an unfinished file are left");
+        }
+    }
+
+    fn file(&self, export: &Export, key: String, tally: &Tally) -> ExportFile {
+        ExportFile {
+            key,
+            name: download_name(&export.tenant, &export.id, export.as_of()),
+            rows: tally.rows,
+            bytes: tally.bytes,
+            sha256: tally.sha256(),
+            totals: tally.totals.clone(),
+            expires_at: self.clock.now().plus(export.terms.file_retention),
+        }
+    }
+}
+
+/// The highest key of a payout created up to `as_of`: keys begin with the time, so what begins with the next
+/// millisecond is above.
+fn last_key(as_of: Timestamp) -> PayoutKey {
+    PayoutKey(as_of.plus(Duration::from_millis(1)).to_string())
+}
+
+fn is_gapless(parts: &[Part], checkpoint: &Checkpoint) -> bool {
+    parts.iter().map(|part| part.number).eq(1..=checkpoint.parts)
+        && parts.iter().map(|part| part.bytes).sum::<u64>() == checkpoint.bytes
+}
+
+/// What an earlier owner left.
+enum Resumed {
+    /// A file to go on with, or to begin.
+    Draft(Box<Draft>),
+    /// A whole file that only was not recorded.
+    Whole(ExportFile),
+}
+
+impl Resumed {
+    fn fresh() -> Self {
+        Self::Draft(Box::default())
     }
 }
 
 /// A file that is being written.
-struct Writing<U> {
-    key: String,
-    name: String,
-    part_size: usize,
+#[derive(Default)]
+struct Draft {
+    upload: Option<Upload>,
+    /// The counts of all that was gathered.
+    tally: Tally,
+    /// The last key of all that was gathered.
+    after: Option<PayoutKey>,
+    /// What is gathered for the next part.
     part: Vec<u8>,
-    upload: Option<U>,
-    hash: Sha256,
-    bytes: u64,
-    rows: u64,
-    totals: Totals,
-    faults: Faults,
+    /// How many parts were cut, written or not.
+    parts_cut: u32,
+    /// The parts that are written, from the first on without a gap.
+    written: Vec<Part>,
+    /// Those that are written behind a gap.
+    behind_gap: BTreeMap<u32, Part>,
+    /// The counts at the end of each part that is not checkpointed yet.
+    marks: BTreeMap<u32, Mark>,
+    /// How many parts are in the stored checkpoint.
+    checkpointed: u32,
+    /// How many parts were in the checkpoint that this began with.
+    resumed_from: u32,
 }
 
-impl<U: Upload> Writing<U> {
-    /// Reads all payouts and writes all parts but the last.
-    async fn fill<F>(&mut self, payouts: &impl ReadPayouts, files: &F, export: &Export) -> Result<(), NotWritten>
-    where
-        F: StoreFile<Upload = U>,
-    {
-        self.append(opening(export.terms.byte_order_mark).as_bytes());
-        let mut after = None;
-        loop {
-            let page = payouts.read_payouts(&export.tenant, export.as_of(), after.as_ref()).await?;
-            self.faults.append(page.section.faults);
-            // Once one payout cannot be written there will be no file: the rest is read to name all that are at fault.
-            if self.faults.count == 0 {
-                self.append(&page.section.csv);
-                self.rows += page.section.rows;
-                self.count(&page.section.totals)?;
-                self.write_full_part(files).await?;
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
+/// The counts at the end of a part.
+struct Mark {
+    tally: Tally,
+    after: Option<PayoutKey>,
+}
+
+impl Draft {
+    fn resume(checkpoint: Checkpoint, tally: Tally, written: Vec<Part>) -> Self {
+        Self {
+            upload: Some(checkpoint.upload),
+            tally,
+            after: Some(checkpoint.after),
+            parts_cut: checkpoint.parts,
+            written,
+            checkpointed: checkpoint.parts,
+            resumed_from: checkpoint.parts,
+            ..Self::default()
         }
-        if self.faults.count == 0 { Ok(()) } else { Err(NotWritten::Faults(std::mem::take(&mut self.faults))) }
     }
 
-    fn append(&mut self, csv: &[u8]) {
-        self.hash.update(csv);
-        self.bytes += csv.len() as u64;
-        self.part.extend_from_slice(csv);
+    fn append(&mut self, bytes: &[u8]) {
+        self.tally.add_bytes(bytes);
+        self.part.extend_from_slice(bytes);
     }
 
-    fn count(&mut self, totals: &Totals) -> Result<(), Outage> {
-        for (currency, status, total) in totals.iter() {
-            if !self.totals.add(currency, status, total) {
-                return Err(Outage::new("count the totals", "the sum of the amounts is too large"));
-            }
+    fn note_written(&mut self, part: Part) {
+        self.behind_gap.insert(part.number, part);
+        while let Some(next) = self.behind_gap.first_entry()
+            && usize::try_from(*next.key()).is_ok_and(|number| number == self.written.len() + 1)
+        {
+            self.written.push(next.remove());
         }
-        Ok(())
     }
 
-    async fn write_full_part<F: StoreFile<Upload = U>>(&mut self, files: &F) -> Result<(), Outage> {
-        if self.part.len() < self.part_size {
-            return Ok(());
+    /// The checkpoint after the last part that is written without a gap, if it is further than the stored one, or if
+    /// the parts are the whole file.
+    fn checkpoint(&mut self, is_whole: bool) -> Option<Checkpoint> {
+        let parts = u32::try_from(self.written.len()).ok()?;
+        if parts <= self.checkpointed && !is_whole {
+            return None;
         }
-        let upload = match &mut self.upload {
-            Some(upload) => upload,
-            begun @ None => begun.insert(files.begin_file(&self.key, &self.name).await?),
+        if is_whole && parts != self.parts_cut {
+            return None;
+        }
+        let (tally, after) = match self.marks.get(&parts) {
+            Some(mark) => (&mark.tally, &mark.after),
+            None => (&self.tally, &self.after),
         };
-        upload.part(std::mem::take(&mut self.part)).await
+        let checkpoint = Checkpoint {
+            upload: self.upload.clone()?,
+            parts,
+            after: after.clone()?,
+            rows: tally.rows,
+            bytes: tally.bytes,
+            totals: tally.totals.clone(),
+            sha256: tally.sha256_state(),
+            crc64: tally.crc64_state(),
+            is_whole,
+        };
+        self.marks = self.marks.split_off(&(parts + 1));
+        Some(checkpoint)
     }
-
-    /// Writes what is left and makes it a file.
-    async fn finish<F>(mut self, files: &F, clock: &impl Clock, export: &Export) -> Result<ExportFile, NotWritten>
-    where
-        F: StoreFile<Upload = U>,
-    {
-        match self.upload.take() {
-            None => files.put_file(&self.key, &self.name, std::mem::take(&mut self.part)).await?,
-            Some(mut upload) => {
-                if !self.part.is_empty() {
-                    upload.part(std::mem::take(&mut self.part)).await?;
-                }
-                upload.complete().await?;
-            }
-        }
-        Ok(ExportFile {
-            key: self.key,
-            name: self.name,
-            rows: self.rows,
-            bytes: self.bytes,
-            sha256: hex(&self.hash.finalize()),
-            totals: self.totals,
-            expires_at: clock.now().plus(export.terms.file_retention),
-        })
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -59,7 +59,7 @@ where
     pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
         let now = self.clock.now();
         let caller = self.callers.operator(request, now).await?;
-        let id = request.export_id(ExportType::MarketplacePayouts)?;
+        let id = request.export_id_of(ExportType::MarketplacePayouts)?;
         telemetry::note_export(&id);
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(NoSuchExport)?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use domain::export::{Export, Failure, FailureCode};
 use domain::testing::{FixedClock, MemoryLinks, MemoryStore, export, file, operator, ready_export};
-use http::testing::{callers, sample_events};
+use http::testing::{assert_is_documented, callers, sample_events};
 use serde_json::{Value, json};
 
 use super::*;
@@ -98,4 +98,20 @@ async fn outage_of_table_or_signer_is_told() {
         let answer = answer_to(&function, "export").await;
         assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(503), &json!("5")));
     }
+}
+
+#[tokio::test]
+async fn examples_of_the_description_are_real_answers() {
+    let failure = Failure::email_not_sent("Email address is not verified.");
+    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
+    let expired = Export { status: Status::Expired, ..ready_export() };
+    for (export, example) in [
+        (export(), "PendingExport"),
+        (ready_export(), "ReadyExport"),
+        (expired, "ExpiredExport"),
+        (failed, "FailedExport"),
+    ] {
+        assert_is_documented(&answer_to(&function(export), "export").await, example);
+    }
+    assert_is_documented(&answer_to(&function(export()), "unknown-export").await, "NoSuchExport");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use domain::caller::{ClientType, PersonName};
+use domain::caller::{ClientType, KeyHash, PersonName};
 use domain::email::EmailAddress;
 use domain::id::TenantId;
 use serde_json::{Map, Value};
@@ -13,6 +13,10 @@ use serde_json::{Map, Value};
 pub(crate) enum Action {
     /// Issue a key.
     Issue(Issue),
+    /// List a tenant's keys.
+    List(TenantId),
+    /// Revoke a key.
+    Revoke(KeyHash),
 }
 
 /// Whom a new key stands for.
@@ -33,6 +37,8 @@ pub(crate) fn parse(event: Value) -> Result<Action, Vec<String>> {
     let action = fields.parsed::<ActionName>("action");
     let action = match action {
         Some(ActionName::Issue) => issue(&mut fields).map(Action::Issue),
+        Some(ActionName::List) => fields.parsed("tenantId").map(Action::List),
+        Some(ActionName::Revoke) => fields.parsed("keyId").map(Action::Revoke),
         None => None,
     };
     // Which fields there may be is known once the action is.
@@ -56,10 +62,12 @@ fn issue(fields: &mut Fields) -> Option<Issue> {
 
 enum ActionName {
     Issue,
+    List,
+    Revoke,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("not an action: issue")]
+#[error("not an action: issue, list or revoke")]
 struct NotAnAction;
 
 impl FromStr for ActionName {
@@ -68,6 +76,8 @@ impl FromStr for ActionName {
     fn from_str(text: &str) -> Result<Self, NotAnAction> {
         match text {
             "issue" => Ok(Self::Issue),
+            "list" => Ok(Self::List),
+            "revoke" => Ok(Self::Revoke),
             _ => Err(NotAnAction),
         }
     }

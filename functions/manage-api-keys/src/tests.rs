@@ -30,6 +30,7 @@ async fn issued_key_is_told_once_and_only_its_hash_is_stored() {
         issued,
         json!({
             "apiKey": key,
+            "keyId": KeyHash::from_digest(Sha256::digest(key).into()).as_str(),
             "tenantId": "acme",
             "email": "ann@example.com",
             "name": "Ann",
@@ -54,6 +55,63 @@ fn keys_are_64_plain_characters_that_use_the_whole_alphabet_and_never_repeat() {
     assert_eq!(letters.len(), 32);
 }
 
+fn record(key: &str, tenant: &str) -> ApiKeyRecord {
+    let hash = KeyHash::from_digest(Sha256::digest(key).into());
+    ApiKeyRecord { hash, caller: operator(tenant), created_at: start(), revoked_at: None }
+}
+
+async fn answer(function: &Fake, event: Value) -> Value {
+    serde_json::to_value(function.handle(event).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn list_tells_the_keys_of_one_tenant_without_the_keys() {
+    let function = function();
+    let issued = answer(&function, sample("issue")).await;
+    function.clock.advance(std::time::Duration::from_secs(1));
+    function.keys.put_api_key(record("other", "other"));
+    let second = answer(&function, sample("issue")).await;
+    let listed = answer(&function, sample("list")).await;
+    let facts = |issued: &Value| {
+        let mut facts = issued.clone();
+        facts.as_object_mut().unwrap().remove("apiKey");
+        facts
+    };
+    assert_eq!(listed, json!({"tenantId": "acme", "apiKeys": [facts(&issued), facts(&second)]}));
+}
+
+#[tokio::test]
+async fn list_of_a_tenant_without_keys_is_empty() {
+    let listed = answer(&function(), sample("list")).await;
+    assert_eq!(listed, json!({"tenantId": "acme", "apiKeys": []}));
+}
+
+#[tokio::test]
+async fn revoked_key_stays_revoked_since_the_first_time() {
+    let function = function();
+    // The sample revokes the key that all sample requests carry.
+    let key = "0123456789abcdefghjkmnpqrstvwxyz".repeat(2);
+    function.keys.put_api_key(record(&key, "acme"));
+    let first = answer(&function, sample("revoke")).await;
+    assert_eq!((&first["revokedAt"], &first["tenantId"]), (&json!("2026-10-08T08:30:00.000Z"), &json!("acme")));
+    assert_eq!(first.get("apiKey"), None);
+    function.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(answer(&function, sample("revoke")).await, first);
+    assert_eq!(function.keys.api_keys()[0].revoked_at, Some(start()));
+}
+
+#[tokio::test]
+async fn key_that_was_never_issued_cannot_be_revoked() {
+    let function = function();
+    assert_eq!(message(&function, sample("revoke")).await, "bad request: keyId: no such key");
+    let bad = json!({"action": "revoke", "keyId": "0123456789ABCDEF", "tenantId": "acme"});
+    let told = message(&function, bad).await;
+    assert!(
+        told.contains("keyId: not the hash of a key") && told.contains("tenantId: there is no such field"),
+        "{told}"
+    );
+}
+
 #[tokio::test]
 async fn bad_request_names_every_field_that_is_wrong() {
     let function = function();
@@ -73,7 +131,7 @@ async fn request_of_another_shape_is_refused_with_what_is_expected() {
         (json!(null), "bad request: a JSON object is expected"),
         (json!([]), "bad request: a JSON object is expected"),
         (json!({}), "bad request: action: missing"),
-        (json!({"action": "forget", "tenantId": "acme"}), "bad request: action: not an action: issue"),
+        (json!({"action": "forget", "tenantId": "acme"}), "bad request: action: not an action: issue, list or revoke"),
         (json!({"action": 1}), "bad request: action: a string is expected"),
     ] {
         assert_eq!(message(&function, event).await, expected);

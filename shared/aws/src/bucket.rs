@@ -3,14 +3,18 @@
 //! Integrity is S3's own: every body carries its CRC64NVME, and a file in parts is checked as a whole, checksum and
 //! size, when it is completed.
 
+use std::error::Error;
+use std::num::TryFromIntError;
+use std::time::Duration;
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
-use crc_fast::{CrcAlgorithm, Digest};
 use domain::file::CONTENT_TYPE;
-use domain::ports::{Outage, StoreFile, Upload};
-use std::time::Duration;
+use domain::ports::{NotCompleted, Outage, Part, StoreFile, Upload};
 
 /// The bucket that holds the files.
 #[derive(Clone, Debug)]
@@ -39,8 +43,6 @@ fn disposition(download_name: &str) -> String {
 }
 
 impl StoreFile for ExportsBucket {
-    type Upload = MultipartUpload;
-
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), Outage> {
         self.client
             .put_object()
@@ -56,7 +58,7 @@ impl StoreFile for ExportsBucket {
         Ok(())
     }
 
-    async fn begin_file(&self, key: &str, download_name: &str) -> Result<MultipartUpload, Outage> {
+    async fn begin_file(&self, key: &str, download_name: &str) -> Result<Upload, Outage> {
         let begun = self
             .client
             .create_multipart_upload()
@@ -69,83 +71,121 @@ impl StoreFile for ExportsBucket {
             .send()
             .await
             .map_err(|error| Outage::new("begin the file", error))?;
-        let upload_id = begun.upload_id.ok_or_else(|| Outage::new("begin the file", "the answer has no upload id"))?;
-        Ok(MultipartUpload {
-            client: self.client.clone(),
-            bucket: self.bucket.clone(),
-            key: key.to_owned(),
-            upload_id,
-            parts: Vec::new(),
-            bytes: 0,
-            checksum: Digest::new(CrcAlgorithm::Crc64Nvme),
-        })
+        let id = begun.upload_id.ok_or_else(|| Outage::new("begin the file", "the answer has no upload id"))?;
+        Ok(Upload { key: key.to_owned(), id })
     }
-}
 
-/// A file that is being written in parts.
-#[derive(Debug)]
-pub struct MultipartUpload {
-    client: aws_sdk_s3::Client,
-    bucket: String,
-    key: String,
-    upload_id: String,
-    parts: Vec<CompletedPart>,
-    bytes: i64,
-    checksum: Digest,
-}
-
-impl Upload for MultipartUpload {
-    async fn part(&mut self, bytes: Vec<u8>) -> Result<(), Outage> {
-        let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        self.bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.checksum.update(&bytes);
-        let part = self
+    async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
+        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("write a part of the file", source);
+        let size = bytes.len() as u64;
+        let written = self
             .client
             .upload_part()
             .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(&self.upload_id)
-            .part_number(number)
+            .key(&upload.key)
+            .upload_id(&upload.id)
+            .part_number(i32::try_from(number).map_err(|error| outage(error.into()))?)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .send()
             .await
-            .map_err(|error| Outage::new("write a part of the file", error))?;
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag)
-            .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
-            .build();
-        self.parts.push(part);
-        Ok(())
+            .map_err(|error| outage(error.into()))?;
+        let tag = written.e_tag.ok_or_else(|| outage("the answer has no ETag".into()))?;
+        Ok(Part { number, tag, bytes: size })
     }
 
-    async fn complete(self) -> Result<(), Outage> {
-        let checksum = aws_smithy_types::base64::encode(self.checksum.finalize().to_be_bytes());
-        self.client
+    async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
+        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("list the parts of the file", source);
+        let mut pages = self
+            .client
+            .list_parts()
+            .bucket(&self.bucket)
+            .key(&upload.key)
+            .upload_id(&upload.id)
+            .into_paginator()
+            .items()
+            .send();
+        let mut parts = Vec::new();
+        while let Some(listed) = pages.next().await {
+            match listed {
+                Ok(part) => parts.push(part_of(&part).ok_or_else(|| outage("a part lacks its number or ETag".into()))?),
+                Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
+                Err(error) => return Err(outage(error.into())),
+            }
+        }
+        Ok(Some(parts))
+    }
+
+    async fn complete_file(&self, upload: &Upload, parts: &[Part], bytes: u64, crc64: u64) -> Result<(), NotCompleted> {
+        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("complete the file", source);
+        let part = |part: &Part| {
+            let number = i32::try_from(part.number)?;
+            Ok(CompletedPart::builder().part_number(number).e_tag(&part.tag).build())
+        };
+        let parts: Result<Vec<_>, TryFromIntError> = parts.iter().map(part).collect();
+        let parts = parts.map_err(|error| outage(error.into()))?;
+        let completed = self
+            .client
             .complete_multipart_upload()
             .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(&self.upload_id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(self.parts)).build())
+            .key(&upload.key)
+            .upload_id(&upload.id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .checksum_type(ChecksumType::FullObject)
-            .checksum_crc64_nvme(checksum)
-            .mpu_object_size(self.bytes)
+            .checksum_crc64_nvme(base64::encode(crc64.to_be_bytes()))
+            .mpu_object_size(i64::try_from(bytes).map_err(|error| outage(error.into()))?)
             .send()
-            .await
-            .map_err(|error| Outage::new("complete the file", error))?;
-        Ok(())
+            .await;
+        match completed {
+            Ok(_) => Ok(()),
+            Err(error) => match error.code() {
+                Some(code) if LOST.contains(&code) => Err(NotCompleted::Lost(code.to_owned())),
+                _ => Err(outage(error.into()).into()),
+            },
+        }
     }
 
-    async fn abort(self) -> Result<(), Outage> {
+    async fn abort_file(&self, upload: &Upload) -> Result<(), Outage> {
         self.client
             .abort_multipart_upload()
             .bucket(&self.bucket)
-            .key(&self.key)
-            .upload_id(&self.upload_id)
+            .key(&upload.key)
+            .upload_id(&upload.id)
             .send()
             .await
             .map_err(|error| Outage::new("throw the parts away", error))?;
         Ok(())
     }
+
+    async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
+        let found = self.client.head_object().bucket(&self.bucket).key(key).send().await;
+        match found {
+            Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
+            Err(error) => match error.raw_response().map(|response| response.status().as_u16()) {
+                // Without the right to list the bucket, which this role need not have, S3 says 403 for what is not
+                // there.
+                Some(403 | 404) => Ok(None),
+                _ => Err(Outage::new("look for the file", error)),
+            },
+        }
+    }
+}
+
+/// What S3 says of an upload that will never be a file: it is gone, or what is there is not what was written.
+const LOST: [&str; 7] = [
+    "BadDigest",
+    "EntityTooSmall",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "InvalidRequest",
+    "NoSuchUpload",
+    "XAmzContentChecksumMismatch",
+];
+
+fn part_of(part: &aws_sdk_s3::types::Part) -> Option<Part> {
+    Some(Part {
+        number: u32::try_from(part.part_number?).ok()?,
+        tag: part.e_tag.clone()?,
+        bytes: u64::try_from(part.size?).ok()?,
+    })
 }

@@ -94,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn job_message_of_another_version_names_its_export_all_the_same() {
+        let body = format!(r#"{{"version":7,"tenantId":"acme","exportId":"{EXPORT}","more":[1]}}"#);
+        assert_eq!(parse_job(&body).unwrap().1.to_string(), EXPORT);
+    }
+
+    #[test]
     fn anything_else_is_no_job() {
         let of = |version: u32, tenant: &str, export: &str| {
             format!(r#"{{"version":{version},"tenantId":"{tenant}","exportId":"{export}"}}"#)

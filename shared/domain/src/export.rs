@@ -122,6 +122,14 @@ impl Failure {
         Self { code: FailureCode::PayoutsNotWritable, message }
     }
 
+    /// The file would have more than `most` bytes.
+    #[must_use]
+    pub fn file_too_large(most: u64) -> Self {
+        let gibibytes = most >> 30;
+        let message = format!("The file would be larger than {gibibytes} GiB, the most that one export can have.");
+        Self { code: FailureCode::FileTooLarge, message }
+    }
+
     /// The mail service refuses the mail, for this `reason`. The file is there.
     #[must_use]
     pub fn email_not_sent(reason: &str) -> Self {
@@ -132,7 +140,8 @@ impl Failure {
     /// All `tries` were used up.
     #[must_use]
     pub fn tries_used_up(tries: u32) -> Self {
-        let message = format!("The export could not be finished in {tries} tries.");
+        let tries = if tries == 1 { "one try".to_owned() } else { format!("{tries} tries") };
+        let message = format!("The export could not be finished in {tries}.");
         Self { code: FailureCode::GenerationFailed, message }
     }
 
@@ -151,6 +160,8 @@ impl Failure {
 pub enum FailureCode {
     /// Some payouts have values that cannot be written.
     PayoutsNotWritable,
+    /// There are more payouts than one file can hold.
+    FileTooLarge,
     /// The file is there, but the mail service refuses the mail.
     EmailNotSent,
     /// The work was tried as often as allowed and never ended.
@@ -161,14 +172,20 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::PayoutsNotWritable, Self::EmailNotSent, Self::GenerationFailed, Self::DeadlinePassed];
+    pub const ALL: [Self; 5] = [
+        Self::PayoutsNotWritable,
+        Self::FileTooLarge,
+        Self::EmailNotSent,
+        Self::GenerationFailed,
+        Self::DeadlinePassed,
+    ];
 
     /// The name in records and answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PayoutsNotWritable => "PAYOUTS_NOT_WRITABLE",
+            Self::FileTooLarge => "FILE_TOO_LARGE",
             Self::EmailNotSent => "EMAIL_NOT_SENT",
             Self::GenerationFailed => "GENERATION_FAILED",
             Self::DeadlinePassed => "DEADLINE_PASSED",
@@ -179,7 +196,7 @@ impl FailureCode {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::PayoutsNotWritable | Self::EmailNotSent => false,
+            Self::PayoutsNotWritable | Self::FileTooLarge | Self::EmailNotSent => false,
             Self::GenerationFailed | Self::DeadlinePassed => true,
         }
     }

@@ -53,6 +53,12 @@ impl Totals {
         self.0.iter().map(|((currency, status), total)| (*currency, *status, *total))
     }
 
+    /// Counts all of `more` in; `false` if a sum is beyond what can be held.
+    #[must_use]
+    pub fn add_all(&mut self, more: &Self) -> bool {
+        more.iter().all(|(currency, status, total)| self.add(currency, status, total))
+    }
+
     /// Count and sum by currency, all statuses together.
     #[must_use]
     pub fn by_currency(&self) -> Vec<(Currency, Total)> {

@@ -11,11 +11,12 @@
 //! | [`lifecycle`] | every transition of that record: the one state machine |
 //! | [`history`], [`idempotency`] | which exports are listed; requests that come twice |
 //! | [`ending`] | ending an export as failed |
-//! | [`payout`], [`file`](mod@file) | a payout as it is stored, and as a line of the CSV file |
+//! | [`payout`], [`file`](mod@file), [`checkpoint`] | a payout as it is stored, and as a line of the CSV file; a file half written |
 //! | [`mail`] | what the recipients read |
 //! | [`ports`] | what the functions need from the outside |
 
 pub mod caller;
+pub mod checkpoint;
 pub mod email;
 pub mod ending;
 pub mod export;

@@ -3,7 +3,7 @@
 //! | from | to | who |
 //! |---|---|---|
 //! | – | PENDING | create-export ([`Export::accept`]) |
-//! | PENDING | PENDING | generate-export ([`take`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
+//! | PENDING | PENDING | generate-export ([`take`], [`progress`], [`advance`], [`hand_over`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
 //! | PENDING | FAILED | generate-export, sweep-exports ([`fail`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
@@ -74,6 +74,8 @@ pub enum Change {
     Lease(Option<Lease>),
     /// When the sweeper looks next, or that it need not.
     Due(Option<Timestamp>),
+    /// How many payouts are written.
+    Rows(u64),
     /// The file, which also tells how many payouts are written.
     File(ExportFile),
     /// When the newest link ends.
@@ -93,8 +95,9 @@ pub struct Step {
     pub guards: Vec<Guard>,
     /// All of these are then written.
     pub changes: Vec<Change>,
-    /// Whether the tenant's lock, if it names this export, goes in the same write.
-    pub frees_lock: bool,
+    /// Whether the work on the export is over: the tenant's lock, if it names this export, and the checkpoint go in the
+    /// same write.
+    pub ends_work: bool,
 }
 
 impl Guard {
@@ -138,6 +141,7 @@ impl Step {
                 Change::Tries(tries) => export.tries = tries,
                 Change::Lease(lease) => export.lease = lease,
                 Change::Due(due) => export.due_at = due,
+                Change::Rows(rows) => export.rows_written = rows,
                 Change::File(file) => {
                     export.rows_written = file.rows;
                     export.file = Some(file);
@@ -224,7 +228,7 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
             Change::Lease(Some(lease)),
             Change::UpdatedAt(now),
         ],
-        frees_lock: false,
+        ends_work: false,
     })
 }
 
@@ -234,14 +238,48 @@ pub fn give_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Step {
     Step {
         guards: owner(export),
         changes: vec![Change::Lease(None), Change::Due(Some(retry_at.min(export.deadline))), Change::UpdatedAt(now)],
-        frees_lock: false,
+        ends_work: false,
+    }
+}
+
+/// Tells how many payouts are written so far.
+#[must_use]
+pub fn progress(export: &Export, now: Timestamp, rows: u64) -> Step {
+    Step { guards: owner(export), changes: vec![Change::Rows(rows), Change::UpdatedAt(now)], ends_work: false }
+}
+
+/// The checkpoint moves forward: the tries begin anew.
+#[must_use]
+pub fn advance(export: &Export, now: Timestamp, rows: u64) -> Step {
+    Step {
+        guards: owner(export),
+        changes: vec![Change::Rows(rows), Change::Tries(0), Change::UpdatedAt(now)],
+        ends_work: false,
+    }
+}
+
+/// Gives the lease up because the invocation's time is over, for the next one to go on. Whoever did not get further
+/// than the checkpoint it began with has spent a try.
+#[must_use]
+pub fn hand_over(export: &Export, now: Timestamp, rows: u64, has_advanced: bool, ring_at: Timestamp) -> Step {
+    let tries = if has_advanced { 0 } else { export.tries };
+    Step {
+        guards: owner(export),
+        changes: vec![
+            Change::Rows(rows),
+            Change::Tries(tries),
+            Change::Lease(None),
+            Change::Due(Some(ring_at.min(export.deadline))),
+            Change::UpdatedAt(now),
+        ],
+        ends_work: false,
     }
 }
 
 /// Records the whole file: later tries only mail.
 #[must_use]
 pub fn record_file(export: &Export, now: Timestamp, file: ExportFile) -> Step {
-    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], frees_lock: false }
+    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], ends_work: false }
 }
 
 /// The file is recorded and the mail, whose link ends at `link_end`, was accepted.
@@ -258,7 +296,7 @@ pub fn ready(export: &Export, now: Timestamp, link_end: Timestamp) -> Step {
             Change::Lease(None),
             Change::UpdatedAt(now),
         ],
-        frees_lock: true,
+        ends_work: true,
     }
 }
 
@@ -296,7 +334,7 @@ pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Fail
             Change::Due(None),
             Change::UpdatedAt(now),
         ],
-        frees_lock: true,
+        ends_work: true,
     }
 }
 
@@ -306,7 +344,7 @@ pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Pending), Guard::DueIs(due_at)],
         changes: vec![Change::Due(Some(next.min(export.deadline)))],
-        frees_lock: false,
+        ends_work: false,
     }
 }
 
@@ -316,7 +354,7 @@ pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
         changes: vec![Change::Status(Status::Expired), Change::Due(None), Change::UpdatedAt(now)],
-        frees_lock: false,
+        ends_work: false,
     }
 }
 
@@ -353,7 +391,7 @@ pub fn count_resend(export: &Export, now: Timestamp, most_a_day: u32) -> Result<
     Ok(Step {
         guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::ResendsAre(export.resends)],
         changes: vec![Change::Resends(Resends { day, count: count + 1 })],
-        frees_lock: false,
+        ends_work: false,
     })
 }
 
@@ -371,7 +409,7 @@ pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> St
             Change::Failure(None),
             Change::UpdatedAt(now),
         ],
-        frees_lock: false,
+        ends_work: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use crate::email::{EmailAddress, Recipients};
-use crate::export::{Export, Failure};
+use crate::export::{Export, Failure, FailureCode};
 use crate::file::ExportFile;
 use crate::id::{ExportId, ExportType};
 use crate::money::Money;
@@ -29,11 +29,14 @@ pub struct Mail {
 
 /// What both forms of the mail with the link show.
 struct ReadyFacts<'a> {
+    subject: String,
     title: String,
     name: &'a str,
+    export: ExportId,
     file: &'a ExportFile,
     as_of: String,
     rows: String,
+    payouts: String,
     size: String,
     totals: Vec<(&'static str, String, String)>,
     link: &'a str,
@@ -51,6 +54,7 @@ struct ReadyText<'a>(&'a ReadyFacts<'a>);
 
 /// What both forms of the failure's mail show.
 struct FailedFacts<'a> {
+    subject: String,
     title: String,
     name: &'a str,
     export: ExportId,
@@ -73,12 +77,17 @@ impl Mail {
     /// # Errors
     /// None that the templates can meet; the type is the template engine's.
     pub fn ready(export: &Export, file: &ExportFile, link: &str, link_end: Timestamp) -> Result<Self, askama::Error> {
+        let title = format!("{} export", title(export.id.export_type()));
+        let rows = grouped(file.rows);
         let facts = ReadyFacts {
-            title: format!("{} export", title(export.id.export_type())),
+            subject: format!("Your {} is ready", lower_first(&title)),
+            title,
             name: export.requested_by.name.as_str(),
+            export: export.id,
             file,
             as_of: spoken(export.as_of()),
-            rows: grouped(file.rows),
+            payouts: format!("{rows} {}", if file.rows == 1 { "payout" } else { "payouts" }),
+            rows,
             size: size(file.bytes),
             totals: file
                 .totals
@@ -86,7 +95,7 @@ impl Mail {
                 .into_iter()
                 .map(|(currency, total)| {
                     let amount = Money { minor: total.minor, currency };
-                    (currency.code(), grouped(total.count), amount.to_string())
+                    (currency.code(), grouped(total.count), grouped_amount(&amount.to_string()))
                 })
                 .collect(),
             link,
@@ -97,9 +106,9 @@ impl Mail {
         Ok(Self {
             export: export.id,
             recipients: export.recipients.clone(),
-            subject: format!("Your {} is ready", lower_first(&facts.title)),
             text: ReadyText(&facts).render()?,
             html: ReadyHtml(&facts).render()?,
+            subject: facts.subject,
         })
     }
 
@@ -108,26 +117,40 @@ impl Mail {
     /// # Errors
     /// None that the templates can meet; the type is the template engine's.
     pub fn failed(export: &Export, failure: &Failure) -> Result<Self, askama::Error> {
+        let title = format!("{} export", title(export.id.export_type()));
         let facts = FailedFacts {
-            title: format!("{} export", title(export.id.export_type())),
+            subject: format!("Your {} failed", lower_first(&title)),
+            title,
             name: export.requested_by.name.as_str(),
             export: export.id,
             as_of: spoken(export.as_of()),
             failure,
-            advice: if failure.code.is_retryable() {
-                "Launch the export again. If it fails again, tell your administrator the export's id."
-            } else {
-                "Once the cause is removed, launch the export again. Your administrator can find it by the export's id."
-            },
+            advice: advice(failure.code),
         };
         let to: EmailAddress = export.requested_by.email.clone();
         Ok(Self {
             export: export.id,
             recipients: Recipients::only(to),
-            subject: format!("Your {} failed", lower_first(&facts.title)),
             text: FailedText(&facts).render()?,
             html: FailedHtml(&facts).render()?,
+            subject: facts.subject,
         })
+    }
+}
+
+/// What the requester can do about a failure.
+const fn advice(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::PayoutsNotWritable => {
+            "Have the payouts corrected where they are kept, then launch the export again."
+        }
+        FailureCode::FileTooLarge => "Tell your administrator the export ID: older payouts have to be archived first.",
+        FailureCode::EmailNotSent => {
+            "The file is there: once the cause is removed, send the e-mail again from the export history."
+        }
+        FailureCode::GenerationFailed | FailureCode::DeadlinePassed => {
+            "Launch the export again. If it fails again, tell your administrator the export ID."
+        }
     }
 }
 
@@ -149,7 +172,18 @@ fn spoken(time: Timestamp) -> String {
 
 /// A number with its thousands apart: `1,048,576`.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+    grouped_digits(&number.to_string())
+}
+
+/// An exact decimal with its thousands apart: `-1,234.50`.
+fn grouped_amount(amount: &str) -> String {
+    let (sign, digits) = amount.strip_prefix('-').map_or(("", amount), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
+    let whole = grouped_digits(whole);
+    fraction.map_or_else(|| format!("{sign}{whole}"), |fraction| format!("{sign}{whole}.{fraction}"))
+}
+
+fn grouped_digits(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -176,7 +210,6 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::FailureCode;
     use crate::file::{Total, Totals};
     use crate::lifecycle::tests::{export, file};
     use crate::payout::PayoutStatus;
@@ -200,7 +233,7 @@ mod tests {
         let mail = Mail::ready(&export(), &file, link, link_end()).unwrap();
         assert_eq!(mail.subject, "Your marketplace payouts export is ready");
         assert_eq!(mail.recipients, export().recipients);
-        for text in [link, "11 October 2026, 08:30 UTC", "1,235", "1.2 MB", &file.sha256, "1234.00", "JPY", &file.name]
+        for text in [link, "11 October 2026, 08:30 UTC", "1,235", "1.2 MB", &file.sha256, "1,234.00", "JPY", &file.name]
         {
             assert!(mail.text.contains(text), "{text} in\n{}", mail.text);
         }
@@ -209,16 +242,55 @@ mod tests {
             "{}",
             mail.html
         );
-        assert!(!mail.text.contains("Excel"));
+        assert!(!mail.text.contains("1,048,576"));
+    }
+
+    #[test]
+    fn both_forms_of_a_mail_say_the_same() {
+        let mut export = export();
+        export.requested_by.name = "Ann <a@b.example> & Sons".parse().unwrap();
+        let file = ExportFile { rows: 1, ..file() };
+        let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_end()).unwrap();
+        let id = export.id.to_string();
+        for text in ["1 payout in a CSV file of 1.0 kB", "8 October 2026, 08:30 UTC", &file.sha256, &file.name, &id] {
+            assert!(mail.text.contains(text) && mail.html.contains(text), "{text}");
+        }
+        // Plain text is as it is, HTML is escaped.
+        assert!(mail.text.contains("Ann <a@b.example> & Sons"));
+        assert!(mail.html.contains("Ann &#60;a@b.example&#62; &#38; Sons"), "{}", mail.html);
+    }
+
+    /// Mail programs cut off, re-wrap or refuse long lines; a link is one word and must stay whole.
+    #[test]
+    fn plain_text_has_no_trailing_spaces_and_no_runs_of_empty_lines() {
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
+        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end()).unwrap();
+        for text in [ready.text, Mail::failed(&export(), &failure).unwrap().text] {
+            assert!(text.lines().all(|line| line == line.trim_end()), "{text:?}");
+            assert!(!text.contains("\n\n\n"), "{text:?}");
+        }
+    }
+
+    /// A mail that loads something tells its sender that it was read, and breaks where that is blocked.
+    #[test]
+    fn mails_load_nothing_and_run_nothing() {
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into() };
+        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end()).unwrap();
+        assert_eq!(ready.html.matches("http").count(), 1, "the link, and nothing else");
+        for html in [ready.html, Mail::failed(&export(), &failure).unwrap().html] {
+            for banned in ["<img", "<script", "<link", "url(", "@import", "src="] {
+                assert!(!html.contains(banned), "{banned}");
+            }
+        }
     }
 
     #[test]
     fn ready_mail_warns_when_a_sheet_is_too_small() {
         let rows = |rows| Mail::ready(&export(), &ExportFile { rows, ..file() }, "l", link_end()).unwrap();
         for mail in [rows(EXCEL_ROWS), rows(EXCEL_ROWS * 2)] {
-            assert!(mail.text.contains("Excel") && mail.html.contains("Excel"));
+            assert!(mail.text.contains("1,048,576") && mail.html.contains("1,048,576"));
         }
-        assert!(!rows(EXCEL_ROWS - 1).text.contains("Excel"));
+        assert!(!rows(EXCEL_ROWS - 1).html.contains("(1,048,576)"));
     }
 
     #[test]
@@ -237,6 +309,10 @@ mod tests {
     #[test]
     fn numbers_and_sizes_are_written_for_people() {
         assert_eq!([0, 999, 1000, 1_048_576].map(grouped), ["0", "999", "1,000", "1,048,576"]);
+        assert_eq!(
+            ["0", "-7", "-1234.50", "123456.789", "999.00"].map(grouped_amount),
+            ["0", "-7", "-1,234.50", "123,456.789", "999.00"]
+        );
         assert_eq!(
             [0, 999, 1000, 1_250_000, 7_000_000_000].map(size),
             ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "7.0 GB"]

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::caller::{ApiKeyRecord, KeyHash};
+use crate::checkpoint::Checkpoint;
 use crate::export::{Export, Status};
 use crate::file::{ExportFile, Section};
 use crate::history::{HistoryFilter, HistoryPage};
@@ -151,8 +152,8 @@ pub enum NotApplied {
 
 /// Carries out the transitions.
 pub trait ApplyStep: Sync {
-    /// Carries `step` out on the record of this export, in one conditional write, and frees the lock with it if the
-    /// step says so and the lock names this export.
+    /// Carries `step` out on the record of this export, in one conditional write. If the step ends the work, the lock,
+    /// if it names this export, and the checkpoint go in the same write.
     fn apply_step(
         &self,
         tenant: &TenantId,
@@ -196,48 +197,73 @@ pub trait Doorbell: Sync {
     ) -> impl Future<Output = Result<(), Outage>> + Send;
 }
 
-/// A page of payouts, written as lines of the file.
+/// The sort key of a payout: `<createdAt>#<payoutId>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PayoutKey(pub String);
+
+/// Payouts with keys after `after`, if there is one, up to and with `up_to`. Neither has to be a payout's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Below all of them.
+    pub after: Option<PayoutKey>,
+    /// The highest there may be.
+    pub up_to: PayoutKey,
+}
+
+/// The first payouts of a range, written as lines of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayoutPage {
     /// The lines.
     pub section: Section,
-    /// Where the next page begins, or `None` after the last.
+    /// The first payout's key; `None` if there is none on this page.
+    pub first: Option<PayoutKey>,
+    /// The key after which the range goes on, or `None` at its end.
     pub next: Option<PayoutKey>,
+    /// Whether the table asked to be read more slowly.
+    pub throttled: bool,
 }
-
-/// The sort key of a payout: `<createdAt>#<payoutId>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PayoutKey(pub String);
 
 /// Reads payouts.
 pub trait ReadPayouts: Sync {
-    /// The next payouts of `tenant` created up to `as_of`, in order of creation and id, after `after`, as they are now
-    /// (strongly consistent). A page may be empty and still have a next one.
-    fn read_payouts(
-        &self,
-        tenant: &TenantId,
-        as_of: Timestamp,
-        after: Option<&PayoutKey>,
-    ) -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
+    /// The first page of a range of `tenant`'s payouts, in order of creation and id, as they are now (strongly
+    /// consistent). A page may be empty and still have a next one.
+    fn read_page(&self, tenant: &TenantId, range: &KeyRange)
+    -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
 }
 
 /// A file that is being written in parts.
-pub trait Upload: Send {
-    /// Writes the next part. Only the last one may be under 5 MiB.
-    fn part(&mut self, bytes: Vec<u8>) -> impl Future<Output = Result<(), Outage>> + Send;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// Where the file will be.
+    pub key: String,
+    /// The store's name for the upload.
+    pub id: String,
+}
 
-    /// Makes the parts a file.
-    fn complete(self) -> impl Future<Output = Result<(), Outage>> + Send;
+/// A part that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place in the file, from 1.
+    pub number: u32,
+    /// The store's name for exactly these bytes in this place.
+    pub tag: String,
+    /// Its size.
+    pub bytes: u64,
+}
 
-    /// Throws the parts away.
-    fn abort(self) -> impl Future<Output = Result<(), Outage>> + Send;
+/// Why an upload did not become a file.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCompleted {
+    /// The upload is gone, or a part is not what it was: this upload will never be a file.
+    #[error("the upload is lost: {0}")]
+    Lost(String),
+    /// Trying again may help.
+    #[error(transparent)]
+    Outage(#[from] Outage),
 }
 
 /// Writes files.
 pub trait StoreFile: Sync {
-    /// An upload under way.
-    type Upload: Upload;
-
     /// Writes a whole file at once.
     fn put_file(
         &self,
@@ -247,7 +273,52 @@ pub trait StoreFile: Sync {
     ) -> impl Future<Output = Result<(), Outage>> + Send;
 
     /// Begins a file that is written in parts.
-    fn begin_file(&self, key: &str, download_name: &str) -> impl Future<Output = Result<Self::Upload, Outage>> + Send;
+    fn begin_file(&self, key: &str, download_name: &str) -> impl Future<Output = Result<Upload, Outage>> + Send;
+
+    /// Writes a part. Only the last one may be under 5 MiB.
+    fn write_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = Result<Part, Outage>> + Send;
+
+    /// The parts that are written, in order; `None` if there is no such upload (any more).
+    fn parts(&self, upload: &Upload) -> impl Future<Output = Result<Option<Vec<Part>>, Outage>> + Send;
+
+    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`.
+    fn complete_file(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        bytes: u64,
+        crc64: u64,
+    ) -> impl Future<Output = Result<(), NotCompleted>> + Send;
+
+    /// Throws the parts away.
+    fn abort_file(&self, upload: &Upload) -> impl Future<Output = Result<(), Outage>> + Send;
+
+    /// The size of the file with this key, if there is one.
+    fn file_size(&self, key: &str) -> impl Future<Output = Result<Option<u64>, Outage>> + Send;
+}
+
+/// Keeps how far the file of a pending export is.
+pub trait Checkpoints: Sync {
+    /// The export's checkpoint, if there is one of a form that is known here.
+    fn find_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+    ) -> impl Future<Output = Result<Option<Checkpoint>, Outage>> + Send;
+
+    /// Carries `step` out and stores the checkpoint, in one conditional write.
+    fn apply_with_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<(), NotApplied>> + Send;
 }
 
 /// Makes download links.

@@ -6,11 +6,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
+use crate::checkpoint::Checkpoint;
 use crate::email::{EmailAddress, Recipients};
 use crate::export::{Export, Status, Terms};
 use crate::file::{ExportFile, Lines, Total, Totals};
@@ -21,9 +25,9 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
-    AcceptExport, ApplyStep, Clock, Doorbell, Due, DueExports, ExportIds, FindApiKey, FindExport, ListApiKeys,
-    ListExports, NotAccepted, NotApplied, NotSent, Outage, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail,
-    SignLink, StoreApiKey, StoreFile, Upload,
+    AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, ExportIds, FindApiKey, FindExport,
+    KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotSent, Outage, Part, PayoutKey,
+    PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Upload,
 };
 use crate::time::Timestamp;
 
@@ -66,21 +70,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A clock that stands still.
+/// A clock that stands still, unless it is told to tick.
 #[derive(Debug)]
-pub struct FixedClock(AtomicI64);
+pub struct FixedClock {
+    now: AtomicI64,
+    tick: AtomicI64,
+}
 
 impl Default for FixedClock {
     /// Stands at [`start`].
     fn default() -> Self {
-        Self(AtomicI64::new(start().millis()))
+        Self { now: AtomicI64::new(start().millis()), tick: AtomicI64::new(0) }
     }
 }
 
 impl FixedClock {
     /// Puts the clock to `now`.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.millis(), Ordering::SeqCst);
+        self.now.store(now.millis(), Ordering::SeqCst);
+    }
+
+    /// Moves on by `span` whenever it is looked at.
+    pub fn tick(&self, span: Duration) {
+        self.tick.store(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
     /// Moves the clock on.
@@ -91,7 +103,8 @@ impl FixedClock {
 
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        let tick = self.tick.load(Ordering::SeqCst);
+        Timestamp::from_millis(self.now.fetch_add(tick, Ordering::SeqCst))
     }
 }
 
@@ -128,6 +141,7 @@ pub struct MemoryStore {
 struct Tables {
     exports: BTreeMap<(TenantId, String), Export>,
     locks: HashMap<(TenantId, ExportType), ExportId>,
+    checkpoints: HashMap<(TenantId, ExportId), Checkpoint>,
     idempotency: HashMap<(TenantId, ExportType, String), (Idempotency, ExportId)>,
     api_keys: HashMap<KeyHash, ApiKeyRecord>,
 }
@@ -145,6 +159,11 @@ impl MemoryStore {
     /// The export of this tenant and id.
     pub fn export(&self, tenant: &TenantId, id: &ExportId) -> Option<Export> {
         lock(&self.tables).exports.get(&(tenant.clone(), id.to_string())).cloned()
+    }
+
+    /// The checkpoint of this export.
+    pub fn checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Option<Checkpoint> {
+        lock(&self.tables).checkpoints.get(&(tenant.clone(), *id)).cloned()
     }
 
     /// Every export, by tenant, then by id: in order of creation.
@@ -242,18 +261,47 @@ impl ListExports for MemoryStore {
 impl ApplyStep for MemoryStore {
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
         self.fuse.check("write the export")?;
-        let mut tables = lock(&self.tables);
-        let Some(export) = tables.exports.get_mut(&(tenant.clone(), id.to_string())) else {
+        lock(&self.tables).apply(tenant, id, step)
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
+        let Some(export) = self.exports.get_mut(&(tenant.clone(), id.to_string())) else {
             return Err(NotApplied::Refused(None));
         };
         let Some(after) = step.apply(export) else {
             return Err(NotApplied::Refused(Some(Box::new(export.clone()))));
         };
         *export = after;
-        let lock_key = (tenant.clone(), id.export_type());
-        if step.frees_lock && tables.locks.get(&lock_key) == Some(id) {
-            tables.locks.remove(&lock_key);
+        if step.ends_work {
+            let lock_key = (tenant.clone(), id.export_type());
+            if self.locks.get(&lock_key) == Some(id) {
+                self.locks.remove(&lock_key);
+            }
+            self.checkpoints.remove(&(tenant.clone(), *id));
         }
+        Ok(())
+    }
+}
+
+impl Checkpoints for MemoryStore {
+    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, Outage> {
+        self.fuse.check("read the checkpoint")?;
+        Ok(self.checkpoint(tenant, id))
+    }
+
+    async fn apply_with_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), NotApplied> {
+        self.fuse.check("write the checkpoint")?;
+        let mut tables = lock(&self.tables);
+        tables.apply(tenant, id, step)?;
+        tables.checkpoints.insert((tenant.clone(), *id), checkpoint.clone());
         Ok(())
     }
 }
@@ -403,92 +451,140 @@ pub struct StoredFile {
 /// The bucket.
 #[derive(Debug, Default)]
 pub struct MemoryFiles {
-    bucket: Arc<Bucket>,
+    files: Mutex<BTreeMap<String, StoredFile>>,
+    uploads: Mutex<BTreeMap<String, MemoryUpload>>,
+    begun: AtomicU64,
+    least_part: usize,
+    /// Makes every call fail.
+    pub fuse: Fuse,
 }
 
-#[derive(Debug, Default)]
-struct Bucket {
-    files: Mutex<BTreeMap<String, StoredFile>>,
-    open: AtomicU64,
-    least_part: usize,
-    fuse: Fuse,
+#[derive(Debug)]
+struct MemoryUpload {
+    key: String,
+    download_name: String,
+    parts: BTreeMap<u32, Vec<u8>>,
 }
 
 impl MemoryFiles {
-    /// S3's rule: every part but the last has 5 MiB or more.
-    pub const LEAST_PART: usize = 5 * 1024 * 1024;
-
-    /// A bucket that refuses to complete a file if a part before the last has fewer than `least_part` bytes.
+    /// A bucket that refuses to complete a file if a part before the last has fewer than `least_part` bytes, as S3 does
+    /// with 5 MiB.
     #[must_use]
     pub fn with_least_part(least_part: usize) -> Self {
-        Self { bucket: Arc::new(Bucket { least_part, ..Bucket::default() }) }
+        Self { least_part, ..Self::default() }
     }
 
     /// Every whole file, by key.
     pub fn files(&self) -> BTreeMap<String, StoredFile> {
-        lock(&self.bucket.files).clone()
+        lock(&self.files).clone()
     }
 
     /// How many uploads were begun and neither completed nor aborted.
-    pub fn unfinished_uploads(&self) -> u64 {
-        self.bucket.open.load(Ordering::SeqCst)
+    pub fn unfinished_uploads(&self) -> usize {
+        lock(&self.uploads).len()
     }
 
-    /// Makes every call fail.
-    pub fn fuse(&self) -> &Fuse {
-        &self.bucket.fuse
+    /// Replaces a part of an unfinished upload, as a late write of a stalled owner would.
+    pub fn spoil_part(&self, number: u32) {
+        for upload in lock(&self.uploads).values_mut() {
+            upload.parts.insert(number, b"late".to_vec());
+        }
     }
+
+    /// Throws every unfinished upload away, as the bucket's lifecycle does.
+    pub fn forget_uploads(&self) {
+        lock(&self.uploads).clear();
+    }
+}
+
+/// A tag that only the same bytes have.
+fn tag(bytes: &[u8]) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn part(number: u32, bytes: &[u8]) -> Part {
+    Part { number, tag: tag(bytes), bytes: bytes.len() as u64 }
 }
 
 impl StoreFile for MemoryFiles {
-    type Upload = MemoryUpload;
-
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), Outage> {
-        self.bucket.fuse.check("write the file")?;
+        self.fuse.check("write the file")?;
         let parts = vec![bytes.len()];
         let file = StoredFile { download_name: download_name.to_owned(), bytes, parts };
-        lock(&self.bucket.files).insert(key.to_owned(), file);
+        lock(&self.files).insert(key.to_owned(), file);
         Ok(())
     }
 
-    async fn begin_file(&self, key: &str, download_name: &str) -> Result<MemoryUpload, Outage> {
-        self.bucket.fuse.check("begin the file")?;
-        self.bucket.open.fetch_add(1, Ordering::SeqCst);
-        let file = StoredFile { download_name: download_name.to_owned(), bytes: Vec::new(), parts: Vec::new() };
-        Ok(MemoryUpload { bucket: Arc::clone(&self.bucket), key: key.to_owned(), file })
-    }
-}
-
-/// An upload to a [`MemoryFiles`].
-#[derive(Debug)]
-pub struct MemoryUpload {
-    bucket: Arc<Bucket>,
-    key: String,
-    file: StoredFile,
-}
-
-impl Upload for MemoryUpload {
-    async fn part(&mut self, bytes: Vec<u8>) -> Result<(), Outage> {
-        self.bucket.fuse.check("write a part of the file")?;
-        self.file.parts.push(bytes.len());
-        self.file.bytes.extend(bytes);
-        Ok(())
+    async fn begin_file(&self, key: &str, download_name: &str) -> Result<Upload, Outage> {
+        self.fuse.check("begin the file")?;
+        let id = format!("upload-{}", self.begun.fetch_add(1, Ordering::SeqCst) + 1);
+        let (key, download_name) = (key.to_owned(), download_name.to_owned());
+        let upload = MemoryUpload { key: key.clone(), download_name, parts: BTreeMap::new() };
+        lock(&self.uploads).insert(id.clone(), upload);
+        Ok(Upload { key, id })
     }
 
-    async fn complete(self) -> Result<(), Outage> {
-        self.bucket.fuse.check("complete the file")?;
-        if self.file.parts.iter().rev().skip(1).any(|size| *size < self.bucket.least_part) {
-            return Err(Outage::new("complete the file", "EntityTooSmall"));
+    async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
+        self.fuse.check("write a part of the file")?;
+        let mut uploads = lock(&self.uploads);
+        let Some(upload) = uploads.get_mut(&upload.id) else {
+            return Err(Outage::new("write a part of the file", "NoSuchUpload"));
+        };
+        let written = part(number, &bytes);
+        upload.parts.insert(number, bytes);
+        Ok(written)
+    }
+
+    async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
+        self.fuse.check("list the parts of the file")?;
+        let uploads = lock(&self.uploads);
+        let parts = |upload: &MemoryUpload| upload.parts.iter().map(|(number, bytes)| part(*number, bytes)).collect();
+        Ok(uploads.get(&upload.id).map(parts))
+    }
+
+    async fn complete_file(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        bytes: u64,
+        _crc64: u64,
+    ) -> Result<(), NotCompleted> {
+        self.fuse.check("complete the file")?;
+        let mut uploads = lock(&self.uploads);
+        let Some(known) = uploads.get(&upload.id) else { return Err(NotCompleted::Lost("NoSuchUpload".into())) };
+        let mut whole = Vec::new();
+        for (index, wanted) in parts.iter().enumerate() {
+            let Some(stored) = known.parts.get(&wanted.number).filter(|stored| part(wanted.number, stored) == *wanted)
+            else {
+                return Err(NotCompleted::Lost("InvalidPart".into()));
+            };
+            if stored.len() < self.least_part && index + 1 < parts.len() {
+                return Err(NotCompleted::Lost("EntityTooSmall".into()));
+            }
+            whole.extend_from_slice(stored);
         }
-        lock(&self.bucket.files).insert(self.key, self.file);
-        self.bucket.open.fetch_sub(1, Ordering::SeqCst);
+        if whole.len() as u64 != bytes {
+            return Err(NotCompleted::Lost("InvalidRequest".into()));
+        }
+        let download_name = known.download_name.clone();
+        let sizes = parts.iter().map(|part| usize::try_from(part.bytes).unwrap_or(usize::MAX)).collect();
+        lock(&self.files).insert(known.key.clone(), StoredFile { download_name, bytes: whole, parts: sizes });
+        uploads.remove(&upload.id);
         Ok(())
     }
 
-    async fn abort(self) -> Result<(), Outage> {
-        self.bucket.fuse.check("abort the file")?;
-        self.bucket.open.fetch_sub(1, Ordering::SeqCst);
+    async fn abort_file(&self, upload: &Upload) -> Result<(), Outage> {
+        self.fuse.check("abort the file")?;
+        lock(&self.uploads).remove(&upload.id);
         Ok(())
+    }
+
+    async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
+        self.fuse.check("look for the file")?;
+        Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
     }
 }
 
@@ -497,6 +593,10 @@ impl Upload for MemoryUpload {
 pub struct MemoryPayouts {
     rows: BTreeMap<(TenantId, String), Row<'static>>,
     page_size: Option<usize>,
+    reads: AtomicU64,
+    under_way: AtomicU64,
+    most_under_way: AtomicU64,
+    throttled_reads: AtomicU64,
     /// Makes every read fail.
     pub fuse: Fuse,
 }
@@ -514,6 +614,21 @@ impl MemoryPayouts {
         Self { rows: rows.into_iter().map(keyed).collect(), ..Self::default() }
     }
 
+    /// How many pages were read.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    /// How many pages were under way at once, at the most, since this was asked last.
+    pub fn most_under_way(&self) -> u64 {
+        self.most_under_way.swap(0, Ordering::SeqCst)
+    }
+
+    /// The next `reads` pages ask to be read more slowly.
+    pub fn throttle(&self, reads: u64) {
+        self.throttled_reads.store(reads, Ordering::SeqCst);
+    }
+
     /// The same payouts in pages of `page_size`.
     #[must_use]
     pub fn in_pages_of(mut self, page_size: usize) -> Self {
@@ -522,29 +637,52 @@ impl MemoryPayouts {
     }
 }
 
+impl MemoryPayouts {
+    fn in_range(&self, tenant: &TenantId, range: &KeyRange) -> impl Iterator<Item = (&String, &Row<'static>)> {
+        let after = range.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.0.clone()));
+        let of = |tenant: TenantId| move |key: String| (tenant.clone(), key);
+        let lower = match after {
+            Bound::Excluded(after) => Bound::Excluded(of(tenant.clone())(after)),
+            _ => Bound::Included(of(tenant.clone())(String::new())),
+        };
+        let upper = Bound::Included(of(tenant.clone())(range.up_to.0.clone()));
+        self.rows.range((lower, upper)).map(|((_, key), row)| (key, row))
+    }
+}
+
 impl ReadPayouts for MemoryPayouts {
-    async fn read_payouts(
-        &self,
-        tenant: &TenantId,
-        as_of: Timestamp,
-        after: Option<&PayoutKey>,
-    ) -> Result<PayoutPage, Outage> {
+    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<PayoutPage, Outage> {
+        // As from a real table, the answer comes later: what is read at once is under way at once.
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        yield_once().await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.fuse.check("read the payouts")?;
-        // '$' follows '#': every payout created at `as_of` is before this.
-        let end = format!("{as_of}$");
-        let mut due = self
-            .rows
-            .iter()
-            .filter(|((owner, key), _)| owner == tenant && *key < end && after.is_none_or(|after| *key > after.0));
-        let mut lines = Lines::default();
-        let mut last = None;
-        for ((_, key), row) in due.by_ref().take(self.page_size.unwrap_or(usize::MAX)) {
+        let mut rows = self.in_range(tenant, range);
+        let (mut lines, mut first, mut last) = (Lines::default(), None, None);
+        for (key, row) in rows.by_ref().take(self.page_size.unwrap_or(usize::MAX)) {
             lines.push(row, key);
+            first.get_or_insert_with(|| PayoutKey(key.clone()));
             last = Some(PayoutKey(key.clone()));
         }
-        let next = due.next().and(last);
-        Ok(PayoutPage { section: lines.finish(), next })
+        let next = rows.next().and(last);
+        let throttled = self.throttled_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        Ok(PayoutPage { section: lines.finish(), first, next, throttled: throttled.is_ok() })
     }
+}
+
+/// Lets every other future of the task run once.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Makes links that say what they were made for: `https://files.example/<key>?from=<now>&until=<end>`.
@@ -618,7 +756,7 @@ pub fn file() -> ExportFile {
     }
 }
 
-/// [`export`], ready since a minute after [`start`], with [`file`] and a link for as long as its terms say.
+/// [`export`], ready since a minute after [`start`], with [`file()`] and a link for as long as its terms say.
 #[must_use]
 pub fn ready_export() -> Export {
     let link_end = start().plus(export().terms.link_life);

@@ -39,6 +39,12 @@ impl Success {
         Self { status: SuccessStatus::Ok, body: serde_json::to_string(body), headers: Vec::new() }
     }
 
+    /// 200: this JSON text is what was asked for.
+    #[must_use]
+    pub fn ok_json(text: &str) -> Self {
+        Self { status: SuccessStatus::Ok, body: Ok(text.to_owned()), headers: Headers::new() }
+    }
+
     /// 202: this will be worked on.
     #[must_use]
     pub fn accepted(body: &impl Serialize) -> Self {

@@ -75,6 +75,14 @@ impl<K: FindApiKey> Authenticator<K> {
     /// # Errors
     /// [`NotAuthorized`], for the key before the kind of client.
     pub async fn operator(&self, request: &Request, now: Timestamp) -> Result<Caller, NotAuthorized> {
+        Ok(self.operators_key(request, now).await?.caller)
+    }
+
+    /// The same, with the key by which the operator is known.
+    ///
+    /// # Errors
+    /// As [`operator`](Self::operator).
+    pub async fn operators_key(&self, request: &Request, now: Timestamp) -> Result<ApiKeyRecord, NotAuthorized> {
         let key = request.header("dj-api-key").filter(|key| key.len() == KEY_LENGTH);
         let key = key.ok_or(NotAuthorized::UnknownCaller)?;
         let record = self.find(hash_of(key), now).await?.ok_or(NotAuthorized::UnknownCaller)?;
@@ -84,7 +92,7 @@ impl<K: FindApiKey> Authenticator<K> {
         telemetry::note_tenant(&record.caller.tenant);
         let named = request.header("dj-client").and_then(|text| text.parse().ok());
         match (named, record.caller.client) {
-            (Some(ClientType::Operator), ClientType::Operator) => Ok(record.caller),
+            (Some(ClientType::Operator), ClientType::Operator) => Ok(record),
             _ => Err(NotAuthorized::NotAnOperator),
         }
     }

@@ -7,7 +7,7 @@
 //! | another Content-Type than `application/json`, or another charset than UTF-8 | 415 |
 //! | not JSON, not an object, an unknown or repeated field, a value of another type or form | 400 |
 //!
-//! All faults of a body are told at once, the first [`MOST_FAULTS`] of them.
+//! All faults of a body are told at once, the first [`MOST_FAULTS`](crate::fault::MOST_FAULTS) of them.
 //!
 //! `cc` is an array of strings, each an address by the rules of [`EmailAddress`]. An address that is there already, or
 //! is the main recipient, is dropped without regard to case; at most [`Recipients::MAX_CC`] may be left. `null` is no
@@ -20,14 +20,12 @@ use domain::email::{EmailAddress, Recipients, TooManyCc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::problem::{Fault, FaultCode, Problem};
+use crate::fault::{Fault, FaultCode, Faults, shortened};
+use crate::problem::Problem;
 use crate::request::Request;
 
 /// How many bytes a body may have.
 pub const MOST_BYTES: usize = 64 * 1024;
-
-/// How many faults an answer tells.
-pub const MOST_FAULTS: usize = 100;
 
 /// Why a body was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,49 +60,37 @@ pub fn recipients(request: &Request, to: &EmailAddress) -> Result<Option<Recipie
     let mut recipients = None;
     for (name, value) in fields(request)?.0 {
         match name.as_str() {
-            "cc" if recipients.is_some() => faults.add(FaultCode::Format, Some("cc".into()), "the field is repeated"),
+            "cc" if recipients.is_some() => faults.of("cc", FaultCode::Format, "the field is repeated"),
             "cc" => recipients = Some(copies(&value, to, &mut faults)),
-            _ => faults.add(FaultCode::Format, Some(shortened(&name)), "there is no such field"),
+            _ => faults.of(shortened(&name), FaultCode::Format, "there is no such field"),
         }
     }
-    if faults.0.is_empty() { Ok(recipients.flatten()) } else { Err(BadBody::Faults(faults.0)) }
+    faults.or(recipients.flatten()).map_err(BadBody::Faults)
 }
 
 /// The copies that `cc` names; what is wrong with them goes to `faults`.
 fn copies(cc: &Value, to: &EmailAddress, faults: &mut Faults) -> Option<Recipients> {
     let Value::Array(elements) = cc else {
-        faults.add(FaultCode::Format, Some("cc".into()), "an array of e-mail addresses is expected");
+        faults.of("cc", FaultCode::Format, "an array of e-mail addresses is expected");
         return None;
     };
     // A set, because a list of many addresses that are compared one with another would take its square in time.
     let mut known = HashSet::from([to.as_str().to_ascii_lowercase()]);
     let mut kept = Vec::new();
     for (index, element) in elements.iter().enumerate() {
-        let field = || Some(format!("cc[{index}]"));
+        let field = || format!("cc[{index}]");
         match element.as_str().map(str::parse::<EmailAddress>) {
-            None => faults.add(FaultCode::Format, field(), "a string with an e-mail address is expected"),
-            Some(Err(reason)) => faults.add(FaultCode::Format, field(), reason),
+            None => faults.of(field(), FaultCode::Format, "a string with an e-mail address is expected"),
+            Some(Err(reason)) => faults.of(field(), FaultCode::Format, reason),
             Some(Ok(address)) if known.insert(address.as_str().to_ascii_lowercase()) => kept.push(address),
             Some(Ok(_)) => {}
         }
     }
     if kept.len() > Recipients::MAX_CC {
-        faults.add(FaultCode::Size, Some("cc".into()), TooManyCc { given: kept.len() });
+        faults.of("cc", FaultCode::Size, TooManyCc { given: kept.len() });
         return None;
     }
     Recipients::new(to.clone(), kept).ok()
-}
-
-/// What is wrong so far.
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn add(&mut self, code: FaultCode, field: Option<String>, detail: impl fmt::Display) {
-        if self.0.len() < MOST_FAULTS {
-            self.0.push(Fault { code, field, detail: detail.to_string() });
-        }
-    }
 }
 
 /// The fields of a body, in their order; none if there is no body.
@@ -142,11 +128,6 @@ fn is_json(content_type: &str) -> bool {
             }
             _ => true,
         })
-}
-
-/// A name from outside as an answer may repeat it.
-fn shortened(name: &str) -> String {
-    name.chars().take(64).collect()
 }
 
 impl<'de> Deserialize<'de> for Fields {

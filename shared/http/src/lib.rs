@@ -1,8 +1,9 @@
 //! The HTTP edge: from an event of the HTTP API to a request, and from what came of it to an answer.
 //!
-//! This crate owns the API's contract as far as every route shares it: who calls ([`auth`]), what a body may be
-//! ([`body`]), how an export is shown ([`view`]), and what every answer looks like ([`answer`], [`problem`]). It must
-//! not decide what happens to an export, and knows no AWS but API Gateway's events.
+//! This crate owns the API's contract as far as every route shares it: what is where ([`routes`]), who calls ([`auth`]),
+//! what a query string, a body and an idempotency key may be ([`query`], [`body`], [`idempotency`]), how an export is
+//! shown ([`view`]), and what every answer looks like ([`answer`], [`problem`], [`fault`]). It must not decide what
+//! happens to an export, and knows no AWS but API Gateway's events.
 //!
 //! A function is a handler from [`Request`] to [`Success`], or to an error of its own that says which [`Problem`] it is;
 //! [`run`] serves it.
@@ -10,7 +11,11 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod fault;
+pub mod fingerprint;
+pub mod idempotency;
 pub mod problem;
+pub mod query;
 pub mod request;
 pub mod routes;
 #[cfg(feature = "testing")]

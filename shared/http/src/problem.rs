@@ -4,11 +4,12 @@ use std::error::Error;
 use std::time::Duration;
 
 use domain::id::ExportId;
-use domain::ports::Outage;
-use lambda_http::http::header::LOCATION;
+use domain::ports::{NotSent, Outage};
+use lambda_http::http::header::{ALLOW, LOCATION};
 use serde::Serialize;
 
 use crate::answer::{Headers, retry_after};
+use crate::fault::Fault;
 use crate::routes;
 
 /// How long a client should wait before it asks again whether a pending export is done.
@@ -24,9 +25,13 @@ enum ProblemStatus {
     Unauthorized = 401,
     Forbidden = 403,
     NotFound = 404,
+    MethodNotAllowed = 405,
     Conflict = 409,
+    Gone = 410,
     ContentTooLarge = 413,
     UnsupportedMediaType = 415,
+    UnprocessableContent = 422,
+    TooManyRequests = 429,
     InternalServerError = 500,
     ServiceUnavailable = 503,
 }
@@ -40,6 +45,10 @@ pub enum Problem {
     Forbidden,
     /// No such export for this tenant.
     NoSuchExport,
+    /// Nothing is at this path.
+    NoSuchRoute,
+    /// What is at this path takes other methods: these.
+    MethodNotAllowed(String),
     /// What is wrong with the request; at least one fault.
     BadRequest(Vec<Fault>),
     /// The body has more than this many bytes.
@@ -48,48 +57,26 @@ pub enum Problem {
     NotJson,
     /// This export has to end first.
     ExportAlreadyPending(ExportId),
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// The export has no mail yet that could be sent again.
+    NotYetMailed,
+    /// The export failed before there was a file.
+    NoFile,
+    /// The file's retention is over.
+    FileGone,
+    /// The mail was sent again as often as a day allows; how long the day still lasts.
+    TooManyResends(Duration),
+    /// The mail was not sent, or it is unknown whether it was.
+    EmailNotSent(NotSent),
+    /// The mail was sent, but the record does not say so.
+    EmailSentNotRecorded(Box<dyn Error + Send + Sync>),
     /// Something that the answer needs is not there now.
     Unavailable(Outage),
     /// A fault of ours.
     Internal(Box<dyn Error + Send + Sync>),
     /// A fault of ours that has been logged already.
     Panic,
-}
-
-/// One fault of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// What kind of fault.
-    pub code: FaultCode,
-    /// Which field, as a path: `cc[3]`. None if it is the body as a whole.
-    pub field: Option<String>,
-    /// What is wrong, and what would be right.
-    pub detail: String,
-}
-
-/// The kinds of fault, with the codes that the product family has for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultCode {
-    /// F-E-012: the value is not of the form it must have.
-    Format,
-    /// F-E-010: there are too many.
-    Size,
-}
-
-impl FaultCode {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Format => "F-E-012",
-            Self::Size => "F-E-010",
-        }
-    }
-
-    const fn message(self) -> &'static str {
-        match self {
-            Self::Format => "Wrong format",
-            Self::Size => "Size limit exceeded",
-        }
-    }
 }
 
 /// No such export for this tenant.
@@ -144,6 +131,14 @@ impl Problem {
                 let detail = "There is no export with this id.";
                 (ProblemStatus::NotFound, Entry::new("F-E-002", "Reference does not exist", detail))
             }
+            Self::NoSuchRoute => {
+                let detail = "Nothing is at this path. GET /v1/openapi.json tells what is where.";
+                (ProblemStatus::NotFound, Entry::new("F-E-002", "Reference does not exist", detail))
+            }
+            Self::MethodNotAllowed(allowed) => {
+                let detail = format!("This path takes {allowed} only.");
+                (ProblemStatus::MethodNotAllowed, Entry::new("METHOD_NOT_ALLOWED", "Method not allowed", detail))
+            }
             Self::BodyTooLarge(most) => {
                 let detail = format!("The body may have {most} bytes at most.");
                 (ProblemStatus::ContentTooLarge, Entry::new("PAYLOAD_TOO_LARGE", "Body too large", detail))
@@ -157,6 +152,42 @@ impl Problem {
                 let detail =
                     format!("The export {id} is pending: a tenant can have one at a time. Wait until it ends.");
                 (ProblemStatus::Conflict, Entry::new("EXPORT_ALREADY_PENDING", "An export is pending already", detail))
+            }
+            Self::IdempotencyKeyReused => {
+                let detail = "This Idempotency-Key came with another request in the last 24 hours. Use a new one.";
+                let entry = Entry::new("IDEMPOTENCY_KEY_REUSED", "Idempotency key reused", detail);
+                (ProblemStatus::UnprocessableContent, entry)
+            }
+            Self::NotYetMailed => {
+                let detail = "The export is pending: its mail is still to come.";
+                (ProblemStatus::Conflict, Entry::new("EXPORT_NOT_RESENDABLE", "Export not resendable", detail))
+            }
+            Self::NoFile => {
+                let detail = "The export failed before it had a file. Launch a new one.";
+                (ProblemStatus::Conflict, Entry::new("EXPORT_NOT_RESENDABLE", "Export not resendable", detail))
+            }
+            Self::FileGone => {
+                let detail = "The file's retention is over. Launch a new export.";
+                (ProblemStatus::Gone, Entry::new("EXPORT_FILE_GONE", "Export file gone", detail))
+            }
+            Self::TooManyResends(_) => {
+                let detail = "The mail of this export was sent again as often as a day (UTC) allows.";
+                (ProblemStatus::TooManyRequests, Entry::new("TOO_MANY_RESENDS", "Too many resends", detail))
+            }
+            Self::EmailNotSent(not_sent) => {
+                let detail = match not_sent {
+                    NotSent::Refused(_) => "The mail service refuses the mail. The export is as it was.",
+                    NotSent::Outage(_) => {
+                        "The mail service did not confirm that it took the mail. The export is as it was."
+                    }
+                };
+                (ProblemStatus::ServiceUnavailable, Entry::new("EMAIL_NOT_SENT", "E-mail not sent", detail))
+            }
+            Self::EmailSentNotRecorded(_) => {
+                let detail = "The mail went out and its link works, but the export could not be updated and may show \
+                              its earlier status and recipients.";
+                let entry = Entry::new("EMAIL_SENT_NOT_RECORDED", "E-mail sent, but not recorded", detail);
+                (ProblemStatus::InternalServerError, entry)
             }
             Self::Unavailable(_) => {
                 let detail = "Something this request needs does not answer. Try again after the time in Retry-After.";
@@ -187,7 +218,8 @@ impl Problem {
     pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Unavailable(outage) => Some(outage),
-            Self::Internal(error) => Some(error.as_ref()),
+            Self::EmailNotSent(not_sent) => Some(not_sent),
+            Self::Internal(error) | Self::EmailSentNotRecorded(error) => Some(error.as_ref()),
             _ => None,
         }
     }
@@ -199,7 +231,10 @@ impl Problem {
     pub(crate) fn headers(&self) -> Headers {
         match self {
             Self::ExportAlreadyPending(id) => vec![(LOCATION, routes::export(id)), retry_after(POLL_AFTER)],
-            Self::Unavailable(_) => vec![retry_after(TRY_AGAIN_AFTER)],
+            Self::MethodNotAllowed(allowed) => vec![(ALLOW, allowed.clone())],
+            Self::NotYetMailed => vec![retry_after(POLL_AFTER)],
+            Self::TooManyResends(wait) => vec![retry_after(*wait)],
+            Self::EmailNotSent(NotSent::Outage(_)) | Self::Unavailable(_) => vec![retry_after(TRY_AGAIN_AFTER)],
             _ => Vec::new(),
         }
     }

@@ -3,9 +3,10 @@
 use domain::id::{ExportId, ExportType};
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_http::http::HeaderMap;
+use lambda_http::http::{HeaderMap, Method};
 
 use crate::problem::NoSuchExport;
+use crate::query::Query;
 
 /// A request.
 ///
@@ -13,6 +14,9 @@ use crate::problem::NoSuchExport;
 /// query make none (a client may send `?a=<b>` as it is). Here it is a request like any other, and gets an answer.
 #[derive(Debug)]
 pub struct Request {
+    method: Method,
+    path: String,
+    query: String,
     headers: HeaderMap,
     export_id: Option<String>,
     body: Vec<u8>,
@@ -21,15 +25,46 @@ pub struct Request {
 impl From<ApiGatewayV2httpRequest> for Request {
     fn from(mut event: ApiGatewayV2httpRequest) -> Self {
         let body = event.body.as_deref().map_or(Body::Empty, |b| Body::from_maybe_encoded(event.is_base64_encoded, b));
-        Self { headers: event.headers, export_id: event.path_parameters.remove("exportId"), body: body.to_vec() }
+        Self {
+            method: event.request_context.http.method,
+            path: event.raw_path.unwrap_or_default(),
+            query: event.raw_query_string.unwrap_or_default(),
+            headers: event.headers,
+            export_id: event.path_parameters.remove("exportId"),
+            body: body.to_vec(),
+        }
     }
 }
 
 impl Request {
+    /// The method, such as `GET`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query string's parameters.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        Query::new(&self.query)
+    }
+
     /// The value of a header, if it is there and plain ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The value of a header, if it is there, whatever it is.
+    #[must_use]
+    pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
+        Some(self.headers.get(name)?.as_bytes())
     }
 
     /// The body's bytes; none if there is no body.
@@ -38,13 +73,20 @@ impl Request {
         &self.body
     }
 
-    /// The export that the path names.
+    /// The export that the path names, of whatever type.
     ///
     /// # Errors
-    /// [`NoSuchExport`] if that is no id of an export of this type: whoever makes ids up gets the same answer as one
-    /// who names a missing export.
-    pub fn export_id(&self, export_type: ExportType) -> Result<ExportId, NoSuchExport> {
-        let id: ExportId = self.export_id.as_deref().and_then(|text| text.parse().ok()).ok_or(NoSuchExport)?;
-        if id.export_type() == export_type { Ok(id) } else { Err(NoSuchExport) }
+    /// [`NoSuchExport`] if that is no id of an export: whoever makes ids up gets the same answer as one who names a
+    /// missing export.
+    pub fn export_id(&self) -> Result<ExportId, NoSuchExport> {
+        self.export_id.as_deref().and_then(|text| text.parse().ok()).ok_or(NoSuchExport)
+    }
+
+    /// The export of this type that the path names.
+    ///
+    /// # Errors
+    /// [`NoSuchExport`] if that is no id of an export of this type.
+    pub fn export_id_of(&self, export_type: ExportType) -> Result<ExportId, NoSuchExport> {
+        self.export_id().and_then(|id| if id.export_type() == export_type { Ok(id) } else { Err(NoSuchExport) })
     }
 }

@@ -42,11 +42,35 @@ pub async fn answer_to<E: Into<Problem>>(
     event: &str,
     handler: impl AsyncFn(Request) -> Result<Success, E>,
 ) -> Value {
+    answer_to_changed(function, event, |_| {}, handler).await
+}
+
+/// The answer to one of a function's sample events, as `change` leaves it.
+pub async fn answer_to_changed<E: Into<Problem>>(
+    function: &str,
+    event: &str,
+    change: impl FnOnce(&mut Value),
+    handler: impl AsyncFn(Request) -> Result<Success, E>,
+) -> Value {
     let event = fs::read(events(function).join(format!("{event}.json"))).unwrap();
-    let answer = serve(serde_json::from_slice(&event).unwrap(), handler).await;
+    let mut event = serde_json::from_slice(&event).unwrap();
+    change(&mut event);
+    let answer = serve(serde_json::from_value(event).unwrap(), handler).await;
     let mut answer = serde_json::to_value(answer).unwrap();
     if let Some(body) = answer.get_mut("body") {
         *body = serde_json::from_str(body.as_str().unwrap()).unwrap();
     }
     answer
+}
+
+/// Holds an answer's body against an example of the API's description: its examples are real answers.
+///
+/// # Panics
+/// If they differ.
+pub fn assert_is_documented(answer: &Value, example: &str) {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../functions/describe-api/openapi.json");
+    let document: Value = serde_json::from_slice(&fs::read(document).unwrap()).unwrap();
+    let documented = document.pointer(&format!("/components/examples/{example}/value"));
+    let body = answer.get("body").unwrap();
+    assert_eq!(documented, Some(body), "the answer to put into openapi.json as {example}: {body:#}");
 }

@@ -140,14 +140,14 @@ async fn success_that_cannot_be_written_is_a_fault_of_ours() {
 #[tokio::test]
 async fn refusal_tells_every_fault_with_its_field() {
     let faults = || {
-        let fault = |code, field: Option<&str>, detail: &str| problem::Fault {
+        let fault = |code, field: Option<&str>, detail: &str| fault::Fault {
             code,
             field: field.map(Into::into),
             detail: detail.into(),
         };
         vec![
-            fault(problem::FaultCode::Format, Some("cc[3]"), "the address is empty"),
-            fault(problem::FaultCode::Size, None, "too many"),
+            fault(fault::FaultCode::Format, Some("cc[3]"), "the address is empty"),
+            fault(fault::FaultCode::Size, None, "too many"),
         ]
     };
     let (answer, log) = served(async |_| Err(Problem::BadRequest(faults()))).await;
@@ -182,7 +182,7 @@ fn body_is_read_whether_gateway_encoded_it_or_not() {
 fn path_that_names_no_export_of_the_type_is_no_such_export() {
     use domain::id::ExportType;
     let id = |parameters: Value| {
-        Request::from(event(json!({"pathParameters": parameters}))).export_id(ExportType::MarketplacePayouts)
+        Request::from(event(json!({"pathParameters": parameters}))).export_id_of(ExportType::MarketplacePayouts)
     };
     let good = domain::testing::export().id;
     assert_eq!(id(json!({"exportId": good.to_string()})), Ok(good));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -10,20 +10,21 @@ use aws_sdk_dynamodb::types::{
     Update as TransactUpdate,
 };
 use aws_types::SdkConfig;
+use domain::checkpoint::Checkpoint;
 use domain::export::{Export, Status};
 use domain::history::{HistoryFilter, HistoryPage, Order};
 use domain::id::{ExportId, TenantId};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
 use domain::ports::{
-    AcceptExport, ApplyStep, Due, DueExports, FindExport, ListExports, NotAccepted, NotApplied, Outage,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, FindExport, ListExports, NotAccepted, NotApplied, Outage,
 };
 use domain::time::Timestamp;
 
 use super::item::{BadItem, Item, get, get_text, number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, SORT, TENANT, due_state, export_of_sort, export_sort, export_sorts, from_item, idempotency_sort,
-    key, lock_sort, to_item,
+    DUE_AT, DUE_STATE, SORT, TENANT, checkpoint_attributes, checkpoint_from, checkpoint_sort, due_state,
+    export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, to_item,
 };
 use super::step::Update;
 
@@ -118,13 +119,8 @@ impl ExportsTable {
         }
     }
 
-    /// The update and the lock's removal as one transaction.
-    fn freeing(
-        &self,
-        tenant: &TenantId,
-        id: &ExportId,
-        update: &Update,
-    ) -> Result<[TransactWriteItem; 2], aws_sdk_dynamodb::error::BuildError> {
+    /// An update of a record as a part of a transaction.
+    fn update_part(&self, tenant: &TenantId, id: &ExportId, update: &Update) -> Result<TransactWriteItem, BuildError> {
         let update = TransactUpdate::builder()
             .table_name(&self.table)
             .set_key(Some(key(tenant, export_sort(id))))
@@ -134,17 +130,36 @@ impl ExportsTable {
             .set_expression_attribute_values(Some(update.values.clone()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
-        let unlock = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(key(tenant, lock_sort(id.export_type()))))
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// The removal of a pending export's checkpoint and, if it names this export, of the lock.
+    fn tidy_parts(&self, tenant: &TenantId, id: &ExportId) -> Result<[TransactWriteItem; 2], BuildError> {
+        let delete = |sort| Delete::builder().table_name(&self.table).set_key(Some(key(tenant, sort)));
+        let checkpoint = delete(checkpoint_sort(id)).build()?;
+        let lock = delete(lock_sort(id.export_type()))
             .condition_expression("attribute_not_exists(#sk) OR #exportId = :exportId")
             .expression_attribute_names("#sk", SORT)
             .expression_attribute_names("#exportId", "exportId")
             .expression_attribute_values(":exportId", text(id))
             .build()?;
-        Ok([TransactWriteItem::builder().update(update).build(), TransactWriteItem::builder().delete(unlock).build()])
+        Ok([checkpoint, lock].map(|delete| TransactWriteItem::builder().delete(delete).build()))
+    }
+
+    /// Writes all of `writes`, the first of which is the record's, or none.
+    async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<LockLeft, NotApplied> {
+        match self.transact(writes).await.map_err(|error| Outage::new("write the export", error))? {
+            Transacted::Done => Ok(LockLeft(false)),
+            Transacted::Cancelled(reasons) => match reasons.first().filter(|reason| is_refused(reason)) {
+                Some(refused) => Err(refused_with(refused.item())),
+                None => Ok(LockLeft(true)),
+            },
+        }
     }
 }
+
+/// Whether nothing was written because the lock names another export.
+struct LockLeft(bool);
 
 fn is_refused(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
@@ -296,18 +311,56 @@ impl FindExport for ExportsTable {
 impl ApplyStep for ExportsTable {
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
         let update = Update::of(id, step);
-        if !step.frees_lock {
+        if !step.ends_work {
             return self.update(tenant, id, update).await;
         }
-        let writes = self.freeing(tenant, id, &update).map_err(|error| Outage::new("write the export", error))?;
-        match self.transact(&writes).await.map_err(|error| Outage::new("write the export", error))? {
-            Transacted::Done => Ok(()),
-            Transacted::Cancelled(reasons) => match reasons.first().filter(|reason| is_refused(reason)) {
-                Some(refused) => Err(refused_with(refused.item())),
-                // The lock names another export: that one keeps it.
-                None => self.update(tenant, id, update).await,
-            },
+        let build = || {
+            let [checkpoint, lock] = self.tidy_parts(tenant, id)?;
+            Ok([self.update_part(tenant, id, &update)?, checkpoint, lock])
+        };
+        let [record, checkpoint, lock] = build().map_err(|error: BuildError| Outage::new("write the export", error))?;
+        let all = [record, checkpoint, lock];
+        if let LockLeft(true) = self.transact_step(&all).await? {
+            // The lock names another export: that one keeps it.
+            let [record, checkpoint, _] = all;
+            self.transact_step(&[record, checkpoint]).await?;
         }
+        Ok(())
+    }
+}
+
+impl Checkpoints for ExportsTable {
+    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, Outage> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(tenant, checkpoint_sort(id))))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Outage::new("read the checkpoint", error))?;
+        // One of another form is as good as none: the file begins anew.
+        Ok(found.item().and_then(|item| checkpoint_from(item).ok()))
+    }
+
+    async fn apply_with_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), NotApplied> {
+        let mut item = key(tenant, checkpoint_sort(id));
+        item.extend(checkpoint_attributes(checkpoint));
+        let build = || {
+            let put = Put::builder().table_name(&self.table).set_item(Some(item)).build()?;
+            let put = TransactWriteItem::builder().put(put).build();
+            Ok([self.update_part(tenant, id, &Update::of(id, step))?, put])
+        };
+        let writes = build().map_err(|error: BuildError| Outage::new("write the checkpoint", error))?;
+        self.transact_step(&writes).await?;
+        Ok(())
     }
 }
 

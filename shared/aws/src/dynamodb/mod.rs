@@ -3,7 +3,9 @@
 mod api_keys;
 mod exports;
 mod item;
+mod page;
 mod payouts;
+mod query;
 mod record;
 mod step;
 

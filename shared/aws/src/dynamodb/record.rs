@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::caller::Person;
+use domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint};
 use domain::email::{EmailAddress, Recipients};
 use domain::export::{Export, Failure, Lease, Resends, Status, Terms};
 use domain::file::{ExportFile, Total, Totals};
 use domain::id::{ExportId, ExportType, TenantId};
+use domain::ports::{PayoutKey, Upload};
 use domain::time::Timestamp;
 
 use super::item::{BadItem, Item, get, get_number, get_optional_time, get_text, number, text};
@@ -34,6 +37,11 @@ pub(super) fn export_of_sort(sort: &str) -> Option<ExportId> {
 /// The sort key of the lock that names the tenant's pending export of this type.
 pub(super) fn lock_sort(export_type: ExportType) -> String {
     format!("LOCK#{}", export_type.slug())
+}
+
+/// The sort key of an export's checkpoint.
+pub(super) fn checkpoint_sort(id: &ExportId) -> String {
+    format!("CHECKPOINT#{id}")
 }
 
 /// The sort key of a remembered idempotency key.
@@ -184,38 +192,47 @@ fn failure(item: &Item) -> Result<Failure, BadItem> {
     Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
 }
 
-/// The file as a value. Totals are short texts, `EUR SETTLED 12 -3456`, because an item is paid for by its size.
+/// The file as a value.
 pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
-    let totals = file.totals.iter().map(|(currency, status, total)| {
-        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.as_str(), total.count, total.minor))
-    });
     map_value([
         ("key", text(&file.key)),
         ("name", text(&file.name)),
         ("rows", number(file.rows)),
         ("bytes", number(file.bytes)),
         ("sha256", text(&file.sha256)),
-        ("totals", AttributeValue::L(totals.collect())),
+        ("totals", totals_value(&file.totals)),
         ("expiresAt", text(file.expires_at)),
     ])
 }
 
 fn file(item: &Item) -> Result<ExportFile, BadItem> {
-    let lines = item.get("totals").and_then(|value| value.as_l().ok()).ok_or(BadItem("totals"))?;
-    let mut totals = Totals::default();
-    for line in lines {
-        let line = line.as_s().map_err(|_| BadItem("totals"))?;
-        add_total(&mut totals, line).ok_or(BadItem("totals"))?;
-    }
     Ok(ExportFile {
         key: get_text(item, "key")?.to_owned(),
         name: get_text(item, "name")?.to_owned(),
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         sha256: get_text(item, "sha256")?.to_owned(),
-        totals,
+        totals: totals(item)?,
         expires_at: get::<Timestamp>(item, "expiresAt")?,
     })
+}
+
+/// Totals are short texts, `EUR SETTLED 12 -3456`, because an item is paid for by its size.
+fn totals_value(totals: &Totals) -> AttributeValue {
+    let lines = totals.iter().map(|(currency, status, total)| {
+        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.as_str(), total.count, total.minor))
+    });
+    AttributeValue::L(lines.collect())
+}
+
+fn totals(item: &Item) -> Result<Totals, BadItem> {
+    let lines = item.get("totals").and_then(|value| value.as_l().ok()).ok_or(BadItem("totals"))?;
+    let mut totals = Totals::default();
+    for line in lines {
+        let line = line.as_s().map_err(|_| BadItem("totals"))?;
+        add_total(&mut totals, line).ok_or(BadItem("totals"))?;
+    }
+    Ok(totals)
 }
 
 fn add_total(totals: &mut Totals, line: &str) -> Option<()> {
@@ -223,4 +240,41 @@ fn add_total(totals: &mut Totals, line: &str) -> Option<()> {
     let (currency, status) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let total = Total { count: words.next()?.parse().ok()?, minor: words.next()?.parse().ok()? };
     totals.add(currency, status, total).then_some(())
+}
+
+/// A checkpoint as attributes.
+pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 11] {
+    [
+        ("version", number(CHECKPOINT_VERSION)),
+        ("objectKey", text(&checkpoint.upload.key)),
+        ("uploadId", text(&checkpoint.upload.id)),
+        ("parts", number(checkpoint.parts)),
+        ("after", text(&checkpoint.after.0)),
+        ("rows", number(checkpoint.rows)),
+        ("bytes", number(checkpoint.bytes)),
+        ("totals", totals_value(&checkpoint.totals)),
+        ("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone()))),
+        ("crc64State", number(checkpoint.crc64)),
+        ("isWhole", AttributeValue::Bool(checkpoint.is_whole)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+/// The checkpoint that an item records, if it is of the form that is written now.
+pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, BadItem> {
+    if get_number::<u32>(item, "version")? != CHECKPOINT_VERSION {
+        return Err(BadItem("version"));
+    }
+    let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(BadItem("sha256State"))?;
+    Ok(Checkpoint {
+        upload: Upload { key: get_text(item, "objectKey")?.to_owned(), id: get_text(item, "uploadId")?.to_owned() },
+        parts: get_number(item, "parts")?,
+        after: PayoutKey(get_text(item, "after")?.to_owned()),
+        rows: get_number(item, "rows")?,
+        bytes: get_number(item, "bytes")?,
+        totals: totals(item)?,
+        sha256: state.as_ref().to_vec(),
+        crc64: get_number(item, "crc64State")?,
+        is_whole: item.get("isWhole").and_then(|value| value.as_bool().ok()).copied().ok_or(BadItem("isWhole"))?,
+    })
 }

@@ -94,6 +94,7 @@ impl Update {
                 }
             }
             Change::Due(None) => self.remove(&[DUE_AT, DUE_STATE]),
+            Change::Rows(rows) => self.set("rowsWritten", number(rows)),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));
                 self.set("file", file_value(file));

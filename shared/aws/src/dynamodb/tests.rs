@@ -8,24 +8,24 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType,
 };
 use domain::caller::{ApiKeyRecord, KeyHash};
+use domain::checkpoint::Checkpoint;
 use domain::email::Recipients;
 use domain::export::{Export, Failure, Lease, Resends, Status};
-use domain::file::Section;
 use domain::history::{HistoryFilter, Order};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::{self, Authority, Step, Tries};
 use domain::payout::COLUMNS;
 use domain::ports::{
-    AcceptExport, ApplyStep, Due, DueExports, FindApiKey, FindExport, ListApiKeys, ListExports, NotAccepted,
-    NotApplied, PayoutKey, ReadPayouts, RevokeApiKey, StoreApiKey,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, FindApiKey, FindExport, KeyRange, ListApiKeys, ListExports,
+    NotAccepted, NotApplied, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey, Upload,
 };
 use domain::testing::{MemoryStore, address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::record::{from_item, key, lock_sort, to_item};
+use super::record::{checkpoint_attributes, checkpoint_sort, from_item, key, lock_sort, to_item};
 use super::*;
 
 /// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
@@ -138,9 +138,10 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     }
 }
 
-fn outcome(applied: Result<(), NotApplied>) -> Result<(), Option<Export>> {
+/// What came of a step: a refusal with the record as it is.
+fn outcome(applied: Result<(), NotApplied>) -> Result<(), Option<Box<Export>>> {
     applied.map_err(|error| match error {
-        NotApplied::Refused(export) => export.map(|export| *export),
+        NotApplied::Refused(export) => export,
         NotApplied::Outage(outage) => panic!("{outage:?}"),
     })
 }
@@ -406,18 +407,24 @@ fn payout(tenant: &str, id: &str, created_at: Timestamp) -> Attributes {
     item
 }
 
-/// All payouts up to `start()`, page by page.
-async fn read_all(table: &Local) -> Vec<Section> {
-    let mut sections = Vec::new();
-    let mut after: Option<PayoutKey> = None;
+/// The payouts of a range, page by page.
+async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<PayoutPage> {
+    let key = |text: &str| PayoutKey(text.to_owned());
+    let mut range = KeyRange { after: after.map(key), up_to: key(up_to) };
+    let mut pages = Vec::new();
     loop {
-        let page = table.payouts.read_payouts(&export().tenant, start(), after.as_ref()).await.unwrap();
-        sections.push(page.section);
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return sections,
+        let page = table.payouts.read_page(&export().tenant, &range).await.unwrap();
+        range.after = page.next.clone();
+        pages.push(page);
+        if range.after.is_none() {
+            return pages;
         }
     }
+}
+
+fn ids(pages: &[PayoutPage]) -> Vec<String> {
+    let lines = pages.iter().flat_map(|page| str::from_utf8(&page.section.csv).unwrap().lines());
+    lines.map(|line| line.split(';').next().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -437,15 +444,19 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
     ] {
         table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
     }
-    let sections = read_all(&table).await;
-    let text = String::from_utf8(sections.concat_csv()).unwrap();
-    let ids: Vec<_> = text.lines().map(|line| line.split(';').next().unwrap()).collect();
-    assert_eq!(ids, ["po_a", "po_b", "po_c"]);
+    let pages = read_range(&table, None, &start().plus(Duration::from_millis(1)).to_string()).await;
+    assert_eq!(ids(&pages), ["po_a", "po_b", "po_c"]);
     let time = second_before(1).to_seconds_text();
     assert_eq!(
-        text.lines().nth(1).unwrap(),
+        str::from_utf8(&pages[0].section.csv).unwrap().lines().nth(1).unwrap(),
         format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
     );
+    assert_eq!(pages[0].first, Some(PayoutKey(format!("{}#po_a", second_before(2)))));
+    // A range begins behind any key, a payout's or not, and ends with its last.
+    let (above_a, up_to_b) = (format!("{}#po_aa", second_before(2)), format!("{}#po_b", second_before(1)));
+    assert_eq!(ids(&read_range(&table, Some(&above_a), &up_to_b).await), ["po_b"]);
+    let from_a = format!("{}#po_a", second_before(2));
+    assert_eq!(ids(&read_range(&table, Some(&from_a), &up_to_b).await), ["po_b"]);
 }
 
 #[tokio::test]
@@ -457,19 +468,66 @@ async fn payouts_of_many_pages_are_read_once_each() {
         item.insert("unknown".into(), big.clone());
         table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
     }
-    let sections = read_all(&table).await;
-    assert!(sections.len() > 2, "{} pages", sections.len());
-    let text = String::from_utf8(sections.concat_csv()).unwrap();
-    let ids: Vec<_> = text.lines().map(|line| line.split(';').next().unwrap().to_owned()).collect();
-    assert_eq!(ids, (0..12).map(|n| format!("po_{n}")).collect::<Vec<_>>());
+    let pages = read_range(&table, None, "9").await;
+    assert!(pages.len() > 2, "{} pages", pages.len());
+    assert_eq!(ids(&pages), (0..12).map(|n| format!("po_{n}")).collect::<Vec<_>>());
 }
 
-trait ConcatCsv {
-    fn concat_csv(&self) -> Vec<u8>;
+#[tokio::test]
+async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work() {
+    let table = local().await;
+    let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
+    let tries = Tries { most: 5, backoff: vec![] };
+    let read = export();
+    table.exports.accept_export(&read, None).await.unwrap();
+    let take = lifecycle::take(&read, start(), lease("r"), &tries).unwrap();
+    table.exports.apply_step(&read.tenant, &read.id, &take).await.unwrap();
+    let owner = take.changed(&read);
+    let checkpoint = checkpoint();
+    let find = async || table.exports.find_checkpoint(&read.tenant, &read.id).await.unwrap();
+
+    let late = lifecycle::advance(&read, start(), 7);
+    let refused = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
+    assert_eq!(outcome(refused), Err(Some(Box::new(owner.clone()))));
+    assert_eq!(find().await, None);
+
+    let step = lifecycle::advance(&owner, start(), 7);
+    table.exports.apply_with_checkpoint(&read.tenant, &read.id, &step, &checkpoint).await.unwrap();
+    assert_eq!(find().await, Some(checkpoint));
+    let now = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
+    assert_eq!((now.rows_written, now.tries), (7, 0));
+
+    let end = lifecycle::fail(&now, start(), Authority::Owner, Failure::tries_used_up(1));
+    table.exports.apply_step(&read.tenant, &read.id, &end).await.unwrap();
+    assert_eq!((find().await, table.lock(&read).await), (None, None));
 }
 
-impl ConcatCsv for Vec<Section> {
-    fn concat_csv(&self) -> Vec<u8> {
-        self.iter().flat_map(|section| section.csv.clone()).collect()
+#[tokio::test]
+async fn checkpoint_of_another_form_is_none() {
+    let table = local().await;
+    for (name, value) in [
+        ("version", AttributeValue::N("2".into())),
+        ("sha256State", AttributeValue::S("x".into())),
+        ("parts", AttributeValue::Null(true)),
+    ] {
+        let mut item = key(&export().tenant, checkpoint_sort(&export().id));
+        item.extend(checkpoint_attributes(&checkpoint()));
+        item.insert(name.into(), value);
+        table.client.put_item().table_name("Exports").set_item(Some(item)).send().await.unwrap();
+        assert_eq!(table.exports.find_checkpoint(&export().tenant, &export().id).await.unwrap(), None, "{name}");
+    }
+}
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        upload: Upload { key: "exports/acme/x/1.csv".into(), id: "u".into() },
+        parts: 2,
+        after: PayoutKey("2026-10-08T08:30:00.000Z#po_1".into()),
+        rows: 7,
+        bytes: 900,
+        totals: file().totals,
+        sha256: vec![0, 1, 255],
+        crc64: u64::MAX,
+        is_whole: false,
     }
 }

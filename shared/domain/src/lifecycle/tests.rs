@@ -110,6 +110,9 @@ fn former_owner_changes_nothing() {
     for step in [
         give_up(&first, minutes(7), minutes(8)),
         record_file(&first, minutes(7), file()),
+        progress(&first, minutes(7), 9),
+        advance(&first, minutes(7), 9),
+        hand_over(&first, minutes(7), 9, true, minutes(8)),
         ready(&Export { file: Some(file()), ..first.clone() }, minutes(7), minutes(100)),
         fail(&first, minutes(7), Authority::Owner, failure()),
     ] {
@@ -126,13 +129,29 @@ fn giving_up_frees_the_work_but_keeps_the_tries() {
 }
 
 #[test]
+fn tries_begin_anew_when_the_checkpoint_moves_forward() {
+    let export = taken(minutes(0), &Export { tries: 1, ..export() });
+    let after = advance(&export, minutes(1), 500).apply(&export).unwrap();
+    assert_eq!((after.tries, after.rows_written, &after.lease), (0, 500, &export.lease));
+    assert_eq!(progress(&export, minutes(1), 400).apply(&export).unwrap().tries, 2);
+}
+
+#[test]
+fn hop_that_did_not_get_further_has_spent_a_try() {
+    let export = taken(minutes(0), &Export { tries: 1, ..export() });
+    let hop = |advanced| hand_over(&export, minutes(4), 9, advanced, minutes(5)).apply(&export).unwrap();
+    assert_eq!((hop(true).tries, hop(true).lease, hop(true).due_at), (0, None, Some(minutes(5))));
+    assert_eq!(hop(false).tries, 2);
+}
+
+#[test]
 fn ready_needs_the_file_and_frees_the_lock() {
     let export = taken(minutes(0), &export());
     assert_eq!(ready(&export, minutes(1), minutes(100)).apply(&export), None);
     let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
     assert_eq!(export.rows_written, 3);
     let step = ready(&export, minutes(2), minutes(100));
-    assert!(step.frees_lock);
+    assert!(step.ends_work);
     let export = step.apply(&export).unwrap();
     assert_eq!((export.status, export.lease.as_ref()), (Status::Ready, None));
     assert_eq!((export.link_expires_at, export.due_at), (Some(minutes(100)), Some(minutes(100))));
@@ -150,7 +169,7 @@ fn failing_needs_a_right_to_and_frees_the_lock() {
     assert!(by(Authority::DeadlinePassed, minutes(359)).apply(&held).is_none());
     let export = by(Authority::DeadlinePassed, minutes(360)).apply(&held).unwrap();
     assert_eq!((export.status, export.due_at, export.failure), (Status::Failed, None, Some(failure())));
-    assert!(by(Authority::Owner, minutes(1)).frees_lock);
+    assert!(by(Authority::Owner, minutes(1)).ends_work);
 }
 
 #[test]
@@ -233,7 +252,7 @@ fn waiting_grows_and_then_stays() {
 /// What an owner, a sweeper or a former owner may try at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
-    Some(match choice % 10 {
+    Some(match choice % 13 {
         0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
         1 => give_up(export, now, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
@@ -242,6 +261,9 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         5 => fail(export, now, Authority::TriesUsedUp { most: 3 }, failure()),
         6 => ring(export, export.due_at?, now.plus(HOUR / 60)),
         7 => count_resend(export, now, 3).ok()?,
+        9 => progress(export, now, 7),
+        10 => advance(export, now, 8),
+        11 => hand_over(export, now, 9, choice > 128, now.plus(HOUR / 60)),
         8 => resent(now, recipients, now.plus(HOUR)),
         _ => expire(now, export.link_expires_at?),
     })

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::MOST_FAULTS;
 use crate::tests::request;
 use domain::testing::address;
 use proptest::prelude::*;

@@ -1,0 +1,193 @@
+// One export in full, in a panel at the side.
+
+import { fill, h, icon, refill } from "./dom.js";
+import { Problem, explain } from "./api.js";
+import { canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { amount, number, payouts, relative, shortId, size, sum } from "./format.js";
+import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
+import { heading, show } from "./dialogs.js";
+
+const PAYOUT_STATUSES = {
+  COMPUTED: "Computed",
+  PENDING: "Pending",
+  SETTLED: "Settled",
+  FAILED: "Failed",
+  INSUFFICIENT_FUNDS: "Insufficient funds",
+};
+
+export class Details {
+  #api;
+  #exports;
+  #actions;
+  #id;
+  #dialog = null;
+  #loading = null;
+  #parts = null;
+
+  /** `onClose` is told when the user closes the panel. */
+  constructor({ api, exports, actions, onClose }) {
+    this.#api = api;
+    this.#exports = exports;
+    this.#actions = actions;
+    this.onClose = onClose;
+    exports.addEventListener("change", ({ detail }) => this.#dialog && detail.exportId === this.#id && this.#draw());
+  }
+
+  get openId() {
+    return this.#dialog ? this.#id : null;
+  }
+
+  open(id) {
+    if (this.openId === id) return;
+    this.#id = id;
+    if (!this.#dialog) this.#make();
+    fill(this.#parts.id, h("code", {}, id), copyButton(id, "export ID"));
+    fill(this.#parts.trouble);
+    for (const name of ["state", "facts", "file", "totals"]) fill(this.#parts[name]);
+    this.#parts.help.hidden = true;
+    if (this.#exports.get(id)) this.#draw();
+    this.#load();
+  }
+
+  close() {
+    this.#dialog?.close();
+  }
+
+  #make() {
+    const dialog = h("dialog", { class: "drawer" });
+    const part = (name) => h("div", { class: `part ${name}` });
+    this.#parts = { id: h("p", { class: "full-id" }), trouble: part("trouble"), state: part("state-part"), facts: part("facts"), file: part("file"), totals: part("totals"), help: excelHelp() };
+    const { id, trouble, state, facts, file, totals, help } = this.#parts;
+    dialog.append(heading(dialog, "Export details", id), h("div", { class: "dialog-body" }, trouble, state, facts, file, totals, help));
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    dialog.addEventListener("close", () => {
+      this.#dialog = null;
+      this.#loading?.abort();
+      this.onClose();
+    });
+    this.#dialog = dialog;
+    show(dialog);
+    dialog.querySelector("h2").focus();
+  }
+
+  async #load() {
+    this.#loading?.abort();
+    const loading = (this.#loading = new AbortController());
+    this.#dialog.setAttribute("aria-busy", "true");
+    try {
+      const item = await this.#api.detail(this.#id, loading.signal);
+      this.#exports.put(item);
+    } catch (error) {
+      if (loading.signal.aborted) return;
+      const isMissing = error instanceof Problem && error.status === 404;
+      const words = isMissing ? `Your tenant has no export ${shortId(this.#id)}. The address may be of another tenant.` : explain(error);
+      fill(this.#parts.trouble, notice("bad", "fault", h("p", {}, words), !isMissing && h("button", { type: "button", class: "button small", onclick: () => this.#retry() }, "Try again")));
+    }
+    this.#dialog?.setAttribute("aria-busy", "false");
+  }
+
+  #retry() {
+    fill(this.#parts.trouble);
+    this.#load();
+  }
+
+  #draw() {
+    const item = this.#exports.get(this.#id);
+    const { state, facts, file, totals, help } = this.#parts;
+    refill(state, this.#state(item), this.#buttons(item));
+    fill(facts, factsOf(item));
+    refill(file, item.file && fileOf(item));
+    fill(totals, item.file?.totals.length ? totalsOf(item.file.totals) : null);
+    help.hidden = !item.file;
+  }
+
+  #state(item) {
+    const status = statusOf(item);
+    if (status === "PENDING") {
+      const rows = item.progress.rows;
+      return notice("waiting", "clock", h("p", {}, h("strong", {}, rows ? `${payouts(rows)} so far.` : "The export is starting."), ` You get an e-mail when it is done: you may close this page.`), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
+    }
+    if (status === "READY") {
+      return notice("good", "check", h("p", {}, h("strong", {}, "The file is ready."), ` Sent to ${recipientsText(item.recipients)}. The link expires ${relative(item.linkExpiresAt)}.`));
+    }
+    if (status === "FAILED") {
+      const failure = item.failure ?? {};
+      return notice("bad", "fault", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(failure)));
+    }
+    const gone = isFileGone(item);
+    return notice("over", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? " Relaunch the export to get a new file." : " Send the e-mail again to get a new link to the same file, or relaunch to export what there is now."));
+  }
+
+  #buttons(item) {
+    const { download, resend, relaunch } = this.#actions;
+    const isReady = canDownload(item);
+    const buttons = [
+      isReady && action("Download CSV", "download", () => download(item), "primary"),
+      canResend(item) && action("Resend e-mail", "mail", () => resend(item), isReady ? "" : "primary"),
+      canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item), canResend(item) ? "" : "primary"),
+    ].filter(Boolean);
+    return buttons.length ? h("div", { class: "actions" }, buttons) : null;
+  }
+}
+
+function facts(pairs) {
+  return h("dl", {}, pairs.filter(Boolean).map(([name, ...value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+function factsOf(item) {
+  const { to, cc } = item.recipients;
+  const { name, email } = item.requestedBy;
+  return [
+    h("h3", {}, "Export"),
+    facts([
+      ["Status", badge(item)],
+      ["Requested by", name, h("span", { class: "remark" }, email)],
+      ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
+      ["Payouts up to", time(item.asOf)],
+      item.linkExpiresAt && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
+      ["To", to],
+      cc.length > 0 && [`CC (${cc.length})`, h("ul", { class: "plain" }, cc.map((address) => h("li", {}, address)))],
+      item.failure && ["Failure", h("code", {}, item.failure.code)],
+    ]),
+  ];
+}
+
+function fileOf({ file }) {
+  return [
+    h("h3", {}, "File"),
+    facts([
+      ["Name", file.name],
+      ["Rows", number(file.rows)],
+      ["Size", size(file.bytes)],
+      ["SHA-256", h("code", { class: "hash" }, file.sha256), copyButton(file.sha256, "SHA-256")],
+      [Date.parse(file.expiresAt) > Date.now() ? "Kept until" : "Kept until (over)", time(file.expiresAt)],
+    ]),
+  ];
+}
+
+/** Totals a currency, and in it a status, with each status's share of the payouts as a bar. */
+function totalsOf(totals) {
+  const currencies = Map.groupBy(totals, ({ currency }) => currency);
+  const groups = [...currencies].map(([currency, rows]) => {
+    const all = rows.reduce((count, row) => count + row.count, 0);
+    return h(
+      "tbody",
+      {},
+      h("tr", { class: "currency" }, h("th", { scope: "rowgroup" }, currency), h("td", {}, number(all)), h("td", {}, amount(sum(rows.map((row) => row.amount))))),
+      rows.map((row) => {
+        const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("span", {}));
+        bar.firstChild.style.inlineSize = `${Math.max(1, (100 * row.count) / all)}%`;
+        return h("tr", {}, h("th", { scope: "row" }, PAYOUT_STATUSES[row.status] ?? row.status, bar), h("td", {}, number(row.count)), h("td", {}, amount(row.amount)));
+      }),
+    );
+  });
+  return [
+    h("h3", { id: "totals-title" }, "Totals"),
+    h(
+      "table",
+      { class: "totals-table", "aria-labelledby": "totals-title" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Currency, status"), h("th", { scope: "col" }, "Payouts"), h("th", { scope: "col" }, "Amount"))),
+      groups,
+    ),
+  ];
+}

@@ -1,0 +1,74 @@
+// Numbers, sizes, times and ids as people read them. The language is the page's, the time zone the reader's.
+
+const LOCALE = "en-GB";
+const DAY = 86_400_000;
+
+const WHOLE = new Intl.NumberFormat(LOCALE);
+const LOCAL_TIME = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
+const UTC_TIME = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+const CLOCK = new Intl.DateTimeFormat(LOCALE, { timeStyle: "short" });
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+
+export const number = (value) => WHOLE.format(value);
+
+/** `1 payout`, `1,235 payouts`. */
+export const payouts = (count) => `${number(count)} ${count === 1 ? "payout" : "payouts"}`;
+
+/** `1.2 MB`: powers of ten, as file managers and the mails show sizes. Cut off, not rounded, as in the mails. */
+export function size(bytes) {
+  if (bytes < 1000) return `${bytes} bytes`;
+  let value = bytes;
+  let unit = "";
+  for (const next of ["kB", "MB", "GB", "TB"]) {
+    if (value < 1000) break;
+    value /= 1000;
+    unit = next;
+  }
+  return `${(Math.floor(value * 10 + 1e-9) / 10).toFixed(1)} ${unit}`;
+}
+
+/** An exact decimal, with its thousands apart: it never becomes a floating-point number. */
+export function amount(text) {
+  const [, sign, whole, fraction] = /^(-?)(\d+)(\.\d+)?$/.exec(text) ?? [null, "", text, ""];
+  return `${sign ? "−" : ""}${whole.replace(/\B(?=(\d{3})+$)/g, ",")}${fraction ?? ""}`;
+}
+
+/** Exact decimals of one currency, added up. */
+export function sum(amounts) {
+  const digits = Math.max(0, ...amounts.map((text) => text.split(".")[1]?.length ?? 0));
+  const minor = amounts.reduce((total, text) => {
+    const [whole, fraction = ""] = text.split(".");
+    return total + BigInt(whole + fraction.padEnd(digits, "0"));
+  }, 0n);
+  const text = (minor < 0n ? -minor : minor).toString().padStart(digits + 1, "0");
+  const cut = text.length - digits;
+  return `${minor < 0n ? "-" : ""}${text.slice(0, cut)}${digits ? `.${text.slice(cut)}` : ""}`;
+}
+
+export const localTime = (time) => LOCAL_TIME.format(new Date(time));
+export const utcTime = (time) => `${UTC_TIME.format(new Date(time))} UTC`;
+export const clock = (time) => CLOCK.format(new Date(time));
+
+/** `in 2 days`, `5 minutes ago`, `just now`. */
+export function relative(time, now = Date.now()) {
+  const span = new Date(time) - now;
+  const size = Math.abs(span);
+  if (size < 45_000) return span > 0 ? "in less than a minute" : "just now";
+  for (const [unit, length, until] of [
+    ["minute", 60_000, 55 * 60_000],
+    ["hour", 3_600_000, 36 * 3_600_000],
+    ["day", DAY, 60 * DAY],
+    ["month", 30 * DAY, 700 * DAY],
+    ["year", 365 * DAY, Infinity],
+  ]) {
+    if (size < until) return RELATIVE.format(Math.sign(span) * Math.max(1, Math.round(size / length)), unit);
+  }
+  return "";
+}
+
+/** The end of an export's id, which is random; the beginning is its time, and alike for exports of a day. */
+export const shortId = (id) => `mpo_…${id.slice(-8)}`;
+
+/** The first and the last moment of a day of the reader's calendar, as the API takes times. */
+export const startOfDay = (date) => new Date(`${date}T00:00:00.000`).toISOString();
+export const endOfDay = (date) => new Date(`${date}T23:59:59.999`).toISOString();

@@ -1,0 +1,77 @@
+//! Embeds the page: every file of assets/, as it is and compressed, under a version that is the hash of them all.
+//!
+//! One version for all files lets the modules import each other by plain relative names, which a hash in each file's
+//! name would not without rewriting them.
+#![expect(clippy::disallowed_macros, reason = "standard output is how a build script talks to cargo")]
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+/// What the page itself is called; it is no asset, because its address never changes.
+const INDEX: &str = "index.html";
+
+/// Stands in the page for the version.
+const PLACEHOLDER: &str = "{{version}}";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=assets");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+
+    let mut names = Vec::new();
+    for entry in fs::read_dir("assets")? {
+        names.push(entry?.file_name().into_string().map_err(|name| format!("assets/{} is not UTF-8", name.display()))?);
+    }
+    names.sort_unstable();
+
+    let mut hash = Sha256::new();
+    let mut rust = String::from("/// Every file of the page but the page itself.\npub static ASSETS: &[Asset] = &[\n");
+    for name in names.iter().filter(|name| *name != INDEX) {
+        let content = fs::read(Path::new("assets").join(name))?;
+        for part in [name.as_bytes(), &content] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        writeln!(rust, "    {},", embed(&out, name, &content)?)?;
+    }
+    let version: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+
+    let index = fs::read_to_string(Path::new("assets").join(INDEX))?.replace(PLACEHOLDER, &version);
+    writeln!(
+        rust,
+        "];\n\n/// The page itself.\npub static INDEX: Asset = {};\n",
+        embed(&out, INDEX, index.as_bytes())?
+    )?;
+    writeln!(rust, "/// A hash of all assets, in their addresses.\npub const VERSION: &str = {version:?};")?;
+    fs::write(out.join("embedded.rs"), rust)?;
+    Ok(())
+}
+
+/// Puts both forms of a file where the crate includes them, and returns the expression that does.
+fn embed(out: &Path, name: &str, content: &[u8]) -> Result<String, Box<dyn Error>> {
+    fs::write(out.join(name), content)?;
+    let compressed = format!("{name}.gz");
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content)?;
+    fs::write(out.join(&compressed), encoder.finish()?)?;
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    let media_type = match extension {
+        Some("html") => "Html",
+        Some("css") => "Css",
+        Some("js") => "JavaScript",
+        Some("svg") => "Svg",
+        _ => return Err(format!("assets/{name}: a file of this kind has no media type in build.rs").into()),
+    };
+    let include = |file: &str| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))");
+    Ok(format!(
+        "Asset {{ name: {name:?}, media_type: MediaType::{media_type}, plain: {}, gzip: {} }}",
+        include(name),
+        include(&compressed)
+    ))
+}

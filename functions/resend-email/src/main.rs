@@ -1,0 +1,25 @@
+//! Settings, clients, run.
+
+use aws::clock::SystemClock;
+use aws::dynamodb::{ApiKeysTable, ExportsTable};
+use aws::links::LinkSigner;
+use aws::mail::Mailer;
+use aws::settings::Settings;
+use http::auth::Authenticator;
+use resend_email::{MOST_RESENDS_A_DAY, ResendEmail};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), http::Error> {
+    telemetry::init();
+    let settings = Settings::from_env();
+    let config = aws::sdk_config(settings)?;
+    let function = ResendEmail {
+        callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
+        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
+        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, settings.text("EXPORTS_BUCKET")?),
+        mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        clock: SystemClock,
+        most_a_day: settings.number_or("MAX_RESENDS_A_DAY", MOST_RESENDS_A_DAY)?,
+    };
+    http::run(async |request| function.handle(&request).await).await
+}

@@ -1,0 +1,248 @@
+//! The hot path against the plain one: the SDK's own types, row by row. Both must make the same of any page.
+
+use std::fmt::Write as _;
+
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use proptest::prelude::*;
+
+use super::*;
+use crate::dynamodb::item::Item;
+
+/// An HTTP client whose every answer has this body.
+#[derive(Clone, Debug)]
+struct Canned(String);
+
+impl HttpConnector for Canned {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(self.0.clone()))))
+    }
+}
+
+impl HttpClient for Canned {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// What the SDK reads in the body.
+fn sdk(body: &str) -> Option<QueryOutput> {
+    let config = crate::config::local("http://127.0.0.1:1".into());
+    let config = aws_sdk_dynamodb::config::Builder::from(&config)
+        .http_client(Canned(body.to_owned()))
+        .retry_config(aws_smithy_types::retry::RetryConfig::disabled())
+        .build();
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(client.query().table_name("Payouts").send()).ok()
+}
+
+/// The plain path: from the SDK's types to lines.
+fn plain(body: &str) -> Option<Page> {
+    let output = sdk(body)?;
+    let mut lines = Lines::default();
+    let sort = |item: &Item| item.get(SORT).and_then(|value| value.as_s().ok()).cloned();
+    for item in output.items() {
+        let row: Row<'_> = COLUMNS.map(|column| match item.get(column.attribute) {
+            None | Some(AttributeValue::Null(true)) => Value::Missing,
+            Some(AttributeValue::S(text)) => Value::Text(text),
+            Some(AttributeValue::N(number)) => Value::Number(number),
+            Some(_) => Value::Other,
+        });
+        lines.push(&row, &sort(item)?);
+    }
+    let first = output.items().first().and_then(sort);
+    let last = output.last_evaluated_key().map(|key| sort(key).unwrap());
+    Some(Page { section: lines.finish(), first, last })
+}
+
+/// JSON of a string, with some characters escaped that need not be.
+fn string(text: &str, escapes: u64) -> String {
+    let mut json = String::from("\"");
+    for (index, c) in text.chars().enumerate() {
+        let escape = escapes >> (index % 64) & 1 == 1;
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            '\n' if escape => json.push_str("\\n"),
+            '/' if escape => json.push_str("\\/"),
+            c if escape || c < ' ' => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(json, "\\u{unit:04x}");
+                }
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+fn any_string() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        "\\PC{0,12}",
+        "[=+@;\"\\\\/\r\n\t -]{0,8}",
+        "[\u{10000}-\u{10ffff}a-z]{0,6}",
+        Just("x".repeat(5000)),
+    ];
+    (text, prop_oneof![Just(0_u64), any::<u64>()]).prop_map(|(text, escapes)| string(&text, escapes))
+}
+
+fn any_number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "-?[0-9]{1,38}",
+        "-?[0-9]{1,10}\\.[0-9]{1,10}",
+        "-?[1-9](\\.[0-9]{1,5})?E[+-]?[0-9]{1,3}",
+        Just("-0".to_owned()),
+    ]
+}
+
+/// A typed value of any of DynamoDB's types.
+fn any_value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        any_string().prop_map(|text| format!("{{\"S\":{text}}}")),
+        any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")),
+        Just("{\"NULL\":true}".to_owned()),
+        Just("{\"NULL\":false}".to_owned()),
+        any::<bool>().prop_map(|flag| format!("{{\"BOOL\":{flag}}}")),
+        Just("{\"B\":\"AQID\"}".to_owned()),
+        prop::collection::vec(any_string(), 1..3).prop_map(|texts| format!("{{\"SS\":[{}]}}", texts.join(","))),
+        Just("{\"NS\":[\"1\",\"2\"]}".to_owned()),
+        Just("{\"BS\":[\"AQID\"]}".to_owned()),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|values| format!("{{\"L\":[{}]}}", values.join(","))),
+            prop::collection::vec((any_string(), inner), 0..3).prop_map(|members| {
+                let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{name}:{value}")).collect();
+                format!("{{\"M\":{{{}}}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+/// A value that the column may have, or another one.
+fn column_value(attribute: &'static str) -> impl Strategy<Value = Option<String>> {
+    let good = match attribute {
+        "amountMinor" | "orderCount" => any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")).boxed(),
+        "status" => Just("{\"S\":\"SETTLED\"}".to_owned()).boxed(),
+        "currency" => prop::sample::select(vec!["EUR", "JPY", "KWD", "XXX"])
+            .prop_map(|code| format!("{{\"S\":\"{code}\"}}"))
+            .boxed(),
+        name if name.ends_with("At") || name.starts_with("period") => prop_oneof![
+            Just("2024-02-29T23:59:59.999Z"),
+            Just("2026-10-08T08:30:00.000Z"),
+            Just("2026-02-30T00:00:00.000Z")
+        ]
+        .prop_map(|time| format!("{{\"S\":\"{time}\"}}"))
+        .boxed(),
+        _ => any_string().prop_map(|text| format!("{{\"S\":{text}}}")).boxed(),
+    };
+    prop_oneof![20 => good.prop_map(Some), 1 => Just(None), 2 => any_value().prop_map(Some)]
+}
+
+fn any_item() -> impl Strategy<Value = String> {
+    let columns: Vec<_> = COLUMNS
+        .iter()
+        .map(|column| column_value(column.attribute).prop_map(|value| (column.attribute, value)))
+        .collect();
+    let extra = prop::collection::vec(("[a-z]{1,5}", any_value()), 0..3);
+    let white = prop::sample::select(vec!["", " ", "\n\t "]);
+    (columns, extra, any_string(), white, any::<bool>()).prop_shuffle_members()
+}
+
+/// Puts the members of an item into some order, and white space between them.
+trait ShuffleMembers: Sized {
+    fn prop_shuffle_members(self) -> BoxedStrategy<String>;
+}
+
+type ItemParts = (Vec<(&'static str, Option<String>)>, Vec<(String, String)>, String, &'static str, bool);
+
+impl<S: Strategy<Value = ItemParts> + 'static> ShuffleMembers for S {
+    fn prop_shuffle_members(self) -> BoxedStrategy<String> {
+        self.prop_flat_map(|(columns, extra, sort, white, shuffled)| {
+            let mut members: Vec<String> =
+                vec!["\"tenantId\":{\"S\":\"acme\"}".into(), format!("\"sk\":{{\"S\":{sort}}}")];
+            members
+                .extend(columns.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\"{white}:{}", value?))));
+            members.extend(extra.into_iter().map(|(name, value)| format!("\"x{name}\":{value}")));
+            let members = if shuffled { Just(members).prop_shuffle().boxed() } else { Just(members).boxed() };
+            members.prop_map(move |members| format!("{{{white}{}{white}}}", members.join(&format!("{white},"))))
+        })
+        .boxed()
+    }
+}
+
+fn any_page() -> impl Strategy<Value = String> {
+    let items = prop::collection::vec(any_item(), 0..5);
+    let last = prop::option::of(any_string());
+    (items, last, any::<bool>()).prop_map(|(items, last, has_extra)| {
+        let mut body = format!("{{\"Count\":{},\"Items\":[{}],\"ScannedCount\":7", items.len(), items.join(","));
+        if let Some(last) = last {
+            let _ = write!(body, ",\"LastEvaluatedKey\":{{\"tenantId\":{{\"S\":\"acme\"}},\"sk\":{{\"S\":{last}}}}}");
+        }
+        if has_extra {
+            body.push_str(",\"ConsumedCapacity\":{\"TableName\":\"P\",\"CapacityUnits\":1.5}");
+        }
+        body + "}"
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn page_reads_as_the_sdk_reads_it(body in any_page()) {
+        let plain = plain(&body);
+        prop_assert!(plain.is_some());
+        prop_assert_eq!(read_page(body.as_bytes()).ok(), plain);
+    }
+
+    #[test]
+    fn broken_page_is_an_error_or_reads_as_the_sdk_reads_it(body in any_page(), at: prop::sample::Index, byte: u8) {
+        let mut bytes = body.into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let (Ok(page), Ok(body)) = (read_page(&bytes), str::from_utf8(&bytes))
+            && let Some(plain) = plain(body)
+        {
+            prop_assert_eq!(page, plain);
+        }
+        prop_assert!(read_page(&bytes[..at]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+        let _ = read_page(&bytes);
+    }
+}
+
+#[test]
+fn page_without_items_may_have_a_next_one() {
+    let body = r#"{"Count":0,"Items":[],"LastEvaluatedKey":{"sk":{"S":"k"},"tenantId":{"S":"t"}}}"#;
+    let page = read_page(body.as_bytes()).unwrap();
+    assert_eq!((page.section.rows, page.first, page.last.as_deref()), (0, None, Some("k")));
+}
+
+#[test]
+fn body_that_is_no_page_is_an_error() {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}x",
+        r#"{"Items":{}}"#,
+        r#"{"Items":[{}]}"#,
+        r#"{"Items":[{"sk":{"N":"1"}}]}"#,
+        "\u{feff}{}",
+    ] {
+        assert!(read_page(body.as_bytes()).is_err(), "{body}");
+    }
+    assert!(read_page(b"{\"a\":\"\xff\"}").is_err());
+}

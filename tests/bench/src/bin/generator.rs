@@ -1,0 +1,135 @@
+//! `cargo bench-generator`: generate-export's release binary against its peers.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use bench::contender::{Contender, Sample, Task, Workshop};
+use bench::payouts::Payouts;
+use bench::plan::{HELP, Plan, Scenario};
+use bench::report::{Measured, Report, thousands};
+use bench::{Error, chart};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("cargo bench-generator: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    let Some(plan) = Plan::from_arguments(std::env::args().skip(1))? else {
+        std::io::stdout().write_all(HELP.as_bytes())?;
+        return Ok(());
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let workshop = prepare(&root, &plan)?;
+    let started = Instant::now();
+    let mut results = Vec::new();
+    for scenario in &plan.scenarios {
+        results.extend(measure(&workshop, scenario)?);
+    }
+    let report = Report::new(results);
+    say(&report.to_text());
+    let is_release = workshop.binaries.file_name().is_some_and(|profile| profile == "release");
+    let folder = if plan.is_whole && is_release { root.join("tests/bench/results") } else { workshop.scratch };
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("generator.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    fs::write(folder.join("generator.md"), report.to_markdown())?;
+    if let Some(picture) = chart::draw(&report) {
+        fs::write(folder.join("generator.svg"), picture)?;
+    }
+    let kept = folder.strip_prefix(&root).unwrap_or(&folder);
+    say(&format!("{} s; results are in {}", started.elapsed().as_secs(), kept.display()));
+    Ok(())
+}
+
+/// Builds what is measured, in the profile that this command itself was built in.
+fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
+    let binaries = std::env::current_exe()?.parent().ok_or("this command has no folder")?.to_owned();
+    let profile = binaries.file_name().and_then(|name| name.to_str()).unwrap_or("release").to_owned();
+    // Each by itself: built together, the function would get the features that only the benchmark asks for.
+    let needed: [&[&str]; 2] = [&["--package", "generate-export"], &["--package", "bench", "--bins"]];
+    for what in needed {
+        say(&format!("building {} ({profile})", what.join(" ")));
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--profile", &profile])
+            .args(what)
+            .current_dir(root)
+            .status()?;
+        if !built.success() {
+            return Err("the build failed".into());
+        }
+    }
+    let scratch = root.join("target/bench");
+    fs::create_dir_all(&scratch)?;
+    let runs_python = plan
+        .scenarios
+        .iter()
+        .any(|scenario| scenario.runs.iter().any(|(contender, runs)| *contender == Contender::Python && *runs > 0));
+    let python = root.join("target/venv/bin/python");
+    if runs_python {
+        let make = "import venv; venv.ensure()";
+        let made =
+            Command::new("python3").args(["-c", make]).env("PYTHONPATH", "tests/stack").current_dir(root).status();
+        if !made.is_ok_and(|made| made.success()) {
+            return Err("the Python peer needs Python 3.10 or later; leave it out with --only".into());
+        }
+    }
+    Ok(Workshop {
+        binaries,
+        peers: root.join("tests/bench/peers"),
+        python,
+        scratch,
+        time_limit: plan.time_limit,
+        settings: plan.settings.clone(),
+    })
+}
+
+/// Runs all contenders in turns, so that whatever else the machine does meets them all alike.
+fn measure(workshop: &Workshop, scenario: &Scenario) -> Result<Vec<Measured>, Error> {
+    say(&format!("\n{} rows, {}", thousands(scenario.rows), scenario.title()));
+    let payouts = Payouts::new(scenario.rows, scenario.spread);
+    let file = Scratch(workshop.scratch.join("payouts.csv"));
+    let expected = payouts.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
+    let task = Task { payouts, conditions: scenario.conditions(), expected, file: file.0.clone() };
+    let mut samples: BTreeMap<Contender, Vec<Sample>> = BTreeMap::new();
+    let most = scenario.runs.iter().map(|(_, runs)| *runs).max().unwrap_or(0);
+    for round in 0..most {
+        for (contender, _) in scenario.runs.iter().filter(|(_, runs)| *runs > round) {
+            let sample = workshop.run(*contender, &task)?;
+            say(&format!(
+                "  {contender:<10} wall {:>7.2} s  CPU {:>8.3} s  peak {:>6.1} MiB{}",
+                sample.wall_seconds,
+                sample.cpu_seconds,
+                sample.peak_kib as f64 / 1024.0,
+                if sample.invocations > 1 { format!("  {} invocations", sample.invocations) } else { String::new() },
+            ));
+            samples.entry(*contender).or_default().push(sample);
+        }
+    }
+    let file = (task.expected.bytes, task.expected.sha256.as_str());
+    Ok(samples.into_iter().map(|(contender, runs)| Measured::new(scenario, contender, file, runs)).collect())
+}
+
+/// A large file that is gone when this is.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It is made anew each time, so one that is left does no harm but for its size.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[expect(clippy::disallowed_macros, reason = "a command talks to the person who runs it")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,302 @@
+//! One run of one contender: the same payouts to the same file, each in its way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use aws::clock::SystemClock;
+use aws::dynamodb::ExportsTable;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use domain::caller::{Caller, ClientType, Person};
+use domain::email::Recipients;
+use domain::export::{Export, Status, Terms};
+use domain::id::{ExportId, ExportType};
+use domain::ports::{AcceptExport as _, Clock as _, FindExport as _};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::Error;
+use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, Fake, PAYOUTS_TABLE, REGION, Ring};
+use crate::payouts::{Expected, Payouts, TENANT};
+use crate::process::Process;
+use crate::runtime_api::RuntimeApi;
+
+/// Who makes the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contender {
+    /// The product's function, as it is deployed.
+    Generator,
+    /// The least that any program must do: fetch the same pages, hash and upload the same bytes.
+    Floor,
+    /// The SDK, `serde_dynamo` and `csv`, one query at a time.
+    Plain,
+    /// Python with boto3 and its `csv` module.
+    Python,
+}
+
+impl Contender {
+    /// Every contender.
+    pub const ALL: [Self; 4] = [Self::Generator, Self::Floor, Self::Plain, Self::Python];
+
+    /// Its name in options and files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generator => "generator",
+            Self::Floor => "floor",
+            Self::Plain => "plain",
+            Self::Python => "python",
+        }
+    }
+
+    /// Its name for readers.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Generator => "generate-export",
+            Self::Floor => "floor",
+            Self::Plain => "plain Rust",
+            Self::Python => "Python",
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Contender {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|contender| contender.as_str() == text)
+            .ok_or_else(|| format!("not a contender: {text}; there are generator, floor, plain and python").into())
+    }
+}
+
+/// What has to be done.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What is exported.
+    pub payouts: Payouts,
+    /// How AWS behaves.
+    pub conditions: Conditions,
+    /// What comes out if all is right.
+    pub expected: Expected,
+    /// The file itself, for the floor, which does not make it.
+    pub file: PathBuf,
+}
+
+/// What one run took.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sample {
+    /// From the start of the process to its last answer.
+    pub wall_seconds: f64,
+    /// CPU time of the process.
+    pub cpu_seconds: f64,
+    /// The most memory that was resident at once.
+    pub peak_kib: u64,
+    /// How many invocations it took; 1 for those that are no functions.
+    pub invocations: u32,
+    /// How often each operation of AWS was called.
+    pub calls: BTreeMap<String, u64>,
+}
+
+/// Where everything is, and how the generator is set.
+#[derive(Clone, Debug)]
+pub struct Workshop {
+    /// Where cargo puts the binaries.
+    pub binaries: PathBuf,
+    /// The peers that are scripts.
+    pub peers: PathBuf,
+    /// A Python that has boto3.
+    pub python: PathBuf,
+    /// For logs and files of this run.
+    pub scratch: PathBuf,
+    /// After this the generator's invocation ends, so that it has to hand over before.
+    pub time_limit: Duration,
+    /// Further settings of the generator.
+    pub settings: Vec<(String, String)>,
+}
+
+/// No run takes longer unless it hangs.
+const LONGEST: Duration = Duration::from_secs(900);
+
+impl Workshop {
+    /// Lets `contender` do the task, and checks the file that comes out.
+    ///
+    /// # Errors
+    /// If the contender fails, or its file is not the right one.
+    pub fn run(&self, contender: Contender, task: &Task) -> Result<Sample, Error> {
+        let mut fake = Fake::start(task.payouts.clone(), task.conditions)?;
+        let sample = match contender {
+            Contender::Generator => self.run_generator(&mut fake, task)?,
+            Contender::Floor | Contender::Plain | Contender::Python => self.run_peer(contender, &fake, task)?,
+        };
+        let files = fake.files();
+        let files: Vec<_> = files.values().collect();
+        match files.as_slice() {
+            [file] if file.bytes == task.expected.bytes && file.sha256 == task.expected.sha256 => Ok(sample),
+            [file] => Err(format!(
+                "{contender} wrote another file than expected: {} bytes with SHA-256 {} instead of {} bytes with {}",
+                file.bytes, file.sha256, task.expected.bytes, task.expected.sha256
+            )
+            .into()),
+            files => Err(format!("{contender} wrote {} files instead of one", files.len()).into()),
+        }
+    }
+
+    fn command(&self, program: &Path, fake: &Fake) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("AWS_ENDPOINT_URL", fake.url());
+        command.env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION);
+        command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
+        command.env("AWS_SESSION_TOKEN", "example");
+        command.env("PAYOUTS_TABLE", PAYOUTS_TABLE).env("EXPORTS_BUCKET", BUCKET);
+        command.current_dir(&self.scratch);
+        command
+    }
+
+    fn run_peer(&self, contender: Contender, fake: &Fake, task: &Task) -> Result<Sample, Error> {
+        let mut command = match contender {
+            Contender::Python => {
+                let mut command = self.command(&self.python, fake);
+                command.arg(self.peers.join("export.py"));
+                command
+            }
+            _ => self.command(&self.binaries.join(format!("peer-{contender}")), fake),
+        };
+        command.env("TENANT_ID", TENANT).env("AS_OF", SystemClock.now().to_string());
+        command.env("OBJECT_KEY", format!("exports/{TENANT}/{contender}.csv"));
+        if contender == Contender::Floor {
+            command.env("CSV_FILE", &task.file);
+        }
+        let log = self.scratch.join(format!("{contender}.log"));
+        let (mut process, lines) = Process::start_talking(contender.as_str(), &mut command, &log)?;
+        let line = process.wait_for(&lines, LONGEST)?;
+        let wall = process.age();
+        if line != "done" {
+            return Err(process.complaint(&format!("said {line:?} instead of \"done\"")));
+        }
+        let usage = process.finish()?;
+        Ok(Sample {
+            wall_seconds: wall.as_secs_f64(),
+            cpu_seconds: usage.cpu.as_secs_f64(),
+            peak_kib: usage.peak_kib,
+            invocations: 1,
+            calls: fake.calls(),
+        })
+    }
+
+    fn run_generator(&self, fake: &mut Fake, task: &Task) -> Result<Sample, Error> {
+        let exports = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
+        let export = new_export()?;
+        fake.block_on(exports.accept_export(&export, None))??;
+        let api = fake.block_on(RuntimeApi::start())??;
+        let mut command = self.command(&self.binaries.join("generate-export"), fake);
+        command.env("AWS_LAMBDA_RUNTIME_API", api.address());
+        command.env("AWS_LAMBDA_FUNCTION_NAME", "generate-export").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
+        command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024");
+        command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
+        command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
+        command.env("LINK_SIGNER_SECRET", "link-signer");
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let mut process = Process::start("generator", &mut command, &self.scratch.join("generator.log"))?;
+        let mut invocations = 0;
+        let body = json!({ "version": 1, "tenantId": TENANT, "exportId": export.id.to_string() }).to_string();
+        let mut ring = Some(Ring { body, delay: Duration::ZERO });
+        let mut wall = process.age();
+        let mut done = export.clone();
+        while done.status == Status::Pending {
+            let Some(Ring { body, delay }) = ring.take() else {
+                return Err(process.complaint("left the export pending and did not ring"));
+            };
+            thread::sleep(delay);
+            api.invoke(sqs_event(&body, invocations), self.time_limit)?;
+            invocations += 1;
+            let outcome = process.wait_for(&api.outcomes, LONGEST)?;
+            wall = process.age();
+            let outcome = outcome.map_err(|error| process.complaint(&format!("answered with an error: {error}")))?;
+            let answer: serde_json::Value = serde_json::from_slice(&outcome)?;
+            if answer
+                .get("batchItemFailures")
+                .and_then(|failures| failures.as_array())
+                .is_none_or(|all| !all.is_empty())
+            {
+                return Err(process.complaint(&format!("did not do the message: {answer}")));
+            }
+            ring = fake.next_ring();
+            done = fake.block_on(exports.find_export(&export.tenant, &export.id))??.ok_or("the export is gone")?;
+        }
+        let calls = fake.calls();
+        let Some(file) = done.file.filter(|_| done.status == Status::Ready) else {
+            let why = done.failure.map(|failure| failure.message).unwrap_or_default();
+            return Err(process.complaint(&format!("brought the export to {}: {why}", done.status)));
+        };
+        if (file.rows, file.bytes, &file.sha256) != (task.payouts.rows(), task.expected.bytes, &task.expected.sha256) {
+            return Err(process.complaint(&format!(
+                "recorded another file than expected: {} rows, {} bytes, SHA-256 {}",
+                file.rows, file.bytes, file.sha256
+            )));
+        }
+        let usage = process.finish()?;
+        Ok(Sample {
+            wall_seconds: wall.as_secs_f64(),
+            cpu_seconds: usage.cpu.as_secs_f64(),
+            peak_kib: usage.peak_kib,
+            invocations,
+            calls,
+        })
+    }
+}
+
+fn sdk_config(endpoint_url: String) -> SdkConfig {
+    let credentials = Credentials::new("AKIAEXAMPLE", "example", None, None, "benchmark");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(endpoint_url)
+        .build()
+}
+
+/// An export that was accepted just now.
+fn new_export() -> Result<Export, Error> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
+    let id = ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &random);
+    let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
+    let recipients = Recipients::new(user.email.clone(), [])?;
+    let caller = Caller { tenant: TENANT.parse()?, client: ClientType::Operator, user };
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let terms = Terms::new(hours(72), hours(30 * 24), hours(6), false);
+    Ok(Export::accept(id, &caller, recipients, terms, Duration::from_secs(60)))
+}
+
+fn sqs_event(body: &str, number: u32) -> String {
+    let event = json!({ "Records": [{
+        "messageId": format!("message-{number}"),
+        "receiptHandle": "receipt",
+        "body": body,
+        "attributes": {},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:jobs",
+        "awsRegion": REGION,
+    }] });
+    event.to_string()
+}

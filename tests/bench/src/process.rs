@@ -1,0 +1,141 @@
+//! A process, and what the kernel knows of it.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
+use crate::Error;
+
+/// A process that is being measured. It is ended when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    started: Instant,
+    cpu_before: Duration,
+    log: PathBuf,
+}
+
+/// What a process took.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// CPU time of all its threads, in the process and in the kernel.
+    pub cpu: Duration,
+    /// The most memory that was resident at once, in KiB.
+    pub peak_kib: u64,
+}
+
+impl Process {
+    /// Starts `command`; what it prints goes to `log`.
+    ///
+    /// CPU time is read as the sum over all children that were waited for, which is exact to the microsecond as long as
+    /// one process is measured at a time.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self, Error> {
+        let output = File::create(log)?;
+        command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts `command`, whose lines on standard output are received; its standard error goes to `log`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_talking(name: &str, command: &mut Command, log: &Path) -> Result<(Self, Receiver<String>), Error> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(log)?);
+        let mut process = Self::spawn(name, command, log)?;
+        let output = process.child.stdout.take().ok_or("no standard output")?;
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok((process, lines))
+    }
+
+    fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self, Error> {
+        let cpu_before = cpu_of_children()?;
+        let started = Instant::now();
+        let child = command
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {}: {error}", command.get_program().to_string_lossy()))?;
+        Ok(Self { name: name.to_owned(), child, started, cpu_before, log: log.to_owned() })
+    }
+
+    /// How long it runs.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Waits for what comes from the process on `channel`.
+    ///
+    /// # Errors
+    /// If it ends first, or nothing comes within `limit`.
+    pub fn wait_for<T>(&mut self, channel: &Receiver<T>, limit: Duration) -> Result<T, Error> {
+        let since = Instant::now();
+        loop {
+            match channel.recv_timeout(Duration::from_millis(50)) {
+                Ok(received) => return Ok(received),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.complaint(&format!("ended before it was done: {status}")));
+            }
+            if since.elapsed() > limit {
+                return Err(self.complaint(&format!("was not done after {} s", limit.as_secs())));
+            }
+        }
+    }
+
+    /// What is wrong with the process, with the last lines of its log.
+    #[must_use]
+    pub fn complaint(&self, problem: &str) -> Error {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n");
+        format!("{} {problem}. The end of {}:\n{last}", self.name, self.log.display()).into()
+    }
+
+    /// Ends the process and tells what it took.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn finish(mut self) -> Result<Usage, Error> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak_kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok())
+            .ok_or_else(|| self.complaint("has no peak memory: it ended too early"))?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(Usage { cpu: cpu_of_children()?.saturating_sub(self.cpu_before), peak_kib })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn cpu_of_children() -> Result<Duration, Error> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(micros.unsigned_abs()))
+}

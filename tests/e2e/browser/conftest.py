@@ -1,0 +1,82 @@
+"""A real Chromium: Debian's, which Playwright drives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, expect, sync_playwright
+
+from office import Office
+from stack import Stack
+from tenant import Tenant
+
+PATIENCE_MS = 20_000
+ARGUMENTS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
+# Chromium says this of every answer that is not a success; whether one is right, the tests decide.
+ORDINARY = "Failed to load resource"
+
+Opener = Callable[..., Office]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "needs Chromium. On Debian, install chromium"
+    # Chromium's own sandbox does not work for root.
+    arguments = [*ARGUMENTS, "--no-sandbox"] if os.geteuid() == 0 else ARGUMENTS
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
+    """Opens the back office in a session of its own, signed in if a tenant is given. Whatever the page's code or the
+    browser complains of fails the test."""
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and ORDINARY not in message.text:
+            complaints.append(message.text)
+
+    def opened(
+        tenant: Tenant | None = None,
+        query: str = "",
+        width: int = 1280,
+        height: int = 860,
+        url: str = "",
+        **options: Any,
+    ) -> Office:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            locale="en-GB",
+            **{"timezone_id": "Europe/Paris", "permissions": ["clipboard-read", "clipboard-write"], **options},
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((url or stack.backOfficeUrl) + query)
+        office = Office(page)
+        if tenant:
+            office.sign_in(tenant.key)
+            office.expect_loaded()
+        return office
+
+    yield opened
+    for context in chromium.contexts:
+        context.close()
+    assert complaints == []

@@ -1,0 +1,147 @@
+"""The back office in a browser, as its user sees it: found by names and roles, as assistive technology finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
+SCHEMES = ("light", "dark")
+# Everything that axe knows of these, which includes all that WCAG 2.2 AA asks of a page and a tool can see.
+AXE_RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+_axe = Axe()
+
+
+class Office:
+    """One tab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    # ------------------------------------------------------------------------------------------------- what there is
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+    @property
+    def latest(self) -> Locator:
+        return self.page.get_by_role("region", name="Latest export")
+
+    @property
+    def history(self) -> Locator:
+        return self.page.get_by_role("table", name="Export history")
+
+    @property
+    def dialog(self) -> Locator:
+        """The dialog on top."""
+        return self.page.locator("dialog[open]").last
+
+    @property
+    def message(self) -> Locator:
+        """What the page says at the bottom."""
+        return self.page.locator(".messages")
+
+    def row(self, export_id: str) -> Locator:
+        return self.history.get_by_role("row").filter(has=self.page.get_by_title(f"Details of {export_id}", exact=True))
+
+    def ids(self) -> list[str]:
+        """The exports of the page of the history that is shown, from top to bottom."""
+        titles = self.history.locator("tbody tr:not(.bones) button.id").evaluate_all("all => all.map((b) => b.title)")
+        return [str(title).removeprefix("Details of ") for title in titles]
+
+    def expect_ids(self, ids: list[str]) -> None:
+        titles = [f"Details of {export_id}" for export_id in ids]
+        script = """titles => JSON.stringify(titles) === JSON.stringify(
+            [...document.querySelectorAll("tbody tr:not(.bones) button.id")].map((b) => b.title))
+            && document.querySelector("table.exports").ariaBusy === "false" """
+        self.page.wait_for_function(script, arg=titles)
+
+    # ------------------------------------------------------------------------------------------------- what one does
+
+    def sign_in(self, key: str) -> None:
+        self.page.get_by_label("API key").fill(key)
+        self.button("Sign in").click()
+
+    def expect_loaded(self) -> None:
+        """The page is there with all that it loads at first."""
+        expect(self.page.get_by_role("heading", name="Marketplace Payouts")).to_be_visible()
+        expect(self.page.locator("table.exports")).to_have_attribute("aria-busy", "false")
+        expect(self.page.locator(".latest-body")).to_have_attribute("aria-busy", "false")
+
+    def open_launch(self) -> Locator:
+        self.button("Export CSV").click()
+        dialog = self.page.get_by_role("dialog", name="Export marketplace payouts")
+        expect(dialog).to_be_visible()
+        return dialog
+
+    def open_details(self, export_id: str) -> Locator:
+        self.page.get_by_title(f"Details of {export_id}", exact=True).click()
+        return self.expect_details(export_id)
+
+    def expect_details(self, export_id: str) -> Locator:
+        panel = self.page.get_by_role("dialog", name="Export details")
+        expect(panel).to_contain_text(export_id)
+        expect(panel).to_have_attribute("aria-busy", "false")
+        return panel
+
+    def chips(self) -> list[str]:
+        return self.dialog.locator(".chip-text").all_inner_texts()
+
+    def paste(self, text: str) -> None:
+        """Pastes into what has the focus."""
+        script = """text => {
+            const data = new DataTransfer();
+            data.setData("text/plain", text);
+            const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+            if (document.activeElement.dispatchEvent(event)) document.execCommand("insertText", false, text);
+        }"""
+        self.page.evaluate(script, text)
+
+    # ---------------------------------------------------------------------------------------------- how good it looks
+
+    def inspect(self, state: str, picture: str | None = None) -> None:
+        """Holds the page as it stands to the rules of accessibility, light and dark, and takes its picture."""
+        # What slides in is half-transparent on its way.
+        self.page.wait_for_function(
+            "document.getAnimations().every((a) => a.effect.getTiming().iterations === Infinity)"
+        )
+        for scheme in SCHEMES:
+            self.page.emulate_media(color_scheme=scheme)
+            found = _axe.run(self.page, options=AXE_RULES).response["violations"]
+            assert not found, f"{state}, {scheme}:\n{_told(found)}"
+            if picture:
+                SCREENSHOTS.mkdir(exist_ok=True)
+                self.page.screenshot(path=SCREENSHOTS / f"{picture}-{scheme}.png", animations="disabled")
+        self.page.emulate_media(color_scheme="light")
+
+    def expect_no_sideways_scrolling(self) -> None:
+        script = """() => [document.documentElement, ...document.querySelectorAll("dialog[open]")]
+            .filter((e) => e.scrollWidth > e.clientWidth).map((e) => `${e.tagName}: ${e.scrollWidth} > ${e.clientWidth}`)"""
+        assert self.page.evaluate(script) == []
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """The tab is in the background for a while."""
+        script = """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        self.page.evaluate(script, True)
+        yield
+        self.page.evaluate(script, False)
+
+
+def _told(violations: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        f"{found['id']}: {found['help']}\n"
+        + "\n".join(f"  {node['html']}\n    {node['failureSummary']}" for node in found["nodes"])
+        for found in violations
+    )

@@ -1,0 +1,175 @@
+"""One export in full, and what can be done with it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+from playwright.sync_api import Locator, expect
+
+from conftest import Opener
+from office import Office
+from past import give_past
+from payouts import payout, plain_payouts
+from tenant import Tenant, link_in
+from waiting import wait_for
+
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+LONG = f"{'a.very.long.local.part.of.an.address.' + 'x' * 27}@{'.'.join(['subsidiary'] * 8)}.example"
+
+
+def days_ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def fact(panel: Locator, name: str) -> str:
+    value = panel.locator("dl > div").filter(has=panel.page.get_by_text(name, exact=True)).locator("dd")
+    return re.sub(r"\s+", " ", value.inner_text()).strip()
+
+
+def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_office: Opener) -> None:
+    tenant.put_payouts(
+        [
+            *plain_payouts(1200),
+            payout("po_1", status="FAILED", amountMinor=-50_00, failureReason="Bank closed"),
+            payout("po_2", currency="JPY", amountMinor=98_765_432),
+        ]
+    )
+    export = tenant.export([LONG, "finance@copies.example"])
+    office = open_office(tenant)
+    panel = office.open_details(export["exportId"])
+    assert query_of(office) == f"?export={export['exportId']}"
+    assert fact(panel, "Rows") == "1,202"
+    assert fact(panel, "SHA-256") == export["file"]["sha256"]
+    assert fact(panel, "Name") == export["file"]["name"]
+    assert fact(panel, "Requested by") == f"Sample Operator {tenant.email}"
+    assert "in 3 days" in fact(panel, "Link expires")
+    assert LONG in fact(panel, "CC (2)")
+    totals = panel.get_by_role("table", name="Totals").get_by_role("row").all_inner_texts()
+    assert [re.sub(r"\s+", " ", row).strip() for row in totals[1:]] == [
+        "EUR 1,201 1,481,350.00",
+        "Settled 1,200 1,481,400.00",
+        "Failed 1 −50.00",
+        "JPY 1 98,765,432",
+        "Settled 1 98,765,432",
+    ]
+    office.expect_no_sideways_scrolling()
+    office.inspect("details of a ready export", picture="details")
+    panel.get_by_text("Opening the file in Excel").click()
+    expect(panel.get_by_text("1,048,576 rows")).to_be_visible()
+    expect(panel.get_by_text("65001: Unicode (UTF-8)")).to_be_visible()
+    office.inspect("help on Excel")
+
+    office.page.keyboard.press("Escape")
+    expect(office.dialog).to_have_count(0)
+    expect(office.page.get_by_title(f"Details of {export['exportId']}", exact=True)).to_be_focused()
+    assert query_of(office) == ""
+    # A shared address opens it, Back closes it.
+    other = open_office(tenant, query=f"?export={export['exportId']}")
+    other.expect_details(export["exportId"])
+
+
+def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = give_past(tenant, {"at": days_ago(5), "recipientsCc": ["finance@copies.example"]})
+    before = len(tenant.mails())
+    office = open_office(tenant)
+    panel = office.open_details(export_id)
+    expect(panel).to_contain_text("The download link has expired.")
+    expect(panel.get_by_role("button", name="Download CSV")).to_have_count(0)
+    office.inspect("details of an expired export", picture="expired")
+    panel.get_by_role("button", name="Resend e-mail").click()
+    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
+    assert office.chips() == ["finance@copies.example"]
+    office.inspect("sending again")
+    dialog.get_by_role("button", name="Send e-mail").click()
+    expect(panel).to_contain_text("The file is ready.")
+    expect(office.message).to_contain_text(f"E-mail sent to {tenant.email} and finance@copies.example.")
+    expect(panel.get_by_role("button", name="Resend e-mail")).to_be_focused()
+    office.page.keyboard.press("Escape")
+    expect(office.row(export_id)).to_contain_text("Ready")
+    expect(office.row(export_id).get_by_role("button", name="Download")).to_be_visible()
+    assert tenant.record(export_id)["status"] == "READY"
+    mail = wait_for("the mail", lambda: tenant.mails()[before:], 10)[-1]
+    assert (mail.to, mail.cc) == ([tenant.email], ["finance@copies.example"])
+    assert link_in(mail)
+
+
+def test_mail_is_sent_again_with_another_cc_list_and_the_first_recipient_is_offered(
+    tenant: Tenant, open_office: Opener
+) -> None:
+    (export_id,) = give_past(
+        tenant, {"at": days_ago(5), "recipientTo": "first@acme.example", "recipientsCc": ["old@copies.example"]}
+    )
+    office = open_office(tenant)
+    office.row(export_id).get_by_role("button", name="Resend").click()
+    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
+    dialog.get_by_role("button", name="Remove old@copies.example").click()
+    expect(dialog).to_contain_text("first@acme.example got the first e-mail.")
+    dialog.get_by_role("button", name="Add as CC").click()
+    office.page.keyboard.type("new@copies.example")
+    dialog.get_by_role("button", name="Send e-mail").click()
+    expect(office.row(export_id)).to_contain_text("Ready")
+    record = tenant.record(export_id)
+    assert record["recipientTo"] == tenant.email
+    assert record["recipientsCc"] == ["first@acme.example", "new@copies.example"]
+
+
+def test_expired_export_whose_file_is_gone_can_only_be_relaunched(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = give_past(tenant, {"at": days_ago(40), "recipientsCc": ["finance@copies.example"]})
+    office = open_office(tenant)
+    expect(office.row(export_id)).to_contain_text("File deleted")
+    panel = office.open_details(export_id)
+    expect(panel).to_contain_text("The file was deleted.")
+    expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
+    panel.get_by_role("button", name="Relaunch").click()
+    dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
+    assert office.chips() == ["finance@copies.example"]
+    dialog.get_by_role("button", name="Confirm export").click()
+    # The panel goes on with the new export, to its end.
+    expect(panel).not_to_contain_text(export_id)
+    expect(panel).to_contain_text("The file is ready.")
+    assert len(office.ids()) == 2
+
+
+def test_failed_export_says_why_and_what_to_do(tenant: Tenant, open_office: Opener) -> None:
+    tenant.put_payouts([payout("po_<b>1</b>", currency="EURO")])
+    export_id = tenant.launch()
+    tenant.await_status(export_id, "FAILED")
+    office = open_office(tenant)
+    expect(office.latest).to_contain_text("Payouts have faulty values")
+    panel = office.open_details(export_id)
+    # What comes from outside is text.
+    expect(panel).to_contain_text("po_<b>1</b>")
+    expect(panel).to_contain_text("What to do: Have the payouts corrected")
+    expect(panel.get_by_role("button", name="Relaunch")).to_be_visible()
+    expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
+    office.inspect("details of a failed export", picture="failed")
+    office.page.keyboard.press("Escape")
+    tenant.put_payouts([payout("po_<b>1</b>")])
+    office.latest.get_by_role("button", name="Relaunch").click()
+    office.dialog.get_by_role("button", name="Confirm export").click()
+    expect(office.latest).to_contain_text("Ready to download")
+
+
+def test_failed_export_with_a_file_is_sent_again(tenant: Tenant, open_office: Opener) -> None:
+    failure = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail: no"}
+    (export_id,) = give_past(tenant, {"at": days_ago(1), "status": "FAILED", "failure": failure, "linkExpiresAt": None})
+    office = open_office(tenant)
+    panel = office.open_details(export_id)
+    expect(panel).to_contain_text("What to do: The file is there.")
+    panel.get_by_role("button", name="Resend e-mail").click()
+    office.dialog.get_by_role("button", name="Send e-mail").click()
+    expect(panel).to_contain_text("The file is ready.")
+    assert tenant.record(export_id)["status"] == "READY"
+
+
+def test_export_of_another_tenant_is_told_as_missing(tenant: Tenant, open_office: Opener) -> None:
+    other = Tenant(tenant.stack, "somebody else")
+    export_id = other.export()["exportId"]
+    office = open_office(tenant, query=f"?export={export_id}")
+    expect(office.page.get_by_role("dialog", name="Export details")).to_contain_text("Your tenant has no export")
+    office.inspect("details of a missing export")
+
+
+def query_of(office: Office) -> str:
+    return str(office.page.evaluate("location.search"))

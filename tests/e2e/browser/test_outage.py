@@ -1,0 +1,141 @@
+"""The server goes away and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from conftest import Opener
+from stack import Stack
+from tenant import Tenant
+
+
+class Wire:
+    """A wire to the stack that can be cut: a port of its own, from which bytes go there and back."""
+
+    def __init__(self, stack: Stack) -> None:
+        there = urlsplit(stack.apiUrl)
+        self._there = (there.hostname, there.port)
+        self._connections: set[socket.socket] = set()
+        self._server: socket.socket | None = None
+        self._port = 0
+        self.mend()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/back-office"
+
+    def mend(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def cut(self) -> None:
+        server, self._server = self._server, None
+        for end in [*self._connections, *([server] if server else [])]:
+            # Closing alone would not wake who waits on it.
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._connections.clear()
+
+    def _accept(self, server: socket.socket) -> None:
+        while True:
+            try:
+                here, _ = server.accept()
+                there = socket.create_connection(self._there)
+            except OSError:
+                return
+            self._connections |= {here, there}
+            for source, sink in ((here, there), (there, here)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(1 << 16):
+                sink.sendall(chunk)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def wire(stack: Stack) -> Iterator[Wire]:
+    laid = Wire(stack)
+    yield laid
+    laid.cut()
+
+
+def test_server_that_goes_away_is_told_and_its_return_brings_the_page_up_to_date(
+    wire: Wire, tenant: Tenant, open_office: Opener
+) -> None:
+    first = tenant.export()["exportId"]
+    office = open_office(tenant, url=wire.url)
+    office.expect_ids([first])
+    wire.cut()
+    office.button("Refresh").click()
+    bar = office.page.get_by_role("alert").filter(has_text="The server cannot be reached.")
+    expect(bar).to_contain_text("What you see is from")
+    # What was there is still there, to read and to copy.
+    office.expect_ids([first])
+    office.inspect("the server is away", picture="away")
+    office.open_launch().get_by_role("button", name="Confirm export").click()
+    expect(office.dialog.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    office.page.keyboard.press("Escape")
+
+    second = tenant.export()["exportId"]
+    wire.mend()
+    # By itself, within the seconds that it waits between two tries.
+    expect(bar).to_be_hidden()
+    expect(office.message).to_contain_text("Connected again")
+    office.expect_ids([second, first])
+
+
+def test_try_now_does_not_wait(wire: Wire, tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant, url=wire.url)
+    wire.cut()
+    office.button("Refresh").click()
+    wire.mend()
+    office.button("Try now").click()
+    expect(office.button("Try now")).to_be_hidden(timeout=1_500)
+
+
+def test_browser_without_network_says_so(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant)
+    office.page.context.set_offline(True)
+    office.button("Refresh").click()
+    bar = office.page.get_by_role("alert").filter(has_text="You are offline.")
+    expect(bar).to_be_visible()
+    office.page.context.set_offline(False)
+    expect(bar).to_be_hidden()
+
+
+def test_sign_in_without_the_server_says_so_and_works_once_it_is_back(
+    wire: Wire, tenant: Tenant, open_office: Opener
+) -> None:
+    office = open_office(url=wire.url)
+    wire.cut()
+    office.sign_in(tenant.key)
+    expect(office.page.get_by_role("alert")).to_contain_text("The server cannot be reached.")
+    wire.mend()
+    office.button("Sign in").click()
+    office.expect_loaded()
+
+
+def test_history_that_fails_at_first_says_so_and_is_loaded_on_request(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant)
+    fault = {"code": "SERVICE_UNAVAILABLE", "message": "Service unavailable", "detail": "Something does not answer."}
+    answer = {"errors": [fault], "requestId": "r-5"}
+    office.page.route("**/export?*", lambda route: route.fulfill(status=503, json=answer))
+    office.page.reload()
+    expect(office.page.get_by_text("The history could not be loaded")).to_be_visible()
+    expect(office.page.get_by_text("Something does not answer. (request r-5)")).to_be_visible()
+    office.inspect("the history could not be loaded")
+    office.page.unroute("**/export?*")
+    office.button("Try again").click()
+    expect(office.page.get_by_text("No exports yet")).to_be_visible()
