@@ -42,7 +42,8 @@ pub struct FileLimits {
     pub readers: usize,
     /// How often the record is told of the progress.
     pub checkpoint_every: Duration,
-    /// With less time left than this, the work is handed over.
+    /// With less time left than this, the work is handed over; or with less than a quarter of the invocation's time,
+    /// where that is shorter.
     pub hand_over_before: Duration,
 }
 
@@ -93,6 +94,11 @@ pub struct FileWriter<'a, S, P, F, C> {
     pub ring_after: Duration,
     /// When Lambda ends this invocation.
     pub ends_at: Timestamp,
+}
+
+/// When the work is handed over.
+fn hand_over_at(begun_at: Timestamp, ends_at: Timestamp, hand_over_before: Duration) -> Timestamp {
+    ends_at.minus(hand_over_before.min(ends_at.since(begun_at) / 4))
 }
 
 impl<S, P, F, C> FileWriter<'_, S, P, F, C>
@@ -183,6 +189,7 @@ where
         let mut reading = ReadAhead::new(self.payouts, &tenant, range, self.limits.readers);
         let mut writes: FuturesUnordered<BoxFuture<'_, Result<Part, Outage>>> = FuturesUnordered::new();
         let mut told_at = self.clock.now();
+        let hand_over_at = hand_over_at(told_at, self.ends_at, self.limits.hand_over_before);
         let mut faults = Faults::default();
         loop {
             // Parts that are done are noted while the next page comes.
@@ -212,7 +219,7 @@ where
                 }
             }
             let now = self.clock.now();
-            if self.ends_at.since(now) < self.limits.hand_over_before {
+            if now >= hand_over_at {
                 if faults.count > 0 {
                     break;
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::id::{ExportId, TenantId};
 use crate::money::{Currency, Money, parse_whole_number};
 use crate::payout::{COLUMNS, Column, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, is_timestamp};
 
 /// The media type of every file.
 pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
@@ -115,8 +115,47 @@ pub struct Lines {
     csv: csv::Writer<Vec<u8>>,
     scratch: String,
     rows: u64,
-    totals: Totals,
+    totals: Sums,
     faults: Faults,
+}
+
+/// Totals while they are counted: few currencies, found by looking at each.
+#[derive(Debug, Default)]
+struct Sums(Vec<(Currency, [Total; PayoutStatus::ALL.len()])>);
+
+impl Sums {
+    /// The currency of this code, and its place here; known ones are found without asking the list of all.
+    fn find(&mut self, code: &str) -> Option<usize> {
+        let known = self.0.iter().position(|(currency, _)| currency.code() == code);
+        known.or_else(|| {
+            self.0.push((code.parse().ok()?, Default::default()));
+            Some(self.0.len() - 1)
+        })
+    }
+
+    fn currency(&self, place: usize) -> Option<Currency> {
+        self.0.get(place).map(|(currency, _)| *currency)
+    }
+
+    /// Counts one payout; `false`, and nothing changed, if the sum is beyond what can be held.
+    fn add(&mut self, place: usize, status: PayoutStatus, minor: i128) -> bool {
+        let total = self.0.get_mut(place).and_then(|(_, totals)| totals.get_mut(status as usize));
+        let Some(total) = total else { return false };
+        let Some(sum) = total.minor.checked_add(minor) else { return false };
+        *total = Total { count: total.count + 1, minor: sum };
+        true
+    }
+
+    fn finish(self) -> Totals {
+        let mut totals = Totals::default();
+        for (currency, sums) in self.0 {
+            for (status, total) in PayoutStatus::ALL.into_iter().zip(sums).filter(|(_, total)| total.count > 0) {
+                // There is one sum for each: none is added to another.
+                let _ = totals.add(currency, status, total);
+            }
+        }
+        totals
+    }
 }
 
 /// A finished stretch of a file.
@@ -136,7 +175,7 @@ impl Default for Lines {
     fn default() -> Self {
         let csv =
             csv::WriterBuilder::new().delimiter(b';').terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
-        Self { csv, scratch: String::new(), rows: 0, totals: Totals::default(), faults: Faults::default() }
+        Self { csv, scratch: String::new(), rows: 0, totals: Sums::default(), faults: Faults::default() }
     }
 }
 
@@ -162,40 +201,42 @@ impl Lines {
     fn check_and_write(&mut self, row: &Row<'_>) -> Result<(), RowFault> {
         let mut facts = Facts::default();
         for (column, value) in COLUMNS.iter().zip(row) {
-            facts.check(column, *value).map_err(|problem| RowFault { attribute: column.attribute, problem })?;
+            let checked = facts.check(column, *value, &mut self.totals);
+            checked.map_err(|problem| RowFault { attribute: column.attribute, problem })?;
         }
-        let Facts { status: Some(status), currency: Some(currency), minor: Some(minor) } = facts else {
+        let Facts { status: Some(status), place: Some(place), minor: Some(minor) } = facts else {
             // COLUMNS has the three as required columns, so check() has refused the row.
             return Err(RowFault { attribute: "status", problem: Problem::Missing });
         };
-        if !self.totals.add(currency, status, Total { count: 1, minor }) {
-            return Err(RowFault { attribute: "amountMinor", problem: Problem::Malformed });
-        }
+        let currency = self.totals.currency(place).filter(|_| self.totals.add(place, status, minor));
+        let currency = currency.ok_or(RowFault { attribute: "amountMinor", problem: Problem::Malformed })?;
         for (column, value) in COLUMNS.iter().zip(row) {
             self.scratch.clear();
-            match (column.kind, *value) {
+            let field = match (column.kind, *value) {
                 (ColumnKind::Amount, _) => {
-                    let _ = write!(self.scratch, "{}", Money { minor, currency });
+                    Money { minor, currency }.append_to(&mut self.scratch);
+                    self.scratch.as_str()
                 }
                 (ColumnKind::Count, Value::Number(number)) => {
                     let _ = write!(self.scratch, "{}", parse_whole_number(number).unwrap_or_default());
+                    self.scratch.as_str()
                 }
                 (ColumnKind::Time, Value::Text(time)) => {
                     // Checked to be `2026-10-08T00:00:01.000Z`: the file's form is that without the milliseconds.
                     self.scratch.push_str(time.get(..19).unwrap_or_default());
                     self.scratch.push('Z');
+                    self.scratch.as_str()
                 }
-                (ColumnKind::Text, Value::Text(text)) => {
-                    if runs_as_formula(text) {
-                        self.scratch.push('\'');
-                    }
+                (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
+                    self.scratch.push('\'');
                     self.scratch.push_str(text);
+                    self.scratch.as_str()
                 }
-                (ColumnKind::Status | ColumnKind::Currency, Value::Text(name)) => self.scratch.push_str(name),
-                _ => {}
-            }
+                (ColumnKind::Text | ColumnKind::Status | ColumnKind::Currency, Value::Text(text)) => text,
+                _ => "",
+            };
             // Writing to memory cannot fail.
-            let _ = self.csv.write_field(&self.scratch);
+            let _ = self.csv.write_field(field);
         }
         let _ = self.csv.write_record(None::<&[u8]>);
         Ok(())
@@ -205,7 +246,7 @@ impl Lines {
     #[must_use]
     pub fn finish(self) -> Section {
         let csv = self.csv.into_inner().unwrap_or_default();
-        Section { csv, rows: self.rows, totals: self.totals, faults: self.faults }
+        Section { csv, rows: self.rows, totals: self.totals.finish(), faults: self.faults }
     }
 }
 
@@ -213,26 +254,31 @@ impl Lines {
 #[derive(Default)]
 struct Facts {
     status: Option<PayoutStatus>,
-    currency: Option<Currency>,
+    /// Where the currency is counted.
+    place: Option<usize>,
     minor: Option<i128>,
 }
 
 impl Facts {
-    fn check(&mut self, column: &Column, value: Value<'_>) -> Result<(), Problem> {
+    fn check(&mut self, column: &Column, value: Value<'_>, sums: &mut Sums) -> Result<(), Problem> {
         match (column.kind, value) {
             (_, Value::Missing | Value::Text("")) if column.required => Err(Problem::Missing),
             (_, Value::Missing) => Ok(()),
             // An optional time that is there has to be one, so an empty text is no absence to it.
             (ColumnKind::Text, Value::Text(_)) => Ok(()),
             (ColumnKind::Time, Value::Text(text)) => {
-                text.parse::<Timestamp>().map(|_| ()).map_err(|_| Problem::Malformed)
+                if is_timestamp(text) {
+                    Ok(())
+                } else {
+                    Err(Problem::Malformed)
+                }
             }
             (ColumnKind::Status, Value::Text(text)) => {
                 self.status = Some(text.parse().map_err(|_| Problem::Unknown)?);
                 Ok(())
             }
             (ColumnKind::Currency, Value::Text(text)) => {
-                self.currency = Some(text.parse().map_err(|_| Problem::Unknown)?);
+                self.place = Some(sums.find(text).ok_or(Problem::Unknown)?);
                 Ok(())
             }
             (ColumnKind::Amount, Value::Number(text)) => {

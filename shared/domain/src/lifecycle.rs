@@ -396,11 +396,13 @@ pub fn count_resend(export: &Export, now: Timestamp, most_a_day: u32) -> Result<
 }
 
 /// The mail was accepted again, to `recipients`, with a link that ends at `link_end`. The newest link's end only ever
-/// moves forward: of two at once the later end stays.
+/// moves forward: of two at once the later end stays, and of two that end together the one recorded last.
 #[must_use]
 pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> Step {
+    // Two links may well end together: with the second they were sent in, or with the file.
+    let just_after = link_end.plus(Duration::from_millis(1));
     Step {
-        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkEndBefore(link_end)],
+        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkEndBefore(just_after)],
         changes: vec![
             Change::Status(Status::Ready),
             Change::Recipients(recipients),

@@ -69,13 +69,50 @@ pub struct Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.minor < 0 { "-" } else { "" };
-        let unit = 10_u128.pow(u32::from(self.currency.exponent));
-        let (whole, part) = (self.minor.unsigned_abs() / unit, self.minor.unsigned_abs() % unit);
-        match usize::from(self.currency.exponent) {
-            0 => write!(f, "{sign}{whole}"),
-            width => write!(f, "{sign}{whole}.{part:0width$}"),
+        let mut text = String::new();
+        self.append_to(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl Money {
+    /// Appends the plain decimal to `text`, without the formatter's detours: every payout has one.
+    pub fn append_to(&self, text: &mut String) {
+        let exponent = usize::from(self.currency.exponent);
+        // From the last digit to the first: 39 of them at most, a point and a sign.
+        let mut reversed = [0; 48];
+        let mut length = 0;
+        let mut push = |byte| {
+            if let Some(place) = reversed.get_mut(length) {
+                *place = byte;
+                length += 1;
+            }
+        };
+        let mut rest = self.minor.unsigned_abs();
+        let mut digits = 0;
+        while rest > 0 || digits <= exponent {
+            if digits == exponent && exponent > 0 {
+                push(b'.');
+            }
+            // Nearly all amounts fit into 64 bits, where division is cheap.
+            let digit = match u64::try_from(rest) {
+                Ok(small) => {
+                    rest = u128::from(small / 10);
+                    small % 10
+                }
+                Err(_) => {
+                    let digit = rest % 10;
+                    rest /= 10;
+                    digit as u64
+                }
+            };
+            push(b'0' + digit as u8);
+            digits += 1;
         }
+        if self.minor < 0 {
+            push(b'-');
+        }
+        text.extend(reversed.get(..length).unwrap_or_default().iter().rev().map(|byte| char::from(*byte)));
     }
 }
 
@@ -87,10 +124,12 @@ pub fn parse_whole_number(text: &str) -> Option<i128> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let magnitude = if !digits.is_empty() && digits.len() <= 38 && digits.bytes().all(|b| b.is_ascii_digit()) {
-        digits.parse().ok()?
-    } else {
-        whole_decimal(digits)?
+    let is_plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let magnitude = match digits.len() {
+        // Nearly all numbers are of this kind.
+        1..=18 if is_plain => i128::from(digits.parse::<i64>().ok()?),
+        19..=38 if is_plain => digits.parse().ok()?,
+        _ => whole_decimal(digits)?,
     };
     Some(if negative { -magnitude } else { magnitude })
 }

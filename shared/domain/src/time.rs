@@ -91,6 +91,33 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Whether the text is a time in the fixed-width form, without making one: payouts have six of them.
+#[must_use]
+pub fn is_timestamp(text: &str) -> bool {
+    let Ok(bytes) = <&[u8; 24]>::try_from(text.as_bytes()) else { return false };
+    // Digits stand where the pattern has a 0, all else is as in the pattern.
+    let fits = bytes.iter().zip(b"0000-00-00T00:00:00.000Z").all(|(byte, pattern)| match pattern {
+        b'0' => byte.is_ascii_digit(),
+        pattern => byte == pattern,
+    });
+    let two = |tens: usize| match bytes.get(tens..tens + 2) {
+        Some([tens, ones]) => u32::from(tens & 0xf) * 10 + u32::from(ones & 0xf),
+        _ => u32::MAX,
+    };
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+    let is_leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    };
+    let good = fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60;
+    // What jiff cannot hold is no time either.
+    good && (year < 9999 || text.parse::<Timestamp>().is_ok())
+}
+
 /// The text is not a time in the fixed-width form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a UTC time of the form 2026-10-08T00:00:01.000Z")]
@@ -162,6 +189,7 @@ mod tests {
             " 2026-10-08T00:00:01.000Z",
         ] {
             assert_eq!(text.parse::<Timestamp>(), Err(NotATimestamp), "{text}");
+            assert!(!is_timestamp(text), "{text}");
         }
     }
 
@@ -177,11 +205,22 @@ mod tests {
 
     proptest! {
         #[test]
+        fn timestamps_are_told_as_they_are_read(
+            text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z", at in 0_usize..24, byte in " -~",
+        ) {
+            prop_assert_eq!(is_timestamp(&text), text.parse::<Timestamp>().is_ok());
+            let mut broken = text;
+            broken.replace_range(at..=at, &byte);
+            prop_assert_eq!(is_timestamp(&broken), broken.parse::<Timestamp>().is_ok());
+        }
+
+        #[test]
         fn timestamp_reads_back_and_sorts_as_text(a in FIRST..=LAST, b in FIRST..=LAST) {
             let (a, b) = (Timestamp::from_millis(a), Timestamp::from_millis(b));
             prop_assert_eq!(a.to_string().parse::<Timestamp>(), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
             prop_assert_eq!(a.to_string().len(), 24);
+            prop_assert!(is_timestamp(&a.to_string()));
         }
     }
 }

@@ -238,6 +238,8 @@ fn resent_export_is_ready_with_the_later_end_and_without_its_failure() {
     );
     assert_eq!((after.failure.as_ref(), &after.recipients), (None, &to));
     assert_eq!(early.apply(&after), None);
+    let other = resent(minutes(7), Recipients::only("eve@example.com".parse().unwrap()), minutes(300));
+    assert_eq!(other.apply(&after).unwrap().recipients.to().as_str(), "eve@example.com", "of two that end together");
     assert_eq!(late.apply(&early.apply(&failed).unwrap()).unwrap().link_expires_at, Some(minutes(300)));
     let expired = expire(minutes(101), minutes(100)).apply(&ready_export()).unwrap();
     assert_eq!(early.apply(&expired).unwrap().status, Status::Ready);
