@@ -27,6 +27,7 @@ BRISK_SETTINGS = {
         "RETRY_BACKOFF": "1s",
         "RING_AFTER": "1s",
         "PART_SIZE": str(BRISK_PART_BYTES),
+        "HAND_OVER_BEFORE": "1s",
     },
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }

@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 
 import description
 import web
+from interventions import changed
 from stack import Stack
 from tenant import EXPORTS, Tenant
 from waiting import wait_for
@@ -93,6 +94,39 @@ def test_every_route_but_the_descriptions_needs_a_key(tenant: Tenant) -> None:
     for method, path in calls(tenant):
         answer = tenant.call(method, path, headers={"dj-api-key": ""})
         assert answer.status == (200 if path == "/v1/openapi.json" else 401), f"{method} {path}: {answer}"
+
+
+def test_every_route_but_the_descriptions_is_for_operators(tenant: Tenant) -> None:
+    for method, path in calls(tenant):
+        answer = tenant.call(method, path, headers={"dj-client": "SUPPLIER"})
+        assert answer.status == (200 if path == "/v1/openapi.json" else 403), f"{method} {path}: {answer}"
+
+
+CRATES = {
+    "create-export": ("POST", EXPORTS),
+    "list-exports": ("GET", EXPORTS),
+    "get-export": ("GET", f"{EXPORTS}/any"),
+    "resend-email": ("POST", "/v1/exports/any/resend-email"),
+    "get-caller": ("GET", "/v1/caller"),
+}
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_outage_is_told_with_a_wait_and_says_nothing_of_the_inside(brisk_tenant: Tenant, crate: str) -> None:
+    method, path = CRATES[crate]
+    with changed(brisk_tenant.stack, crate, API_KEYS_TABLE="no-such-table"):
+        answer = brisk_tenant.call(method, path)
+    assert (answer.status, answer.error_codes()) == (503, ["SERVICE_UNAVAILABLE"]), answer
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "table" not in str(answer).lower()
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_that_cannot_start_is_told_by_the_gateway(brisk_tenant: Tenant, crate: str) -> None:
+    method, path = CRATES[crate]
+    with changed(brisk_tenant.stack, crate, API_KEYS_TABLE=""):
+        answer = brisk_tenant.call(method, path)
+    assert (answer.status, answer.json()) == (500, {"message": "Internal Server Error"}), answer
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD"])

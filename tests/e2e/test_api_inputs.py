@@ -45,12 +45,16 @@ def cc(what: str, status: int, expected: list[Any], addresses: Any) -> Input:
     return Input(what, status, expected, json.dumps({"cc": addresses}, ensure_ascii=False).encode())
 
 
+def shown(address: str) -> str:
+    return f"`{json.dumps(address, ensure_ascii=False)}`"
+
+
 def taken(what: str, address: str, kept: str | None = None) -> Input:
-    return cc(what, 202, [kept or address], [address])
+    return cc(f"{what}, {shown(address)}", 202, [kept or address], [address])
 
 
 def refused(what: str, address: str) -> Input:
-    return cc(what, 400, [("F-E-012", "cc[0]")], [address])
+    return cc(f"{what}, {shown(address)}", 400, [("F-E-012", "cc[0]")], [address])
 
 
 def numbered(count: int) -> list[str]:
@@ -85,7 +89,7 @@ INPUTS = [
     text("cc=a@example.com", [(FORMAT, None)]),
     text("[]", [(FORMAT, None)]),
     text("null", [(FORMAT, None)]),
-    Input("bytes that are no UTF-8", 400, [(FORMAT, None)], b'{"cc":["\xff\xfe"]'),
+    Input("bytes that are no UTF-8", 400, [(FORMAT, "cc[0]")], b'{"cc": ["\xff@example.com"]}'),
     typed("text/plain", 415, NOT_JSON),
     typed("application/x-www-form-urlencoded", 415, NOT_JSON),
     typed("application/json; charset=utf-16", 415, NOT_JSON),
@@ -100,7 +104,7 @@ INPUTS = [
     cc("50 addresses", 400, [("F-E-010", "cc")], numbered(50)),
     cc("50 addresses, one of them the caller's", 202, numbered(49), [*numbered(49), "caller@example.com"]),
     cc("49 addresses twice, once in capitals", 202, numbered(49), [*numbered(49), *(a.upper() for a in numbered(49))]),
-    cc("10,000 addresses that are none, 60 KiB", 400, [(FORMAT, f"cc[{n}]") for n in range(100)], ["a"] * 10_000),
+    cc("10,000 addresses that are none, 49 KiB", 400, [(FORMAT, f"cc[{n}]") for n in range(100)], ["a"] * 10_000),
     cc("10,000 addresses, 166 KiB", 413, TOO_LARGE, ["abc@x.example"] * 10_000),
     taken("a plus sign", "finance+payouts@example.com"),
     taken("an apostrophe", "o'brien@example.com"),

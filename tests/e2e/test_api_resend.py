@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import pytest
+
 import web
 from interventions import changed, held_queue
 from past_exports import PastExports, in_days
@@ -63,6 +65,26 @@ def test_main_recipient_is_always_the_caller_while_the_requester_stays(tenant: T
     (mail,) = [mail for mail in tenant.stack.mails() if mail.to == [email]]
     assert mail.cc == CC
     assert len(tenant.mails()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "headers", "body"),
+    [
+        (400, "F-E-012", {"Content-Type": "application/json"}, b'{"cc": "finance@copies.example"}'),
+        (413, "PAYLOAD_TOO_LARGE", {"Content-Type": "application/json"}, b" " * (64 * 1024 + 1)),
+        (415, "UNSUPPORTED_MEDIA_TYPE", {"Content-Type": "text/plain"}, b"{}"),
+    ],
+    ids=["bad", "large", "text"],
+)
+def test_body_is_refused_by_the_rules_of_the_launch_and_sends_nothing(
+    tenant: Tenant, status: int, code: str, headers: dict[str, str], body: bytes
+) -> None:
+    export_id = tenant.export()["exportId"]
+    before = tenant.world()
+    url = f"{tenant.stack.apiUrl}/v1/exports/{export_id}/resend-email"
+    answer = web.request("POST", url, {"dj-client": "OPERATOR", "dj-api-key": tenant.key, **headers}, body)
+    assert (answer.status, answer.error_codes()) == (status, [code])
+    assert tenant.world() == before
 
 
 def test_expired_export_becomes_ready_and_its_new_link_works(tenant: Tenant) -> None:

@@ -21,10 +21,15 @@ function liveRegion(look) {
   return h("div", { class: look, role: "status" });
 }
 
-function put(place, content) {
-  // Everything outside an open dialog is inert, a live region as well: it moves to where the user is.
+/** Brings a region to where the user is: everything outside an open dialog is inert, a live region as well. */
+function move({ region }) {
   const host = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
-  if (place.region.parentElement !== host) host.append(place.region);
+  if (region.parentElement !== host) host.append(region);
+  return host;
+}
+
+function put(place, content) {
+  move(place).addEventListener("close", () => move(place), { once: true });
   clearTimeout(place.hiding);
   place.region.replaceChildren();
   // Later, because screen readers miss what is in a live region as soon as that is there.

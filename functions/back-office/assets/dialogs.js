@@ -35,7 +35,7 @@ export function heading(dialog, text, ...more) {
   const title = h("h2", { id: freshId("title"), tabindex: "-1" }, text);
   dialog.setAttribute("aria-labelledby", title.id);
   const close = h("button", { type: "button", class: "button quiet icon-only", "aria-label": "Close", title: "Close", onclick: () => dialog.close() }, icon("close"));
-  return h("header", { class: "dialog-head" }, h("div", {}, title, more), close);
+  return h("div", { class: "dialog-head" }, h("div", {}, title, more), close);
 }
 
 /**
@@ -168,7 +168,7 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, on
       suggest,
       summary,
       trouble,
-      h("footer", { class: "dialog-foot" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), button),
+      h("div", { class: "dialog-foot" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), button),
     ),
   );
   summarise();

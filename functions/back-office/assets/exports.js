@@ -10,7 +10,7 @@ export const STATUSES = {
 
 /** Why exports fail, in few words, and what to do about it. */
 const FAILURES = {
-  PAYOUTS_NOT_WRITABLE: ["Payouts have faulty values", "Have the payouts corrected where they are kept, then relaunch the export."],
+  PAYOUTS_NOT_WRITABLE: ["Payouts have faulty values", "Give this list to whoever keeps the payouts. Once they are corrected, relaunch the export."],
   FILE_TOO_LARGE: ["Too many payouts for one file", "Tell your administrator the export ID: older payouts have to be archived first."],
   EMAIL_NOT_SENT: ["E-mail was refused", "The file is there. Check the addresses, then send the e-mail again."],
   GENERATION_FAILED: ["Could not be finished", "Relaunch the export. If it fails again, tell your administrator the export ID."],

@@ -18,26 +18,40 @@ export class Latest {
     this.#actions = actions;
   }
 
+  /** There is no telling: the history says why. */
+  fail() {
+    if (this.#exports.latest) return;
+    this.#body.setAttribute("aria-busy", "false");
+    refill(this.#body, h("p", { class: "muted" }, "Not known at the moment."));
+  }
+
   draw() {
     const item = this.#exports.latest;
     this.#body.setAttribute("aria-busy", "false");
     if (item) refill(this.#body, this.#words(item), this.#buttons(item));
-    else refill(this.#body, h("div", { class: "latest-words" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", { class: "muted" }, "Export the marketplace payouts as a CSV file. You get an e-mail with the link when it is ready.")));
+    else refill(this.#body, h("div", { class: "latest-words" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, "Export the marketplace payouts as a CSV file. You get an e-mail with the link when it is ready.")));
   }
 
   #words(item) {
     const status = statusOf(item);
     const headline = HEADLINES[status] ?? failureTitle(item.failure ?? {});
-    const facts = [];
-    if (status === "PENDING") facts.push(item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting", `Will be sent to ${recipientsText(item.recipients)}`);
-    if (item.file) facts.push(`${payouts(item.file.rows)}, ${size(item.file.bytes)}`);
-    if (status === "READY") facts.push(`Link expires ${relative(item.linkExpiresAt)}`, `Sent to ${recipientsText(item.recipients)}`);
+    const isPending = status === "PENDING";
+    const facts = [
+      isPending && (item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting"),
+      item.file && `${payouts(item.file.rows)}, ${size(item.file.bytes)}`,
+      status === "READY" && `Link expires ${relative(item.linkExpiresAt)}`,
+    ].filter(Boolean);
+    const recipients = recipientsText(item.recipients);
+    const sent = { PENDING: `, will be sent to ${recipients}`, FAILED: "" }[status] ?? `, sent to ${recipients}`;
+    const people = `Requested by ${item.requestedBy.name}${sent}`;
+    // Two lines on a wide screen and one fact a line on a small one, so that the card's height is known beforehand.
     return h(
       "div",
       { class: "latest-words" },
       h("p", { class: "headline" }, badge(item), h("span", {}, headline)),
-      status === "PENDING" && h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})),
-      h("ul", { class: "facts muted" }, facts.map((fact) => h("li", {}, fact)), h("li", {}, "Requested by ", item.requestedBy.name, ", ", time(item.createdAt))),
+      h("ul", { class: "facts" }, facts.map((fact) => h("li", {}, fact)), h("li", {}, time(item.createdAt))),
+      h("p", { class: "fact", title: people }, people),
+      isPending && h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})),
     );
   }
 
@@ -48,7 +62,7 @@ export class Latest {
       { class: "actions" },
       canDownload(item) && action("Download CSV", "download", () => download(item), "primary"),
       canResend(item) && !canDownload(item) && action("Resend e-mail", "mail", () => resend(item)),
-      canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item)),
+      canRelaunch(item) && !canResend(item) && action("Relaunch", "relaunch", () => relaunch(item)),
       action("Details", "right", () => open(item.exportId), "trailing"),
     );
   }

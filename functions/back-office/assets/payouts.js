@@ -40,7 +40,7 @@ export class PayoutsPage {
     this.#history = new History(api, this.#exports, actions);
     this.#details = new Details({ api, exports: this.#exports, actions, onClose: () => this.#onDetailsClosed() });
     this.#follower = new Follower(api, this.#exports);
-    this.#exports.addEventListener("change", () => this.#draw());
+    this.#exports.addEventListener("change", ({ detail }) => detail === this.#exports.latest && this.#draw());
     this.#exports.addEventListener("end", ({ detail }) => this.#onEnd(detail));
     window.addEventListener("popstate", this.#onAddress);
     document.addEventListener("visibilitychange", this.#onVisibility);
@@ -91,6 +91,7 @@ export class PayoutsPage {
       else this.#latest.draw();
     } catch {
       // The history, which is loaded at the same time, tells what is wrong.
+      this.#latest.fail();
     }
   }
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `/back-office` | the page; never cached, so that a deploy is seen at once |
 //! | `/back-office/assets/<version>/<file>` | a file of it; cached for ever, because the version is a hash of the files |
+//! | `/back-office/` | the page is at `/back-office`, from where its relative addresses lead |
 //! | anything else below `/back-office/` | 404 |
 
 pub mod assets;
@@ -19,8 +20,8 @@ use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use lambda_http::lambda_runtime::service_fn;
 use tracing::info;
@@ -35,20 +36,22 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Said with every answer, 404s included.
-const SECURITY_HEADERS: [(HeaderName, &str); 8] = [
+/// Said with everything that a browser may show as a page, 404s included.
+const PAGE_HEADERS: [(HeaderName, &str); 6] = [
     (CONTENT_SECURITY_POLICY, POLICY),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
     (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (
         HeaderName::from_static("permissions-policy"),
         "camera=(), clipboard-read=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     ),
 ];
+
+/// Said with everything.
+const HEADERS: [(HeaderName, &str); 2] =
+    [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (HeaderName::from_static("cross-origin-resource-policy"), "same-origin")];
 
 /// Serves the page to Lambda until the process ends.
 ///
@@ -73,11 +76,14 @@ pub async fn run() -> Result<(), Error> {
 pub fn answer(request: &ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
     // What the greedy route matched. Not the whole path, which may begin with more than `/back-office` on a domain that
     // is shared with other APIs.
-    match request.path_parameters.get("proxy") {
-        None => file(&assets::INDEX, "no-store", &request.headers),
+    match request.path_parameters.get("proxy").map(String::as_str) {
+        // API Gateway may take a slash at the end as part of the path or drop it.
+        None if request.raw_path.as_deref().is_some_and(|path| path.ends_with('/')) => moved(),
+        Some("") => moved(),
+        None => as_page(file(&assets::INDEX, "no-store", &request.headers)),
         Some(path) => match assets::at(path) {
             Some(asset) => cached(asset, &request.headers),
-            None => not_found(),
+            None => as_page(not_found()),
         },
     }
 }
@@ -114,6 +120,13 @@ fn file(asset: &Asset, caching: &'static str, headers: &HeaderMap) -> ApiGateway
     answer
 }
 
+fn moved() -> ApiGatewayV2httpResponse {
+    let mut answer = empty(StatusCode::PERMANENT_REDIRECT);
+    answer.headers.insert(LOCATION, HeaderValue::from_static("../back-office"));
+    answer.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
 fn not_found() -> ApiGatewayV2httpResponse {
     let mut answer = empty(StatusCode::NOT_FOUND);
     answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -125,10 +138,19 @@ fn not_found() -> ApiGatewayV2httpResponse {
 fn empty(status: StatusCode) -> ApiGatewayV2httpResponse {
     let mut answer = ApiGatewayV2httpResponse::default();
     answer.status_code = status.as_u16().into();
-    for (name, value) in SECURITY_HEADERS {
+    set(&mut answer, &HEADERS);
+    answer
+}
+
+fn as_page(mut answer: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
+    set(&mut answer, &PAGE_HEADERS);
+    answer
+}
+
+fn set(answer: &mut ApiGatewayV2httpResponse, headers: &[(HeaderName, &'static str)]) {
+    for (name, value) in headers {
         answer.headers.insert(name, HeaderValue::from_static(value));
     }
-    answer
 }
 
 /// Whether `Accept-Encoding` names gzip without refusing it by a quality of 0.

@@ -4,7 +4,6 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use lambda_http::http::header::LOCATION;
 use serde_json::{Value, json};
 
 use super::*;
@@ -120,7 +119,6 @@ fn compressed_form_is_sent_to_those_who_take_it() {
 #[test]
 fn paths_that_are_no_asset_are_not_found() {
     for path in [
-        "",
         "assets",
         "assets/",
         &format!("assets/{VERSION}"),
@@ -143,22 +141,36 @@ fn paths_that_are_no_asset_are_not_found() {
 }
 
 #[test]
-fn every_answer_tells_the_browser_what_it_may_not_do() {
-    let not_modified = request(&asset("app.js"), json!({"if-none-match": format!("\"{VERSION}\"")}));
-    for event in [event("page"), event("unknown-path"), request(&asset("app.js"), json!({})), not_modified] {
+fn page_tells_the_browser_what_it_may_not_do() {
+    for event in [event("page"), event("unknown-path"), event("unknown-version")] {
         let answer = answer_to(event);
         let policy = header(&answer, "content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
-        assert!(
-            !policy.contains("unsafe")
-                && !policy.contains("http:")
-                && !policy.contains("data:")
-                && !policy.contains('*')
-        );
-        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
+        for lax in ["unsafe", "http:", "data:", "*"] {
+            assert!(!policy.contains(lax), "{lax}");
+        }
         assert_eq!(header(&answer, "referrer-policy"), Some("no-referrer"));
         assert!(header(&answer, "permissions-policy").unwrap().contains("camera=()"));
-        assert!(answer.headers.get(LOCATION).is_none());
+    }
+}
+
+#[test]
+fn every_answer_is_taken_for_what_it_says_it_is_and_by_nobody_else() {
+    let not_modified = request(&asset("app.js"), json!({"if-none-match": format!("\"{VERSION}\"")}));
+    for event in [event("page"), event("unknown-path"), request(&asset("app.js"), json!({})), not_modified] {
+        let answer = answer_to(event);
+        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
+        assert_eq!(header(&answer, "cross-origin-resource-policy"), Some("same-origin"));
+    }
+}
+
+#[test]
+fn slash_at_the_end_leads_to_the_page() {
+    let mut of_the_page = event("page");
+    of_the_page["rawPath"] = json!("/back-office/");
+    for event in [of_the_page, request("", json!({}))] {
+        let answer = answer_to(event);
+        assert_eq!((answer.status_code, header(&answer, "location")), (308, Some("../back-office")));
     }
 }
 

@@ -266,7 +266,7 @@ async fn examples_of_the_description_are_real_answers() {
     function.exports.fuse.blow();
     assert_is_documented(&answer_to(&function, "with-cc").await, "Unavailable");
 
-    let with_large_body = |event: &mut Value| event["body"] = json!(" ".repeat(http::body::MOST_BYTES + 1));
+    let with_large_body = |event: &mut Value| event["body"] = json!(" ".repeat(body::MOST_BYTES + 1));
     let handler = async |request| function.handle(&request).await;
     let answer = http::testing::answer_to_changed("create-export", "with-cc", with_large_body, handler).await;
     assert_is_documented(&answer, "BodyTooLarge");

@@ -3,7 +3,7 @@
 //! | parameter | | default |
 //! |---|---|---|
 //! | `status` | PENDING, READY, FAILED, EXPIRED; repeated or with commas between them | all |
-//! | `createdFrom`, `createdTo` | the first and the last moment, as [`bound`](crate::bound) reads them | no bound |
+//! | `createdFrom`, `createdTo` | the first and the last moment, as [`bound`] reads them | no bound |
 //! | `sort` | `createdAt:asc`, `createdAt:desc` | `createdAt:desc` |
 //! | `size` | 1 to 100 | 20 |
 //! | `cursor` | `nextCursor` of the page before | the first page |

@@ -53,7 +53,7 @@ fn configured(credentials: Credentials, region: String, endpoint_url: Option<Str
 }
 
 /// The same for a service that runs in the test's own process.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn local(endpoint_url: String) -> SdkConfig {
     configured(Credentials::new("test", "test", None, None, "test"), "eu-west-1".to_owned(), Some(endpoint_url))
 }

@@ -142,7 +142,7 @@ impl Mail {
 const fn advice(code: FailureCode) -> &'static str {
     match code {
         FailureCode::PayoutsNotWritable => {
-            "Have the payouts corrected where they are kept, then launch the export again."
+            "Give this list to whoever keeps the payouts. Once they are corrected, launch the export again."
         }
         FailureCode::FileTooLarge => "Tell your administrator the export ID: older payouts have to be archived first.",
         FailureCode::EmailNotSent => {

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, expect, sync_playwright
 
-from office import Office
+from chromium import flags, program
+from office import Office, Opener
 from stack import Stack
 from tenant import Tenant
 
 PATIENCE_MS = 20_000
-ARGUMENTS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-]
 # Chromium says this of every answer that is not a success; whether one is right, the tests decide.
 ORDINARY = "Failed to load resource"
-
-Opener = Callable[..., Office]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "needs Chromium. On Debian, install chromium"
-    # Chromium's own sandbox does not work for root.
-    arguments = [*ARGUMENTS, "--no-sandbox"] if os.geteuid() == 0 else ARGUMENTS
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        browser = playwright.chromium.launch(executable_path=program(), args=flags())
         yield browser
         browser.close()
 
@@ -58,9 +43,10 @@ def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
         width: int = 1280,
         height: int = 860,
         url: str = "",
+        browser: Browser = chromium,
         **options: Any,
     ) -> Office:
-        context = chromium.new_context(
+        context = browser.new_context(
             viewport={"width": width, "height": height},
             locale="en-GB",
             **{"timezone_id": "Europe/Paris", "permissions": ["clipboard-read", "clipboard-write"], **options},

@@ -77,4 +77,5 @@ def _record(real: dict[str, Any], special: dict[str, Any]) -> dict[str, Any]:
     else:
         for key in ("file", "linkExpiresAt"):
             item.pop(key)
-    return item | special
+    # What is None is not there: the tables know no NULL.
+    return {name: value for name, value in (item | special).items() if value is not None}

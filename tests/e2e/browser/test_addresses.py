@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from conftest import Opener
+from office import Opener
 from tenant import Tenant
 
 CASES = Path(__file__).resolve().parents[3] / "functions" / "back-office" / "address-cases.json"
@@ -76,7 +76,7 @@ def test_fault_shows_as_it_is_entered_keeps_the_list_from_being_sent_and_is_corr
     field.press_sequentially("finance@copies,")
     expect(dialog.locator(".faults")).to_contain_text("The part after ‘@’ is not a domain such as example.com.")
     expect(field).to_have_attribute("aria-invalid", "true")
-    office.inspect("a faulty address", picture="dialog-fault")
+    office.inspect("a faulty address")
     dialog.get_by_role("button", name="Confirm export").click()
     expect(dialog.get_by_role("alert")).to_contain_text("Correct or remove the marked addresses first.")
     expect(field).to_be_focused()

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from playwright.sync_api import Locator, expect
 
-from conftest import Opener
-from office import Office
+from office import Office, Opener
 from past import give_past
 from payouts import payout, plain_payouts
 from tenant import Tenant, link_in
@@ -54,7 +53,7 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
         "Settled 1 98,765,432",
     ]
     office.expect_no_sideways_scrolling()
-    office.inspect("details of a ready export", picture="details")
+    office.inspect("details of a ready export")
     panel.get_by_text("Opening the file in Excel").click()
     expect(panel.get_by_text("1,048,576 rows")).to_be_visible()
     expect(panel.get_by_text("65001: Unicode (UTF-8)")).to_be_visible()
@@ -76,7 +75,7 @@ def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open
     panel = office.open_details(export_id)
     expect(panel).to_contain_text("The download link has expired.")
     expect(panel.get_by_role("button", name="Download CSV")).to_have_count(0)
-    office.inspect("details of an expired export", picture="expired")
+    office.inspect("details of an expired export")
     panel.get_by_role("button", name="Resend e-mail").click()
     dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
     assert office.chips() == ["finance@copies.example"]
@@ -140,10 +139,10 @@ def test_failed_export_says_why_and_what_to_do(tenant: Tenant, open_office: Open
     panel = office.open_details(export_id)
     # What comes from outside is text.
     expect(panel).to_contain_text("po_<b>1</b>")
-    expect(panel).to_contain_text("What to do: Have the payouts corrected")
+    expect(panel).to_contain_text("What to do: Give this list to whoever keeps the payouts.")
     expect(panel.get_by_role("button", name="Relaunch")).to_be_visible()
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
-    office.inspect("details of a failed export", picture="failed")
+    office.inspect("details of a failed export")
     office.page.keyboard.press("Escape")
     tenant.put_payouts([payout("po_<b>1</b>")])
     office.latest.get_by_role("button", name="Relaunch").click()

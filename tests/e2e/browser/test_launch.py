@@ -7,9 +7,9 @@ from pathlib import Path
 
 from playwright.sync_api import Route, expect
 
-from conftest import Opener
 from expected_csv import expected_csv
 from interventions import held_queue
+from office import Opener
 from payouts import plain_payouts
 from tenant import Tenant
 from waiting import wait_for
@@ -23,14 +23,14 @@ def test_export_with_cc_goes_from_pending_to_ready_on_screen_and_its_file_is_the
     office = open_office(tenant)
     expect(office.latest).to_contain_text("Nothing exported yet")
     expect(office.page.get_by_text("No exports yet")).to_be_visible()
-    office.inspect("nothing exported yet", picture="empty")
+    office.inspect("nothing exported yet")
     office.page.evaluate("window.notReloaded = true")
 
     with held_queue(tenant.stack):
         dialog = office.open_launch()
         office.page.keyboard.type("finance@copies.example, accounting@copies.example,")
         expect(dialog).to_contain_text(f"The file will be sent to {tenant.email} and 2 others.")
-        office.inspect("the dialog", picture="dialog")
+        office.inspect("the dialog")
         dialog.get_by_role("button", name="Confirm export").click()
         expect(office.message).to_contain_text("Export launched.")
         expect(dialog).to_be_hidden()
@@ -44,7 +44,7 @@ def test_export_with_cc_goes_from_pending_to_ready_on_screen_and_its_file_is_the
         progress(tenant, export_id, 12_400)
         expect(office.row(export_id)).to_contain_text("12,400 payouts so far")
         expect(office.latest).to_contain_text("12,400 payouts so far")
-        office.inspect("an export is pending", picture="pending")
+        office.inspect("an export is pending")
         progress(tenant, export_id, 0)
 
     expect(office.message).to_contain_text("Export ready: 120 payouts.")
@@ -52,7 +52,7 @@ def test_export_with_cc_goes_from_pending_to_ready_on_screen_and_its_file_is_the
     expect(office.latest).to_contain_text("Ready to download")
     expect(office.latest).to_contain_text("Link expires in 3 days")
     expect(office.button("Export CSV")).to_be_focused()
-    office.inspect("an export is ready", picture="ready")
+    office.inspect("an export is ready")
 
     with office.page.expect_download() as download:
         office.latest.get_by_role("button", name="Download CSV").click()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from conftest import Opener
+from office import Opener
 from stack import Stack
 from tenant import Tenant
 
@@ -83,7 +83,7 @@ def test_server_that_goes_away_is_told_and_its_return_brings_the_page_up_to_date
     expect(bar).to_contain_text("What you see is from")
     # What was there is still there, to read and to copy.
     office.expect_ids([first])
-    office.inspect("the server is away", picture="away")
+    office.inspect("the server is away")
     office.open_launch().get_by_role("button", name="Confirm export").click()
     expect(office.dialog.get_by_role("alert")).to_contain_text("The server cannot be reached.")
     office.page.keyboard.press("Escape")
@@ -109,8 +109,8 @@ def test_browser_without_network_says_so(tenant: Tenant, open_office: Opener) ->
     office = open_office(tenant)
     office.page.context.set_offline(True)
     office.button("Refresh").click()
-    bar = office.page.get_by_role("alert").filter(has_text="You are offline.")
-    expect(bar).to_be_visible()
+    bar = office.page.get_by_role("alert").filter(has_text="What you see is from")
+    expect(bar).to_contain_text("You are offline.")
     office.page.context.set_offline(False)
     expect(bar).to_be_hidden()
 

@@ -79,12 +79,11 @@ impl ExportsTable {
                 return Err(error);
             };
             let reasons = cancelled.cancellation_reasons().to_vec();
-            if reasons.iter().any(is_refused) {
-                return Ok(Transacted::Cancelled(reasons));
-            }
+            // Another's transaction comes first: what it leaves behind decides, for every write of this one.
             let conflict = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
             match waits.next().filter(|_| conflict) {
                 Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
+                None if reasons.iter().any(is_refused) => return Ok(Transacted::Cancelled(reasons)),
                 None => return Err(error),
             }
         }

@@ -13,5 +13,17 @@ pub use api_keys::ApiKeysTable;
 pub use exports::ExportsTable;
 pub use payouts::PayoutsTable;
 
+/// Reads any bytes as a page, as the generator does, and where both can read them holds that against what the SDK reads.
+///
+/// # Panics
+/// If the two differ.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz_page(body: &[u8]) {
+    let (Ok(page), Ok(text)) = (page::read_page(body), str::from_utf8(body)) else { return };
+    if let Some(plain) = page::plain::read_plainly(text) {
+        assert_eq!(page, plain);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -402,5 +402,8 @@ impl<'a> Json<'a> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod plain;
+
 #[cfg(test)]
 mod tests;

@@ -2,65 +2,10 @@
 
 use std::fmt::Write as _;
 
-use aws_sdk_dynamodb::operation::query::QueryOutput;
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
 use proptest::prelude::*;
 
+use super::plain::read_plainly;
 use super::*;
-use crate::dynamodb::item::Item;
-
-/// An HTTP client whose every answer has this body.
-#[derive(Clone, Debug)]
-struct Canned(String);
-
-impl HttpConnector for Canned {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(self.0.clone()))))
-    }
-}
-
-impl HttpClient for Canned {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-/// What the SDK reads in the body.
-fn sdk(body: &str) -> Option<QueryOutput> {
-    let config = crate::config::local("http://127.0.0.1:1".into());
-    let config = aws_sdk_dynamodb::config::Builder::from(&config)
-        .http_client(Canned(body.to_owned()))
-        .retry_config(aws_smithy_types::retry::RetryConfig::disabled())
-        .build();
-    let client = aws_sdk_dynamodb::Client::from_conf(config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(client.query().table_name("Payouts").send()).ok()
-}
-
-/// The plain path: from the SDK's types to lines.
-fn plain(body: &str) -> Option<Page> {
-    let output = sdk(body)?;
-    let mut lines = Lines::default();
-    let sort = |item: &Item| item.get(SORT).and_then(|value| value.as_s().ok()).cloned();
-    for item in output.items() {
-        let row: Row<'_> = COLUMNS.map(|column| match item.get(column.attribute) {
-            None | Some(AttributeValue::Null(true)) => Value::Missing,
-            Some(AttributeValue::S(text)) => Value::Text(text),
-            Some(AttributeValue::N(number)) => Value::Number(number),
-            Some(_) => Value::Other,
-        });
-        lines.push(&row, &sort(item)?);
-    }
-    let first = output.items().first().and_then(sort);
-    let last = output.last_evaluated_key().map(|key| sort(key).unwrap());
-    Some(Page { section: lines.finish(), first, last })
-}
 
 /// JSON of a string, with some characters escaped that need not be.
 fn string(text: &str, escapes: u64) -> String {
@@ -198,7 +143,7 @@ proptest! {
 
     #[test]
     fn page_reads_as_the_sdk_reads_it(body in any_page()) {
-        let plain = plain(&body);
+        let plain = read_plainly(&body);
         prop_assert!(plain.is_some());
         prop_assert_eq!(read_page(body.as_bytes()).ok(), plain);
     }
@@ -209,7 +154,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let (Ok(page), Ok(body)) = (read_page(&bytes), str::from_utf8(&bytes))
-            && let Some(plain) = plain(body)
+            && let Some(plain) = read_plainly(body)
         {
             prop_assert_eq!(page, plain);
         }

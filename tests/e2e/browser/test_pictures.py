@@ -1,0 +1,110 @@
+"""The main states, light and dark, as pictures in tests/e2e/screenshots: to look at, and for the README."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+import sample_payouts
+from interventions import held_queue
+from office import MAIL_RULES, Opener
+from past import give_past
+from payouts import payout
+from stack import Stack
+from tenant import Tenant
+from waiting import wait_for
+
+CC = ["finance@acme.example", "accounting@acme.example"]
+NARROW = 390
+# The emulator takes a hundred a second.
+PAYOUTS = 600
+
+
+@pytest.fixture(scope="module")
+def acme(stack: Stack) -> Tenant:
+    """A tenant with a past, and with names that stand well in a picture."""
+    tenant = Tenant(stack, "acme")
+    tenant.id, tenant.email = "acme", "payments@acme.example"
+    tenant.key = stack.issue_key(tenant.id, tenant.email, "Payments Team")
+    tenant.put_payouts(islice(sample_payouts.rows(tenant.id), PAYOUTS))
+    now = datetime.now(timezone.utc)
+    refused = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail."}
+    faulty = {
+        "code": "PAYOUTS_NOT_WRITABLE",
+        "message": "2 payouts cannot be written: po_000412 (currency unknown: EURO), po_000413 (amountMinor missing). "
+        "Correct them in the payments service, then launch the export again.",
+    }
+    special: dict[int, dict[str, Any]] = {
+        0: {"recipientsCc": CC},
+        1: {"recipientsCc": CC},
+        2: {"status": "FAILED", "failure": refused, "linkExpiresAt": None, "recipientsCc": CC[:1]},
+        4: {"status": "FAILED", "failure": faulty, "file": False},
+        5: {"recipientsCc": [*CC, "controlling@acme.example", "audit@acme.example"]},
+    }
+    weeks = ({"at": now - timedelta(days=1.2 + 2.3 * number), **special.get(number, {})} for number in range(60))
+    give_past(tenant, *weeks)
+    return tenant
+
+
+def test_pictures_of_the_page(acme: Tenant, open_office: Opener) -> None:
+    office = open_office()
+    office.inspect("sign-in", picture="sign-in")
+    office.sign_in(acme.key)
+    office.expect_loaded()
+    office.inspect("history", picture="history")
+    failed = office.history.get_by_role("row").filter(has_text="Payouts have faulty values")
+    failed.locator("button.id").click()
+    expect(office.dialog).to_have_attribute("aria-busy", "false")
+    office.inspect("details of a failed export", picture="details-failed")
+    office.page.keyboard.press("Escape")
+
+    office.open_launch()
+    office.page.keyboard.type(", ".join([*CC, "controlling@acme"]) + ",")
+    office.inspect("dialog with a fault", picture="dialog")
+    office.dialog.get_by_role("button", name="Remove controlling@acme").click()
+    with held_queue(acme.stack):
+        office.dialog.get_by_role("button", name="Confirm export").click()
+        expect(office.latest).to_contain_text("In progress")
+        expect(office.message).to_contain_text("Export launched")
+        office.inspect("pending", picture="pending")
+    expect(office.message).to_contain_text("Export ready")
+    office.page.mouse.move(0, 0)
+    office.inspect("ready", picture="ready")
+    expect(office.message).to_be_empty()
+    office.latest.get_by_role("button", name="Details").click()
+    expect(office.dialog).to_have_attribute("aria-busy", "false")
+    office.page.set_viewport_size({"width": 1280, "height": 1240})
+    office.inspect("details", picture="details")
+
+
+def test_pictures_of_the_page_on_a_telephone(acme: Tenant, open_office: Opener) -> None:
+    office = open_office(acme, width=NARROW, height=844, device_scale_factor=2)
+    office.inspect("narrow", picture="narrow")
+    office.history.get_by_role("row").nth(1).locator("button.id").click()
+    expect(office.dialog).to_have_attribute("aria-busy", "false")
+    office.inspect("details, narrow", picture="narrow-details")
+
+
+@pytest.mark.parametrize(("width", "suffix"), [(680, ""), (NARROW, "-narrow"), (320, None)])
+def test_mails_render_light_dark_and_narrow(
+    width: int, suffix: str | None, tenant: Tenant, open_office: Opener
+) -> None:
+    tenant.put_payouts(islice(sample_payouts.rows(tenant.id), PAYOUTS))
+    tenant.export(CC)
+    tenant.put_payouts([payout(f"po_{number:06}", currency="EURO") for number in range(900_000, 900_012)])
+    tenant.await_status(tenant.launch(), "FAILED")
+    wait_for("both mails", lambda: len(tenant.mails()) == 2, 20)
+    office = open_office(width=width, height=800)
+    for mail in tenant.mails():
+        state = "failed" if "failed" in mail.subject else "ready"
+        # Not within the page, whose policy would forbid the mail its looks.
+        office.page.goto("about:blank")
+        office.page.set_content(mail.html)
+        office.expect_no_sideways_scrolling()
+        assert office.page.evaluate("document.images.length + document.scripts.length") == 0
+        picture = None if suffix is None else f"mail-{state}{suffix}"
+        office.inspect(f"mail of a {state} export", picture=picture, whole=True, rules=MAIL_RULES)
