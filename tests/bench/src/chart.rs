@@ -1,18 +1,18 @@
-//! The results as a picture: what a row costs and what memory it takes, by size.
+//! The results as a picture: speed, cost and memory by size.
 //!
-//! Written as SVG by hand: two panels of lines need no library, and its colours follow the reader's light or dark theme.
+//! Written as SVG by hand: three panels of lines need no library, and its colours follow the reader's light or dark theme.
 
 use std::fmt::Write as _;
 
 use crate::contender::Contender;
 use crate::report::Report;
 
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1100.0;
 const HEIGHT: f64 = 380.0;
-const PANEL: f64 = 390.0;
+const PANEL: f64 = 310.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 330.0;
-const LEFTS: [f64; 2] = [70.0, 550.0];
+const LEFTS: [f64; 3] = [60.0, 430.0, 800.0];
 
 const STYLE: &str = "\
 text{font:13px system-ui,sans-serif;fill:#57606a}\
@@ -26,7 +26,7 @@ text{font:13px system-ui,sans-serif;fill:#57606a}\
 .generator{stroke:#4493f8;fill:#4493f8}.floor{stroke:#9198a1;fill:#9198a1}\
 .plain{stroke:#db6d28;fill:#db6d28}.python{stroke:#3fb950;fill:#3fb950}}";
 
-/// One of the picture's halves: a title, a value of each point, and a scale for it.
+/// One of the picture's parts: a title, a value of each point, and a scale for it.
 struct Panel<'a> {
     left: f64,
     title: &'a str,
@@ -49,38 +49,43 @@ pub fn draw(report: &Report) -> Option<String> {
         costs.iter().map(|measured| (measured.contender, measured.scenario.rows, value(measured))).collect::<Vec<_>>()
     };
     let speeds = points(&|measured| rows_a_second(measured.scenario.rows, measured.wall_seconds));
+    let costs_of_rows = points(&|measured| measured.rows_per_cpu_second);
     let memory = points(&|measured| measured.peak_mib);
-    let decades = |round: fn(f64) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
-        round(speeds.iter().map(|point| point.2.log10()).fold(start, pick))
-    };
-    let (lowest, highest) = (decades(f64::floor, f64::MAX, f64::min), decades(f64::ceil, f64::MIN, f64::max));
-    let by_decade = move |value: f64| (value.log10() - lowest) / (highest - lowest).max(1.0);
+    // One scale for both, so that they can be compared.
+    let rates = || speeds.iter().chain(&costs_of_rows).map(|point| point.2.log10());
+    let lowest = rates().fold(f64::MAX, f64::min).floor();
+    let highest = rates().fold(f64::MIN, f64::max).ceil();
+    let by_decade = |value: f64| (value.log10() - lowest) / (highest - lowest).max(1.0);
+    let decades: Vec<_> = steps(lowest, highest, 1.0).into_iter().map(|decade| 10_f64.powf(decade)).collect();
     let most = memory.iter().map(|point| point.2).fold(1.0, f64::max);
     let step = [10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0].into_iter().find(|step| step * 6.0 >= most);
     let step = step.unwrap_or(most / 5.0);
     let top = (most / step).ceil() * step;
+    let by_size = |value: f64| value / top;
+    let [first, second, third] = LEFTS;
     let panels = [
         Panel {
-            left: LEFTS[0],
-            title: "Rows per second (0 ms a page)",
+            left: first,
+            title: "Rows per second",
             points: speeds.clone(),
-            ticks: steps(lowest, highest, 1.0).into_iter().map(|decade| 10_f64.powf(decade)).collect(),
+            ticks: decades.clone(),
             place: &by_decade,
         },
         Panel {
-            left: LEFTS[1],
-            title: "Peak memory, MiB",
-            points: memory,
-            ticks: steps(0.0, top, step),
-            place: &move |value| value / top,
+            left: second,
+            title: "Rows per CPU second",
+            points: costs_of_rows.clone(),
+            ticks: decades,
+            place: &by_decade,
         },
+        Panel { left: third, title: "Peak memory, MiB", points: memory, ticks: steps(0.0, top, step), place: &by_size },
     ];
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\
-         <title>generate-export against its peers: rows per second and peak memory by number of rows</title>\
+         <title>generate-export against its peers: rows per second, rows per CPU second and peak memory by number of rows</title>\
          <style>{STYLE}</style>\n"
     );
-    let mut at = LEFTS[0];
+    let mut at = first;
     for contender in Contender::ALL {
         let name = contender.as_str();
         let _ = writeln!(svg, "<circle class=\"{name}\" cx=\"{at}\" cy=\"22\" r=\"5\"/>");

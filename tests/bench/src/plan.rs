@@ -26,6 +26,7 @@ Measures generate-export's release binary against its peers, on the same payouts
   --spread S                how payouts are spread over time: even, day, hour or millisecond
   --time-limit SECONDS      how long an invocation of the generator may take before it is ended
   --set NAME=VALUE          a setting of the generator; may be given several times
+  --no-build                measures the binaries as they are; goes with all of the above
   --help                    this text
 ";
 
@@ -42,6 +43,8 @@ pub struct Plan {
     pub scenarios: Vec<Scenario>,
     /// Whether it is the whole of it, so that the results are worth keeping.
     pub is_whole: bool,
+    /// Whether the binaries are built first.
+    pub builds: bool,
     /// After this an invocation of the generator ends.
     pub time_limit: Duration,
     /// Further settings of the generator.
@@ -135,7 +138,7 @@ impl Plan {
     /// If an argument is not known, or its value is none.
     pub fn from_arguments(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>, Error> {
         let mut arguments = arguments.into_iter();
-        let (mut quick, mut own) = (false, false);
+        let (mut quick, mut own, mut builds) = (false, false, true);
         let mut sizes = vec![100_000];
         let mut contenders = Contender::ALL.to_vec();
         let mut runs = 3;
@@ -144,10 +147,11 @@ impl Plan {
         let (mut time_limit, mut settings) = (TIME_LIMIT, Vec::new());
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; see --help"));
-            own |= argument.starts_with("--") && argument != "--quick";
+            own |= !matches!(argument.as_str(), "--quick" | "--no-build");
             match argument.as_str() {
                 "--help" | "-h" => return Ok(None),
                 "--quick" => quick = true,
+                "--no-build" => builds = false,
                 "--sizes" => sizes = value()?.split(',').map(size).collect::<Result<_, _>>()?,
                 "--runs" => runs = number(&value()?)?,
                 "--only" => contenders = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
@@ -187,7 +191,7 @@ impl Plan {
             scenarios.extend(shapes(1_000_000, 300_000, [3, 2]));
             scenarios
         };
-        Ok(Some(Self { scenarios, is_whole: !quick && !own, time_limit, settings }))
+        Ok(Some(Self { scenarios, is_whole: !quick && !own, builds, time_limit, settings }))
     }
 }
 

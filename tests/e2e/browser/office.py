@@ -130,13 +130,17 @@ class Office:
         SCREENSHOTS.mkdir(exist_ok=True)
         # With a palette of 256 colours, which this page hardly needs, the file is a third of its size.
         with Image.open(io.BytesIO(shot)) as image:
-            colours = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            colours = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         colours.save(SCREENSHOTS / name, optimize=True)
 
     def settle(self) -> None:
         """Waits until nothing slides or fades any more: colours on the way are not those that stay."""
-        ended = "document.getAnimations().every((a) => a.effect.getTiming().iterations === Infinity)"
-        self.page.wait_for_function(f"new Promise(requestAnimationFrame).then(() => {ended})")
+        script = """async () => {
+            await new Promise(requestAnimationFrame);
+            const finite = document.getAnimations().filter((a) => a.effect.getTiming().iterations !== Infinity);
+            await Promise.allSettled(finite.map((a) => a.finished));
+        }"""
+        self.page.evaluate(script)
 
     def expect_no_sideways_scrolling(self) -> None:
         script = """() => [document.documentElement, ...document.querySelectorAll("dialog[open]")]

@@ -181,4 +181,5 @@ def test_page_without_motion_for_those_who_ask_for_it(tenant: Tenant, past: list
     office = open_office(tenant, reduced_motion="reduce")
     office.open_details(past[0])
     running = "document.getAnimations().filter((a) => a.effect.getComputedTiming().duration > 1).length"
-    office.page.wait_for_function(f"{running} === 0")
+    office.page.wait_for_timeout(200)
+    assert office.page.evaluate(running) == 0
