@@ -38,7 +38,7 @@ def test_page_is_light_and_comes_from_the_cache_the_second_time(
     session.on("Network.requestWillBeSent", lambda event: asked.update({event["requestId"]: event["request"]["url"]}))
 
     def note(event: dict[str, Any]) -> None:
-        received[event["requestId"]] = (asked[event["requestId"]], event["encodedDataLength"])
+        received[event["requestId"]] = (asked.get(event["requestId"], ""), event["encodedDataLength"])
 
     session.on("Network.loadingFinished", note)
 
