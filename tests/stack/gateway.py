@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 INTEGRATION_SECONDS = 30
@@ -67,6 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self._read_body()
+        # The emulator's own routes (reset, mailbox) are not part of the API, and this port is.
+        if unquote(self.path).lstrip("/").startswith("_"):
+            self._answer(404, {"message": "Not Found"})
+            return
         if body is None:
             self._answer(413, {"message": "Request Entity Too Large"})
             return

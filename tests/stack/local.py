@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="end after the export instead of serving")
     parser.add_argument(
         "--payouts",
-        type=Path,
+        type=lambda path: Path(os.environ.get("CARGO_LOCAL_TYPED_IN", "")) / path,
         metavar="FILE.csv",
         help="load these payouts instead of the samples; the columns are those of an exported file",
     )

@@ -120,6 +120,10 @@ COLUMNS: tuple[tuple[str, str, bool, Callable[..., Any]], ...] = (
 HEADER = [column for column, *_ in COLUMNS]
 
 
+# DynamoDB's sort keys have 1,024 bytes at most, and this one begins with a time and a separator.
+MAX_PAYOUT_ID_BYTES = 1024 - len("2026-10-08T00:00:00.000Z#")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The file's payouts, with the attributes of the payouts table but its keys. The first fault ends it."""
     try:
@@ -140,6 +144,10 @@ def read(path: Path) -> list[dict[str, Any]]:
         line = reader.line_num + 1
         for cells in reader:
             row = _row(path, line, cells)
+            if len(row["payoutId"].encode()) > MAX_PAYOUT_ID_BYTES:
+                raise PayoutsFileError(
+                    f"{path}, line {line}, column payout_id: longer than the {MAX_PAYOUT_ID_BYTES} bytes a key can have"
+                )
             if (first := lines.setdefault(row["payoutId"], line)) != line:
                 raise PayoutsFileError(f"{path}, line {line}, column payout_id: already on line {first}")
             rows.append(row)

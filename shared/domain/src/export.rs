@@ -148,8 +148,14 @@ impl Failure {
     /// The time was over.
     #[must_use]
     pub fn deadline_passed(time_limit: Duration) -> Self {
-        let minutes = time_limit.as_secs() / 60;
-        let limit = if minutes >= 120 { format!("{} hours", minutes / 60) } else { format!("{minutes} minutes") };
+        let seconds = time_limit.as_secs();
+        let (number, unit) = match seconds {
+            0 => (0, "second"),
+            _ if seconds.is_multiple_of(3600) => (seconds / 3600, "hour"),
+            _ if seconds.is_multiple_of(60) => (seconds / 60, "minute"),
+            _ => (seconds, "second"),
+        };
+        let limit = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
         let message = format!("The export was not finished within the {limit} that it may take.");
         Self { code: FailureCode::DeadlinePassed, message }
     }
@@ -302,6 +308,21 @@ impl Export {
         match (self.status, self.link_expires_at) {
             (Status::Ready, Some(end)) if end <= now => Status::Expired,
             (status, _) => status,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_failure_names_the_limit_as_it_is() {
+        let message = |seconds| Failure::deadline_passed(Duration::from_secs(seconds)).message;
+        for (seconds, limit) in
+            [(30, "30 seconds"), (61, "61 seconds"), (60, "1 minute"), (9000, "150 minutes"), (21_600, "6 hours")]
+        {
+            assert!(message(seconds).contains(&format!("within the {limit} that")), "{}", message(seconds));
         }
     }
 }

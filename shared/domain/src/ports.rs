@@ -335,8 +335,9 @@ pub trait SignLink: Sync {
 /// Why a mail was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSent {
-    /// The mail service refuses this mail or this sender: trying again does not help.
-    #[error("the mail service refused the mail: {0}")]
+    /// The mail service refuses this mail or this sender, for this reason: trying again does not help. The reason may
+    /// name recipients, so it is for their tenant and not for logs.
+    #[error("the mail service refused the mail")]
     Refused(String),
     /// It may have been sent or not; trying again may help.
     #[error(transparent)]

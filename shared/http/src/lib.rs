@@ -29,7 +29,10 @@ use std::pin::pin;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{LambdaEvent, service_fn};
+use serde_json::Value;
 use tracing::{Instrument, error, info};
+
+use crate::fault::{Fault, FaultCode};
 
 pub use answer::{Answer, Success};
 pub use lambda_http::Error;
@@ -46,10 +49,33 @@ where
     E: Into<Problem>,
 {
     let handler = &handler;
-    lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        Ok::<_, Infallible>(serve(event.payload, handler).await)
+    lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        Ok::<_, Infallible>(serve_any(event.payload, handler).await)
     }))
     .await
+}
+
+/// The answer to whatever the HTTP API sent. The event is read here and not by the runtime, because the runtime logs
+/// what it cannot read, and a header that cannot be read may hold an API key.
+pub async fn serve_any<H, E>(event: Value, handler: H) -> Answer
+where
+    H: AsyncFn(Request) -> Result<Success, E>,
+    E: Into<Problem>,
+{
+    let request_id = event.pointer("/requestContext/requestId").and_then(Value::as_str).unwrap_or_default().to_owned();
+    match serde_json::from_value(event) {
+        Ok(event) => serve(event, handler).await,
+        Err(_) => {
+            let unreadable = Fault {
+                code: FaultCode::Format,
+                field: None,
+                detail: "a header or the path has characters that no request may have".to_owned(),
+            };
+            let outcome = Err(Problem::BadRequest(vec![unreadable]));
+            telemetry::request(&request_id).in_scope(|| log("", &outcome));
+            answer::answer(outcome, &request_id)
+        }
+    }
 }
 
 /// The answer to one event of the HTTP API: whatever `handler` does, also if it panics, and logged in one line.

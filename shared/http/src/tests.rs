@@ -140,14 +140,14 @@ async fn success_that_cannot_be_written_is_a_fault_of_ours() {
 #[tokio::test]
 async fn refusal_tells_every_fault_with_its_field() {
     let faults = || {
-        let fault = |code, field: Option<&str>, detail: &str| fault::Fault {
+        let fault = |code, field: Option<&str>, detail: &str| Fault {
             code,
             field: field.map(Into::into),
             detail: detail.into(),
         };
         vec![
-            fault(fault::FaultCode::Format, Some("cc[3]"), "the address is empty"),
-            fault(fault::FaultCode::Size, None, "too many"),
+            fault(FaultCode::Format, Some("cc[3]"), "the address is empty"),
+            fault(FaultCode::Size, None, "too many"),
         ]
     };
     let (answer, log) = served(async |_| Err(Problem::BadRequest(faults()))).await;
@@ -197,4 +197,23 @@ fn request_whose_uri_is_none_is_still_a_request() {
         "rawPath": "/v1/ things/{é}", "rawQueryString": "a=|&b=\u{7f}{", "headers": {"host": "not a host"},
     })));
     assert_eq!(request.header("host"), Some("not a host"));
+}
+
+#[tokio::test]
+async fn event_with_a_header_that_cannot_be_read_is_refused_and_its_values_are_not_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let _guard = tracing::subscriber::set_default(telemetry::subscriber(move || writer.clone()));
+    let key = "k".repeat(64);
+    let event = json!({
+        "version": "2.0",
+        "headers": {"dj-api-key": format!("{key}\u{7f}")},
+        "requestContext": {"requestId": "req-1", "http": {"method": "GET"}},
+        "isBase64Encoded": false,
+    });
+    let answer = serve_any(event, async |_: Request| -> Result<Success, Problem> { panic!("not reached") }).await;
+    assert_eq!(answer.status_code, 400);
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1);
+    assert!(!lines[0].to_string().contains(&key));
 }

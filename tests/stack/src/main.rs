@@ -18,9 +18,15 @@ fn main() -> ExitCode {
     let Some(python) = INTERPRETERS.into_iter().find(|name| is_recent_enough(name)) else {
         return fail("cargo local: needs Python 3.10 or later, and found none as python3. Install it and try again.");
     };
+    // Paths among the arguments are meant from where the command was typed.
+    let typed_in = std::env::current_dir().unwrap_or_default();
     // On success the process is Python from here on: signals and exit code need no forwarding.
-    let error =
-        Command::new(python).arg("tests/stack/local.py").args(std::env::args_os().skip(1)).current_dir(root).exec();
+    let error = Command::new(python)
+        .arg("tests/stack/local.py")
+        .args(std::env::args_os().skip(1))
+        .env("CARGO_LOCAL_TYPED_IN", typed_in)
+        .current_dir(root)
+        .exec();
     fail(&format!("cargo local: cannot run {python}: {error}"))
 }
 
