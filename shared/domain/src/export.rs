@@ -117,8 +117,7 @@ impl Failure {
     /// Some payouts cannot be written.
     #[must_use]
     pub fn payouts_not_writable(faults: &Faults) -> Self {
-        let message =
-            format!("{}. Correct them in the payments service, then launch the export again.", faults.describe());
+        let message = format!("{}.", faults.describe());
         Self { code: FailureCode::PayoutsNotWritable, message }
     }
 

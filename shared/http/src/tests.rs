@@ -145,10 +145,7 @@ async fn refusal_tells_every_fault_with_its_field() {
             field: field.map(Into::into),
             detail: detail.into(),
         };
-        vec![
-            fault(FaultCode::Format, Some("cc[3]"), "the address is empty"),
-            fault(FaultCode::Size, None, "too many"),
-        ]
+        vec![fault(FaultCode::Format, Some("cc[3]"), "the address is empty"), fault(FaultCode::Size, None, "too many")]
     };
     let (answer, log) = served(async |_| Err(Problem::BadRequest(faults()))).await;
     assert_eq!(answer.status_code, 400);

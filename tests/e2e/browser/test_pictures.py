@@ -35,8 +35,7 @@ def acme(stack: Stack) -> Tenant:
     refused = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail."}
     faulty = {
         "code": "PAYOUTS_NOT_WRITABLE",
-        "message": "2 payouts cannot be written: po_000412 (currency unknown: EURO), po_000413 (amountMinor missing). "
-        "Correct them in the payments service, then launch the export again.",
+        "message": "2 payouts cannot be written: po_000412 (currency unknown), po_000413 (amountMinor missing).",
     }
     special: dict[int, dict[str, Any]] = {
         0: {"recipientsCc": CC},
