@@ -5,7 +5,7 @@
 //! of the last row in them. So a crash repeats what came after the last checkpoint, and an invocation whose time runs
 //! out hands over to the next.
 //!
-//! In memory are one part that is being filled, [`PARTS_UNDER_WAY`] that are being written, and the pages that
+//! In memory are one part that is being filled, two that are being written, and the pages that
 //! [`ReadAhead`] holds: the same whatever the file's size.
 
 use std::collections::BTreeMap;
