@@ -2,6 +2,7 @@
 
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use domain::file::{Section, Totals};
+use domain::hex;
 use domain::ports::Outage;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
@@ -77,12 +78,7 @@ impl Tally {
     /// The SHA-256 of all bytes, in lower-case hexadecimal digits.
     #[must_use]
     pub fn sha256(&self) -> String {
-        use std::fmt::Write;
-        let digest = self.sha256.clone().finalize();
-        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::digits(&self.sha256.clone().finalize())
     }
 }
 

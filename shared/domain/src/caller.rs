@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::email::EmailAddress;
+use crate::hex;
 use crate::id::TenantId;
 use crate::time::Timestamp;
 
@@ -104,11 +105,7 @@ impl KeyHash {
     /// The hash whose 32 bytes these are.
     #[must_use]
     pub fn from_digest(digest: [u8; 32]) -> Self {
-        use fmt::Write;
-        Self(digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Self(hex::digits(&digest))
     }
 
     /// The hash as text.

@@ -9,6 +9,7 @@
 //! | [`id`], [`email`], [`money`], [`time`] | the values, parsed on the way in |
 //! | [`export`] | the record of an export |
 //! | [`lifecycle`] | every transition of that record: the one state machine |
+//! | [`hex`] | bytes as text |
 //! | [`history`], [`idempotency`] | which exports are listed; requests that come twice |
 //! | [`ending`] | ending an export as failed |
 //! | [`payout`], [`file`](mod@file), [`checkpoint`] | a payout as it is stored, and as a line of the CSV file; a file half written |
@@ -21,6 +22,7 @@ pub mod email;
 pub mod ending;
 pub mod export;
 pub mod file;
+pub mod hex;
 pub mod history;
 pub mod id;
 pub mod idempotency;

@@ -1,7 +1,6 @@
 //! One short text that stands for several.
 
-use std::fmt::Write;
-
+use domain::hex;
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of several texts, as 64 lower-case hexadecimal digits. Each text goes in with its length, so that no two
@@ -12,10 +11,7 @@ pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
     }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut digits, byte| {
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
+    hex::digits(&hash.finalize())
 }
 
 #[cfg(test)]

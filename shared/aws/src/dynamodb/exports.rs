@@ -68,6 +68,20 @@ impl ExportsTable {
         Self { client: aws_sdk_dynamodb::Client::new(config), table }
     }
 
+    /// The item with this key, as it is now.
+    async fn get(&self, attempt: &'static str, tenant: &TenantId, sort: String) -> Result<Option<Item>, Outage> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(tenant, sort)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| Outage::new(attempt, error))?;
+        Ok(found.item)
+    }
+
     /// Writes all of `writes` or none. The SDK gives the request a token, so that its own retries write once.
     async fn transact(&self, writes: &[TransactWriteItem]) -> Result<Transacted, TransactError> {
         let mut waits = CONFLICT_WAITS.iter();
@@ -294,16 +308,8 @@ impl ListExports for ExportsTable {
 
 impl FindExport for ExportsTable {
     async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key(tenant, export_sort(id))))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| Outage::new("read the export", error))?;
-        found.item().map(from_item).transpose().map_err(|bad| Outage::new("read the export", bad))
+        let item = self.get("read the export", tenant, export_sort(id)).await?;
+        item.as_ref().map(from_item).transpose().map_err(|bad| Outage::new("read the export", bad))
     }
 }
 
@@ -330,17 +336,9 @@ impl ApplyStep for ExportsTable {
 
 impl Checkpoints for ExportsTable {
     async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, Outage> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key(tenant, checkpoint_sort(id))))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| Outage::new("read the checkpoint", error))?;
+        let item = self.get("read the checkpoint", tenant, checkpoint_sort(id)).await?;
         // One of another form is as good as none: the file begins anew.
-        Ok(found.item().and_then(|item| checkpoint_from(item).ok()))
+        Ok(item.and_then(|item| checkpoint_from(&item).ok()))
     }
 
     async fn apply_with_checkpoint(
