@@ -15,6 +15,7 @@
 //! | [`payout`], [`file`](mod@file), [`checkpoint`] | a payout as it is stored, and as a line of the CSV file; a file half written |
 //! | [`mail`] | what the recipients read |
 //! | [`ports`] | what the functions need from the outside |
+//! | `invariants` (feature `testing`) | what holds of the whole system whatever fails, stated and checked |
 
 pub mod caller;
 pub mod checkpoint;
@@ -26,6 +27,8 @@ pub mod hex;
 pub mod history;
 pub mod id;
 pub mod idempotency;
+#[cfg(feature = "testing")]
+pub mod invariants;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;
