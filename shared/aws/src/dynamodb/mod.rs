@@ -2,6 +2,8 @@
 
 mod api_keys;
 mod exports;
+#[cfg(feature = "inspection")]
+pub mod inspection;
 mod item;
 mod page;
 mod payouts;

@@ -1,0 +1,136 @@
+//! The program, on a dump as the local stack gives it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const EXPORT: &str = "mpo_01a11aa2-3340-7707-8707-070707070707";
+const KEY: &str = "exports/acme/mpo_01a11aa2-3340-7707-8707-070707070707/1.csv";
+const CSV: &str = "\
+payout_id;reference;status;amount;currency;period_start;period_end;order_count;balance_account;psp_reference;failure_reason;created_at;executed_at;settled_at;updated_at
+po_1;R;SETTLED;-12.50;EUR;2026-10-01T00:00:00Z;2026-10-02T00:00:00Z;3;BA_MKP;;;2026-10-08T08:00:00Z;;;2026-10-08T08:00:00Z
+'=po_2;R;PENDING;7;JPY;2026-10-01T00:00:00Z;2026-10-02T00:00:00Z;3;BA_MKP;;;2026-10-08T08:30:00Z;;;2026-10-08T08:30:00Z
+";
+
+/// What the program prints, and its exit code.
+fn check(dump: &Value) -> (String, Option<i32>) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_check-invariants"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program.stdin.take().unwrap().write_all(dump.to_string().as_bytes()).unwrap();
+    let output = program.wait_with_output().unwrap();
+    (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), output.status.code())
+}
+
+/// The bytes in a file of this name.
+fn on_disk(name: &str, bytes: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn s(text: &str) -> Value {
+    json!({ "S": text })
+}
+
+fn n(number: u64) -> Value {
+    json!({ "N": number.to_string() })
+}
+
+fn payout(id: &str, created_at: &str) -> Value {
+    json!({ "tenantId": s("acme"), "sk": s(&format!("{created_at}#{id}")), "payoutId": s(id), "createdAt": s(created_at),
+            "amountMinor": n(5), "settledAt": { "NULL": true } })
+}
+
+/// A ready export, and all there is of it.
+fn sound(path: &Path) -> Value {
+    let sha256 = "a8d422c7e6afede35c6709dd24ff99389530fee73c7557fd06eef371a3888bfb";
+    json!({
+        "now": "2026-10-08T09:00:00.000Z",
+        "quiet": true,
+        "sweptAt": "2026-10-08T08:59:00.000Z",
+        "items": [
+            {
+                "tenantId": s("acme"), "sk": s(&format!("EXPORT#{EXPORT}")), "exportId": s(EXPORT),
+                "exportType": s("marketplace-payouts"), "status": s("READY"),
+                "requestedBy": { "M": { "email": s("ann@example.com"), "name": s("Ann") } },
+                "recipientTo": s("ann@example.com"), "recipientsCc": { "L": [s("cc@example.com")] },
+                "createdAt": s("2026-10-08T08:30:00.000Z"), "updatedAt": s("2026-10-08T08:31:00.000Z"),
+                "deadline": s("2026-10-08T14:30:00.000Z"), "columnsVersion": n(1), "byteOrderMark": { "BOOL": false },
+                "linkLifeSeconds": n(259_200), "fileRetentionSeconds": n(2_592_000), "timeLimitSeconds": n(21_600),
+                "fence": n(1), "tries": n(1), "rowsWritten": n(2), "dueState": s("READY#7"),
+                "dueAt": s("2026-10-11T08:31:00.000Z"), "linkExpiresAt": s("2026-10-11T08:31:00.000Z"),
+                "file": { "M": {
+                    "key": s(KEY), "name": s("marketplace-payouts-acme-20261008T083000Z.csv"), "rows": n(2),
+                    "bytes": n(CSV.len() as u64), "sha256": s(sha256),
+                    "totals": { "L": [s("EUR SETTLED 1 -1250"), s("JPY PENDING 1 7")] },
+                    "expiresAt": s("2026-11-07T08:31:00.000Z"),
+                } },
+            },
+            { "tenantId": s("acme"), "sk": s("IDEMPOTENCY#marketplace-payouts#ab"), "exportId": s(EXPORT), "ttl": n(1) },
+        ],
+        "accepted": [{ "tenantId": "acme", "exportId": EXPORT }],
+        "payouts": [
+            payout("po_1", "2026-10-08T08:00:00.000Z"),
+            payout("=po_2", "2026-10-08T08:30:00.000Z"),
+            payout("po_3", "2026-10-08T08:30:00.001Z"),
+        ],
+        "objects": [{ "key": KEY, "path": path }],
+        "uploads": [],
+        "mails": [
+            { "to": ["ann@example.com"], "cc": ["cc@example.com"], "keys": [KEY],
+              "linkEnds": ["2026-10-11T08:31:00.000Z"] },
+            { "to": ["ann@example.com"], "cc": [], "keys": [], "linkEnds": [] },
+        ],
+        "messages": 0,
+    })
+}
+
+#[test]
+fn sound_dump_prints_nothing_and_exits_with_0() {
+    assert_eq!(check(&sound(&on_disk("sound.csv", CSV))), (String::new(), Some(0)));
+}
+
+#[test]
+fn violations_are_printed_one_a_line_and_exit_with_1() {
+    let mut dump = sound(&on_disk("with-a-row-twice.csv", &format!("{CSV}{}\n", CSV.lines().nth(1).unwrap())));
+    dump["told"] = json!([{ "tenantId": "acme", "exportId": EXPORT, "linkExpiresAt": "2026-10-12T08:31:00.000Z" }]);
+    dump["items"].as_array_mut().unwrap().extend([
+        json!({ "tenantId": s("acme"), "sk": s("LOCK#marketplace-payouts"), "exportId": s(EXPORT) }),
+        json!({ "tenantId": s("acme"), "sk": s(&format!("CHECKPOINT#{EXPORT}")), "sha256State": { "B": "AAE=" } }),
+    ]);
+    let (printed, code) = check(&dump);
+    let invariants: Vec<&str> = printed.lines().map(|line| line.split(':').next().unwrap()).collect();
+    let of_the_file = ["FileIsWhole"; 5];
+    let expected = [&["LockNamesPending", "NothingIsLeft"], of_the_file.as_slice(), &["LinksLive"]].concat();
+    assert_eq!((invariants, code), (expected, Some(1)), "{printed}");
+    assert!(printed.contains("holds the payout po_1 more than once"), "{printed}");
+}
+
+#[test]
+fn dump_that_cannot_be_read_names_what_is_wrong_and_exits_with_2() {
+    let path = on_disk("to-be-read.csv", CSV);
+    let changes: [(fn(&mut Value), &str); 6] = [
+        (|dump| dump["now"] = json!("today"), "\"today\": not a UTC time"),
+        (|dump| dump["items"][0]["fence"] = s("1"), "item 0 of the Exports table: the item's attribute fence"),
+        (|dump| dump["items"][0]["sk"] = s("OTHER#1"), "item 0 of the Exports table: the item's attribute sk"),
+        (|dump| dump["items"][0]["fence"] = json!(1), "fence is no attribute in DynamoDB's JSON: 1"),
+        (|dump| dump["mails"][0]["linkEnds"] = json!([]), "mail 0: there is a recipient"),
+        (|dump| dump["objects"][0]["path"] = json!("/nowhere"), "/nowhere: No such file"),
+    ];
+    for (change, message) in changes {
+        let mut dump = sound(&path);
+        change(&mut dump);
+        let (printed, code) = check(&dump);
+        assert!(printed.contains(message) && code == Some(2), "{message}: {printed}");
+    }
+    let mut dump = sound(&on_disk("without-amount.csv", &CSV.replace("-12.50", "much")));
+    dump["quiet"] = json!(false);
+    let (printed, code) = check(&dump);
+    assert!(printed.contains("row 1: much") && code == Some(2), "{printed}");
+}
