@@ -1,0 +1,451 @@
+"""A small world for one case: a tenant with an exports table and a jobs queue of its own, in which the real functions
+run one invocation at a time, each in a process of its own behind a proxy.
+
+With a table and a queue of its own, no case sees what another does, and several can run at once on one emulator.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import build
+from payouts import payout
+from proxy import Paging, Plan, Proxy
+from runtime import End, Invocation, Outcome
+from stack import Stack
+from waiting import now
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKER = ROOT / "target" / "quick" / "check-invariants"
+EXPORTS = "/v1/payments/marketplace-payouts/export"
+TRIES = "3"
+# Seconds where the template has minutes.
+SETTINGS = {
+    "LEASE_GRACE": "1s",
+    "MAX_TRIES": TRIES,
+    "RETRY_BACKOFF": "1s",
+    "RING_AFTER": "1s",
+    "EXPORT_DEADLINE": "40s",
+    "CHECKPOINT_EVERY": "0s",
+    "HAND_OVER_BEFORE": "1s",
+    "READERS": "1",
+}
+# How long a message that was received and not done stays away.
+VISIBILITY_SECONDS = 1
+HTTP_SECONDS = 29.0
+SWEEP_SECONDS = 30.0
+# A process that is killed leaves a lease of this length and the grace.
+GENERATE_SECONDS = 3.0
+SWEEP_EVERY_SECONDS = 1.0
+# Longer than the deadline of an export.
+QUIET_SECONDS = 75.0
+
+_numbers = itertools.count(1)
+
+
+class Bench:
+    """What all cases share: the emulator, the functions' programs in `folder`, and their settings as the template gives
+    them."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.programs = {crate: folder / crate for crate in stack.functions}
+        self.checker = folder / CHECKER.name
+        # Linked, so that a build meanwhile changes nothing that runs here.
+        for crate, program in self.programs.items():
+            program.hardlink_to(build.PACKAGES / crate / "bootstrap")
+        self.checker.hardlink_to(CHECKER)
+        self.dynamodb = stack.client("dynamodb")
+        self.sqs = stack.client("sqs")
+        self.s3 = stack.client("s3")
+        described = self.dynamodb.describe_table(TableName=stack.exportsTable)["Table"]
+        self.schema = {
+            "AttributeDefinitions": described["AttributeDefinitions"],
+            "KeySchema": described["KeySchema"],
+            "BillingMode": "PAY_PER_REQUEST",
+            "GlobalSecondaryIndexes": [
+                {key: index[key] for key in ("IndexName", "KeySchema", "Projection")}
+                for index in described["GlobalSecondaryIndexes"]
+            ],
+        }
+        client = stack.client("lambda")
+        self.environments = {
+            crate: client.get_function_configuration(FunctionName=name).get("Environment", {}).get("Variables", {})
+            for crate, name in stack.functions.items()
+        }
+
+
+class Case:
+    """One tenant's world, in which what `plan` says goes wrong. A case `beside` another shares its table and queue."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        plan: Plan | None = None,
+        payouts: int = 2,
+        page: Paging | None = None,
+        settings: Mapping[str, str] | None = None,
+        generate_seconds: float = GENERATE_SECONDS,
+        beside: Case | None = None,
+    ) -> None:
+        self.bench = bench
+        self.plan = plan or Plan()
+        self.generate_seconds = generate_seconds
+        self._paging = page
+        self._settings = {**SETTINGS, **(settings or {})}
+        self.tenant = f"case-{next(_numbers)}"
+        self.email = f"operator@{self.tenant}.example"
+        self._beside = beside
+        if beside is None:
+            self.table = f"exports-of-{self.tenant}"
+            bench.dynamodb.create_table(TableName=self.table, **bench.schema)
+            made = bench.sqs.create_queue(
+                QueueName=f"jobs-of-{self.tenant}", Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+            )
+            self.queue: str = made["QueueUrl"]
+        else:
+            self.table, self.queue = beside.table, beside.queue
+        self.accepted: list[str] = []
+        # Export and link's end, as clients were told.
+        self.told: list[tuple[str, str]] = []
+        self.swept_at: str | None = None
+        # The answers that clients got, in order; None where there was none.
+        self.answers: list[int | None] = []
+        self.logs: list[str] = []
+        self.mails_by_process: list[list[dict[str, Any]]] = []
+        self._stalled: list[tuple[str, Invocation]] = []
+        self._lock = threading.Lock()
+        self.key = self.run("manage-api-keys", self._key_event()).answer["apiKey"]
+        bench.stack.put_payouts(self.tenant, recent_payouts(payouts))
+
+    # ------------------------------------------------------------------------------------ functions
+
+    def run(self, crate: str, event: Any, seconds: float = HTTP_SECONDS) -> Outcome:
+        invocation = self.start(crate, event, seconds)
+        outcome = invocation.run()
+        if outcome.end is End.STALLED:
+            self._stalled.append((crate, invocation))
+        else:
+            self.finish(crate, invocation)
+        return outcome
+
+    def start(self, crate: str, event: Any, seconds: float) -> Invocation:
+        proxy = Proxy(self.bench.stack.awsEndpointUrl, crate, self.plan, self._paging)
+        with self._lock:
+            self.mails_by_process.append(proxy.mails)
+        environment = {
+            "AWS_REGION": self.bench.stack.region,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            **self.bench.environments[crate],
+            **self._settings,
+            "EXPORTS_TABLE": self.table,
+            "JOBS_QUEUE_URL": self.queue,
+        }
+        return Invocation(self.bench.programs[crate], event, environment, seconds, proxy)
+
+    def finish(self, crate: str, invocation: Invocation) -> None:
+        log = invocation.close()
+        with self._lock:
+            self.logs += [f"{crate}: {line}" for line in log.splitlines()]
+
+    def post(self, idempotency_key: str | None = None) -> int | None:
+        """A client launches an export. The answer's status, or None if there was none."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        status, body = self._call("create-export", "POST", EXPORTS, headers)
+        if status == 202:
+            self.accepted.append(body["exportId"])
+        return status
+
+    def resend(self, export_id: str) -> int | None:
+        path = f"/v1/exports/{export_id}/resend-email"
+        status, body = self._call("resend-email", "POST", path, {}, {"exportId": export_id})
+        if status == 200:
+            self.told.append((export_id, body["linkExpiresAt"]))
+        return status
+
+    def sweep(self) -> Outcome:
+        began = now()
+        outcome = self.run("sweep-exports", {}, SWEEP_SECONDS)
+        if outcome.end is End.ANSWERED and not outcome.answer["errors"]:
+            self.swept_at = began
+        return outcome
+
+    def deliver(self) -> bool:
+        """Hands the messages that can be received to the generator, one at a time, and deletes those that are done.
+        Returns whether there were any."""
+        received = self.receive()
+        for message in received:
+            outcome = self.hand([message["Body"]])
+            if is_done(outcome):
+                self.bench.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return bool(received)
+
+    def hand(self, bodies: Iterable[str]) -> Outcome:
+        """Hands a batch of messages to the generator, whatever the queue has."""
+        return self.run("generate-export", sqs_event(bodies), self.generate_seconds)
+
+    def receive(self) -> list[dict[str, Any]]:
+        taken = self.bench.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+        messages: list[dict[str, Any]] = taken.get("Messages", [])
+        return messages
+
+    def job(self, export_id: str) -> str:
+        return json.dumps({"version": 1, "tenantId": self.tenant, "exportId": export_id})
+
+    def drop_messages(self) -> None:
+        """The bell is lost."""
+        for message in self.receive():
+            self.bench.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+
+    # ------------------------------------------------------------------------------------ until quiet
+
+    def settle(self) -> None:
+        """The system runs on: bells are delivered and sweeps run until no export is pending, no message is left, and
+        every process that stalled has woken, after all others were done, and ended."""
+        self.run_on()
+        stalled, self._stalled = self._stalled, []
+        for crate, invocation in stalled:
+            invocation.go_on()
+            self.finish(crate, invocation)
+        if stalled:
+            self.run_on()
+
+    def run_on(self) -> None:
+        deadline = time.monotonic() + QUIET_SECONDS
+        swept_at = time.monotonic()
+        while self.deliver() or self.pending() or self.messages():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not quiet after {QUIET_SECONDS:g} s: {self.records()}\n" + self.last_logs())
+            if time.monotonic() - swept_at >= SWEEP_EVERY_SECONDS:
+                swept_at = time.monotonic()
+                self.sweep()
+            else:
+                time.sleep(0.1)
+
+    def sweep_until(self, status: str) -> None:
+        deadline = time.monotonic() + QUIET_SECONDS
+        while {record["status"]["S"] for record in self.records()} != {status}:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not {status} after {QUIET_SECONDS:g} s: {self.records()}\n" + self.last_logs())
+            self.sweep()
+
+    # ------------------------------------------------------------------------------------ what there is
+
+    def items(self) -> list[dict[str, Any]]:
+        return self._items_in(self.table)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [item for item in self.items() if item["sk"]["S"].startswith("EXPORT#")]
+
+    def pending(self) -> bool:
+        return any(record["status"]["S"] == "PENDING" for record in self.records())
+
+    def messages(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+        names.append("ApproximateNumberOfMessagesNotVisible")
+        attributes = self.bench.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
+
+    def objects(self) -> list[str]:
+        listed = self.bench.s3.list_objects_v2(Bucket=self.bench.stack.bucket, Prefix=f"exports/{self.tenant}/")
+        return [entry["Key"] for entry in listed.get("Contents", [])]
+
+    def mails(self) -> list[dict[str, Any]]:
+        """The mails that SES accepted, as they were sent."""
+        return [mail for mails in self.mails_by_process for mail in mails]
+
+    def ready_mails(self) -> int:
+        """How many mails with a link SES accepted."""
+        return sum(bool(links_in(mail)) for mail in self.mails())
+
+    def violations(self) -> list[str]:
+        """What is wrong with this world now that it is quiet, by the checker that all tests of the protocol share."""
+        with tempfile.TemporaryDirectory() as folder:
+            document = self.document(Path(folder))
+            checked = subprocess.run(
+                [str(self.bench.checker)], input=json.dumps(document), capture_output=True, text=True
+            )
+        if checked.returncode not in (0, 1):
+            raise AssertionError(f"check-invariants: {checked.stderr}")
+        return checked.stdout.splitlines()
+
+    def document(self, folder: Path) -> dict[str, Any]:
+        """This world as `check-invariants` reads it."""
+        objects = []
+        for number, key in enumerate(self.objects()):
+            path = folder / str(number)
+            path.write_bytes(self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=key)["Body"].read())
+            objects.append({"key": key, "path": str(path)})
+        return {
+            "now": now(),
+            "quiet": True,
+            "sweptAt": self.swept_at,
+            "items": _plain(self.items()),
+            "accepted": [{"tenantId": self.tenant, "exportId": export} for export in self.accepted],
+            "told": [{"tenantId": self.tenant, "exportId": export, "linkExpiresAt": end} for export, end in self.told],
+            "payouts": _plain(self._items_in(self.bench.stack.payoutsTable)),
+            "objects": objects,
+            "mails": [
+                {
+                    "to": mail["Destination"].get("ToAddresses", []),
+                    "cc": mail["Destination"].get("CcAddresses") or [],
+                    "keys": [link.key for link in links_in(mail)],
+                    "linkEnds": [link.end for link in links_in(mail)],
+                    "saidEnds": [link.said_end for link in links_in(mail)],
+                }
+                for mail in self.mails()
+            ],
+        }
+
+    def last_logs(self, lines: int = 25) -> str:
+        return "\n".join(self.logs[-lines:])
+
+    def close(self) -> None:
+        for crate, invocation in self._stalled:
+            self.finish(crate, invocation)
+        if self._beside is None:
+            self.bench.dynamodb.delete_table(TableName=self.table)
+            self.bench.sqs.delete_queue(QueueUrl=self.queue)
+
+    def __enter__(self) -> Case:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _call(
+        self,
+        crate: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        parameters: Mapping[str, str] | None = None,
+    ) -> tuple[int | None, Any]:
+        event = {
+            "version": "2.0",
+            "routeKey": f"{method} {path}",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": {"dj-client": "OPERATOR", "dj-api-key": self.key, "host": "api.example", **headers},
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "faults",
+                "domainName": "api.example",
+                "domainPrefix": "api",
+                "http": {
+                    "method": method,
+                    "path": path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1",
+                    "userAgent": "faults",
+                },
+                "requestId": "faults",
+                "routeKey": f"{method} {path}",
+                "stage": "$default",
+                "time": "08/Oct/2026:08:30:00 +0000",
+                "timeEpoch": 1791448200000,
+            },
+            "pathParameters": dict(parameters or {}),
+            "isBase64Encoded": False,
+        }
+        outcome = self.run(crate, event)
+        status = outcome.answer["statusCode"] if outcome.end is End.ANSWERED else None
+        self.answers.append(status)
+        return status, json.loads(outcome.answer.get("body") or "null") if status is not None else None
+
+    def _items_in(self, table: str) -> list[dict[str, Any]]:
+        pages = self.bench.dynamodb.get_paginator("query").paginate(
+            TableName=table,
+            ConsistentRead=True,
+            KeyConditionExpression="tenantId = :tenant",
+            ExpressionAttributeValues={":tenant": {"S": self.tenant}},
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def _key_event(self) -> dict[str, str]:
+        return {
+            "action": "issue", "tenantId": self.tenant, "email": self.email, "name": "Operator", "client": "OPERATOR",
+        }  # fmt: skip
+
+
+def recent_payouts(count: int) -> list[dict[str, Any]]:
+    """Payouts of the last seconds, a second apart: the generator then reads few ranges that have none."""
+    last = datetime.now(timezone.utc) - timedelta(seconds=1)
+    times = [last - timedelta(seconds=count - 1 - number) for number in range(count)]
+    return [
+        payout(f"po_{number:03}", createdAt=f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z")
+        for number, time in enumerate(times)
+    ]
+
+
+def sqs_event(bodies: Iterable[str]) -> dict[str, Any]:
+    """What Lambda hands to a function for these messages."""
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{number}",
+                "receiptHandle": f"receipt-{number}",
+                "body": body,
+                "attributes": {},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:jobs",
+                "awsRegion": "us-east-1",
+            }
+            for number, body in enumerate(bodies)
+        ]
+    }
+
+
+def is_done(outcome: Outcome) -> bool:
+    """Whether Lambda deletes the message of a batch of one."""
+    return outcome.end is End.ANSWERED and not outcome.answer["batchItemFailures"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of a mail: to which object, until when by its signature, and until when by the mail's words."""
+
+    key: str
+    end: str
+    said_end: str
+
+
+def links_in(mail: Mapping[str, Any]) -> list[Link]:
+    text = mail["Content"]["Simple"]["Body"]["Text"]["Data"]
+    links = []
+    for url in re.findall(r"https?://\S+", text):
+        query = parse_qs(urlsplit(url).query)
+        signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ")
+        end = signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+        said = re.search(r"The link works until (.+?) UTC", text)
+        assert said, text
+        path = unquote(urlsplit(url).path)
+        said_end = datetime.strptime(said[1], "%d %B %Y, %H:%M")
+        links.append(Link(path[path.index("exports/") :], *(f"{at:%Y-%m-%dT%H:%M:%S}.000Z" for at in (end, said_end))))
+    return links
+
+
+def _plain(value: Any) -> Any:
+    """DynamoDB's JSON, in which bytes are in base64."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    return [_plain(member) for member in value] if isinstance(value, list) else value

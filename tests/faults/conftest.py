@@ -1,0 +1,69 @@
+"""The options of the sweep over faults, the stack its cases share, and the table at the end."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from build import TARGET
+from case import Bench
+from interventions import stop_schedule
+from stack import Stack
+from sweep import Results
+
+RESULTS = Path(__file__).with_name("results") / "faults.md"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="every fault at every call, instead of some by chance")
+    parser.addoption("--seed", type=int, help="which faults are chosen (default: another each time; it is printed)")
+    parser.addoption("--pairs", type=int, help="how many pairs of faults in each flow (default: 1, or 25 of the whole)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed = config.getoption("--seed")
+    config.stash[RESULTS_KEY] = Results(random.SystemRandom().randrange(1_000_000) if seed is None else seed)
+
+
+RESULTS_KEY = pytest.StashKey[Results]()
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest) -> Results:
+    return request.config.stash[RESULTS_KEY]
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    # On the file system that the programs are on, so that they can be linked.
+    with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start() as stack:
+        stop_schedule(stack)
+        yield Bench(stack, Path(folder))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    results = config.stash[RESULTS_KEY]
+    if not results.all:
+        return
+    whole = config.getoption("--whole")
+    lines = [*results.table(), "", *results.by_fault()]
+    terminalreporter.section(f"faults, seed {results.seed}")
+    for line in lines:
+        terminalreporter.write_line(line)
+    injected = sum(result.reached for result in results.all)
+    violations = sum(len(result.problems) for result in results.all)
+    terminalreporter.write_line(f"{injected} faults injected, {violations} violations (--seed {results.seed})")
+    if whole and not config.getoption("keyword"):
+        RESULTS.parent.mkdir(exist_ok=True)
+        head = [
+            "# Faults",
+            "",
+            f"Written by `tests/run --whole faults`; seed {results.seed}. {injected} faults injected, "
+            f"{violations} violations.",
+            "",
+        ]
+        RESULTS.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
