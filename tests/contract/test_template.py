@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ READ = re.compile(r'\bsettings\s*\.\s*([a-z_]+)\(\s*"([A-Z][A-Z0-9_]*)"')
 MAY_BE_MISSING = re.compile(r"^optional$|_or$")
 # Lambda sets these itself.
 OF_LAMBDA = re.compile(r"^(AWS|LAMBDA)_")
-
-# Statements that need a `*`, as (function, Sid), each with its reason.
-REASONS_FOR_WILDCARDS: dict[tuple[str, str], str] = {}
 
 
 def logical_id(crate: str) -> str:
@@ -54,15 +50,6 @@ def settings_read(folder: Path) -> tuple[set[str], set[str]]:
             if not OF_LAMBDA.match(name):
                 (optional if MAY_BE_MISSING.search(method) else required).add(name)
     return required, optional
-
-
-def statements(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for policy in as_list(resource["Properties"].get("Policies", [])):
-        yield from as_list(policy["Statement"])
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 @pytest.mark.parametrize("crate", CRATES)
@@ -115,23 +102,6 @@ def test_settings_are_read_in_the_way_that_these_tests_look_for() -> None:
     assert "MAX_TRIES" in optional
 
 
-@pytest.mark.parametrize("name", functions())
-def test_function_policy_grants_single_actions_on_named_resources(name: str) -> None:
-    for statement in statements(functions()[name]):
-        assert statement["Effect"] == "Allow"
-        sid = statement["Sid"]
-        if (name, sid) in REASONS_FOR_WILDCARDS:
-            continue
-        wild = [action for action in as_list(statement["Action"]) if "*" in action]
-        assert not wild, f"{name}, {sid}: {wild}. Name the actions, or give a reason in REASONS_FOR_WILDCARDS"
-        assert "*" not in as_list(statement["Resource"]), f"{name}, {sid}: name the resource, or give a reason"
-
-
-def test_reasons_for_wildcards_are_all_still_needed() -> None:
-    sids = {(name, statement["Sid"]) for name, resource in functions().items() for statement in statements(resource)}
-    assert set(REASONS_FOR_WILDCARDS) <= sids
-
-
 def test_job_messages_stay_hidden_for_six_times_the_generators_time_out() -> None:
     queue = RESOURCES["JobsQueue"]["Properties"]
     assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
@@ -141,10 +111,3 @@ def test_files_are_deleted_a_day_after_their_retention() -> None:
     choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
     mapping = TEMPLATE["Mappings"]["FileRetention"]
     assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 1 for d in choices}
-
-
-def test_tables_and_files_outlive_the_stack() -> None:
-    for name, resource in RESOURCES.items():
-        if resource["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket"):
-            kept = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
-            assert kept == ("Retain", "Retain"), name

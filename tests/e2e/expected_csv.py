@@ -17,8 +17,8 @@ HEADER = (
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # ISO 4217: how many decimals an amount in this currency has.
 EXPONENTS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
-# A spreadsheet may run a cell that begins with one of these.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet may run a cell that begins with one of these; some also take the full-width forms.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Payout = Mapping[str, Any]
 

@@ -1,15 +1,25 @@
-"""Starts the emulator (ministack) with one thing mended that cannot be made up for from outside: S3's CRC64NVME.
+"""Starts the emulator (ministack) with three things mended that cannot be made up for from outside.
 
-In AWS, the CRC64NVME of an object in parts is always that of the whole object, and CompleteMultipartUpload checks the
-one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses every right one.
+S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
+checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
+
+The right to send mail: AWS checks SendEmail against the sender's identity and the configuration set, with the sender as
+`ses:FromAddress`. The emulator checks it against `*`, which no narrow policy has, and knows no such key.
+
+TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so to policies: the template's would deny
+every request. Here the loopback counts as a secure transport.
 """
 
 from __future__ import annotations
 
+import json
+from email.utils import parseaddr
 from typing import Any
 
 from awscrt import checksums
-from ministack.app import main
+from ministack import app
+from ministack.core import iam_evaluator
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import s3
 
 HEADER = "x-amz-checksum-crc64nvme"
@@ -30,8 +40,42 @@ def _complete_whole(
     return _complete(bucket, key, body, query, headers)
 
 
+SEND_EMAIL = ("POST", "/v2/email/outbound-emails")
+_enforce_other = app._enforce_ses_v2
+
+
+def _enforce_mail(
+    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
+) -> Any:
+    if (method, path.rstrip("/")) != SEND_EMAIL:
+        return _enforce_other(method, path, headers, body, query, request_id)
+    mail = json.loads(body)
+    sender = parseaddr(mail["FromEmailAddress"])[1]
+    resources = [f"identity/{sender}"]
+    if name := mail.get("ConfigurationSetName"):
+        resources.append(f"configuration-set/{name}")
+    for resource in resources:
+        arn = f"arn:aws:ses:{get_region()}:{get_account_id()}:{resource}"
+        denied = app._enforce_data_plane(
+            "sesv2", "ses:SendEmail", headers, query, request_id, resource_arn=arn,
+            service_context={"ses:FromAddress": sender}, named_resource=arn,
+        )  # fmt: skip
+        if denied:
+            return denied
+    return None
+
+
+_resolve_other = iam_evaluator._resolve_condition_key
+
+
+def _resolve_condition_key(key: str, context: Any) -> Any:
+    return "true" if key.lower() == "aws:securetransport" else _resolve_other(key, context)
+
+
 if __name__ == "__main__":
     s3._complete_multipart_upload = _complete_whole
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
     s3._crc64nvme = checksums.crc64nvme
-    main()
+    iam_evaluator._resolve_condition_key = _resolve_condition_key
+    app._enforce_ses_v2 = _enforce_mail
+    app.main()

@@ -121,6 +121,8 @@ class Stack:
         self.mailboxUrl = f"{self._emulator.url}/_ministack/ses/messages"
         self._report("Deploying template.yaml")
         parameters.setdefault("SenderAddress", SENDER)
+        # The emulator's CloudFormation knows no AWS::CloudTrail::Trail.
+        parameters.setdefault("RecordDownloads", "false")
         self._bridge_verified_sender(parameters["SenderAddress"])
         user = self._bridge_signer_key(parameters)
         resources = self._deploy(parameters)
@@ -130,9 +132,6 @@ class Stack:
             self._bridge_signer_policy(user, template)
         self._bridge_routes(template, resources)
         self._bridge_recursion(template, resources)
-        if auth:
-            self._bridge_plain_http()
-            self._bridge_mail_policy(template, resources)
         for crate, variables in settings.items():
             self.configure(crate, **variables)
         self._gateway.serve(self._emulator.port, resources["HttpApi"])
@@ -395,21 +394,6 @@ class Stack:
         for name, resource in template["Resources"].items():
             if setting := resource["Properties"].get("RecursiveLoop"):
                 self.client("lambda").put_function_recursion_config(FunctionName=resources[name], RecursiveLoop=setting)
-
-    def _bridge_plain_http(self) -> None:
-        """The emulator speaks plain HTTP, which the bucket's policy denies when IAM policies are enforced."""
-        self.client("s3").delete_bucket_policy(Bucket=self.bucket)
-
-    def _bridge_mail_policy(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
-        """The emulator checks SendEmail against no identity, only against every resource: roles that may send for the
-        template's sender may send for all."""
-        statement = {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"}
-        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        for name, resource in template["Resources"].items():
-            if resource["Type"] == "AWS::IAM::Role" and "ses:SendEmail" in json.dumps(resource):
-                self.client("iam").put_role_policy(
-                    RoleName=resources[name], PolicyName="emulator-mail", PolicyDocument=document
-                )
 
 
 def _resolve(value: Any, names: Mapping[str, str]) -> Any:

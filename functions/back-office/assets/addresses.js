@@ -13,6 +13,7 @@ const REASONS = {
   LocalLength: "The part before ‘@’ has 1 to 64 characters.",
   LocalForm: "The part before ‘@’ has a character or a dot where it may not.",
   DomainNotAscii: "A domain with accented letters is written in its ASCII form (xn--…).",
+  Length: "An address has at most 254 characters.",
   DomainForm: "The part after ‘@’ is not a domain such as example.com.",
 };
 
@@ -34,8 +35,9 @@ export function fault(text) {
   if (!local.split(".").every((atom) => ATOM.test(atom))) return "LocalForm";
   if (!ASCII.test(domain)) return "DomainNotAscii";
   const labels = domain.split(".");
-  const isName = labels.length > 1 && domain.length <= 253 && labels.every((label) => LABEL.test(label));
-  return isName && !/^\d+$/.test(labels.at(-1)) ? null : "DomainForm";
+  const isName = labels.length > 1 && labels.every((label) => LABEL.test(label));
+  if (!isName || /^\d+$/.test(labels.at(-1))) return "DomainForm";
+  return address.length > 254 ? "Length" : null;
 }
 
 /** What to tell about a text that is no address; null if it is one. */

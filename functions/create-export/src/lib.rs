@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use domain::caller::{ApiKeyRecord, Caller};
-use domain::email::{EmailAddress, Recipients};
+use domain::email::{AllowedDomains, EmailAddress, Recipients};
 use domain::export::{Export, Status, Terms};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::Idempotency;
@@ -44,6 +44,8 @@ pub struct CreateExport<K, S, B, I, C> {
     pub terms: Terms,
     /// How long the bell may take to have an effect before the sweeper rings again.
     pub ring_after: Duration,
+    /// Where copies may go.
+    pub allowed: AllowedDomains,
 }
 
 /// Why an export was not accepted.
@@ -93,7 +95,7 @@ where
     pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
         let now = self.clock.now();
         let ApiKeyRecord { hash, caller, .. } = self.callers.operators_key(request, now).await?;
-        let Command { recipients, idempotency_key } = parse(request, &caller.user.email)?;
+        let Command { recipients, idempotency_key } = parse(request, &caller.user.email, &self.allowed)?;
         let idempotency = idempotency_key.map(|key| {
             let copies = recipients.cc().iter().map(EmailAddress::as_str);
             idempotency::remembered(key, &hash, routes::EXPORTS, copies)
@@ -154,13 +156,17 @@ struct Command<'a> {
 }
 
 /// What `caller` asks for, or all that is wrong with it.
-fn parse<'a>(request: &'a Request, caller: &EmailAddress) -> Result<Command<'a>, BadBody> {
+fn parse<'a>(
+    request: &'a Request,
+    caller: &EmailAddress,
+    allowed: &AllowedDomains,
+) -> Result<Command<'a>, BadBody> {
     let mut faults = Faults::default();
     let idempotency_key = idempotency::key(request).unwrap_or_else(|fault| {
         faults.extend(vec![fault]);
         None
     });
-    let recipients = match body::recipients(request, caller) {
+    let recipients = match body::recipients(request, caller, allowed) {
         Ok(recipients) => recipients.unwrap_or_else(|| Recipients::only(caller.clone())),
         Err(BadBody::Faults(of_the_body)) => {
             faults.extend(of_the_body);

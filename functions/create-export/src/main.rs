@@ -6,6 +6,7 @@ use aws::ids::RandomExportIds;
 use aws::queue::JobsQueue;
 use aws::settings::Settings;
 use create_export::CreateExport;
+use domain::email::AllowedDomains;
 use domain::export::Terms;
 use domain::lifecycle::RING_AFTER;
 use http::auth::Authenticator;
@@ -15,6 +16,7 @@ async fn main() -> Result<(), http::Error> {
     telemetry::init();
     let settings = Settings::from_env();
     let config = aws::sdk_config(settings)?;
+    let history_retention = settings.span("HISTORY_RETENTION")?;
     let function = CreateExport {
         callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
@@ -26,8 +28,10 @@ async fn main() -> Result<(), http::Error> {
             settings.span("FILE_RETENTION")?,
             settings.span("EXPORT_DEADLINE")?,
             settings.flag("BYTE_ORDER_MARK")?,
-        ),
+        )
+        .with_history_retention(Some(history_retention).filter(|retention| !retention.is_zero())),
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
+        allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
     http::run(async |request| function.handle(&request).await).await
 }

@@ -20,6 +20,7 @@ fn function<B>(bell: B) -> Fake<B> {
         clock: FixedClock::default(),
         terms: terms(),
         ring_after: Duration::from_secs(60),
+        allowed: AllowedDomains::default(),
     }
 }
 

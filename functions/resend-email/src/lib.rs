@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use domain::caller::{Caller, Person};
-use domain::email::Recipients;
+use domain::email::{AllowedDomains, Recipients};
 use domain::export::Export;
 use domain::file::ExportFile;
 use domain::lifecycle::{self, NotResendable};
@@ -51,6 +51,8 @@ pub struct ResendEmail<K, S, L, M, C> {
     pub clock: C,
     /// How often a day one export's mail may be sent again.
     pub most_a_day: u32,
+    /// Where copies may go.
+    pub allowed: AllowedDomains,
 }
 
 /// Why the mail was not sent again, or not recorded.
@@ -114,7 +116,10 @@ where
         let id = request.export_id()?;
         telemetry::note_export(&id);
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(NoSuchExport)?;
-        let recipients = body::recipients(request, &caller.user.email)?.unwrap_or_else(|| kept(&export, &caller));
+        let recipients = match body::recipients(request, &caller.user.email, &self.allowed)? {
+            Some(recipients) => recipients,
+            None => kept(&export, &caller, &self.allowed)?,
+        };
 
         // What may fail without harm comes before the count, so that it costs none.
         let file = resendable_file(&export, now, self.most_a_day)?;
@@ -175,10 +180,12 @@ where
 }
 
 /// The caller, and the copies that the record has.
-fn kept(export: &Export, caller: &Caller) -> Recipients {
+fn kept(export: &Export, caller: &Caller, allowed: &AllowedDomains) -> Result<Recipients, BadBody> {
+    body::check_kept(&export.recipients, allowed)?;
     let copies = export.recipients.cc().iter().cloned();
     // The record has no more copies than a mail can have, and another main recipient only makes them fewer.
-    Recipients::new(caller.user.email.clone(), copies).unwrap_or_else(|_| Recipients::only(caller.user.email.clone()))
+    let kept = Recipients::new(caller.user.email.clone(), copies);
+    Ok(kept.unwrap_or_else(|_| Recipients::only(caller.user.email.clone())))
 }
 
 /// The file, if the mail may be sent again.

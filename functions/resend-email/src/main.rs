@@ -5,6 +5,7 @@ use aws::dynamodb::{ApiKeysTable, ExportsTable};
 use aws::links::LinkSigner;
 use aws::mail::Mailer;
 use aws::settings::Settings;
+use domain::email::AllowedDomains;
 use http::auth::Authenticator;
 use resend_email::{MOST_RESENDS_A_DAY, ResendEmail};
 
@@ -20,6 +21,7 @@ async fn main() -> Result<(), http::Error> {
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
         clock: SystemClock,
         most_a_day: settings.number_or("MAX_RESENDS_A_DAY", MOST_RESENDS_A_DAY)?,
+        allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
     http::run(async |request| function.handle(&request).await).await
 }

@@ -36,6 +36,7 @@ fn function<S>(exports: S) -> Fake<S> {
         mailer: MemoryMailbox::default(),
         clock,
         most_a_day: 3,
+        allowed: AllowedDomains::default(),
     }
 }
 

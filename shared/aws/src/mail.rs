@@ -66,11 +66,47 @@ fn is_refusal(error: &SendEmailError) -> bool {
             | SendEmailError::MessageRejected(_)
             | SendEmailError::NotFoundException(_)
             | SendEmailError::SendingPausedException(_)
-    ) || error.code() == Some("AccessDeniedException")
+    ) || is_denial(error)
+}
+
+/// Whether this function's role may not send this.
+fn is_denial(error: &SendEmailError) -> bool {
+    error.code() == Some("AccessDeniedException")
 }
 
 /// What SES says, for people; bounded, because it goes onto the record.
 fn reason(error: &SendEmailError) -> String {
+    if is_denial(error) {
+        // SES names the role, the account and the policy at fault: nothing for the tenants' eyes.
+        return "this service may not send from its sender address.".to_owned();
+    }
     let text = error.message().or(error.code()).unwrap_or("no reason given");
     text.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    fn error(code: &str, message: &str) -> SendEmailError {
+        SendEmailError::generic(ErrorMetadata::builder().code(code).message(message).build())
+    }
+
+    #[test]
+    fn denial_is_a_refusal_whose_reason_names_nothing_of_the_account() {
+        let role = "arn:aws:sts::123456789012:assumed-role/generate-export";
+        let denied = error("AccessDeniedException", &format!("User: {role} is not authorized"));
+        assert!(is_refusal(&denied));
+        assert_eq!(reason(&denied), "this service may not send from its sender address.");
+    }
+
+    #[test]
+    fn reason_of_any_other_refusal_is_what_the_mail_service_says_cut_to_what_a_record_bears() {
+        assert_eq!(
+            reason(&error("MessageRejected", "Email address is not verified.")),
+            "Email address is not verified."
+        );
+        assert_eq!(reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
+    }
 }

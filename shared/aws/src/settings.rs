@@ -95,7 +95,11 @@ impl Settings {
         std::env::var(name).ok().filter(|value| !value.is_empty())
     }
 
-    fn parsed_or<T, E: fmt::Display>(
+    /// What `parse` makes of the text; `default` if it is not set.
+    ///
+    /// # Errors
+    /// [`SettingError`] if it is set and `parse` refuses it.
+    pub fn parsed_or<T, E: fmt::Display>(
         self,
         name: &'static str,
         default: T,

@@ -6,8 +6,8 @@ use std::str::FromStr;
 /// An address that SES accepts for its form: `local@domain` in ASCII.
 ///
 /// The rules are narrower than RFC 5321 where mail systems are: the local part is dot-atoms of up to 64 characters (no
-/// quotes, no comments, no escapes), the domain at least two labels of letters, digits and inner hyphens, 253
-/// characters at most, the last label not a number. A domain in another script is written in its `xn--` form, because
+/// quotes, no comments, no escapes), the domain at least two labels of letters, digits and inner hyphens, the last label
+/// not a number, and all of it 254 characters at most (RFC 5321, 4.5.3.1.3: a path of 256 has two angle brackets). A domain in another script is written in its `xn--` form, because
 /// the local part must be ASCII anyway (SES refuses others) and the reader should see what is sent. Surrounding white
 /// space is dropped; the address keeps its letters' case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,16 +40,28 @@ pub enum NotAnEmailAddress {
     /// A domain in another script.
     #[error("a domain with non-ASCII letters is written in its ASCII form (xn--…)")]
     DomainNotAscii,
+    /// More characters than mail systems carry.
+    #[error("an address has at most 254 characters")]
+    Length,
     /// The domain is not a host name.
     #[error("the part after '@' is not a domain name such as example.com")]
     DomainForm,
 }
+
+/// How many characters an address may have.
+const MOST_CHARACTERS: usize = 254;
 
 impl EmailAddress {
     /// The address as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What stands after the `@`.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 
     /// Whether mail to both reaches the same mailbox, for all a sender can know: letters' case is ignored.
@@ -85,6 +97,9 @@ impl FromStr for EmailAddress {
         }
         check_local(local)?;
         check_domain(domain)?;
+        if text.len() > MOST_CHARACTERS {
+            return Err(NotAnEmailAddress::Length);
+        }
         Ok(Self(text.to_owned()))
     }
 }
@@ -112,8 +127,35 @@ fn check_domain(domain: &str) -> Result<(), NotAnEmailAddress> {
             && !label.ends_with('-')
     };
     let (_, top) = domain.rsplit_once('.').ok_or(NotAnEmailAddress::DomainForm)?;
-    let good = domain.len() <= 253 && domain.split('.').all(label_is_good) && !top.bytes().all(|b| b.is_ascii_digit());
+    let good = domain.split('.').all(label_is_good) && !top.bytes().all(|b| b.is_ascii_digit());
     if good { Ok(()) } else { Err(NotAnEmailAddress::DomainForm) }
+}
+
+/// The domains that copies may go to; all of them unless some are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedDomains(Vec<String>);
+
+/// The text is no list of domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a list of domains such as example.com,example.org")]
+pub struct NotDomains;
+
+impl AllowedDomains {
+    /// Whether mail may go to this address. A domain does not stand for those below it.
+    #[must_use]
+    pub fn allow(&self, address: &EmailAddress) -> bool {
+        self.0.is_empty() || self.0.iter().any(|domain| domain.eq_ignore_ascii_case(address.domain()))
+    }
+}
+
+impl FromStr for AllowedDomains {
+    type Err = NotDomains;
+
+    fn from_str(text: &str) -> Result<Self, NotDomains> {
+        let domains = text.split(',').map(str::trim);
+        let checked = domains.map(|domain| check_domain(domain).map(|()| domain.to_owned()));
+        checked.collect::<Result<_, _>>().map(Self).map_err(|_| NotDomains)
+    }
 }
 
 /// Who gets an export's mail: the main recipient, and copies.
@@ -184,6 +226,8 @@ mod tests {
     #[test]
     fn address_of_good_form_is_accepted() {
         let local_64 = format!("{}@example.com", "x".repeat(64));
+        let address_254 = format!("{}@{}.example", "x".repeat(60), vec!["x".repeat(30); 6].join("."));
+        assert_eq!(address_254.len(), 254);
         for text in [
             "a@b.c",
             "finance+payouts@example.com",
@@ -193,6 +237,7 @@ mod tests {
             "a@xn--bcher-kva.example",
             "a@1and1.com",
             local_64.as_str(),
+            address_254.as_str(),
         ] {
             assert_eq!(text.parse::<EmailAddress>().map(|a| a.to_string()), Ok(text.to_owned()));
         }
@@ -204,7 +249,8 @@ mod tests {
         use NotAnEmailAddress::*;
         let local_65 = format!("{}@example.com", "x".repeat(65));
         let label_64 = format!("a@{}.com", "x".repeat(64));
-        let domain_255 = format!("a@{}.example", vec!["x".repeat(30); 8].join("."));
+        let address_255 = format!("{}@{}.example", "x".repeat(61), vec!["x".repeat(30); 6].join("."));
+        assert_eq!(address_255.len(), 255);
         for (text, reason) in [
             ("", Empty),
             ("  ", Empty),
@@ -235,9 +281,28 @@ mod tests {
             ("a@b.com\n", DomainForm),
             ("a@b.com\r\nBcc: x", DomainForm),
             (label_64.as_str(), DomainForm),
-            (domain_255.as_str(), DomainForm),
+            (address_255.as_str(), Length),
         ] {
             assert_eq!(text.parse::<EmailAddress>(), Err(reason), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn domains_allow_their_own_addresses_and_none_below_or_like_them() {
+        let domains: AllowedDomains = "example.com, Example.ORG".parse().unwrap();
+        for text in ["a@example.com", "a@EXAMPLE.com", "b@example.org"] {
+            assert!(domains.allow(&address(text)), "{text}");
+        }
+        for text in ["a@sub.example.com", "a@badexample.com", "a@example.com.evil.net", "a@example.co"] {
+            assert!(!domains.allow(&address(text)), "{text}");
+        }
+        assert!(AllowedDomains::default().allow(&address("a@anything.example")));
+    }
+
+    #[test]
+    fn text_that_is_no_list_of_domains_is_refused() {
+        for text in ["", "example", "example.com,", "@example.com", "*.example.com", "example.com;example.org"] {
+            assert_eq!(text.parse::<AllowedDomains>(), Err(NotDomains), "{text:?}");
         }
     }
 
@@ -263,7 +328,7 @@ mod tests {
                 let good = |b: u8| b.is_ascii_graphic() && !b"\"(),:;<>[]\\".contains(&b);
                 prop_assert!(address.as_str().bytes().all(good));
                 prop_assert_eq!(address.as_str().matches('@').count(), 1);
-                prop_assert!(address.as_str().len() <= 64 + 1 + 253);
+                prop_assert!(address.as_str().len() <= MOST_CHARACTERS);
                 prop_assert_eq!(address.as_str().parse::<EmailAddress>(), Ok(address));
             }
         }

@@ -72,6 +72,8 @@ pub struct Terms {
     pub file_retention: Duration,
     /// How long the export may be pending.
     pub time_limit: Duration,
+    /// How long the record is kept after the acceptance; for ever, if there is none.
+    pub history_retention: Option<Duration>,
 }
 
 impl Terms {
@@ -82,7 +84,20 @@ impl Terms {
     #[must_use]
     pub fn new(link_life: Duration, file_retention: Duration, time_limit: Duration, byte_order_mark: bool) -> Self {
         let link_life = link_life.min(Self::LONGEST_LINK_LIFE);
-        Self { columns_version: COLUMNS_VERSION, byte_order_mark, link_life, file_retention, time_limit }
+        Self {
+            columns_version: COLUMNS_VERSION,
+            byte_order_mark,
+            link_life,
+            file_retention,
+            time_limit,
+            history_retention: None,
+        }
+    }
+
+    /// The same with records, and the addresses on them, that are not kept for ever.
+    #[must_use]
+    pub const fn with_history_retention(self, history_retention: Option<Duration>) -> Self {
+        Self { history_retention, ..self }
     }
 }
 
@@ -325,3 +340,13 @@ mod tests {
         }
     }
 }
+    /// Until when the record is kept once it is no longer pending, if not for ever: for its retention, and longer than
+    /// the file whenever that is written. A file that is written at the deadline, by an owner whose lease outlives it,
+    /// is the last that can be.
+    #[must_use]
+    pub fn keep_until(&self) -> Option<Timestamp> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let file_is_gone = self.deadline.plus(self.terms.file_retention).plus(DAY);
+        self.terms.history_retention.map(|retention| self.created_at().plus(retention).max(file_is_gone))
+    }
+

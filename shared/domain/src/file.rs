@@ -296,10 +296,12 @@ fn printable(id: &str) -> String {
     id.chars().take(64).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Whether a spreadsheet could take the text for a formula: it begins with `=`, `+`, `-`, `@`, a tab, a carriage return
-/// or a line feed (OWASP, CSV injection).
+/// What a cell that a spreadsheet takes for a formula begins with (OWASP, CSV injection). Programs set to an East Asian
+/// language take the full-width forms for the plain ones.
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
 fn runs_as_formula(text: &str) -> bool {
-    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+    text.starts_with(FORMULA_STARTS)
 }
 
 /// What stands before the first payout: the mark, if the export has one, and the header.
@@ -419,7 +421,7 @@ mod tests {
 
     #[test]
     fn text_that_could_run_is_guarded_and_numbers_are_not() {
-        for start in ["=", "+", "-", "@", "\t", "\r", "\n"] {
+        for start in ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"] {
             let value: &'static str = format!("{start}1+1").leak();
             let section = written(&with("reference", Value::Text(value)));
             assert!(text(&section).contains(&format!("'{value}")), "{start:?}");
@@ -510,7 +512,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_reads_back_through_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t-]{1,10}") {
+        fn any_text_reads_back_through_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t＝＋－＠-]{1,10}") {
             let mut row = good_row();
             row[1] = Value::Text(&value);
             let section = written(&row);
@@ -519,7 +521,7 @@ mod tests {
             let record = reader.records().next().unwrap().unwrap();
             let cell = record.get(1).unwrap();
             prop_assert_eq!(cell.strip_prefix('\'').filter(|_| runs_as_formula(&value)).unwrap_or(cell), value.as_str());
-            prop_assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']));
+            prop_assert!(!cell.starts_with(FORMULA_STARTS));
             prop_assert_eq!(record.len(), COLUMNS.len());
         }
     }

@@ -11,12 +11,12 @@
 //!
 //! `cc` is an array of strings, each an address by the rules of [`EmailAddress`]. An address that is there already, or
 //! is the main recipient, is dropped without regard to case; at most [`Recipients::MAX_CC`] may be left. `null` is no
-//! array: leave `cc` out instead.
+//! array: leave `cc` out instead. An address at a domain that is not an allowed one is a fault of its place.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use domain::email::{EmailAddress, Recipients, TooManyCc};
+use domain::email::{AllowedDomains, EmailAddress, Recipients, TooManyCc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -51,25 +51,44 @@ impl From<BadBody> for Problem {
     }
 }
 
-/// Who gets the mail, if the body says so by `cc`: `to`, and the copies.
+/// Who gets the mail, if the body says so by `cc`: `to`, and the copies, which are at `allowed` domains.
 ///
 /// # Errors
 /// [`BadBody`], by the rules of this module.
-pub fn recipients(request: &Request, to: &EmailAddress) -> Result<Option<Recipients>, BadBody> {
+pub fn recipients(
+    request: &Request,
+    to: &EmailAddress,
+    allowed: &AllowedDomains,
+) -> Result<Option<Recipients>, BadBody> {
     let mut faults = Faults::default();
     let mut recipients = None;
     for (name, value) in fields(request)?.0 {
         match name.as_str() {
             "cc" if recipients.is_some() => faults.of("cc", FaultCode::Format, "the field is repeated"),
-            "cc" => recipients = Some(copies(&value, to, &mut faults)),
+            "cc" => recipients = Some(copies(&value, to, allowed, &mut faults)),
             _ => faults.of(shortened(&name), FaultCode::Format, "there is no such field"),
         }
     }
     faults.or(recipients.flatten()).map_err(BadBody::Faults)
 }
 
+/// What is told of an address at a domain that copies may not go to.
+const NOT_ALLOWED: &str = "copies may not go to this domain: ask your administrator, who keeps the list of allowed ones";
+
+/// What is wrong with copies that a record has kept since another list of domains was `allowed`.
+///
+/// # Errors
+/// [`BadBody::Faults`], each with the place in the record's `cc`.
+pub fn check_kept(recipients: &Recipients, allowed: &AllowedDomains) -> Result<(), BadBody> {
+    let mut faults = Faults::default();
+    for (index, _) in recipients.cc().iter().enumerate().filter(|(_, address)| !allowed.allow(address)) {
+        faults.of(format!("cc[{index}]"), FaultCode::Enumeration, NOT_ALLOWED);
+    }
+    faults.or(()).map_err(BadBody::Faults)
+}
+
 /// The copies that `cc` names; what is wrong with them goes to `faults`.
-fn copies(cc: &Value, to: &EmailAddress, faults: &mut Faults) -> Option<Recipients> {
+fn copies(cc: &Value, to: &EmailAddress, allowed: &AllowedDomains, faults: &mut Faults) -> Option<Recipients> {
     let Value::Array(elements) = cc else {
         faults.of("cc", FaultCode::Format, "an array of e-mail addresses is expected");
         return None;
@@ -82,7 +101,12 @@ fn copies(cc: &Value, to: &EmailAddress, faults: &mut Faults) -> Option<Recipien
         match element.as_str().map(str::parse::<EmailAddress>) {
             None => faults.of(field(), FaultCode::Format, "a string with an e-mail address is expected"),
             Some(Err(reason)) => faults.of(field(), FaultCode::Format, reason),
-            Some(Ok(address)) if known.insert(address.as_str().to_ascii_lowercase()) => kept.push(address),
+            Some(Ok(address)) if known.insert(address.as_str().to_ascii_lowercase()) => {
+                if !allowed.allow(&address) {
+                    faults.of(field(), FaultCode::Enumeration, NOT_ALLOWED);
+                }
+                kept.push(address);
+            }
             Some(Ok(_)) => {}
         }
     }

@@ -23,7 +23,7 @@ use domain::time::Timestamp;
 
 use super::item::{BadItem, Item, get, get_text, number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, SORT, TENANT, checkpoint_attributes, checkpoint_from, checkpoint_sort, due_state,
+    DUE_AT, DUE_STATE, SORT, TENANT, TTL, checkpoint_attributes, checkpoint_from, checkpoint_sort, due_state,
     export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, to_item,
 };
 use super::step::Update;
@@ -211,7 +211,7 @@ impl AcceptExport for ExportsTable {
             item.insert("exportId".to_owned(), text(export.id));
             item.insert("fingerprint".to_owned(), text(&sent.fingerprint));
             item.insert("createdAt".to_owned(), text(export.created_at()));
-            item.insert("ttl".to_owned(), number(export.created_at().plus(REMEMBERED_FOR).seconds()));
+            item.insert(TTL.to_owned(), number(export.created_at().plus(REMEMBERED_FOR).seconds()));
             // TTL deletes days late: what is too old does not count, there or not.
             let void = put(item)
                 .condition_expression("attribute_not_exists(#sk) OR #createdAt <= :void")

@@ -40,6 +40,11 @@ pub(super) fn get_number<T: FromStr>(item: &Item, name: &'static str) -> Result<
     number.parse().map_err(|_| BadItem(name))
 }
 
+/// The parsed number of an attribute that may be missing.
+pub(super) fn get_optional_number<T: FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, BadItem> {
+    if item.contains_key(name) { get_number(item, name).map(Some) } else { Ok(None) }
+}
+
 /// The time of an attribute that may be missing.
 pub(super) fn get_optional_time(item: &Item, name: &'static str) -> Result<Option<Timestamp>, BadItem> {
     if item.contains_key(name) { get(item, name).map(Some) } else { Ok(None) }

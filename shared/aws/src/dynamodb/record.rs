@@ -13,7 +13,7 @@ use domain::id::{ExportId, ExportType, TenantId};
 use domain::ports::{PayoutKey, Upload};
 use domain::time::Timestamp;
 
-use super::item::{BadItem, Item, get, get_number, get_optional_time, get_text, number, text};
+use super::item::{BadItem, Item, get, get_number, get_optional_number, get_optional_time, get_text, number, text};
 
 /// The partition key of every item but those of the ApiKeys table.
 pub(super) const TENANT: &str = "tenantId";
@@ -23,6 +23,11 @@ pub(super) const SORT: &str = "sk";
 pub(super) const DUE_STATE: &str = "dueState";
 /// DueIndex's sort key.
 pub(super) const DUE_AT: &str = "dueAt";
+
+/// When DynamoDB may delete the item, in seconds since 1970. Never on a pending export: its tenant would stay locked out.
+pub(super) const TTL: &str = "ttl";
+/// What [`TTL`] of an export becomes once its work is over.
+pub(super) const KEEP_UNTIL: &str = "keepUntil";
 
 /// The sort key of an export's record.
 pub(super) fn export_sort(id: &ExportId) -> String {
@@ -83,6 +88,12 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("linkLifeSeconds", number(export.terms.link_life.as_secs()));
     put("fileRetentionSeconds", number(export.terms.file_retention.as_secs()));
     put("timeLimitSeconds", number(export.terms.time_limit.as_secs()));
+    if let Some(retention) = export.terms.history_retention {
+        put("historyRetentionSeconds", number(retention.as_secs()));
+    }
+    if let Some(end) = export.keep_until() {
+        put(KEEP_UNTIL, number(end.seconds()));
+    }
     put("status", text(export.status));
     put("fence", number(export.fence));
     put("tries", number(export.tries));
@@ -137,6 +148,7 @@ pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
             link_life: seconds("linkLifeSeconds")?,
             file_retention: seconds("fileRetentionSeconds")?,
             time_limit: seconds("timeLimitSeconds")?,
+            history_retention: get_optional_number(item, "historyRetentionSeconds")?.map(Duration::from_secs),
         },
         status: get(item, "status")?,
         updated_at: get(item, "updatedAt")?,

@@ -8,7 +8,9 @@ use domain::id::ExportId;
 use domain::lifecycle::{Change, Guard, Step};
 
 use super::item::{number, text};
-use super::record::{DUE_AT, DUE_STATE, cc_value, due_state, failure_value, file_value, resends_value};
+use super::record::{
+    DUE_AT, DUE_STATE, KEEP_UNTIL, TTL, cc_value, due_state, failure_value, file_value, resends_value,
+};
 
 /// An update of a record: its condition, its clauses, and what their placeholders stand for.
 #[derive(Debug, Default, PartialEq)]
@@ -32,7 +34,18 @@ impl Update {
         for change in &step.changes {
             update.write(id, change, status_after(step));
         }
+        if step.ends_work {
+            update.let_age();
+        }
         update
+    }
+
+    /// From here on the record may be deleted, when its time comes. DynamoDB passes over a `ttl` that is no number.
+    fn let_age(&mut self) {
+        let keep_until = self.name(KEEP_UNTIL);
+        let never = self.value(AttributeValue::Null(true));
+        let clause = format!("{} = if_not_exists({keep_until}, {never})", self.name(TTL));
+        self.sets.push(clause);
     }
 
     /// The condition's expression.

@@ -25,7 +25,7 @@ use domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::record::{checkpoint_attributes, checkpoint_sort, from_item, key, lock_sort, to_item};
+use super::record::{checkpoint_attributes, checkpoint_sort, export_sort, from_item, key, lock_sort, to_item};
 use super::*;
 
 /// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
@@ -123,7 +123,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let tries = Tries { most: 2, backoff: vec![] };
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 10 {
+    match choice % 11 {
         0 => lifecycle::give_up(read, now, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
@@ -132,6 +132,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         5 => lifecycle::fail(read, now, Authority::DeadlinePassed, Failure::email_not_sent("no")),
         6 => lifecycle::ring(read, read.due_at.unwrap_or(now), later),
         7 => lifecycle::resent(now, Recipients::only(address("bob@example.com")), later),
+        9 => lifecycle::fail(read, now, Authority::Administrator, Failure::ended_by_administrator(None)),
         8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::give_up(read, now, later)),
         _ => lifecycle::take(read, now, lease, &tries)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
@@ -166,6 +167,49 @@ fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
                 let now = table.exports.find_export(&record.tenant, &record.id).await.unwrap();
                 prop_assert_eq!(now, memory.export(&record.tenant, &record.id));
                 Ok::<(), TestCaseError>(())
+            })
+        })
+        .unwrap();
+}
+
+/// What DynamoDB may delete the record by: nothing, never, or from this second on.
+fn ttl(item: &HashMap<String, AttributeValue>) -> Option<Option<i64>> {
+    item.get("ttl").map(|value| value.as_n().ok().map(|seconds| seconds.parse().unwrap()))
+}
+
+#[test]
+fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_its_files_end() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = runtime.block_on(local());
+    let retention = prop::option::of((1_u32..60).prop_map(|days| DAY * days));
+    let cases = (any_export(), retention, any::<u8>(), 0_u64..12);
+    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&cases, |(record, retention, choice, minutes)| {
+            let terms = record.terms.with_history_retention(retention);
+            let record = Export { status: Status::Pending, terms, ..record };
+            let step = step(&record, choice, start().plus(Duration::from_secs(60 * minutes)));
+            runtime.block_on(async {
+                table.put_export(&record).await;
+                let applied = table.exports.apply_step(&record.tenant, &record.id, &step).await;
+                let key = key(&record.tenant, export_sort(&record.id));
+                let got = table.client.get_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
+                let item = got.item.unwrap();
+                let now = from_item(&item).unwrap();
+                prop_assert_eq!(now.terms, record.terms);
+                if now.status == Status::Pending || applied.is_err() {
+                    prop_assert_eq!(ttl(&item), None);
+                    return Ok::<(), TestCaseError>(());
+                }
+                let end = ttl(&item).unwrap();
+                prop_assert_eq!(end, now.keep_until().map(Timestamp::seconds));
+                if let (Some(end), Some(retention)) = (end, retention) {
+                    prop_assert!(end >= record.created_at().plus(retention).seconds());
+                    let last_file = record.deadline.plus(record.terms.file_retention);
+                    prop_assert!(end > last_file.seconds());
+                }
+                Ok(())
             })
         })
         .unwrap();

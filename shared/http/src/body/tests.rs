@@ -7,7 +7,7 @@ use serde_json::json;
 
 fn parse(body: &str) -> Result<Option<Recipients>, BadBody> {
     let request = request(json!({"content-type": "application/json"}), Some(body));
-    recipients(&request, &address("ann@example.com"))
+    recipients(&request, &address("ann@example.com"), &AllowedDomains::default())
 }
 
 fn faults(body: &str) -> Vec<(FaultCode, Option<String>, String)> {
@@ -38,7 +38,7 @@ fn absent_body_says_nothing_whatever_its_type() {
         (json!({"content-type": "application/json"}), Some("")),
         (json!({"content-type": "text/plain"}), None),
     ] {
-        assert_eq!(recipients(&request(headers, body), &address("ann@example.com")), Ok(None));
+        assert_eq!(recipients(&request(headers, body), &address("ann@example.com"), &AllowedDomains::default()), Ok(None));
     }
 }
 
@@ -103,13 +103,13 @@ fn body_that_is_no_json_object_is_refused() {
     let binary = Request::from(crate::tests::event(
         json!({"headers": {"content-type": "application/json"}, "body": "/////w==", "isBase64Encoded": true}),
     ));
-    assert!(matches!(recipients(&binary, &address("ann@example.com")), Err(BadBody::Faults(_))));
+    assert!(matches!(recipients(&binary, &address("ann@example.com"), &AllowedDomains::default()), Err(BadBody::Faults(_))));
 }
 
 #[test]
 fn body_of_another_media_type_is_refused() {
     let with_type = |content_type: &str| {
-        recipients(&request(json!({"content-type": content_type}), Some("{}")), &address("ann@example.com"))
+        recipients(&request(json!({"content-type": content_type}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default())
     };
     for good in [
         "application/json",
@@ -122,7 +122,7 @@ fn body_of_another_media_type_is_refused() {
     for bad in ["", "text/plain", "application/jsonp", "application/xml", "application/json; charset=utf-16"] {
         assert_eq!(with_type(bad), Err(BadBody::NotJson), "{bad}");
     }
-    assert_eq!(recipients(&request(json!({}), Some("{}")), &address("ann@example.com")), Err(BadBody::NotJson));
+    assert_eq!(recipients(&request(json!({}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default()), Err(BadBody::NotJson));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn body_over_64_kib_is_too_large_whatever_its_type() {
     assert_eq!(parse(&body(MOST_BYTES)), Ok(None));
     assert_eq!(parse(&body(MOST_BYTES + 1)), Err(BadBody::TooLarge));
     let untyped = request(json!({}), Some(&body(MOST_BYTES + 1)));
-    assert_eq!(recipients(&untyped, &address("ann@example.com")), Err(BadBody::TooLarge));
+    assert_eq!(recipients(&untyped, &address("ann@example.com"), &AllowedDomains::default()), Err(BadBody::TooLarge));
 }
 
 #[test]
@@ -168,4 +168,29 @@ proptest! {
             Err(other) => prop_assert!(false, "{:?}", other),
         }
     }
+}
+
+#[test]
+fn copy_at_another_domain_than_the_allowed_ones_is_a_fault_of_its_place() {
+    let allowed: AllowedDomains = "example.com,example.org".parse().unwrap();
+    let take = |body: &str| {
+        let request = request(json!({"content-type": "application/json"}), Some(body));
+        recipients(&request, &address("ann@elsewhere.example"), &allowed)
+    };
+    let body = r#"{"cc":["a@example.com","b@evil.example","c@Example.ORG","x","d@sub.example.com"]}"#;
+    let Err(BadBody::Faults(faults)) = take(body) else { panic!("taken") };
+    let places: Vec<_> = faults.iter().map(|fault| (fault.code, fault.field.as_deref())).collect();
+    let (enumeration, format) = (FaultCode::Enumeration, FaultCode::Format);
+    assert_eq!(places, [(enumeration, Some("cc[1]")), (format, Some("cc[3]")), (enumeration, Some("cc[4]"))]);
+    // The caller's own address is no copy, wherever it is.
+    let taken = take(r#"{"cc":["ann@elsewhere.example","a@example.com"]}"#).unwrap().unwrap();
+    assert_eq!(taken.cc(), [address("a@example.com")]);
+}
+
+#[test]
+fn kept_copy_at_a_domain_that_is_allowed_no_more_is_a_fault_of_its_place() {
+    let kept = Recipients::new(address("ann@x.com"), ["a@example.com", "b@example.net"].map(address)).unwrap();
+    assert_eq!(check_kept(&kept, &AllowedDomains::default()), Ok(()));
+    let Err(BadBody::Faults(faults)) = check_kept(&kept, &"example.com".parse().unwrap()) else { panic!("taken") };
+    assert_eq!(faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>(), [Some("cc[1]".to_owned())]);
 }
