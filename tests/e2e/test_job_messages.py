@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from interventions import batches_of, held_queue, impatient_queue
+from interventions import batches_of, changed, held_queue, impatient_queue
 from payouts import plain_payouts
 from stack import Stack
 from tenant import Tenant, await_quiet, undelivered
@@ -56,6 +56,23 @@ def test_good_job_messages_of_a_batch_with_bad_ones_are_done(brisk_tenant: Tenan
         assert len(tenant.objects()) == 1
         assert len(tenant.mails()) == 1
     assert len(log_lines(stack, unknown)) == 1
+
+
+def test_dead_letter_that_is_sent_back_once_the_cause_is_gone_brings_its_export_to_ready(brisk_tenant: Tenant) -> None:
+    stack = brisk_tenant.stack
+    with (
+        impatient_queue(stack, visibility_seconds=1, most_receives=MOST_RECEIVES),
+        changed(stack, "generate-export", EXPORTS_TABLE="no-such-table"),
+    ):
+        export_id = brisk_tenant.launch()
+        (letter,) = dead_letters(stack, 1)
+        await_quiet(stack)
+    assert brisk_tenant.detail(export_id)["status"] == "PENDING"
+    # By hand: the emulator has no StartMessageMoveTask.
+    send(stack, letter)
+    brisk_tenant.await_status(export_id, "READY")
+    assert brisk_tenant.record(export_id)["tries"] == 1
+    assert len(brisk_tenant.mails()) == 1
 
 
 def send(stack: Stack, body: str) -> None:
