@@ -15,6 +15,7 @@ const FAILURES = {
   EMAIL_NOT_SENT: ["E-mail was refused", "The file is there. Check the addresses, then send the e-mail again."],
   GENERATION_FAILED: ["Could not be finished", "Relaunch the export. If it fails again, tell your administrator the export ID."],
   DEADLINE_PASSED: ["Took too long", "Relaunch the export. If it fails again, tell your administrator the export ID."],
+  ENDED_BY_ADMINISTRATOR: ["Ended by an administrator", "Relaunch the export when the cause is removed; your administrator can tell you more."],
 };
 
 export const failureTitle = ({ code }) => FAILURES[code]?.[0] ?? "Failed";

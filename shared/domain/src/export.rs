@@ -159,6 +159,16 @@ impl Failure {
         Self { code: FailureCode::GenerationFailed, message }
     }
 
+    /// An administrator ended it, for this `reason` if one was given.
+    #[must_use]
+    pub fn ended_by_administrator(reason: Option<&Reason>) -> Self {
+        let message = match reason {
+            Some(reason) => format!("An administrator ended the export: {}", reason.0),
+            None => "An administrator ended the export.".to_owned(),
+        };
+        Self { code: FailureCode::EndedByAdministrator, message }
+    }
+
     /// The time was over.
     #[must_use]
     pub fn deadline_passed(time_limit: Duration) -> Self {
@@ -175,6 +185,29 @@ impl Failure {
     }
 }
 
+/// Why an administrator ends an export, in words for its requester: 1 to 200 characters, none of them a control
+/// character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+/// The text is not a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a reason has 1 to 200 characters, no control characters, and is not blank")]
+pub struct NotAReason;
+
+impl FromStr for Reason {
+    type Err = NotAReason;
+
+    fn from_str(text: &str) -> Result<Self, NotAReason> {
+        let reason = text.trim();
+        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(char::is_control) {
+            Ok(Self(reason.to_owned()))
+        } else {
+            Err(NotAReason)
+        }
+    }
+}
+
 /// The kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureCode {
@@ -188,16 +221,19 @@ pub enum FailureCode {
     GenerationFailed,
     /// The export was pending for longer than it may be.
     DeadlinePassed,
+    /// An administrator ended it while it was pending.
+    EndedByAdministrator,
 }
 
 impl FailureCode {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PayoutsNotWritable,
         Self::FileTooLarge,
         Self::EmailNotSent,
         Self::GenerationFailed,
         Self::DeadlinePassed,
+        Self::EndedByAdministrator,
     ];
 
     /// The name in records and answers.
@@ -209,6 +245,7 @@ impl FailureCode {
             Self::EmailNotSent => "EMAIL_NOT_SENT",
             Self::GenerationFailed => "GENERATION_FAILED",
             Self::DeadlinePassed => "DEADLINE_PASSED",
+            Self::EndedByAdministrator => "ENDED_BY_ADMINISTRATOR",
         }
     }
 
@@ -217,7 +254,7 @@ impl FailureCode {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::PayoutsNotWritable | Self::FileTooLarge | Self::EmailNotSent => false,
-            Self::GenerationFailed | Self::DeadlinePassed => true,
+            Self::GenerationFailed | Self::DeadlinePassed | Self::EndedByAdministrator => true,
         }
     }
 }
@@ -310,6 +347,16 @@ impl Export {
         self.id.created_at()
     }
 
+    /// Until when the record is kept once it is no longer pending, if not for ever: for its retention, and longer than
+    /// the file whenever that is written. A file that is written at the deadline, by an owner whose lease outlives it,
+    /// is the last that can be.
+    #[must_use]
+    pub fn keep_until(&self) -> Option<Timestamp> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let file_is_gone = self.deadline.plus(self.terms.file_retention).plus(DAY);
+        self.terms.history_retention.map(|retention| self.created_at().plus(retention).max(file_is_gone))
+    }
+
     /// Up to when payouts are included: those created later are left out.
     #[must_use]
     pub fn as_of(&self) -> Timestamp {
@@ -331,6 +378,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn administrators_reason_is_bounded_and_on_one_line() {
+        let longest = "x".repeat(200);
+        for text in ["stuck since noon", " stuck since noon ", "é", &longest] {
+            assert!(text.parse::<Reason>().is_ok(), "{text}");
+        }
+        for text in ["", "  ", "a\nb", &format!("{longest}x")] {
+            assert_eq!(text.parse::<Reason>(), Err(NotAReason), "{text:?}");
+        }
+        let reason = " stuck ".parse().unwrap();
+        let message = |reason| Failure::ended_by_administrator(reason).message;
+        assert_eq!(message(Some(&reason)), "An administrator ended the export: stuck");
+        assert_eq!(message(None), "An administrator ended the export.");
+    }
+
+    #[test]
     fn deadlines_failure_names_the_limit_as_it_is() {
         let message = |seconds| Failure::deadline_passed(Duration::from_secs(seconds)).message;
         for (seconds, limit) in
@@ -340,13 +402,3 @@ mod tests {
         }
     }
 }
-    /// Until when the record is kept once it is no longer pending, if not for ever: for its retention, and longer than
-    /// the file whenever that is written. A file that is written at the deadline, by an owner whose lease outlives it,
-    /// is the last that can be.
-    #[must_use]
-    pub fn keep_until(&self) -> Option<Timestamp> {
-        const DAY: Duration = Duration::from_secs(86_400);
-        let file_is_gone = self.deadline.plus(self.terms.file_retention).plus(DAY);
-        self.terms.history_retention.map(|retention| self.created_at().plus(retention).max(file_is_gone))
-    }
-

@@ -5,7 +5,7 @@
 //! | – | PENDING | create-export ([`Export::accept`]) |
 //! | PENDING | PENDING | generate-export ([`take`], [`progress`], [`advance`], [`hand_over`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
-//! | PENDING | FAILED | generate-export, sweep-exports ([`fail`]) |
+//! | PENDING | FAILED | generate-export, sweep-exports, end-export ([`fail`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
 //! | READY, EXPIRED, FAILED with a file | the same | resend-email ([`count_resend`]) |
 //! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
@@ -312,6 +312,8 @@ pub enum Authority {
     },
     /// The rule that bounds the time, whoever works on it.
     DeadlinePassed,
+    /// An administrator's word, whoever works on it.
+    Administrator,
 }
 
 /// Ends the export as failed.
@@ -324,6 +326,7 @@ pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Fail
             vec![pending, Guard::FenceIs(export.fence), Guard::TriesAtLeast(most), Guard::LeaseOverAt(now)]
         }
         Authority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
+        Authority::Administrator => vec![pending],
     };
     Step {
         guards,

@@ -151,6 +151,9 @@ const fn advice(code: FailureCode) -> &'static str {
         FailureCode::GenerationFailed | FailureCode::DeadlinePassed => {
             "Launch the export again. If it fails again, tell your administrator the export ID."
         }
+        FailureCode::EndedByAdministrator => {
+            "Launch the export again when the cause is removed; your administrator can tell you more."
+        }
     }
 }
 

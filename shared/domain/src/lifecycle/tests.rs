@@ -173,6 +173,23 @@ fn failing_needs_a_right_to_and_frees_the_lock() {
 }
 
 #[test]
+fn administrator_ends_what_is_pending_whoever_works_on_it_and_nothing_else() {
+    let fresh = export();
+    let held = record_file(&taken(minutes(0), &fresh), minutes(1), file()).apply(&taken(minutes(0), &fresh)).unwrap();
+    // Read before the work was taken: an administrator's word does not depend on who works.
+    let step = fail(&fresh, minutes(1), Authority::Administrator, failure());
+    assert!(step.ends_work);
+    for record in [&fresh, &held] {
+        let ended = step.apply(record).unwrap();
+        assert_eq!((ended.status, ended.due_at, ended.lease.as_ref()), (Status::Failed, None, None));
+        assert_eq!((ended.failure.as_ref(), &ended.file), (Some(&failure()), &record.file));
+    }
+    for status in [Status::Ready, Status::Failed, Status::Expired] {
+        assert_eq!(step.apply(&Export { status, ..held.clone() }), None);
+    }
+}
+
+#[test]
 fn ready_export_reads_as_expired_from_its_links_end_on() {
     let export = Export { status: Status::Ready, link_expires_at: Some(minutes(10)), ..export() };
     assert_eq!(export.status_at(minutes(9)), Status::Ready);
@@ -254,7 +271,7 @@ fn waiting_grows_and_then_stays() {
 /// What an owner, a sweeper or a former owner may try at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
-    Some(match choice % 13 {
+    Some(match choice % 14 {
         0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
         1 => give_up(export, now, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
@@ -265,6 +282,7 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         7 => count_resend(export, now, 3).ok()?,
         9 => progress(export, now, 7),
         10 => advance(export, now, 8),
+        12 => fail(export, now, Authority::Administrator, failure()),
         11 => hand_over(export, now, 9, choice > 128, now.plus(HOUR / 60)),
         8 => resent(now, recipients, now.plus(HOUR)),
         _ => expire(now, export.link_expires_at?),

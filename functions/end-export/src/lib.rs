@@ -1,0 +1,147 @@
+//! Ends an export that is stuck as FAILED, by an administrator's word. Has no route: only those whom IAM lets invoke the
+//! function reach it.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `{"tenantId": "acme", "exportId": "mpo_…", "reason": "…"}`; `reason` may be missing, and its requester reads it | the export as it ended, and whether its requester was told |
+//!
+//! The export's tenant can launch the next one at once. Whoever works on the export finds out with the next write that
+//! the work is over. A file that was recorded stays, so that its mail can be sent again. The parts of a file that was not
+//! whole are left to the bucket's lifecycle, as when the sweeper ends an export: the one who writes them may be at it
+//! still, and only an upload's owner may abort it.
+//!
+//! A bad request fails the invocation, and its message names every field that is wrong.
+
+use domain::ending::end_as_failed;
+use domain::export::{Export, Failure, Status};
+use domain::lifecycle::Authority;
+use domain::ports::{ApplyStep, Clock, FindExport, NotApplied, Outage, SendMail};
+use domain::time::Timestamp;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::Serialize;
+use serde_json::Value;
+use telemetry::Chain;
+use tracing::{Instrument, info, warn};
+
+mod request;
+
+use request::Request;
+
+/// Ends exports.
+#[derive(Debug)]
+pub struct EndExport<S, M, C> {
+    /// The records.
+    pub exports: S,
+    /// Tells requesters.
+    pub mailer: M,
+    /// Tells the time.
+    pub clock: C,
+}
+
+/// An export that was ended.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    tenant_id: String,
+    export_id: String,
+    status: &'static str,
+    created_at: String,
+    updated_at: String,
+    failure: Told,
+    /// Whether the mail about the failure was accepted.
+    requester_told: bool,
+}
+
+/// Why it failed, as its requester is told.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Told {
+    code: &'static str,
+    message: String,
+    retryable: bool,
+}
+
+/// Why an export was not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NotEnded {
+    /// What is wrong with the request, each with the field it is about.
+    #[error("bad request: {}", .0.join("; "))]
+    BadRequest(Vec<String>),
+    /// The tenant has no export with this id.
+    #[error("bad request: exportId: the tenant has no such export")]
+    NoSuchExport,
+    /// It has ended already.
+    #[error("bad request: exportId: the export is {0}, and only one that is PENDING can be ended")]
+    NotPending(Status),
+    /// It could not be read or written. It may have been ended all the same: ask again.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
+impl From<NotEnded> for Diagnostic {
+    fn from(error: NotEnded) -> Self {
+        let error_type = match error {
+            NotEnded::BadRequest(_) | NotEnded::NoSuchExport | NotEnded::NotPending(_) => "BadRequest",
+            NotEnded::Outage(_) => "Outage",
+        };
+        Self { error_type: error_type.to_owned(), error_message: Chain(&error).to_string() }
+    }
+}
+
+impl<S, M, C> EndExport<S, M, C>
+where
+    S: FindExport + ApplyStep,
+    M: SendMail,
+    C: Clock,
+{
+    /// Carries out one request.
+    ///
+    /// # Errors
+    /// [`NotEnded`]; nothing has been changed then, unless an outage hid that it was.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Ended, NotEnded> {
+        self.end(event.payload).instrument(telemetry::request(&event.context.request_id)).await
+    }
+
+    async fn end(&self, event: Value) -> Result<Ended, NotEnded> {
+        let Request { tenant, id, reason } = request::parse(event).map_err(NotEnded::BadRequest)?;
+        telemetry::note_tenant(&tenant);
+        telemetry::note_export(&id);
+        let now = self.clock.now();
+        let export = self.exports.find_export(&tenant, &id).await?.ok_or(NotEnded::NoSuchExport)?;
+        if export.status != Status::Pending {
+            return Err(NotEnded::NotPending(export.status_at(now)));
+        }
+
+        let failure = Failure::ended_by_administrator(reason.as_ref());
+        let (exports, mailer, authority) = (&self.exports, &self.mailer, Authority::Administrator);
+        let told = match end_as_failed(exports, mailer, &export, now, authority, failure.clone()).await {
+            Ok(told) => told,
+            // It ended between our look and our write.
+            Err(NotApplied::Refused(Some(changed))) => return Err(NotEnded::NotPending(changed.status_at(now))),
+            Err(NotApplied::Refused(None)) => return Err(NotEnded::NoSuchExport),
+            Err(NotApplied::Outage(outage)) => return Err(outage.into()),
+        };
+        info!("export ended by an administrator");
+        if let Err(not_sent) = &told {
+            warn!(error = %Chain(not_sent), "the requester was not told of the failure");
+        }
+        Ok(Ended::new(&export, now, failure, told.is_ok()))
+    }
+}
+
+impl Ended {
+    fn new(export: &Export, now: Timestamp, failure: Failure, requester_told: bool) -> Self {
+        let Failure { code, message } = failure;
+        Self {
+            tenant_id: export.tenant.to_string(),
+            export_id: export.id.to_string(),
+            status: Status::Failed.as_str(),
+            created_at: export.created_at().to_string(),
+            updated_at: now.to_string(),
+            failure: Told { code: code.as_str(), message, retryable: code.is_retryable() },
+            requester_told,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
