@@ -10,10 +10,13 @@ from typing import Any
 from case import Bench, Case
 from payouts import payout
 from proxy import Fault, Injection, Paging, Plan
+from runtime import End
 from waiting import now
 
 MOST_POSTS = 6
 ROWS_A_PAGE = 4
+# How long the generator has where its client waits for a time-out, or tries a call as often as it ever does.
+WAITING_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,17 @@ class Flow:
     page_seconds: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     generate_seconds: float = 3.0
+    # The generator runs out of time in this flow, whatever else it meets.
+    is_short: bool = False
     given: tuple[Injection, ...] = ()
 
     def case(self, bench: Bench, injections: tuple[Injection, ...] = ()) -> Case:
         paging = None
         if self.page_seconds is not None:
             paging = Paging(bench.stack.payoutsTable, ROWS_A_PAGE, self.page_seconds)
-        plan = Plan([*self.given, *injections])
-        return Case(bench, plan, self.payouts, paging, self.settings, self.generate_seconds)
+        waits = any(injection.every or injection.fault is Fault.HANGS for injection in injections)
+        seconds = max(self.generate_seconds, WAITING_SECONDS) if waits and not self.is_short else self.generate_seconds
+        return Case(bench, Plan([*self.given, *injections]), self.payouts, paging, self.settings, seconds)
 
 
 def create(case: Case) -> None:
@@ -106,6 +112,28 @@ def resend(case: Case) -> None:
         assert case.ready_mails() >= 2, "the client was told of a mail that was not sent"
 
 
+def end(case: Case) -> None:
+    assert case.post() == 202
+    case.drop_messages()
+    end_by_administrator(case)
+
+
+def end_in_work(case: Case) -> None:
+    """The generator stands still meanwhile, and wakes when all is over."""
+    assert case.post() == 202
+    case.deliver()
+    end_by_administrator(case)
+
+
+def end_by_administrator(case: Case) -> None:
+    """An administrator who has no answer, or is told of an outage, asks again."""
+    for _ in range(MOST_POSTS):
+        event = {"tenantId": case.tenant, "exportId": case.accepted[0], "reason": "The payouts are being corrected."}
+        if case.run("end-export", event).end is End.ANSWERED or not case.pending():
+            break
+    case.settle()
+
+
 def sweep_when_due(case: Case, *times: str) -> None:
     """Runs a sweep once the record is due, and these times of it are over."""
     (record,) = case.records()
@@ -122,6 +150,7 @@ def text(record: Mapping[str, Any], name: str) -> str:
 
 PARTS = {"PART_SIZE": "1"}
 KILLED = Injection("generate-export", "s3:CreateMultipartUpload", 1, Fault.KILLED_AFTER)
+STALLED = Injection("generate-export", "s3:PutObject", 1, Fault.STALLED)
 FLOWS = [
     Flow("create", "create-export", create),
     Flow("create, asked again", "create-export", create_again),
@@ -133,6 +162,7 @@ FLOWS = [
     ),
     Flow(
         "generate, handed over", "generate-export", generate, payouts=20, page_seconds=0.4, generate_seconds=2.4,
+        is_short=True,
         settings={**PARTS, "CHECKPOINT_EVERY": "1s"},
     ),
     Flow(
@@ -143,8 +173,10 @@ FLOWS = [
     Flow("sweep: end, deadline", "sweep-exports", end_late, ends="FAILED", settings={"EXPORT_DEADLINE": "1s"}),
     Flow(
         "sweep: end, tries", "sweep-exports", end_tried, ends="FAILED", payouts=10, page_seconds=0.0,
-        settings={**PARTS, "MAX_TRIES": "1"}, generate_seconds=1.5, given=(KILLED,),
+        settings={**PARTS, "MAX_TRIES": "1"}, generate_seconds=1.5, is_short=True, given=(KILLED,),
     ),
     Flow("sweep: expire", "sweep-exports", expire, ends="EXPIRED", settings={"LINK_LIFE": "2s"}),
     Flow("resend", "resend-email", resend),
+    Flow("end", "end-export", end, ends="FAILED"),
+    Flow("end, in work", "end-export", end_in_work, ends="FAILED", given=(STALLED,)),
 ]  # fmt: skip
