@@ -268,5 +268,5 @@ def test_reserved_concurrency_is_what_the_parameter_says_an_account_must_have() 
 
 
 def test_functions_that_only_administrators_may_invoke_have_no_trigger() -> None:
-    for name in ("ManageApiKeysFunction",):
+    for name in ("ManageApiKeysFunction", "EndExportFunction"):
         assert "Events" not in properties(name)

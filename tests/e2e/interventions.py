@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +85,29 @@ def stop_schedule(stack: Stack) -> None:
     client.update_schedule(**{name: schedule[name] for name in kept}, State="DISABLED")
 
 
-def kill(stack: Stack, crate: str) -> int:
-    """Kills the processes that serve a function of this stack, as a machine that dies would. Returns how many."""
+def processes(stack: Stack, crate: str) -> list[tuple[int, dict[str, str]]]:
+    """The processes that serve a function of this stack: their ids and environments."""
     marks = {
         f"AWS_LAMBDA_FUNCTION_NAME={stack.functions[crate]}".encode(),
         f"AWS_ENDPOINT_URL={stack.awsEndpointUrl}".encode(),
     }
-    killed = 0
-    for environment in Path("/proc").glob("[0-9]*/environ"):
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if marks <= set(environment.read_bytes().split(b"\0")):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
-                killed += 1
+            variables = set(file.read_bytes().split(b"\0"))
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue  # it ended by itself, or is somebody else's
+        if marks <= variables:
+            environment = dict(variable.decode().split("=", 1) for variable in variables if b"=" in variable)
+            found.append((int(file.parent.name), environment))
+    return found
+
+
+def kill(stack: Stack, crate: str) -> int:
+    """Kills the processes that serve a function of this stack, as a machine that dies would. Returns how many."""
+    killed = 0
+    for process, _ in processes(stack, crate):
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.kill(process, signal.SIGKILL)
+            killed += 1
     return killed

@@ -1,4 +1,4 @@
-"""The Python environment of the local stack and the tests: target/venv, as tests/requirements.txt pins it.
+"""Python environments with what a requirements file pins: target/venv of the local stack and the tests, and others.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -22,32 +22,33 @@ class VenvError(Exception):
     """The environment cannot be made; the message says why and what to do."""
 
 
-def ensure(report: Callable[[str], None] = print) -> Path:
-    """Makes target/venv, or makes it anew when the requirements or this Python have changed. Returns its Python."""
-    VENV.parent.mkdir(exist_ok=True)
-    with (VENV.parent / "venv.lock").open("w") as lock:
+def ensure(report: Callable[[str], None] = print, requirements: Path = REQUIREMENTS, folder: Path = VENV) -> Path:
+    """Makes the environment, or makes it anew when the requirements or this Python have changed. Returns its Python."""
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
         # Two commands may start at once, and must not make the same folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _ensure(report)
+        return _ensure(report, requirements, folder)
 
 
-def _ensure(report: Callable[[str], None]) -> Path:
-    python = VENV / "bin" / "python"
-    stamp = VENV / "requirements.sha256"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+def _ensure(report: Callable[[str], None], requirements: Path, folder: Path) -> Path:
+    python = folder / "bin" / "python"
+    stamp = folder / "requirements.sha256"
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    report("Installing the emulator and its tools into target/venv (once, about a minute)")
+    names = f"{requirements.relative_to(ROOT)} into {folder.relative_to(ROOT)}"
+    report(f"Installing {names} (once, about a minute)")
     _run(
-        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
         "cannot make a virtual environment. On Debian and Ubuntu, install python3-venv",
     )
     _run(
         [
             str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-            "--require-hashes", "--only-binary=:all:", "--requirement", str(REQUIREMENTS),
+            "--require-hashes", "--only-binary=:all:", "--requirement", str(requirements),
         ],
-        "cannot install tests/requirements.txt. It needs the Python package index, or a mirror of it in pip's settings",
+        f"cannot install {names}. It needs the Python package index, or a mirror of it in pip's settings",
     )  # fmt: skip
     stamp.write_text(wanted)
     return python

@@ -1,0 +1,304 @@
+"""What each function may do, tried with the credentials it runs with: what it needs, and nothing else.
+
+The outcome goes into results/privileges.md: the table is made by this test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from interventions import processes
+from stack import SENDER, Stack, StackError
+from tenant import await_quiet
+
+TABLE = Path(__file__).parent / "results" / "privileges.md"
+HEAD = """# What each function may do
+
+Tried with the credentials of each function, and of the user that signs links: ● is allowed, blank is denied. Made by
+`test_privileges.py`, which fails if anything else is allowed or denied.
+
+"""
+SIGNER = "link signer"
+FILE, OTHER_FILE = "exports/privileges/file.csv", "privileges/file.csv"
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+KEY = {"tenantId": {"S": "privileges"}, "sk": {"S": "EXPORT#none"}}
+# Never true: a write that is allowed changes nothing.
+NEVER = {"ConditionExpression": "attribute_exists(neverThere)"}
+
+
+@dataclass(frozen=True)
+class World:
+    """What is there to be reached."""
+
+    stack: Stack
+    secret: str
+    other_secret: str
+
+
+Attempt = Callable[[Callable[[str], Any], World], Any]
+
+
+def get(table: str) -> Attempt:
+    key = {"keyHash": {"S": "0" * 64}} if table == "apiKeysTable" else KEY
+    return lambda client, world: client("dynamodb").get_item(TableName=getattr(world.stack, table), Key=key)
+
+
+def query(table: str, index: str | None, key: str) -> Attempt:
+    extra = {"IndexName": index} if index else {}
+    return lambda client, world: client("dynamodb").query(
+        TableName=getattr(world.stack, table), KeyConditionExpression="#k = :k", ExpressionAttributeNames={"#k": key},
+        ExpressionAttributeValues={":k": {"S": "privileges"}}, **extra,
+    )  # fmt: skip
+
+
+def write(operation: str, table: str) -> Attempt:
+    key = {"keyHash": {"S": "0" * 64}} if table == "apiKeysTable" else KEY
+    what = {
+        "put_item": {"Item": key, **NEVER},
+        "update_item": {
+            "Key": key, "UpdateExpression": "SET neverThere = :v", "ExpressionAttributeValues": {":v": {"S": "x"}},
+            **NEVER,
+        },
+        "delete_item": {"Key": key, **NEVER},
+    }[operation]  # fmt: skip
+    return lambda client, world: getattr(client("dynamodb"), operation)(TableName=getattr(world.stack, table), **what)
+
+
+def bucket(operation: str, **parameters: Any) -> Attempt:
+    return lambda client, world: getattr(client("s3"), operation)(Bucket=world.stack.bucket, **parameters)
+
+
+def queue(operation: str, url: str, **parameters: Any) -> Attempt:
+    return lambda client, world: getattr(client("sqs"), operation)(QueueUrl=getattr(world.stack, url), **parameters)
+
+
+def mail(sender: str) -> Attempt:
+    text = {"Data": "privileges"}
+    content = {"Simple": {"Subject": text, "Body": {"Text": text}}}
+    return lambda client, world: client("sesv2").send_email(
+        FromEmailAddress=sender, Destination={"ToAddresses": ["nobody@privileges.example"]}, Content=content
+    )
+
+
+def log(crate: str) -> Attempt:
+    return lambda client, world: client("logs").create_log_stream(
+        logGroupName=f"/aws/lambda/{world.stack.functions[crate]}", logStreamName="privileges"
+    )
+
+
+ATTEMPTS: dict[str, Attempt] = {
+    "API keys: read one": get("apiKeysTable"),
+    "API keys: list a tenant's": query("apiKeysTable", "TenantIndex", "tenantId"),
+    "API keys: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.apiKeysTable),
+    "API keys: add": write("put_item", "apiKeysTable"),
+    "API keys: change": write("update_item", "apiKeysTable"),
+    "API keys: delete": write("delete_item", "apiKeysTable"),
+    "exports: read one": get("exportsTable"),
+    "exports: list a tenant's": query("exportsTable", None, "tenantId"),
+    "exports: find what is due": query("exportsTable", "DueIndex", "dueState"),
+    "exports: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.exportsTable),
+    "exports: add": write("put_item", "exportsTable"),
+    "exports: change": write("update_item", "exportsTable"),
+    "exports: delete": write("delete_item", "exportsTable"),
+    "payouts: list a tenant's": query("payoutsTable", None, "tenantId"),
+    "payouts: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.payoutsTable),
+    "payouts: add": write("put_item", "payoutsTable"),
+    "payouts: change": write("update_item", "payoutsTable"),
+    "payouts: delete": write("delete_item", "payoutsTable"),
+    "tables: delete one": lambda client, world: client("dynamodb").delete_table(TableName="no-such-table"),
+    "files: read": bucket("get_object", Key=FILE),
+    "files: write": bucket("put_object", Key=FILE, Body=b"x"),
+    "files: delete": bucket("delete_object", Key=FILE),
+    "files: list": bucket("list_objects_v2"),
+    "bucket elsewhere: read": bucket("get_object", Key=OTHER_FILE),
+    "bucket elsewhere: write": bucket("put_object", Key=OTHER_FILE, Body=b"x"),
+    "bucket: change its policy": bucket("delete_bucket_policy"),
+    # Each is allowed or denied before it is found to be out of bounds.
+    "jobs: send": queue("send_message", "jobsQueueUrl", MessageBody="x", DelaySeconds=901),
+    "jobs: take": queue("receive_message", "jobsQueueUrl", VisibilityTimeout=0),
+    "jobs: delete all": queue("purge_queue", "jobsQueueUrl"),
+    "dead letters: send": queue("send_message", "deadLetterQueueUrl", MessageBody="x", DelaySeconds=901),
+    "dead letters: take": queue("receive_message", "deadLetterQueueUrl", VisibilityTimeout=0),
+    "signing key: read": lambda client, world: client("secretsmanager").get_secret_value(SecretId=world.secret),
+    "signing key: change": lambda client, world: client("secretsmanager").put_secret_value(
+        SecretId=world.secret, SecretString="{}"
+    ),
+    "another secret: read": lambda client, world: client("secretsmanager").get_secret_value(
+        SecretId=world.other_secret
+    ),
+    "mail: send as the sender": mail(SENDER),
+    "mail: send as another at the domain": mail(f"ceo@{SENDER.partition('@')[2]}"),
+    "mail: send as the sender of another domain": mail("exports@another.example"),
+    "functions: issue a key": lambda client, world: client("lambda").invoke(
+        FunctionName=world.stack.functions["manage-api-keys"], InvocationType="DryRun"
+    ),
+    "functions: change one": lambda client, world: client("lambda").update_function_configuration(
+        FunctionName=world.stack.functions["get-caller"], Description="x"
+    ),
+    "IAM: make a user": lambda client, world: client("iam").create_user(UserName="privileges"),
+    "IAM: make a key of the signer": lambda client, world: client("iam").create_access_key(UserName="link-signer"),
+    "logs: of another function": lambda client, world: log("describe-api")(client, world),
+}
+
+IDENTIFIES = {"API keys: read one"}
+ALLOWED: dict[str, set[str]] = {
+    "back-office": set(),
+    "describe-api": set(),
+    "get-caller": IDENTIFIES,
+    "create-export": IDENTIFIES | {"exports: read one", "exports: add", "jobs: send"},
+    "list-exports": IDENTIFIES | {"exports: list a tenant's"},
+    "get-export": IDENTIFIES | {"exports: read one", "signing key: read"},
+    "resend-email": IDENTIFIES
+    | {"exports: read one", "exports: change", "signing key: read", "mail: send as the sender"},
+    "generate-export": {
+        "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
+        "files: read", "files: write", "jobs: send", "jobs: take", "signing key: read", "mail: send as the sender",
+    },
+    "sweep-exports": {
+        "exports: read one", "exports: find what is due", "exports: change", "exports: delete", "jobs: send",
+        "mail: send as the sender",
+    },
+    "end-export": {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
+    "manage-api-keys": {"API keys: list a tenant's", "API keys: add", "API keys: change"},
+    SIGNER: {"files: read"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(stack: Stack) -> Iterator[World]:
+    await_quiet(stack)
+    for key in (FILE, OTHER_FILE):
+        stack.client("s3").put_object(Bucket=stack.bucket, Key=key, Body=b"x")
+    secrets = stack.client("secretsmanager")
+    other = secrets.create_secret(Name="privileges", SecretString="x")["ARN"]
+    variables = configuration(stack, "get-export")["Environment"]["Variables"]
+    yield World(stack, variables["LINK_SIGNER_SECRET"], other)
+    secrets.delete_secret(SecretId=other, ForceDeleteWithoutRecovery=True)
+    for key in (FILE, OTHER_FILE):
+        stack.client("s3").delete_object(Bucket=stack.bucket, Key=key)
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, set[str]]:
+    """What each was seen to be allowed, by the tests below."""
+    return {}
+
+
+def configuration(stack: Stack, crate: str) -> dict[str, Any]:
+    found: dict[str, Any] = stack.client("lambda").get_function_configuration(FunctionName=stack.functions[crate])
+    return found
+
+
+def role(stack: Stack, crate: str) -> str:
+    arn: str = configuration(stack, crate)["Role"]
+    return arn.rpartition("/")[2]
+
+
+def credentials(world: World, who: str) -> Mapping[str, str]:
+    """Those that a running process of the function has in its environment; the signer's are in the secret."""
+    stack = world.stack
+    if who == SIGNER:
+        secret = stack.client("secretsmanager").get_secret_value(SecretId=world.secret)["SecretString"]
+        key = json.loads(secret)
+        return {"AWS_ACCESS_KEY_ID": key["accessKeyId"], "AWS_SECRET_ACCESS_KEY": key["secretAccessKey"]}
+    # An event that says nothing starts the process all the same.
+    with contextlib.suppress(StackError):
+        stack.invoke(who, {})
+    return processes(stack, who)[0][1]
+
+
+@pytest.mark.parametrize("who", ALLOWED)
+def test_function_may_do_what_it_needs_and_nothing_else(world: World, table: dict[str, set[str]], who: str) -> None:
+    keys = credentials(world, who)
+    session = boto3.session.Session(
+        keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"),
+        region_name=world.stack.region,
+    )  # fmt: skip
+    config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, parameter_validation=False)
+
+    def client(service: str) -> Any:
+        return session.client(service, endpoint_url=world.stack.awsEndpointUrl, config=config)
+
+    table[who] = {what for what, attempt in ATTEMPTS.items() if is_allowed(attempt, client, world)}
+    assert table[who] == ALLOWED[who]
+
+
+def is_allowed(attempt: Attempt, client: Callable[[str], Any], world: World) -> bool:
+    """Whether IAM lets it through: what comes of it then is another matter."""
+    try:
+        attempt(client, world)
+    except ClientError as error:
+        return error.response["Error"]["Code"] not in DENIED
+    return True
+
+
+def test_every_function_is_tried(stack: Stack) -> None:
+    assert set(ALLOWED) - {SIGNER} == set(stack.functions)
+
+
+def test_roles_as_deployed_name_actions_and_resources_of_this_stack_and_have_no_more(stack: Stack) -> None:
+    iam = stack.client("iam")
+    known = (
+        stack.exportsTable, stack.payoutsTable, stack.apiKeysTable, stack.bucket, SENDER, SENDER.partition("@")[2],
+        stack.jobsQueueUrl.rpartition("/")[2], "link-signer", "configuration-set/", "/aws/lambda/",
+    )  # fmt: skip
+    for crate in stack.functions:
+        name = role(stack, crate)
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == [], crate
+        (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        for statement in iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]["Statement"]:
+            actions, resources = (as_list(statement[part]) for part in ("Action", "Resource"))
+            assert statement["Effect"] == "Allow"
+            assert not [action for action in actions if "*" in action]
+            for resource in resources:
+                assert resource.startswith("arn:aws:"), f"{crate}: {resource}"
+                assert any(part in resource for part in known), f"{crate}: {resource}"
+            if any(action.startswith("logs:") for action in actions):
+                # AWS enforces this; the emulator writes the logs itself.
+                assert all(f":log-group:/aws/lambda/{stack.functions[crate]}:" in resource for resource in resources)
+            if "ses:SendEmail" in actions:
+                assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": SENDER}}
+
+
+def test_plain_http_is_denied_to_everybody_by_the_policy_of_the_bucket(world: World) -> None:
+    """The emulated network counts as TLS: with the condition turned round, the deployed policy must deny all of it."""
+    s3, name = world.stack.client("s3"), world.stack.bucket
+    deployed = s3.get_bucket_policy(Bucket=name)["Policy"]
+    reader = boto3.session.Session(
+        *(credentials(world, SIGNER)[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+        region_name=world.stack.region,
+    ).client("s3", endpoint_url=world.stack.awsEndpointUrl, config=Config(s3={"addressing_style": "path"}))
+    assert reader.get_object(Bucket=name, Key=FILE)["ContentLength"] == 1
+    turned = deployed.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "true"')
+    assert turned != deployed
+    s3.put_bucket_policy(Bucket=name, Policy=turned)
+    try:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            reader.get_object(Bucket=name, Key=FILE)
+    finally:
+        s3.delete_bucket_policy(Bucket=name)
+        s3.put_bucket_policy(Bucket=name, Policy=deployed)
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_table_of_the_privileges_is_complete(table: dict[str, set[str]]) -> None:
+    if missing := [who for who in ALLOWED if who not in table]:
+        pytest.skip(f"made by a run of all functions; without {', '.join(missing)} here")
+    lines = ["| | " + " | ".join(ALLOWED) + " |", "|---|" + ":-:|" * len(ALLOWED)]
+    lines += [
+        f"| {what} | " + " | ".join("●" if what in table[who] else "" for who in ALLOWED) + " |" for what in ATTEMPTS
+    ]
+    TABLE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
