@@ -1,7 +1,8 @@
 """The stacks that the tests share.
 
 Tests use tenants of their own, so that they do not meet. Both stacks enforce the template's IAM policies: what a
-function may not do fails here as it would in AWS.
+function may not do fails here as it would in AWS. At the end the logs of all that happened are searched for what no log
+may hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 import description
+import leaks
 from interventions import change_function, stop_schedule
 from stack import Stack
 from tenant import Tenant
@@ -38,6 +40,7 @@ def stack() -> Iterator[Stack]:
     """The template as it is, with no parameter or setting changed."""
     with Stack.start(auth=True) as running:
         yield running
+        assert_logs_tell_nothing(running)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,14 @@ def brisk_stack() -> Iterator[Stack]:
         stop_schedule(running)
         change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
         yield running
+        assert_logs_tell_nothing(running)
+
+
+def assert_logs_tell_nothing(stack: Stack) -> None:
+    """Fails the last test that used the stack, whichever it was that brought a log line about."""
+    found = leaks.of_stack(stack)
+    if found:
+        pytest.fail(f"{len(found)} log lines tell too much, or are none:\n" + "\n".join(found[:50]), pytrace=False)
 
 
 @pytest.fixture
