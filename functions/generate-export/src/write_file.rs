@@ -31,6 +31,9 @@ use crate::tally::Tally;
 /// How many parts are written at once, while the next one is filled.
 const PARTS_UNDER_WAY: usize = 2;
 
+/// How many bytes a page of payouts may come to; DynamoDB's have 1 MB at most.
+const PAGE: usize = 1024 * 1024;
+
 /// Numbers that a file is written by.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLimits {
@@ -260,7 +263,9 @@ where
         draft.parts_cut = number;
         let mark = Mark { tally: draft.tally.clone(), after: draft.after.clone() };
         draft.marks.insert(number, mark);
-        Ok((upload, number, std::mem::take(&mut draft.part)))
+        // Room for a page more than a part, at once: what grows step by step is copied, and leaves holes in the heap.
+        let next = Vec::with_capacity(self.limits.part_size.saturating_add(PAGE));
+        Ok((upload, number, std::mem::replace(&mut draft.part, next)))
     }
 
     /// Tells the record how many payouts are written, with a checkpoint if there is a new one.

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::id::{ExportId, TenantId};
-use crate::money::{Currency, Money, parse_whole_number};
-use crate::payout::{COLUMNS, Column, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
+use crate::money::{Currency, Money, append_whole_number, parse_whole_number};
+use crate::payout::{COLUMNS, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
 use crate::time::{Timestamp, is_timestamp};
 
 /// The media type of every file.
@@ -113,6 +113,8 @@ impl Faults {
 #[derive(Debug)]
 pub struct Lines {
     csv: csv::Writer<Vec<u8>>,
+    /// The line that is being made.
+    record: csv::ByteRecord,
     scratch: String,
     rows: u64,
     totals: Sums,
@@ -173,13 +175,22 @@ pub struct Section {
 
 impl Default for Lines {
     fn default() -> Self {
-        let csv =
-            csv::WriterBuilder::new().delimiter(b';').terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
-        Self { csv, scratch: String::new(), rows: 0, totals: Sums::default(), faults: Faults::default() }
+        Self::with_capacity(0)
     }
 }
 
 impl Lines {
+    /// No line yet, and room for so many bytes of them.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let csv = csv::WriterBuilder::new()
+            .delimiter(b';')
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_writer(Vec::with_capacity(bytes));
+        let (record, totals, faults) = (csv::ByteRecord::new(), Sums::default(), Faults::default());
+        Self { csv, record, scratch: String::new(), rows: 0, totals, faults }
+    }
+
     /// Writes one payout, or counts it among those that cannot be written; `key` names it if its id cannot.
     pub fn push(&mut self, row: &Row<'_>, key: &str) {
         match self.check_and_write(row) {
@@ -197,48 +208,74 @@ impl Lines {
         }
     }
 
-    /// Checks the whole row before the first field is written: a line is there whole or not at all.
+    /// Writes the row's line, which is there whole or not at all.
     fn check_and_write(&mut self, row: &Row<'_>) -> Result<(), RowFault> {
-        let mut facts = Facts::default();
-        for (column, value) in COLUMNS.iter().zip(row) {
-            let checked = facts.check(column, *value, &mut self.totals);
-            checked.map_err(|problem| RowFault { attribute: column.attribute, problem })?;
-        }
-        let Facts { status: Some(status), place: Some(place), minor: Some(minor) } = facts else {
-            // COLUMNS has the three as required columns, so check() has refused the row.
-            return Err(RowFault { attribute: "status", problem: Problem::Missing });
+        self.record.clear();
+        // The amount stands before its currency, and cannot be written without it.
+        let place = match row.get(CURRENCY) {
+            Some(Value::Text(code)) => self.totals.find(code),
+            _ => None,
         };
-        let currency = self.totals.currency(place).filter(|_| self.totals.add(place, status, minor));
-        let currency = currency.ok_or(RowFault { attribute: "amountMinor", problem: Problem::Malformed })?;
+        let currency = place.and_then(|place| self.totals.currency(place));
+        let (mut status, mut minor) = (None, None);
         for (column, value) in COLUMNS.iter().zip(row) {
-            self.scratch.clear();
-            let field = match (column.kind, *value) {
-                (ColumnKind::Amount, _) => {
-                    Money { minor, currency }.append_to(&mut self.scratch);
-                    self.scratch.as_str()
-                }
-                (ColumnKind::Count, Value::Number(number)) => {
-                    let _ = write!(self.scratch, "{}", parse_whole_number(number).unwrap_or_default());
-                    self.scratch.as_str()
-                }
-                (ColumnKind::Time, Value::Text(time)) => {
-                    // Checked to be `2026-10-08T00:00:01.000Z`: the file's form is that without the milliseconds.
-                    self.scratch.push_str(time.get(..19).unwrap_or_default());
-                    self.scratch.push('Z');
-                    self.scratch.as_str()
-                }
+            let fault = |problem| RowFault { attribute: column.attribute, problem };
+            match (column.kind, *value) {
+                (_, Value::Missing | Value::Text("")) if column.required => return Err(fault(Problem::Missing)),
+                (_, Value::Missing) => self.record.push_field(b""),
                 (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
+                    self.scratch.clear();
                     self.scratch.push('\'');
                     self.scratch.push_str(text);
-                    self.scratch.as_str()
+                    self.record.push_field(self.scratch.as_bytes());
                 }
-                (ColumnKind::Text | ColumnKind::Status | ColumnKind::Currency, Value::Text(text)) => text,
-                _ => "",
-            };
-            // Writing to memory cannot fail.
-            let _ = self.csv.write_field(field);
+                (ColumnKind::Text, Value::Text(text)) => self.record.push_field(text.as_bytes()),
+                // An optional time that is there has to be one, so an empty text is no absence to it.
+                (ColumnKind::Time, Value::Text(text)) if is_timestamp(text) => {
+                    // `2026-10-08T00:00:01.000Z`: the file's form is that without the milliseconds.
+                    let mut time = *b"0000-00-00T00:00:00Z";
+                    for (place, byte) in time.iter_mut().zip(text.as_bytes().iter().take(19)) {
+                        *place = *byte;
+                    }
+                    self.record.push_field(&time);
+                }
+                (ColumnKind::Status, Value::Text(text)) => {
+                    status = Some(text.parse::<PayoutStatus>().map_err(|_| fault(Problem::Unknown))?);
+                    self.record.push_field(text.as_bytes());
+                }
+                (ColumnKind::Currency, Value::Text(text)) => {
+                    if currency.is_none() {
+                        return Err(fault(Problem::Unknown));
+                    }
+                    self.record.push_field(text.as_bytes());
+                }
+                (ColumnKind::Amount, Value::Number(number)) => {
+                    let amount = parse_whole_number(number).ok_or(fault(Problem::Malformed))?;
+                    minor = Some(amount);
+                    self.scratch.clear();
+                    if let Some(currency) = currency {
+                        Money { minor: amount, currency }.append_to(&mut self.scratch);
+                    }
+                    self.record.push_field(self.scratch.as_bytes());
+                }
+                (ColumnKind::Count, Value::Number(number)) => {
+                    let count = parse_whole_number(number).ok_or(fault(Problem::Malformed))?;
+                    self.scratch.clear();
+                    append_whole_number(count, &mut self.scratch);
+                    self.record.push_field(self.scratch.as_bytes());
+                }
+                (_, Value::Text(_) | Value::Number(_) | Value::Other) => return Err(fault(Problem::Malformed)),
+            }
         }
-        let _ = self.csv.write_record(None::<&[u8]>);
+        let (Some(status), Some(place), Some(minor)) = (status, place, minor) else {
+            // COLUMNS has the three as required columns, so the row was refused above.
+            return Err(RowFault { attribute: "status", problem: Problem::Missing });
+        };
+        if !self.totals.add(place, status, minor) {
+            return Err(RowFault { attribute: "amountMinor", problem: Problem::Malformed });
+        }
+        // Writing to memory cannot fail.
+        let _ = self.csv.write_byte_record(&self.record);
         Ok(())
     }
 
@@ -250,46 +287,15 @@ impl Lines {
     }
 }
 
-/// What a row's checks find out that writing and counting need.
-#[derive(Default)]
-struct Facts {
-    status: Option<PayoutStatus>,
-    /// Where the currency is counted.
-    place: Option<usize>,
-    minor: Option<i128>,
-}
-
-impl Facts {
-    fn check(&mut self, column: &Column, value: Value<'_>, sums: &mut Sums) -> Result<(), Problem> {
-        match (column.kind, value) {
-            (_, Value::Missing | Value::Text("")) if column.required => Err(Problem::Missing),
-            (_, Value::Missing) => Ok(()),
-            // An optional time that is there has to be one, so an empty text is no absence to it.
-            (ColumnKind::Text, Value::Text(_)) => Ok(()),
-            (ColumnKind::Time, Value::Text(text)) => {
-                if is_timestamp(text) {
-                    Ok(())
-                } else {
-                    Err(Problem::Malformed)
-                }
-            }
-            (ColumnKind::Status, Value::Text(text)) => {
-                self.status = Some(text.parse().map_err(|_| Problem::Unknown)?);
-                Ok(())
-            }
-            (ColumnKind::Currency, Value::Text(text)) => {
-                self.place = Some(sums.find(text).ok_or(Problem::Unknown)?);
-                Ok(())
-            }
-            (ColumnKind::Amount, Value::Number(text)) => {
-                self.minor = Some(parse_whole_number(text).ok_or(Problem::Malformed)?);
-                Ok(())
-            }
-            (ColumnKind::Count, Value::Number(text)) => parse_whole_number(text).map(|_| ()).ok_or(Problem::Malformed),
-            (_, Value::Text(_) | Value::Number(_) | Value::Other) => Err(Problem::Malformed),
-        }
+/// Where in a row the currency stands.
+#[expect(clippy::indexing_slicing, reason = "what is out of bounds does not compile")]
+const CURRENCY: usize = {
+    let mut index = 0;
+    while index < COLUMNS.len() && !matches!(COLUMNS[index].kind, ColumnKind::Currency) {
+        index += 1;
     }
-}
+    index
+};
 
 /// An id as a message may show it: ids come from outside, so their length is bounded and control characters are not kept.
 fn printable(id: &str) -> String {

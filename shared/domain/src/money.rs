@@ -78,41 +78,26 @@ impl fmt::Display for Money {
 impl Money {
     /// Appends the plain decimal to `text`, without the formatter's detours: every payout has one.
     pub fn append_to(&self, text: &mut String) {
-        let exponent = usize::from(self.currency.exponent);
-        // From the last digit to the first: 39 of them at most, a point and a sign.
-        let mut reversed = [0; 48];
-        let mut length = 0;
-        let mut push = |byte| {
-            if let Some(place) = reversed.get_mut(length) {
-                *place = byte;
-                length += 1;
-            }
-        };
-        let mut rest = self.minor.unsigned_abs();
-        let mut digits = 0;
-        while rest > 0 || digits <= exponent {
-            if digits == exponent && exponent > 0 {
-                push(b'.');
-            }
-            // Nearly all amounts fit into 64 bits, where division is cheap.
-            let digit = match u64::try_from(rest) {
-                Ok(small) => {
-                    rest = u128::from(small / 10);
-                    small % 10
-                }
-                Err(_) => {
-                    let digit = rest % 10;
-                    rest /= 10;
-                    digit as u64
-                }
-            };
-            push(b'0' + digit as u8);
-            digits += 1;
-        }
-        if self.minor < 0 {
-            push(b'-');
-        }
-        text.extend(reversed.get(..length).unwrap_or_default().iter().rev().map(|byte| char::from(*byte)));
+        append_decimal(self.minor, self.currency.exponent.into(), text);
+    }
+}
+
+/// Appends an integer to `text`, without the formatter's detours.
+pub(crate) fn append_whole_number(number: i128, text: &mut String) {
+    append_decimal(number, 0, text);
+}
+
+/// Appends `number` with its last `exponent` digits behind a point.
+fn append_decimal(number: i128, exponent: usize, text: &mut String) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number.unsigned_abs());
+    let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(exponent)).unwrap_or((digits, ""));
+    text.push_str(if number < 0 { "-" } else { "" });
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if exponent > 0 {
+        text.push('.');
+        (fraction.len()..exponent).for_each(|_| text.push('0'));
+        text.push_str(fraction);
     }
 }
 

@@ -95,10 +95,10 @@ impl fmt::Display for Timestamp {
 #[must_use]
 pub fn is_timestamp(text: &str) -> bool {
     let Ok(bytes) = <&[u8; 24]>::try_from(text.as_bytes()) else { return false };
-    // Digits stand where the pattern has a 0, all else is as in the pattern.
-    let fits = bytes.iter().zip(b"0000-00-00T00:00:00.000Z").all(|(byte, pattern)| match pattern {
-        b'0' => byte.is_ascii_digit(),
-        pattern => byte == pattern,
+    // Digits stand where the pattern has a 0, all else is as in the pattern. No early end: so the compiler makes vector
+    // instructions of it.
+    let fits = bytes.iter().zip(b"0000-00-00T00:00:00.000Z").fold(true, |fits, (byte, pattern)| {
+        fits & if *pattern == b'0' { byte.is_ascii_digit() } else { byte == pattern }
     });
     let two = |tens: usize| match bytes.get(tens..tens + 2) {
         Some([tens, ones]) => u32::from(tens & 0xf) * 10 + u32::from(ones & 0xf),

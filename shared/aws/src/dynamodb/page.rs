@@ -12,7 +12,7 @@ use domain::file::{Lines, Section};
 use domain::payout::{COLUMNS, Row, Value};
 use serde::de::IgnoredAny;
 
-use super::record::SORT;
+use super::record::{SORT, TENANT};
 
 /// A page, read.
 #[derive(Debug, Default, PartialEq)]
@@ -40,10 +40,11 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotAPage> {
     // The least byte, because the compiler makes vector instructions of that and not of an early end.
     let has_controls = body.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ';
     let mut json = Json { text, at: 0, has_controls };
-    let (mut lines, mut last) = (Lines::default(), None);
-    let mut items = Items::default();
+    // A line is about a third of its item.
+    let mut lines = Lines::with_capacity(body.len() / 5 * 2);
+    let (mut first, mut last) = (None, None);
     json.object(|json, name| match &*name {
-        "Items" => items.read(json, &mut lines),
+        "Items" => read_items(json, &mut lines, &mut first),
         "LastEvaluatedKey" => {
             last = read_key(json)?;
             Ok(())
@@ -51,7 +52,7 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotAPage> {
         _ => json.skip(),
     })?;
     json.end()?;
-    Ok(Page { section: lines.finish(), first: items.first, last })
+    Ok(Page { section: lines.finish(), first, last })
 }
 
 /// The sort key in a key; `null` is none.
@@ -63,13 +64,81 @@ fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotAPage> {
     let start = json.at;
     let mut sort = None;
     json.object(|json, name| {
-        let attribute = read_attribute(json)?;
+        let attribute = json.attribute()?;
         if let (SORT, Attribute::Text(text)) = (&*name, attribute) {
-            sort = Some(text.unescape(start)?.into_owned());
+            sort = Some(text.into_owned());
         }
         Ok(())
     })?;
     sort.map(Some).ok_or(NotAPage(start))
+}
+
+/// Reads the items into `lines`, and keeps the first one's sort key.
+fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>) -> Result<(), NotAPage> {
+    // Texts that had to be unescaped, which few items have.
+    let mut unescaped = Vec::new();
+    json.array(|json| {
+        let start = json.peek_at();
+        let mut item = Item::default();
+        unescaped.clear();
+        json.members(|json| {
+            let (slot, value) = match json.plain_member() {
+                Some(member) => member,
+                None => match (Slot::of(&json.name()?), json.attribute()?) {
+                    (slot, Attribute::Text(Cow::Borrowed(text))) => (slot, Value::Text(text)),
+                    (slot, Attribute::Number(Cow::Borrowed(number))) => (slot, Value::Number(number)),
+                    (slot, Attribute::Missing) => (slot, Value::Missing),
+                    (slot, Attribute::Other) => (slot, Value::Other),
+                    (slot, attribute) => {
+                        unescaped.push((slot, attribute));
+                        return Ok(());
+                    }
+                },
+            };
+            if !unescaped.is_empty() {
+                // Of two attributes of one name the later counts.
+                unescaped.retain(|(other, _)| *other != slot);
+            }
+            item.set(slot, value);
+            Ok(())
+        })?;
+        let mut whole = item;
+        for (slot, attribute) in &unescaped {
+            whole.set(*slot, attribute.value());
+        }
+        let Value::Text(key) = whole.sort else { return Err(NotAPage(start)) };
+        if first.is_none() {
+            *first = Some(key.to_owned());
+        }
+        lines.push(&whole.row, key);
+        Ok(())
+    })
+}
+
+/// What is read of an item.
+struct Item<'a> {
+    row: Row<'a>,
+    sort: Value<'a>,
+}
+
+impl Default for Item<'_> {
+    fn default() -> Self {
+        Self { row: [Value::Missing; COLUMNS.len()], sort: Value::Missing }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn set(&mut self, slot: Slot, value: Value<'a>) {
+        match slot {
+            Slot::Column(index) => {
+                if let Some(cell) = self.row.get_mut(index) {
+                    *cell = value;
+                }
+            }
+            Slot::Sort => self.sort = value,
+            Slot::Other => {}
+        }
+    }
 }
 
 /// What an attribute's name means.
@@ -80,164 +149,101 @@ enum Slot {
     Other,
 }
 
-/// The items of a page. DynamoDB writes the attributes of most items in the same order, so the names of the one before
-/// are the first guess for the next.
-#[derive(Default)]
-struct Items<'a> {
-    order: Vec<(&'a str, Slot)>,
-    /// The first item's sort key.
-    first: Option<String>,
+impl Slot {
+    fn of(name: &str) -> Self {
+        match COLUMNS.iter().position(|column| column.attribute == name) {
+            Some(index) => Self::Column(index),
+            None if name == SORT => Self::Sort,
+            None => Self::Other,
+        }
+    }
 }
 
-impl<'a> Items<'a> {
-    fn read(&mut self, json: &mut Json<'a>, lines: &mut Lines) -> Result<(), NotAPage> {
-        json.array(|json| {
-            let start = json.at;
-            let mut attributes = [Attribute::Missing; COLUMNS.len()];
-            let (mut sort, mut position) = (Attribute::Missing, 0);
-            json.members(|json| {
-                let slot = match self.order.get(position).filter(|(known, _)| json.is_name(known)) {
-                    Some((_, slot)) => *slot,
-                    None => self.slot(json.name()?, position),
-                };
-                position += 1;
-                let attribute = read_attribute(json)?;
-                match slot {
-                    Slot::Column(index) => {
-                        if let Some(cell) = attributes.get_mut(index) {
-                            *cell = attribute;
-                        }
-                    }
-                    Slot::Sort => sort = attribute,
-                    Slot::Other => {}
+/// The names that nearly all attributes have, found by one multiplication: DynamoDB promises no order of attributes.
+struct Names {
+    multiplier: u64,
+    /// Each name in the place that [`Self::place`] gives it.
+    places: [(u128, Slot); Self::PLACES],
+}
+
+impl Names {
+    const PLACES: usize = 64;
+    const KNOWN: Self = Self::new();
+
+    /// Looks for a multiplier that gives each name a place of its own. Runs when this is compiled.
+    const fn new() -> Self {
+        let mut multiplier = 0x9e37_79b9_7f4a_7c15;
+        loop {
+            if let Some(names) = Self::with(multiplier) {
+                return names;
+            }
+            multiplier = multiplier.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(2);
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "what is out of bounds does not compile")]
+    const fn with(multiplier: u64) -> Option<Self> {
+        let mut names = Self { multiplier, places: [(0, Slot::Other); Self::PLACES] };
+        let mut index = 0;
+        while index < COLUMNS.len() + 2 {
+            let (name, slot) = match index.checked_sub(COLUMNS.len()) {
+                None => (COLUMNS[index].attribute, Slot::Column(index)),
+                Some(0) => (SORT, Slot::Sort),
+                Some(_) => (TENANT, Slot::Other),
+            };
+            let name = Self::word(name.as_bytes());
+            let place = names.place(name);
+            if name != 0 {
+                if names.places[place].0 != 0 {
+                    return None;
                 }
-                Ok(())
-            })?;
-            let Attribute::Text(key) = sort else { return Err(NotAPage(start)) };
-            if self.first.is_none() {
-                self.first = Some(key.unescape(start)?.into_owned());
+                names.places[place] = (name, slot);
             }
-            if !key.escaped && attributes.iter().all(|attribute| !attribute.is_escaped()) {
-                let row: Row<'_> = attributes.map(|attribute| attribute.value(None));
-                lines.push(&row, key.raw);
-                return Ok(());
-            }
-            push_escaped(lines, &attributes, key, start)
-        })
-    }
-
-    /// What a name means that is not the one that stood there before.
-    #[cold]
-    fn slot(&mut self, name: Cow<'a, str>, position: usize) -> Slot {
-        let slot = match COLUMNS.iter().position(|column| column.attribute == name) {
-            Some(index) => Slot::Column(index),
-            None if name == SORT => Slot::Sort,
-            None => Slot::Other,
-        };
-        if let Cow::Borrowed(name) = name {
-            // A name that could not be kept leaves a gap: the names behind it are looked up each time then.
-            if let Some(known) = self.order.get_mut(position) {
-                *known = (name, slot);
-            } else if self.order.len() == position {
-                self.order.push((name, slot));
-            }
+            index += 1;
         }
-        slot
+        Some(names)
     }
-}
 
-/// A row some of whose texts are escaped: these need a place of their own.
-#[cold]
-fn push_escaped(
-    lines: &mut Lines,
-    attributes: &[Attribute<'_>; COLUMNS.len()],
-    key: Text<'_>,
-    start: usize,
-) -> Result<(), NotAPage> {
-    let mut texts: [Option<Cow<'_, str>>; COLUMNS.len()] = Default::default();
-    for (text, attribute) in texts.iter_mut().zip(attributes) {
-        if let Attribute::Text(raw) | Attribute::Number(raw) = attribute {
-            *text = Some(raw.unescape(start)?);
+    /// A name of 15 bytes at most as a number; 0 for longer ones, which are not among the known then.
+    #[expect(clippy::indexing_slicing, reason = "what is out of bounds does not compile")]
+    const fn word(name: &[u8]) -> u128 {
+        let mut word = 0;
+        let mut index = 0;
+        while index < name.len() && name.len() < 16 {
+            word |= (name[index] as u128) << (8 * index);
+            index += 1;
         }
+        word
     }
-    let mut row: Row<'_> = [Value::Missing; COLUMNS.len()];
-    for ((cell, attribute), text) in row.iter_mut().zip(attributes).zip(&texts) {
-        *cell = attribute.value(text.as_deref());
+
+    const fn place(&self, word: u128) -> usize {
+        let word = word as u64 ^ (word >> 64) as u64;
+        (word.wrapping_mul(self.multiplier) >> 58) as usize
     }
-    lines.push(&row, &key.unescape(start)?);
-    Ok(())
-}
 
-/// A string of the body, between its quotes.
-#[derive(Clone, Copy, Debug)]
-struct Text<'a> {
-    raw: &'a str,
-    escaped: bool,
-}
-
-impl<'a> Text<'a> {
-    /// The text that is meant; `start` tells where, if it is none.
-    fn unescape(self, start: usize) -> Result<Cow<'a, str>, NotAPage> {
-        if !self.escaped {
-            return Ok(Cow::Borrowed(self.raw));
-        }
-        serde_json::from_str(&format!("\"{}\"", self.raw)).map(Cow::Owned).map_err(|_| NotAPage(start))
+    fn find(&self, word: u128) -> Option<Slot> {
+        self.places.get(self.place(word)).filter(|(known, _)| *known == word).map(|(_, slot)| *slot)
     }
 }
 
-/// The value of an attribute, as it stands in the body.
-#[derive(Clone, Copy, Debug)]
+/// The value of an attribute.
+#[derive(Debug)]
 enum Attribute<'a> {
     Missing,
-    Text(Text<'a>),
-    Number(Text<'a>),
+    Text(Cow<'a, str>),
+    Number(Cow<'a, str>),
     Other,
 }
 
-impl<'a> Attribute<'a> {
-    const fn is_escaped(&self) -> bool {
-        matches!(self, Self::Text(text) | Self::Number(text) if text.escaped)
-    }
-
-    /// The value for the row; `unescaped` is its text where that is not the one in the body.
-    fn value<'b>(self, unescaped: Option<&'b str>) -> Value<'b>
-    where
-        'a: 'b,
-    {
+impl Attribute<'_> {
+    fn value(&self) -> Value<'_> {
         match self {
             Self::Missing => Value::Missing,
-            Self::Text(text) => Value::Text(unescaped.unwrap_or(text.raw)),
-            Self::Number(text) => Value::Number(unescaped.unwrap_or(text.raw)),
+            Self::Text(text) => Value::Text(text),
+            Self::Number(number) => Value::Number(number),
             Self::Other => Value::Other,
         }
     }
-}
-
-/// `{"S": "…"}` and the like: an object whose one name is the type.
-#[inline]
-fn read_attribute<'a>(json: &mut Json<'a>) -> Result<Attribute<'a>, NotAPage> {
-    // As DynamoDB writes nearly all of them.
-    json.plain_attribute().map_or_else(|| read_any_attribute(json), Ok)
-}
-
-fn read_any_attribute<'a>(json: &mut Json<'a>) -> Result<Attribute<'a>, NotAPage> {
-    json.expect(b'{')?;
-    let kind = json.name()?;
-    let attribute = match &*kind {
-        "S" => Attribute::Text(json.string()?),
-        "N" => Attribute::Number(json.string()?),
-        "NULL" => {
-            let start = json.peek_at();
-            json.skip()?;
-            if json.text.get(start..json.at) == Some("true") { Attribute::Missing } else { Attribute::Other }
-        }
-        _ => {
-            json.skip()?;
-            Attribute::Other
-        }
-    };
-    json.expect(b'}')?;
-    Ok(attribute)
 }
 
 /// A place in a text of JSON.
@@ -282,10 +288,10 @@ impl<'a> Json<'a> {
         if self.peek().is_none() { Ok(()) } else { self.fault() }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, NotAPage> {
+    fn string(&mut self) -> Result<Cow<'a, str>, NotAPage> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut escaped = false;
+        let mut is_escaped = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
             let Some(length) = memchr::memchr2(b'"', b'\\', rest) else { return self.fault() };
@@ -294,54 +300,85 @@ impl<'a> Json<'a> {
                 break;
             }
             // The escaped character is one byte at least, and may itself be a quote.
-            escaped = true;
+            is_escaped = true;
             self.at += 2;
         }
-        let raw = self.text.get(start..self.at).unwrap_or_default();
-        if self.has_controls && raw.bytes().any(|byte| byte < b' ') {
+        let text = self.text.get(start..self.at).unwrap_or_default();
+        if self.has_controls && text.bytes().any(|byte| byte < b' ') {
             return Err(NotAPage(start));
         }
         self.at += 1;
-        Ok(Text { raw, escaped })
-    }
-
-    /// `{"S":"…"}` or `{"N":"…"}` without white space or escapes.
-    #[inline]
-    fn plain_attribute(&mut self) -> Option<Attribute<'a>> {
-        let rest = self.text.as_bytes().get(self.at..)?;
-        let is_text = rest.starts_with(b"{\"S\":\"");
-        if self.has_controls || !(is_text || rest.starts_with(b"{\"N\":\"")) {
-            return None;
+        if !is_escaped {
+            return Ok(Cow::Borrowed(text));
         }
-        let value = rest.get(6..)?;
-        let length = memchr::memchr2(b'"', b'\\', value)?;
-        if !value.get(length..)?.starts_with(b"\"}") {
-            return None;
-        }
-        let start = self.at + 6;
-        let raw = self.text.get(start..start + length)?;
-        self.at = start + length + 2;
-        let text = Text { raw, escaped: false };
-        Some(if is_text { Attribute::Text(text) } else { Attribute::Number(text) })
-    }
-
-    /// Goes past a name and its colon if they are these, as DynamoDB writes them.
-    fn is_name(&mut self, name: &str) -> bool {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let rest = rest.strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(name.as_bytes()));
-        let is_it = rest.is_some_and(|rest| rest.starts_with(b"\":"));
-        if is_it {
-            self.at += name.len() + 3;
-        }
-        is_it
+        serde_json::from_str(&format!("\"{text}\"")).map(Cow::Owned).map_err(|_| NotAPage(start))
     }
 
     /// A name and its colon.
     fn name(&mut self) -> Result<Cow<'a, str>, NotAPage> {
-        let start = self.at;
-        let name = self.string()?.unescape(start)?;
+        let name = self.string()?;
         self.expect(b':')?;
         Ok(name)
+    }
+
+    /// `{"S": "…"}` and the like: an object whose one name is the type.
+    fn attribute(&mut self) -> Result<Attribute<'a>, NotAPage> {
+        self.expect(b'{')?;
+        let kind = self.name()?;
+        let attribute = match &*kind {
+            "S" => Attribute::Text(self.string()?),
+            "N" => Attribute::Number(self.string()?),
+            "NULL" => {
+                let start = self.peek_at();
+                self.skip()?;
+                if self.text.get(start..self.at) == Some("true") { Attribute::Missing } else { Attribute::Other }
+            }
+            _ => {
+                self.skip()?;
+                Attribute::Other
+            }
+        };
+        self.expect(b'}')?;
+        Ok(attribute)
+    }
+
+    /// `"name":{"S":"…"}`, `"name":{"N":"…"}` or `"name":{"NULL":true}` with a known name and without white space or
+    /// escapes: as DynamoDB writes nearly all attributes. If it is anything else, nothing is read.
+    #[inline]
+    fn plain_member(&mut self) -> Option<(Slot, Value<'a>)> {
+        const ONES: u128 = u128::from_le_bytes([1; 16]);
+        const QUOTES: u128 = ONES * b'"' as u128;
+        if self.has_controls {
+            return None;
+        }
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let (b'"', name) = rest.split_first()? else { return None };
+        // The first byte that is a quote becomes the lowest one whose highest bit is set.
+        let word = u128::from_le_bytes(*name.first_chunk()?);
+        let other = word ^ QUOTES;
+        let quotes = other.wrapping_sub(ONES) & !other & (ONES << 7);
+        let length = usize::try_from(quotes.trailing_zeros() / 8).ok()?;
+        let slot = Names::KNOWN.find(word & 1_u128.checked_shl(8 * length as u32)?.wrapping_sub(1))?;
+        let value = name.get(length + 1..)?;
+        let kind = value.first_chunk()?;
+        let is_number = match kind {
+            b":{\"S\":\"" => false,
+            b":{\"N\":\"" => true,
+            _ => {
+                value.starts_with(b":{\"NULL\":true}").then_some(())?;
+                self.at += length + 16;
+                return Some((slot, Value::Missing));
+            }
+        };
+        let value = value.get(kind.len()..)?;
+        let end = memchr::memchr2(b'"', b'\\', value)?;
+        if value.get(end..end + 2)? != b"\"}" {
+            return None;
+        }
+        let start = self.at + length + 2 + kind.len();
+        let text = self.text.get(start..start + end)?;
+        self.at = start + end + 2;
+        Some((slot, if is_number { Value::Number(text) } else { Value::Text(text) }))
     }
 
     /// An object, whose members `member` reads: it is called behind each name and its colon.
