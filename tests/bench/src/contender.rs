@@ -94,6 +94,8 @@ pub struct Task {
     pub payouts: Payouts,
     /// How AWS behaves.
     pub conditions: Conditions,
+    /// After this the generator's invocation is ended, so that it has to hand over before.
+    pub time_limit: Duration,
     /// What comes out if all is right.
     pub expected: Expected,
     /// The file itself, for the floor, which does not make it.
@@ -127,8 +129,6 @@ pub struct Workshop {
     pub python: PathBuf,
     /// For logs and files of this run.
     pub scratch: PathBuf,
-    /// After this the generator's invocation ends, so that it has to hand over before.
-    pub time_limit: Duration,
     /// Further settings of the generator.
     pub settings: Vec<(String, String)>,
 }
@@ -226,7 +226,7 @@ impl Workshop {
                 return Err(process.complaint("left the export pending and did not ring"));
             };
             thread::sleep(delay);
-            api.invoke(sqs_event(&body, invocations), self.time_limit)?;
+            api.invoke(sqs_event(&body, invocations), task.time_limit)?;
             invocations += 1;
             let outcome = process.wait_for(&api.outcomes, LONGEST)?;
             wall = process.age();

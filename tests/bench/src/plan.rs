@@ -34,7 +34,7 @@ Measures generate-export's release binary against its peers, on the same payouts
 const MOST_FOR_PYTHON: u64 = 1_000_000;
 
 /// How long an invocation may take unless it is said: so long that no run has to hand over.
-const TIME_LIMIT: Duration = Duration::from_secs(3 * 3600);
+const TIME_LIMIT_SECONDS: u64 = 3 * 3600;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -45,8 +45,6 @@ pub struct Plan {
     pub is_whole: bool,
     /// Whether the binaries are built first.
     pub builds: bool,
-    /// After this an invocation of the generator ends.
-    pub time_limit: Duration,
     /// Further settings of the generator.
     pub settings: Vec<(String, String)>,
 }
@@ -64,6 +62,8 @@ pub struct Scenario {
     pub latency_ms: u64,
     /// Whether the table gives no more than one partition gives.
     pub partition_limit: bool,
+    /// After this an invocation of the generator is ended, so that it has to hand over before.
+    pub time_limit_seconds: u64,
     /// Who runs, and how often.
     #[serde(skip)]
     pub runs: Vec<(Contender, usize)>,
@@ -100,13 +100,18 @@ impl Scenario {
             Spread::Hour => ", 99 % in one hour",
             Spread::Millisecond => ", all in one millisecond",
         };
-        format!("{} ms a page{limit}{spread}", self.latency_ms)
+        let invocations = match self.time_limit_seconds {
+            TIME_LIMIT_SECONDS => String::new(),
+            seconds => format!(", invocations of {seconds} s"),
+        };
+        format!("{} ms a page{limit}{spread}{invocations}", self.latency_ms)
     }
 }
 
 /// Payouts without a special spread.
 fn scenario(rows: u64, latency_ms: u64, partition_limit: bool, runs: &[(Contender, usize)]) -> Scenario {
-    Scenario { rows, spread: Spread::Even, latency_ms, partition_limit, runs: runs.to_vec() }
+    let spread = Spread::Even;
+    Scenario { rows, spread, latency_ms, partition_limit, time_limit_seconds: TIME_LIMIT_SECONDS, runs: runs.to_vec() }
 }
 
 fn cost(rows: u64, [generator, floor, plain, python]: [usize; 4]) -> Scenario {
@@ -144,7 +149,7 @@ impl Plan {
         let mut runs = 3;
         let mut spread = Spread::Even;
         let (mut latency_ms, mut partition_limit) = (0, false);
-        let (mut time_limit, mut settings) = (TIME_LIMIT, Vec::new());
+        let (mut time_limit_seconds, mut settings) = (TIME_LIMIT_SECONDS, Vec::new());
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; see --help"));
             own |= !matches!(argument.as_str(), "--quick" | "--no-build");
@@ -158,7 +163,7 @@ impl Plan {
                 "--latency" => latency_ms = number(&value()?)?,
                 "--partition-limit" => partition_limit = true,
                 "--spread" => spread = value()?.parse()?,
-                "--time-limit" => time_limit = Duration::from_secs(number(&value()?)?),
+                "--time-limit" => time_limit_seconds = number(&value()?)?,
                 "--set" => {
                     let value = value()?;
                     let (name, value) = value.split_once('=').ok_or_else(|| format!("no setting: {value}"))?;
@@ -178,7 +183,7 @@ impl Plan {
             let of = |rows: u64| {
                 let fits = |contender: &Contender| *contender != Contender::Python || rows <= MOST_FOR_PYTHON;
                 let runs = contenders.iter().copied().filter(fits).map(|contender| (contender, runs)).collect();
-                Scenario { rows, spread, latency_ms, partition_limit, runs }
+                Scenario { rows, spread, latency_ms, partition_limit, time_limit_seconds, runs }
             };
             sizes.into_iter().map(of).collect()
         } else {
@@ -189,9 +194,12 @@ impl Plan {
                 cost(10_000_000, [3, 3, 1, 0]),
             ];
             scenarios.extend(shapes(1_000_000, 300_000, [3, 2]));
+            // Invocations as short as can be: a chain of more than twenty.
+            let chain = scenario(5_000_000, 20, false, &[(Contender::Generator, 1)]);
+            scenarios.push(Scenario { time_limit_seconds: 1, ..chain });
             scenarios
         };
-        Ok(Some(Self { scenarios, is_whole: !quick && !own, builds, time_limit, settings }))
+        Ok(Some(Self { scenarios, is_whole: !quick && !own, builds, settings }))
     }
 }
 

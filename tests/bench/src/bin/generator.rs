@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bench::contender::{Contender, Sample, Task, Workshop};
 use bench::payouts::Payouts;
@@ -72,14 +72,7 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
             return Err("the Python peer needs Python 3.10 or later; leave it out with --only".into());
         }
     }
-    Ok(Workshop {
-        binaries,
-        peers: root.join("tests/bench/peers"),
-        python,
-        scratch,
-        time_limit: plan.time_limit,
-        settings: plan.settings.clone(),
-    })
+    Ok(Workshop { binaries, peers: root.join("tests/bench/peers"), python, scratch, settings: plan.settings.clone() })
 }
 
 fn build(root: &Path, profile: &str) -> Result<(), Error> {
@@ -106,7 +99,13 @@ fn measure(workshop: &Workshop, scenario: &Scenario) -> Result<Vec<Measured>, Er
     let payouts = Payouts::new(scenario.rows, scenario.spread);
     let file = Scratch(workshop.scratch.join("payouts.csv"));
     let expected = payouts.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
-    let task = Task { payouts, conditions: scenario.conditions(), expected, file: file.0.clone() };
+    let task = Task {
+        payouts,
+        conditions: scenario.conditions(),
+        time_limit: Duration::from_secs(scenario.time_limit_seconds),
+        expected,
+        file: file.0.clone(),
+    };
     let mut samples: BTreeMap<Contender, Vec<Sample>> = BTreeMap::new();
     let most = scenario.runs.iter().map(|(_, runs)| *runs).max().unwrap_or(0);
     for round in 0..most {
