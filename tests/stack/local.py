@@ -63,6 +63,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What Python still holds back for it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _arguments() -> argparse.Namespace:
@@ -117,17 +121,31 @@ def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> in
     try:
         with Stack.start(port=arguments.port, report=_step) as stack:
             OUTPUT.mkdir(parents=True, exist_ok=True)
-            (OUTPUT / "stack.json").write_text(json.dumps(stack.describe(), indent=2) + "\n")
+            _describe(stack)
             _load(stack, rows)
             export = _export(stack)
             _show_file(export)
             _show_mail(stack)
-            _show_stack(stack, export)
-            if not arguments.once:
+            if arguments.once:
+                _step("Done")
+            else:
+                _show_stack(stack, export)
                 _serve(stack)
     except (StackError, EmulatorError) as error:
         raise LocalError(str(error)) from error
     return 0
+
+
+def _describe(stack: Stack) -> None:
+    """Leaves what scripts need. The file tells of the stack that was started last."""
+    path = OUTPUT / "stack.json"
+    try:
+        other = json.loads(path.read_text())["apiUrl"]
+        urllib.request.urlopen(f"{other}/v1/openapi.json", timeout=2).close()
+        _detail(f"Another one serves at {other}: target/local/stack.json tells of this one now")
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    path.write_text(json.dumps(stack.describe(), indent=2) + "\n")
 
 
 def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
@@ -138,6 +156,9 @@ def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
         _step("Loading your payouts")
     stack.put_payouts(stack.tenantId, rows)
     _detail(f"{len(rows)} payouts for the tenant {stack.tenantId}")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if later := sum(row["createdAt"] > now for row in rows):
+        _detail(f"{later} of them are created later than now: an export leaves them out until then")
 
 
 def _export(stack: Stack) -> dict[str, Any]:

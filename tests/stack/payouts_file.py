@@ -122,6 +122,8 @@ HEADER = [column for column, *_ in COLUMNS]
 
 # DynamoDB's sort keys have 1,024 bytes at most, and this one begins with a time and a separator.
 MAX_PAYOUT_ID_BYTES = 1024 - len("2026-10-08T00:00:00.000Z#")
+# DynamoDB's items have 400 KB at most. Names, and the keys with time, id and tenant again, come to less than the rest.
+MAX_ROW_BYTES = 400 * 1024 - 4096
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -148,6 +150,8 @@ def read(path: Path) -> list[dict[str, Any]]:
                 raise PayoutsFileError(
                     f"{path}, line {line}, column payout_id: longer than the {MAX_PAYOUT_ID_BYTES} bytes a key can have"
                 )
+            if sum(len(cell.encode()) for cell in cells) > MAX_ROW_BYTES:
+                raise PayoutsFileError(f"{path}, line {line}: longer than the 400 KB that a payout can have")
             if (first := lines.setdefault(row["payoutId"], line)) != line:
                 raise PayoutsFileError(f"{path}, line {line}, column payout_id: already on line {first}")
             rows.append(row)
@@ -158,6 +162,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _header_fault(header: list[str]) -> str:
+    for delimiter, name in ((",", "commas"), ("\t", "tabs")):
+        if len(header) == 1 and header[0].count(delimiter) == len(HEADER) - 1:
+            return f"has {name} between its columns: expected semicolons, {';'.join(HEADER)}"
     for number, expected in enumerate(HEADER):
         found = header[number] if number < len(header) else "nothing"
         if found != expected:
