@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,18 @@ def test_reserved_concurrency_is_what_the_parameter_says_an_account_must_have() 
 def test_functions_that_only_administrators_may_invoke_have_no_trigger() -> None:
     for name in ("ManageApiKeysFunction", "EndExportFunction"):
         assert "Events" not in properties(name)
+
+
+# ------------------------------------------------------------------------------------------------------ SECURITY.md
+
+
+def test_tests_that_the_security_page_names_are_there() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    table = page.partition("## Attacks tried")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    sources = [*(ROOT / "tests").glob("*/test_*.py"), *(ROOT / "shared").glob("**/*.rs")]
+    defined = set(re.findall(r"\b(?:def|fn) (\w+)", "\n".join(file.read_text(encoding="utf-8") for file in sources)))
+    for row in rows:
+        named = re.findall(r"`(\w+)`", row.rpartition(" | ")[2])
+        assert named, row
+        assert set(named) <= defined, set(named) - defined

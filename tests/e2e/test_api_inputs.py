@@ -79,6 +79,9 @@ def key(what: str, status: int, expected: list[Any], value: str) -> Input:
     return Input(f"Idempotency-Key {what}", status, expected, None, {"Idempotency-Key": value})
 
 
+LONGEST = f"{'x' * 60}@{'.'.join(['y' * 30] * 6)}.example"
+assert len(LONGEST) == 254
+
 INPUTS = [
     Input("no body, no Content-Type", 202, [], None, {}),
     Input("no body, Content-Type: text/plain", 202, [], None, {"Content-Type": "text/plain"}),
@@ -113,6 +116,8 @@ INPUTS = [
     taken("a domain in its ASCII form", "info@xn--bcher-kva.example"),
     taken("a local part of 64 characters", f"{'x' * 64}@example.com"),
     refused("a local part of 65 characters", f"{'x' * 65}@example.com"),
+    cc("an address of 254 characters", 202, [LONGEST], [LONGEST]),
+    cc("an address of 255 characters", 400, [(FORMAT, "cc[0]")], [f"x{LONGEST}"]),
     refused("a quoted local part", '"finance team"@example.com'),
     refused("an IDN domain", "info@bücher.example"),
     refused("a local part that is not ASCII", "josé@example.com"),

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 INTEGRATION_SECONDS = 30
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+
+
+class _BadRequest(Exception):
+    """No request by HTTP's rules: where its body ends, or what it asks for, is anybody's guess."""
 
 
 class Gateway(ThreadingHTTPServer):
@@ -67,7 +73,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Silent: the functions log their requests."""
 
     def _pass_on(self) -> None:
-        body = self._read_body()
+        try:
+            if not re.fullmatch(r"/[!-~]*", self.path):
+                raise _BadRequest
+            body = self._read_body()
+        except _BadRequest:
+            self.close_connection = True
+            self._answer(400, {"message": "Bad Request"})
+            return
         # The emulator's own routes (reset, mailbox) are not part of the API, and this port is.
         if unquote(self.path).lstrip("/").startswith("_"):
             self._answer(404, {"message": "Not Found"})
@@ -112,21 +125,39 @@ class _Handler(BaseHTTPRequestHandler):
         return bytes(body) if length <= MAX_BODY_BYTES else None
 
     def _chunks(self) -> Iterator[bytes]:
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            while size := int(self.rfile.readline().split(b";")[0], 16):
+        lengths, codings = (self.headers.get_all(name, []) for name in ("content-length", "transfer-encoding"))
+        if codings:
+            if lengths or [coding.strip().lower() for coding in codings] != ["chunked"]:
+                raise _BadRequest
+            while size := self._chunk_size():
                 yield self.rfile.read(size)
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass
             return
-        left = int(self.headers.get("content-length", "0"))
+        if len(lengths) > 1 or not all(re.fullmatch(r"[0-9]{1,18}", length.strip()) for length in lengths):
+            raise _BadRequest
+        left = int(lengths[0]) if lengths else 0
         while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
             left -= len(chunk)
             yield chunk
 
+    def _chunk_size(self) -> int:
+        digits = self.rfile.readline(1024).split(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", digits):
+            raise _BadRequest
+        return int(digits, 16)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server finds wrong before a route is looked for, in the gateway's own words."""
+        self.close_connection = True
+        self._answer(code, {"message": HTTPStatus(code).phrase})
+
     def _answer(self, status: int, body: dict[str, str]) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self._finish(status, json.dumps(body).encode())
 
     def _finish(self, status: int, payload: bytes) -> None:

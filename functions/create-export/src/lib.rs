@@ -156,11 +156,7 @@ struct Command<'a> {
 }
 
 /// What `caller` asks for, or all that is wrong with it.
-fn parse<'a>(
-    request: &'a Request,
-    caller: &EmailAddress,
-    allowed: &AllowedDomains,
-) -> Result<Command<'a>, BadBody> {
+fn parse<'a>(request: &'a Request, caller: &EmailAddress, allowed: &AllowedDomains) -> Result<Command<'a>, BadBody> {
     let mut faults = Faults::default();
     let idempotency_key = idempotency::key(request).unwrap_or_else(|fault| {
         faults.extend(vec![fault]);

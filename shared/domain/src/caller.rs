@@ -47,7 +47,8 @@ impl FromStr for ClientType {
     }
 }
 
-/// A person's name as it appears in mails and on the page: 1 to 100 characters, none of them a control character.
+/// A person's name as it appears in mails and on the page: 1 to 100 characters, none of which ends a line or turns the
+/// direction of what stands beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonName(String);
 
@@ -69,12 +70,18 @@ impl FromStr for PersonName {
 
     fn from_str(text: &str) -> Result<Self, NotAPersonName> {
         let name = text.trim();
-        if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+        if (1..=100).contains(&name.chars().count()) && !name.chars().any(is_control) {
             Ok(Self(name.to_owned()))
         } else {
             Err(NotAPersonName)
         }
     }
+}
+
+/// Whether a character is for layout, not for reading: Unicode's control characters, the separators of lines and
+/// paragraphs, and those that embed, override or isolate a direction.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A user of the back office.
@@ -147,4 +154,20 @@ pub struct ApiKeyRecord {
     pub created_at: Timestamp,
     /// Since when it opens nothing any more.
     pub revoked_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_in_any_script_is_taken_and_one_with_layout_in_it_refused() {
+        for text in ["Ann", "Zoë O'Hara-Núñez", "李小龍", "דוד", "علي", &"x".repeat(100)] {
+            assert_eq!(text.parse::<PersonName>().map(|name| name.as_str().to_owned()), Ok(text.to_owned()));
+        }
+        for text in ["", "  ", "a\nb", "a\r\nBcc: x", "a\0", "a\u{85}b", "a\u{2028}b", "a\u{202e}b", "a\u{2067}b"] {
+            assert_eq!(text.parse::<PersonName>(), Err(NotAPersonName), "{text:?}");
+        }
+        assert_eq!("x".repeat(101).parse::<PersonName>(), Err(NotAPersonName));
+    }
 }

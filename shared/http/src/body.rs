@@ -73,7 +73,8 @@ pub fn recipients(
 }
 
 /// What is told of an address at a domain that copies may not go to.
-const NOT_ALLOWED: &str = "copies may not go to this domain: ask your administrator, who keeps the list of allowed ones";
+const NOT_ALLOWED: &str =
+    "copies may not go to this domain: ask your administrator, who keeps the list of allowed ones";
 
 /// What is wrong with copies that a record has kept since another list of domains was `allowed`.
 ///

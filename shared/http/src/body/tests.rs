@@ -38,7 +38,10 @@ fn absent_body_says_nothing_whatever_its_type() {
         (json!({"content-type": "application/json"}), Some("")),
         (json!({"content-type": "text/plain"}), None),
     ] {
-        assert_eq!(recipients(&request(headers, body), &address("ann@example.com"), &AllowedDomains::default()), Ok(None));
+        assert_eq!(
+            recipients(&request(headers, body), &address("ann@example.com"), &AllowedDomains::default()),
+            Ok(None)
+        );
     }
 }
 
@@ -103,13 +106,20 @@ fn body_that_is_no_json_object_is_refused() {
     let binary = Request::from(crate::tests::event(
         json!({"headers": {"content-type": "application/json"}, "body": "/////w==", "isBase64Encoded": true}),
     ));
-    assert!(matches!(recipients(&binary, &address("ann@example.com"), &AllowedDomains::default()), Err(BadBody::Faults(_))));
+    assert!(matches!(
+        recipients(&binary, &address("ann@example.com"), &AllowedDomains::default()),
+        Err(BadBody::Faults(_))
+    ));
 }
 
 #[test]
 fn body_of_another_media_type_is_refused() {
     let with_type = |content_type: &str| {
-        recipients(&request(json!({"content-type": content_type}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default())
+        recipients(
+            &request(json!({"content-type": content_type}), Some("{}")),
+            &address("ann@example.com"),
+            &AllowedDomains::default(),
+        )
     };
     for good in [
         "application/json",
@@ -122,7 +132,10 @@ fn body_of_another_media_type_is_refused() {
     for bad in ["", "text/plain", "application/jsonp", "application/xml", "application/json; charset=utf-16"] {
         assert_eq!(with_type(bad), Err(BadBody::NotJson), "{bad}");
     }
-    assert_eq!(recipients(&request(json!({}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default()), Err(BadBody::NotJson));
+    assert_eq!(
+        recipients(&request(json!({}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default()),
+        Err(BadBody::NotJson)
+    );
 }
 
 #[test]

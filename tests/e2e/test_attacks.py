@@ -1,0 +1,350 @@
+"""Hostile hands at the API's door and in its data: what each attack meets."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import leaks
+from expected_csv import FORMULA_STARTS, expected_csv
+from interventions import changed, held_queue
+from past_exports import milliseconds
+from payouts import payout
+from stack import Stack, StackError
+from tenant import EXPORTS, Tenant
+
+FORGED = '{"level":"ERROR","message":"forged"}'
+SLOW_CONNECTIONS = 40
+
+
+# ------------------------------------------------------------------------------------------------------- spreadsheets
+
+
+def test_cells_that_a_spreadsheet_would_run_are_text_in_every_column_that_has_text(tenant: Tenant) -> None:
+    columns = {
+        "payoutId": "payout_id", "reference": "reference", "balanceAccount": "balance_account",
+        "pspReference": "psp_reference", "failureReason": "failure_reason",
+    }  # fmt: skip
+    payouts = [
+        payout(f"po_{number:02}_{attribute}", amountMinor=-5) | {attribute: f'{start}HYPERLINK("http://x";{number})'}
+        for number, start in enumerate(FORMULA_STARTS)
+        for attribute in columns
+    ]
+    tenant.put_payouts(payouts)
+    tenant.export()
+    (key,) = tenant.objects()
+    content = tenant.content(key)
+    assert content == expected_csv(payouts)
+    rows = list(csv.DictReader(io.StringIO(content.decode(), newline=""), delimiter=";"))
+    assert len(rows) == len(payouts)
+    for row in rows:
+        guarded = [name for name in columns.values() if row[name].startswith("'")]
+        assert len(guarded) == 1
+        assert not [name for name in columns.values() if row[name].startswith(FORMULA_STARTS)]
+        # A number that begins with a minus is a number.
+        assert row["amount"] == "-0.05"
+
+
+# -------------------------------------------------------------------------------------------------------------- mails
+
+
+def test_markup_in_a_name_is_shown_and_not_run(tenant: Tenant) -> None:
+    name = "<img src=x onerror=alert(1)> \"'& {{7*7}}"
+    tenant.key = tenant.stack.issue_key(tenant.id, tenant.email, name)
+    export_id = tenant.launch()
+    tenant.await_status(export_id, "READY")
+    mail = tenant.mail()
+    assert "<img" not in mail.html
+    assert name in html.unescape(mail.html)
+    assert name in mail.text
+    assert name not in mail.subject
+
+
+@pytest.mark.parametrize("name", ["Ann\r\nBcc: eve@evil.example", "Ann\nX: y", "Ann\x00", "Ann\u2028x", "Ann\u202ennA"])
+def test_name_with_a_line_break_or_another_control_character_gets_no_key(tenant: Tenant, name: str) -> None:
+    with pytest.raises(StackError, match="name"):
+        tenant.stack.issue_key(tenant.id, tenant.email, name)
+
+
+def test_markup_and_line_breaks_in_a_failures_text_are_shown_and_not_run(tenant: Tenant) -> None:
+    bad = '<script>alert(1)</script>\r\nBcc: eve@evil.example\r\n\r\n<a href="http://x">'
+    tenant.put_payouts([payout(bad, currency="ZZZ")])
+    export = tenant.await_status(tenant.launch(), "FAILED")
+    assert "<script>alert(1)</script>" in export["failure"]["message"]
+    assert not re.search(r"[\r\n]", export["failure"]["message"])
+    mail = tenant.mail()
+    assert (mail.to, mail.cc) == ([tenant.email], [])
+    assert "<script" not in mail.html
+    assert 'href="http://x"' not in mail.html
+    assert "\nBcc:" not in mail.text
+
+
+# --------------------------------------------------------------------------------------------------------------- logs
+
+
+def test_line_breaks_and_events_from_outside_make_no_log_line(tenant: Tenant) -> None:
+    tenant.put_payouts([payout(f"po_1\n{FORGED}", currency=f"EUR\n{FORGED}")])
+    tenant.await_status(tenant.launch(), "FAILED")
+    encoded = "%0A" + FORGED.replace('"', "%22").replace("{", "%7B").replace("}", "%7D")
+    for path in (f"{EXPORTS}/{encoded}", f"/v1/{encoded}", f"{EXPORTS}?cursor={encoded}&{encoded}=1"):
+        tenant.call("GET", path)
+    tenant.call("GET", EXPORTS, headers={"dj-client": FORGED})
+    tenant.call("POST", EXPORTS, {"cc": [f"a\n{FORGED}@x.example"], f"x\n{FORGED}": 1})
+    tenant.call("POST", EXPORTS, headers={"Idempotency-Key": FORGED})
+    with pytest.raises(StackError):
+        tenant.stack.invoke("manage-api-keys", {"action": f"issue\n{FORGED}", "tenantId": f"a\n{FORGED}"})
+    tenant.stack.client("sqs").send_message(
+        QueueUrl=tenant.stack.jobsQueueUrl,
+        MessageBody=json.dumps({"version": 1, "tenantId": tenant.id, "exportId": f"mpo_1\n{FORGED}"}),
+    )
+    time.sleep(1)
+    for crate in tenant.stack.functions:
+        for line in tenant.stack.logs(crate):
+            assert not line.startswith(FORGED[:15]), line
+            if line.startswith("{"):
+                assert json.loads(line).get("message") != "forged"
+    assert leaks.of_stack(tenant.stack) == []
+
+
+# -------------------------------------------------------------------------------------------------------------- paths
+
+
+def raw(stack: Stack, request: bytes, wait: float = 20.0) -> bytes:
+    """What a connection answers to bytes that no library would send."""
+    host = urlsplit(stack.apiUrl)
+    assert host.hostname
+    with socket.create_connection((host.hostname, host.port or 80), timeout=wait) as line:
+        line.sendall(request)
+        line.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := line.recv(65536):
+            answer += chunk
+    return answer
+
+
+def ask(
+    tenant: Tenant, path: str, method: str = "GET", headers: str = "Content-Length: 0\r\n", key: str | None = None
+) -> tuple[int, str]:
+    request = (
+        f"{method} {path} HTTP/1.1\r\nHost: x\r\ndj-client: OPERATOR\r\n"
+        f"dj-api-key: {tenant.key if key is None else key}\r\n"
+        f"{headers}Connection: close\r\n\r\n"
+    )
+    answer = raw(tenant.stack, request.encode("latin-1"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+PATHS = [
+    "/v1/payments/marketplace-payouts/export/..",
+    "/v1/payments/marketplace-payouts/export/../export",
+    "/v1/payments/marketplace-payouts/../marketplace-payouts/export",
+    "/v1/payments/marketplace-payouts/export/{id}/",
+    "/v1/payments/marketplace-payouts/export//{id}",
+    "/v1/payments/marketplace-payouts/export/{id}%2F",
+    "/v1/payments/marketplace-payouts/export/%2F{id}",
+    "/v1/payments/marketplace-payouts/export/..%2Fexport%2F{id}",
+    "/v1/payments/marketplace-payouts/export/%2e%2e%2f{id}",
+    "/v1/payments/marketplace-payouts/export/{id}%00",
+    "/v1/payments/marketplace-payouts/export/{id};x=1",
+    "/v1/payments/marketplace-payouts/export/{ID}",
+    "/v1/payments/marketplace-payouts/export/EXPORT%23{id}",
+    "/v1/payments/marketplace-payouts/EXPORT/{id}",
+    "/V1/payments/marketplace-payouts/export",
+    "/v1/payments/Marketplace-Payouts/export",
+    "//v1/payments/marketplace-payouts/export",
+    "/v1//payments/marketplace-payouts/export",
+    "/v1/payments/marketplace-payouts%2Fexport",
+    "/v1/exports/{id}%2Fresend-email",
+    "/back-office/../v1/caller",
+    "/back-office/..%2f..%2f..%2fetc/passwd",
+    "/back-office/%2e%2e/%2e%2e/template.yaml",
+    "/back-office//etc/passwd",
+    "/_ministack/ses/messages",
+    "/%5fministack/ses/messages",
+    "//_ministack/ses/messages",
+]
+
+
+@pytest.fixture(scope="module")
+def victim(stack: Stack) -> tuple[Tenant, str]:
+    """A tenant with an export that others are after."""
+    tenant = Tenant(stack, "victim")
+    return tenant, tenant.export()["exportId"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_path_in_another_spelling_opens_nothing(victim: tuple[Tenant, str], path: str) -> None:
+    """A gateway may take some of them for the plain spelling: then they need the same key."""
+    tenant, export_id = victim
+    stranger = Tenant(tenant.stack, "stranger")
+    before = tenant.world()
+    spelled = path.format(id=export_id, ID=export_id.upper())
+    for method, key in (("GET", stranger.key), ("GET", ""), ("POST", ""), ("DELETE", stranger.key)):
+        status, body = ask(tenant, spelled, method, key=key)
+        # 200 is the page, or the stranger's own history.
+        assert status in ((200, 404, 405) if key and method == "GET" else (401, 404, 405)), (method, status, body)
+        assert export_id not in body
+        assert tenant.email not in body
+        assert "root:" not in body
+        assert "AWSTemplateFormatVersion" not in body
+    assert tenant.world() == before
+
+
+# ----------------------------------------------------------------------------------------------------------- requests
+
+MALFORMED = {
+    "raw letters that are not ASCII": b"GET /v1/caf\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "raw control character": b"GET /v1/caller\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "another host's URL": b"GET http://evil.example/v1/caller HTTP/1.1\r\nHost: x\r\n\r\n",
+    "length that is no number": b"POST " + EXPORTS.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    "negative length": b"POST " + EXPORTS.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"POST " + EXPORTS.encode()
+    + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n",
+    "length and chunks": b"POST " + EXPORTS.encode()
+    + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunk of no size": b"POST " + EXPORTS.encode()
+    + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_request_that_is_none_is_refused_in_words_and_the_connection_closed(tenant: Tenant, what: str) -> None:
+    before = tenant.world()
+    answer = raw(tenant.stack, MALFORMED[what])
+    if what == "no request":
+        # Taken for HTTP/0.9, whose answers have no status line.
+        assert b'{"message"' in answer
+    else:
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["message"]
+    assert tenant.call("GET", "/v1/caller").status == 200
+    assert tenant.world() == before
+
+
+def test_header_of_any_length_is_refused_and_nothing_is_written(tenant: Tenant) -> None:
+    before = tenant.world()
+    for headers in (
+        f"Idempotency-Key: {'k' * 60_000}\r\nContent-Length: 0\r\n",
+        f"X-Long: {'x' * 70_000}\r\nContent-Length: 0\r\n",
+        "".join(f"X-{number}: x\r\n" for number in range(500)) + "Content-Length: 0\r\n",
+    ):
+        status, _ = ask(tenant, EXPORTS, "POST", headers)
+        assert status in (400, 413, 414, 431), headers[:40]
+    assert tenant.world() == before
+
+
+def test_slow_requests_hold_nobody_up_and_write_nothing(tenant: Tenant) -> None:
+    host = urlsplit(tenant.stack.apiUrl)
+    assert host.hostname
+    before = tenant.world()
+    head = (
+        f"POST {EXPORTS} HTTP/1.1\r\nHost: x\r\ndj-client: OPERATOR\r\ndj-api-key: {tenant.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
+    ).encode()
+    with ExitStack() as lines:
+        for number in range(SLOW_CONNECTIONS):
+            line = lines.enter_context(socket.create_connection((host.hostname, host.port or 80)))
+            # One stops within its headers, the next within its body.
+            line.sendall(head[:60] if number % 2 else head)
+        began = time.monotonic()
+        assert tenant.call("GET", "/v1/caller").status == 200
+        assert time.monotonic() - began < 10
+        assert tenant.world() == before
+    # Cut off, they are not taken for whole.
+    time.sleep(1)
+    assert tenant.world() == before
+
+
+# --------------------------------------------------------------------------------------------------- keys of requests
+
+
+def test_idempotency_keys_reach_no_item_but_their_own(tenant: Tenant) -> None:
+    keys = ["LOCK#marketplace-payouts", "EXPORT#x", "#", "../..", "IDEMPOTENCY#marketplace-payouts#" + "0" * 64, '"}']
+    for key in keys:
+        answer = tenant.post(headers={"Idempotency-Key": key})
+        assert answer.status == 202, answer
+        tenant.await_status(answer.json()["exportId"], "READY")
+    sorts = [item["sk"] for item in tenant.items()]
+    assert len([sort for sort in sorts if re.fullmatch(r"IDEMPOTENCY#marketplace-payouts#[0-9a-f]{64}", sort)]) == 6
+    assert len([sort for sort in sorts if re.fullmatch(r"EXPORT#mpo_[0-9a-f-]{36}", sort)]) == 6
+    assert len(sorts) == 12
+
+
+# --------------------------------------------------------------------------------------------------------- recipients
+
+
+def faults(answer: Any) -> list[tuple[str, str]]:
+    return [(error["code"], error["field"]) for error in answer.json()["errors"]]
+
+
+def test_copies_go_to_the_allowed_domains_only(brisk_tenant: Tenant) -> None:
+    tenant, allowed = brisk_tenant, "copies.example, Partner.example"
+    with changed(tenant.stack, "create-export", ALLOWED_RECIPIENT_DOMAINS=allowed):
+        before = tenant.world()
+        cc = ["a@copies.example", "b@evil.example", "c@sub.copies.example", "d@partner.example", "e@copies.example.net"]
+        answer = tenant.post({"cc": cc})
+        assert answer.status == 400
+        assert faults(answer) == [("F-E-008", "cc[1]"), ("F-E-008", "cc[2]"), ("F-E-008", "cc[4]")]
+        assert tenant.world() == before
+        # The operator's own address is the administrator's choice.
+        export_id = tenant.export([tenant.email, "a@copies.example"])["exportId"]
+    path = f"/v1/exports/{export_id}/resend-email"
+    with changed(tenant.stack, "resend-email", ALLOWED_RECIPIENT_DOMAINS="partner.example"):
+        before = tenant.world()
+        answer = tenant.call("POST", path, {"cc": ["d@partner.example", "b@evil.example"]})
+        assert (answer.status, faults(answer)) == (400, [("F-E-008", "cc[1]")])
+        # Nor to those of before, once the list is another.
+        answer = tenant.call("POST", path)
+        assert (answer.status, faults(answer)) == (400, [("F-E-008", "cc[0]")])
+        assert tenant.world() == before
+        assert tenant.call("POST", path, {"cc": []}).status == 200
+        assert tenant.call("POST", path, {"cc": ["d@partner.example"]}).status == 200
+    assert [mail.cc for mail in tenant.mails()] == [["a@copies.example"], [], ["d@partner.example"]]
+
+
+# ------------------------------------------------------------------------------------------------------------ history
+
+
+def test_records_are_kept_for_their_time_counted_from_the_end_of_the_work(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    with changed(tenant.stack, "create-export", HISTORY_RETENTION="90d", FILE_RETENTION="30d", EXPORT_DEADLINE="6h"):
+        with held_queue(tenant.stack):
+            export_id = tenant.launch()
+            assert "ttl" not in tenant.record(export_id), "a pending export is never deleted"
+        export = tenant.await_status(export_id, "READY")
+    record = tenant.record(export_id)
+    created = tenant.detail(export_id)["createdAt"]
+    assert record["ttl"] == seconds(created) + 90 * 86_400
+    assert record["ttl"] > seconds(export["file"]["expiresAt"])
+
+    with changed(tenant.stack, "create-export", HISTORY_RETENTION="1d", FILE_RETENTION="30d"):
+        export = tenant.export()
+    assert tenant.record(export["exportId"])["ttl"] > seconds(export["file"]["expiresAt"]), "not before its file"
+
+    tenant.put_payouts([payout("po_1", currency="ZZZ")])
+    with changed(tenant.stack, "create-export", HISTORY_RETENTION="1d"):
+        failed = tenant.launch()
+    tenant.await_status(failed, "FAILED")
+    assert tenant.record(failed)["ttl"] > time.time()
+
+
+def test_records_are_kept_for_ever_unless_told_otherwise(tenant: Tenant) -> None:
+    record = tenant.record(tenant.export()["exportId"])
+    assert record["ttl"] is None, "DynamoDB passes over what is no number"
+
+
+def seconds(moment: str) -> int:
+
+    return milliseconds(moment) // 1000

@@ -1,0 +1,180 @@
+"""Links that live as promised, for as long as promised, and do nothing but download."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import web
+from interventions import changed, kill
+from payouts import plain_payouts
+from stack import Stack
+from tenant import Tenant, link_in
+from waiting import now, wait_for
+
+FILE_LIFE_SECONDS = 4
+MAKES_LINKS = ("generate-export", "get-export", "resend-email")
+
+
+def parameters(link: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
+
+
+def signing_key(link: str) -> str:
+    return parameters(link)["X-Amz-Credential"].partition("/")[0]
+
+
+def end_of(link: str) -> str:
+    signed = parameters(link)
+    begin = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+    return (begin + timedelta(seconds=int(signed["X-Amz-Expires"]))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def secret_of(stack: Stack) -> str:
+    function = stack.client("lambda").get_function_configuration(FunctionName=stack.functions["get-export"])
+    name: str = function["Environment"]["Variables"]["LINK_SIGNER_SECRET"]
+    return name
+
+
+def test_links_are_signed_by_the_key_in_the_secret_that_the_parameter_names(tenant: Tenant) -> None:
+    secrets = tenant.stack.client("secretsmanager")
+    key = json.loads(secrets.get_secret_value(SecretId=secret_of(tenant.stack))["SecretString"])
+    export = tenant.export()
+    for link in (link_in(tenant.mail()), export["downloadUrl"]):
+        assert signing_key(link) == key["accessKeyId"]
+        # Not a role's, which would end the link within hours.
+        assert "X-Amz-Security-Token" not in parameters(link)
+
+
+def test_link_ends_with_the_file_if_that_comes_first(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    tenant.put_payouts(plain_payouts(1))
+    with changed(tenant.stack, "create-export", FILE_RETENTION=f"{FILE_LIFE_SECONDS}s", LINK_LIFE="72h"):
+        export_id = tenant.launch()
+    ready = tenant.await_status(export_id, "READY")
+    mailed = link_in(tenant.mail())
+    assert web.request("GET", mailed).status == 200
+    # To the second below: a link has whole seconds.
+    assert ready["linkExpiresAt"] == end_of(mailed) == ready["file"]["expiresAt"][:-4] + "000Z"
+    assert end_of(ready["downloadUrl"]) <= ready["linkExpiresAt"]
+
+    tenant.await_status(export_id, "EXPIRED", FILE_LIFE_SECONDS + 5)
+    assert now() >= ready["linkExpiresAt"]
+    for link in (mailed, ready["downloadUrl"]):
+        assert web.request("GET", link).status == 403
+    wait_for("the file's own end", lambda: now() > ready["file"]["expiresAt"], 5)
+    answer = tenant.call("POST", f"/v1/exports/{export_id}/resend-email")
+    assert (answer.status, answer.error_codes()) == (410, ["EXPORT_FILE_GONE"])
+    assert len(tenant.mails()) == 1
+
+
+def test_link_does_nothing_but_download_and_never_shows_the_file_in_the_browser(tenant: Tenant) -> None:
+    tenant.put_payouts(plain_payouts(1))
+    export = tenant.export()
+    (key,) = tenant.objects()
+    content = tenant.content(key)
+    for link in (link_in(tenant.mail()), export["downloadUrl"]):
+        answer = web.request("GET", link)
+        assert answer.headers["Content-Disposition"].startswith("attachment; ")
+        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+        # What is not signed is not obeyed: no other type, no other disposition, no other object, no longer life.
+        longer = re.sub(r"X-Amz-Expires=\d+", "X-Amz-Expires=604800", link)
+        for forged in (
+            f"{link}&response-content-type=text%2Fhtml",
+            f"{link}&response-content-disposition=inline",
+            link.replace("/1.csv", "/2.csv"),
+            link.replace(f"/{tenant.id}/", "/acme/"),
+            longer if longer != link else link.replace("X-Amz-Date=2", "X-Amz-Date=3"),
+        ):
+            assert web.request("GET", forged).status == 403, forged
+        for method in ("PUT", "DELETE", "POST"):
+            assert web.request(method, link, body=b"x").status in (403, 405), method
+    assert tenant.content(key) == content
+
+
+@contextmanager
+def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
+    """What switching ActiveSignerKey with KeepOtherSignerKey=true does: a second key of the same user, in the secret.
+    Yields the old and the new key's ids. At the end the old one is in the secret again."""
+    iam, secrets, name = stack.client("iam"), stack.client("secretsmanager"), secret_of(stack)
+    before = secrets.get_secret_value(SecretId=name)["SecretString"]
+    old = json.loads(before)["accessKeyId"]
+    user = iam.get_access_key_last_used(AccessKeyId=old)["UserName"]
+    made = iam.create_access_key(UserName=user)["AccessKey"]
+    secret = {"accessKeyId": made["AccessKeyId"], "secretAccessKey": made["SecretAccessKey"]}
+    secrets.put_secret_value(SecretId=name, SecretString=json.dumps(secret))
+    restart(stack)
+    try:
+        yield old, made["AccessKeyId"]
+    finally:
+        secrets.put_secret_value(SecretId=name, SecretString=before)
+        iam.update_access_key(UserName=user, AccessKeyId=old, Status="Active")
+        iam.delete_access_key(UserName=user, AccessKeyId=made["AccessKeyId"])
+        restart(stack)
+
+
+def restart(stack: Stack) -> None:
+    """A process reads the key again after five minutes; a new one at once."""
+    for crate in MAKES_LINKS:
+        kill(stack, crate)
+
+
+def test_rotation_on_a_running_stack_leaves_mailed_links_alive_until_the_old_key_goes(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    iam = tenant.stack.client("iam")
+    tenant.put_payouts(plain_payouts(1))
+    export = tenant.export()
+    mailed = link_in(tenant.mail())
+    content = web.request("GET", mailed).body
+    with new_signing_key(tenant.stack) as (old, new):
+        assert signing_key(mailed) == old
+        fresh: list[Any] = [detail(tenant, export["exportId"])["downloadUrl"]]
+        assert tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email").status == 200
+        fresh.append(link_in(tenant.mails()[-1]))
+        other = tenant.export()
+        fresh += [other["downloadUrl"], link_in(tenant.mails()[-1])]
+        assert {signing_key(link) for link in fresh} == {new}
+        for link in (mailed, *fresh):
+            assert web.request("GET", link).body == content
+
+        user = iam.get_access_key_last_used(AccessKeyId=old)["UserName"]
+        iam.update_access_key(UserName=user, AccessKeyId=old, Status="Inactive")
+        assert web.request("GET", mailed).status == 403, (
+            "a key that is taken away ends its links: also an emergency's way"
+        )
+        for link in fresh:
+            assert web.request("GET", link).status == 200
+
+
+def detail(tenant: Tenant, export_id: str) -> dict[str, Any]:
+    """Of a function whose process was just killed, which may cost one request."""
+
+    def look() -> dict[str, Any] | None:
+        answer = tenant.get(export_id)
+        return answer.json() if answer.status == 200 else None
+
+    found = wait_for("the function to be back", look, 20)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("secret", ["", "no JSON", '{"accessKeyId": "AKIA"}'])
+def test_secret_of_another_form_is_an_outage_that_tells_nothing_of_it(brisk_tenant: Tenant, secret: str) -> None:
+    tenant = brisk_tenant
+    export = tenant.export()
+    made = tenant.stack.client("secretsmanager").create_secret(Name=f"bad-{tenant.id}", SecretString=secret or " ")
+    try:
+        with changed(tenant.stack, "resend-email", LINK_SIGNER_SECRET=made["ARN"]):
+            answer = tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email")
+        assert answer.status in (500, 503), answer
+        assert "AKIA" not in str(answer)
+        assert len(tenant.mails()) == 1
+    finally:
+        tenant.stack.client("secretsmanager").delete_secret(SecretId=made["ARN"], ForceDeleteWithoutRecovery=True)
