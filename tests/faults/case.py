@@ -31,11 +31,10 @@ from waiting import now
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = ROOT / "target" / "quick" / "check-invariants"
 EXPORTS = "/v1/payments/marketplace-payouts/export"
-TRIES = "3"
 # Seconds where the template has minutes.
 SETTINGS = {
     "LEASE_GRACE": "1s",
-    "MAX_TRIES": TRIES,
+    "MAX_TRIES": "3",
     "RETRY_BACKOFF": "1s",
     "RING_AFTER": "1s",
     "EXPORT_DEADLINE": "40s",
@@ -68,9 +67,7 @@ class Bench:
         for crate, program in self.programs.items():
             program.hardlink_to(build.PACKAGES / crate / "bootstrap")
         self.checker.hardlink_to(CHECKER)
-        self.dynamodb = stack.client("dynamodb")
-        self.sqs = stack.client("sqs")
-        self.s3 = stack.client("s3")
+        self.dynamodb, self.sqs, self.s3 = (stack.client(service) for service in ("dynamodb", "sqs", "s3"))
         described = self.dynamodb.describe_table(TableName=stack.exportsTable)["Table"]
         self.schema = {
             "AttributeDefinitions": described["AttributeDefinitions"],
@@ -96,7 +93,7 @@ class Case:
         bench: Bench,
         plan: Plan | None = None,
         payouts: int = 2,
-        page: Paging | None = None,
+        paging: Paging | None = None,
         settings: Mapping[str, str] | None = None,
         generate_seconds: float = GENERATE_SECONDS,
         beside: Case | None = None,
@@ -104,7 +101,7 @@ class Case:
         self.bench = bench
         self.plan = plan or Plan()
         self.generate_seconds = generate_seconds
-        self._paging = page
+        self._paging = paging
         self._settings = {**SETTINGS, **(settings or {})}
         self.tenant = f"case-{next(_numbers)}"
         self.email = f"operator@{self.tenant}.example"
@@ -124,6 +121,8 @@ class Case:
         self.swept_at: str | None = None
         # The answers that clients got, in order; None where there was none.
         self.answers: list[int | None] = []
+        # Whether a process was lost: killed, out of time, or standing still.
+        self.has_lost_process = False
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []
         self._stalled: list[tuple[str, Invocation]] = []
@@ -136,6 +135,7 @@ class Case:
     def run(self, crate: str, event: Any, seconds: float = HTTP_SECONDS) -> Outcome:
         invocation = self.start(crate, event, seconds)
         outcome = invocation.run()
+        self.has_lost_process |= outcome.end not in (End.ANSWERED, End.ERROR)
         if outcome.end is End.STALLED:
             self._stalled.append((crate, invocation))
         else:

@@ -6,7 +6,7 @@ holds a call back until later nor touches the caller's process.
 
 A call is named by its operation and its place among the calls of that operation that one function makes in one run
 (`dynamodb:UpdateItem 2`): that stays the same when calls are made at once and change places. The SDK's own second try
-of a call is the same call; `Injection.every` says whether it goes wrong too.
+of a call is the same call; `Injection.every` says whether that goes wrong, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Fault(Enum):
     STALLED = "process stalls; wakes, and has the effect, when all is over"
 
 
-# Those that an SDK meets by trying again: with `every`, it tries in vain.
+# How often the functions try a write that meets another transaction.
+CONFLICTS = 7
+# Those that are met by trying again: with `every`, in vain.
 RETRIED = (Fault.REFUSED, Fault.LOST, Fault.THROTTLED, Fault.INTERNAL, Fault.CONFLICT)
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
 
@@ -76,6 +78,15 @@ def possible(operation: str) -> list[Fault]:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of a run."""
+
+    crate: str
+    operation: str
+    place: int
+
+
+@dataclass(frozen=True)
 class Injection:
     """One fault at one call."""
 
@@ -85,25 +96,24 @@ class Injection:
     fault: Fault
     every: bool = False
 
+    def hits(self, call: Call, is_first_try: bool) -> bool:
+        if (self.crate, self.operation) != (call.crate, call.operation):
+            return False
+        if self.every and self.fault is Fault.CONFLICT:
+            # The functions themselves try such a write again, as a call of its own.
+            return self.place <= call.place < self.place + CONFLICTS
+        return self.place == call.place and (is_first_try or self.every)
+
     def __str__(self) -> str:
         tries = ", every try" if self.every else ""
         return f"{self.crate} {self.operation} {self.place}: {self.fault.value}{tries}"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a run."""
-
-    crate: str
-    operation: str
-    place: int
 
 
 class Plan:
     """Counts the calls of one run, whichever process makes them, and tells which go wrong."""
 
     def __init__(self, injections: Iterable[Injection] = ()) -> None:
-        self._injections = {(i.crate, i.operation, i.place): i for i in injections}
+        self._injections = tuple(injections)
         self._lock = threading.Lock()
         self._places: Counter[tuple[str, str]] = Counter()
         self._known: dict[str, Call] = {}
@@ -119,11 +129,11 @@ class Plan:
                 self._known[call_id] = call
                 self.calls.append(call)
             call = self._known[call_id]
-            injection = self._injections.get((call.crate, call.operation, call.place))
-            if injection is None or not (is_first_try or injection.every):
-                return None
-            self.done.add(injection)
-            return injection.fault
+            for injection in self._injections:
+                if injection.hits(call, is_first_try):
+                    self.done.add(injection)
+                    return injection.fault
+            return None
 
 
 @dataclass(frozen=True)
