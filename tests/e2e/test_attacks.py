@@ -17,11 +17,12 @@ import pytest
 
 import leaks
 from expected_csv import FORMULA_STARTS, expected_csv
-from interventions import changed, held_queue
+from interventions import changed, held_queue, impatient_queue
 from past_exports import milliseconds
 from payouts import payout
 from stack import Stack, StackError
-from tenant import EXPORTS, Tenant
+from tenant import EXPORTS, Tenant, await_quiet
+from test_job_messages import dead_letters, send
 
 FORGED = '{"level":"ERROR","message":"forged"}'
 SLOW_CONNECTIONS = 40
@@ -92,7 +93,8 @@ def test_markup_and_line_breaks_in_a_failures_text_are_shown_and_not_run(tenant:
 # --------------------------------------------------------------------------------------------------------------- logs
 
 
-def test_line_breaks_and_events_from_outside_make_no_log_line(tenant: Tenant) -> None:
+def test_line_breaks_and_events_from_outside_make_no_log_line(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
     tenant.put_payouts([payout(f"po_1\n{FORGED}", currency=f"EUR\n{FORGED}")])
     tenant.await_status(tenant.launch(), "FAILED")
     encoded = "%0A" + FORGED.replace('"', "%22").replace("{", "%7B").replace("}", "%7D")
@@ -103,11 +105,11 @@ def test_line_breaks_and_events_from_outside_make_no_log_line(tenant: Tenant) ->
     tenant.call("POST", EXPORTS, headers={"Idempotency-Key": FORGED})
     with pytest.raises(StackError):
         tenant.stack.invoke("manage-api-keys", {"action": f"issue\n{FORGED}", "tenantId": f"a\n{FORGED}"})
-    tenant.stack.client("sqs").send_message(
-        QueueUrl=tenant.stack.jobsQueueUrl,
-        MessageBody=json.dumps({"version": 1, "tenantId": tenant.id, "exportId": f"mpo_1\n{FORGED}"}),
-    )
-    time.sleep(1)
+    job = json.dumps({"version": 1, "tenantId": tenant.id, "exportId": f"mpo_1\n{FORGED}"})
+    with impatient_queue(tenant.stack, visibility_seconds=1, most_receives=1):
+        send(tenant.stack, job)
+        assert dead_letters(tenant.stack, 1) == [job]
+        await_quiet(tenant.stack)
     for crate in tenant.stack.functions:
         for line in tenant.stack.logs(crate):
             assert not line.startswith(FORGED[:15]), line

@@ -14,7 +14,7 @@ from tenant import EXPORT_SECONDS, Tenant, await_quiet
 from waiting import wait_for
 
 # Only tests of failures copy to this address: whoever else has mail there was told of one.
-CC = ["failures@copies.example"]
+CC = ["ended@copies.example"]
 REASON = "The payouts are being corrected."
 
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::email::EmailAddress;
 use crate::hex;
 use crate::id::TenantId;
+use crate::layout::is_layout;
 use crate::time::Timestamp;
 
 /// What kind of client a key belongs to, as `dj-client` names it.
@@ -70,18 +71,12 @@ impl FromStr for PersonName {
 
     fn from_str(text: &str) -> Result<Self, NotAPersonName> {
         let name = text.trim();
-        if (1..=100).contains(&name.chars().count()) && !name.chars().any(is_control) {
+        if (1..=100).contains(&name.chars().count()) && !name.chars().any(is_layout) {
             Ok(Self(name.to_owned()))
         } else {
             Err(NotAPersonName)
         }
     }
-}
-
-/// Whether a character is for layout, not for reading: Unicode's control characters, the separators of lines and
-/// paragraphs, and those that embed, override or isolate a direction.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A user of the back office.

@@ -8,6 +8,7 @@ use crate::caller::{Caller, Person};
 use crate::email::Recipients;
 use crate::file::{ExportFile, Faults};
 use crate::id::{ExportId, TenantId};
+use crate::layout::is_layout;
 use crate::payout::COLUMNS_VERSION;
 use crate::time::Timestamp;
 
@@ -200,7 +201,7 @@ impl FromStr for Reason {
 
     fn from_str(text: &str) -> Result<Self, NotAReason> {
         let reason = text.trim();
-        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(char::is_control) {
+        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(is_layout) {
             Ok(Self(reason.to_owned()))
         } else {
             Err(NotAReason)
@@ -383,7 +384,7 @@ mod tests {
         for text in ["stuck since noon", " stuck since noon ", "é", &longest] {
             assert!(text.parse::<Reason>().is_ok(), "{text}");
         }
-        for text in ["", "  ", "a\nb", &format!("{longest}x")] {
+        for text in ["", "  ", "a\nb", "a\u{202e}b", &format!("{longest}x")] {
             assert_eq!(text.parse::<Reason>(), Err(NotAReason), "{text:?}");
         }
         let reason = " stuck ".parse().unwrap();

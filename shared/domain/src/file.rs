@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::id::{ExportId, TenantId};
+use crate::layout::is_layout;
 use crate::money::{Currency, Money, append_whole_number, parse_whole_number};
 use crate::payout::{COLUMNS, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
 use crate::time::{Timestamp, is_timestamp};
@@ -297,9 +298,9 @@ const CURRENCY: usize = {
     index
 };
 
-/// An id as a message may show it: ids come from outside, so their length is bounded and control characters are not kept.
+/// An id as a message may show it: ids come from outside, so their length is bounded and layout is not kept.
 fn printable(id: &str) -> String {
-    id.chars().take(64).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    id.chars().take(64).map(|c| if is_layout(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What a cell that a spreadsheet takes for a formula begins with (OWASP, CSV injection). Programs set to an East Asian
@@ -483,9 +484,9 @@ mod tests {
     }
 
     #[test]
-    fn faulty_payouts_id_is_shown_bounded_and_without_control_characters() {
+    fn faulty_payouts_id_is_shown_bounded_and_without_layout() {
         let mut row = with("currency", Value::Text("XXX"));
-        let id: &'static str = format!("a\r\nb{}", "x".repeat(100)).leak();
+        let id: &'static str = format!("a\r\u{202e}b{}", "x".repeat(100)).leak();
         row[0] = Value::Text(id);
         let faults = written(&row).faults;
         assert_eq!(faults.first[0].0, format!("a\u{fffd}\u{fffd}b{}", "x".repeat(60)));

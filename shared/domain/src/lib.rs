@@ -29,6 +29,7 @@ pub mod id;
 pub mod idempotency;
 #[cfg(feature = "testing")]
 pub mod invariants;
+mod layout;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;
