@@ -49,6 +49,8 @@ pub enum Guard {
     DeadlinePassedAt(Timestamp),
     /// The file is recorded.
     FileRecorded,
+    /// No file is recorded.
+    NoFileRecorded,
     /// The newest link ends at this time.
     LinkEndIs(Timestamp),
     /// There is no link, or the newest one ends before this time.
@@ -114,6 +116,7 @@ impl Guard {
             Self::DeadlineAfter(now) => export.deadline > *now,
             Self::DeadlinePassedAt(now) => export.deadline <= *now,
             Self::FileRecorded => export.file.is_some(),
+            Self::NoFileRecorded => export.file.is_none(),
             Self::LinkEndIs(end) => export.link_expires_at == Some(*end),
             Self::LinkEndBefore(end) => export.link_expires_at.is_none_or(|known| known < *end),
             Self::ResendsAre(resends) => export.resends == *resends,
@@ -213,14 +216,20 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
     if export.tries >= tries.most {
         return Err(NotTaken::TriesUsedUp);
     }
+    let mut guards = vec![
+        Guard::StatusIs(Status::Pending),
+        Guard::FenceIs(export.fence),
+        Guard::LeaseOverAt(now),
+        Guard::TriesBelow(tries.most),
+        Guard::DeadlineAfter(now),
+    ];
+    // The owner before may be late, and record the file between the look and this write, which its fence allows: the new
+    // owner would not know of it, and write another.
+    if export.file.is_none() {
+        guards.push(Guard::NoFileRecorded);
+    }
     Ok(Step {
-        guards: vec![
-            Guard::StatusIs(Status::Pending),
-            Guard::FenceIs(export.fence),
-            Guard::LeaseOverAt(now),
-            Guard::TriesBelow(tries.most),
-            Guard::DeadlineAfter(now),
-        ],
+        guards,
         changes: vec![
             Change::Fence(export.fence + 1),
             Change::Tries(export.tries + 1),

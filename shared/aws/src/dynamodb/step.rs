@@ -77,6 +77,7 @@ impl Update {
             Guard::DeadlineAfter(now) => self.compare("deadline", ">", text(now)),
             Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
             Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),
+            Guard::NoFileRecorded => format!("attribute_not_exists({})", self.name("file")),
             Guard::LinkEndIs(end) => self.compare("linkExpiresAt", "=", text(end)),
             Guard::LinkEndBefore(end) => {
                 let before = self.compare("linkExpiresAt", "<", text(end));

@@ -104,6 +104,16 @@ fn two_who_read_the_same_record_cannot_both_take_it() {
 }
 
 #[test]
+fn work_is_not_taken_by_one_who_does_not_know_of_the_file() {
+    let late_owner = taken(minutes(0), &export());
+    let read = late_owner.clone();
+    let recorded = record_file(&late_owner, minutes(6), file()).apply(&late_owner).unwrap();
+    let take_at = |read: &Export| take(read, minutes(6), lease(minutes(11)), &tries()).unwrap();
+    assert_eq!(take_at(&read).apply(&recorded), None, "read before the file was recorded");
+    assert_eq!(take_at(&recorded).apply(&recorded).unwrap().file, Some(file()));
+}
+
+#[test]
 fn former_owner_changes_nothing() {
     let first = taken(minutes(0), &export());
     let second = taken(minutes(6), &first);
