@@ -9,7 +9,7 @@
 //! | [`ReadyWasMailed`](Invariant::ReadyWasMailed) | a READY export has a file, and its recipients' mail, with a link to it that lives as long as the record says, was accepted |
 //! | [`FailureIsTold`](Invariant::FailureIsTold) | a FAILED export has a reason that a person can act on, and no other export has one |
 //! | [`NothingIsLeft`](Invariant::NothingIsLeft) | an export that is not PENDING has no checkpoint, which would name an upload, and a message that still names it does nothing |
-//! | [`LinksLive`](Invariant::LinksLive) | a link leads to a recorded file, does not end before its mail says, nor after its file; and the end that the record tells never moves back |
+//! | [`LinksLive`](Invariant::LinksLive) | a link leads to a recorded file, does not end before its mail says, nor after its file; the end that the record tells never moves back, and an export is not EXPIRED before it |
 //!
 //! [`violations`] checks them on a [`World`]: the tables, the bucket and the mails as they are at one moment. The model
 //! check of the protocol calls it on every state that it reaches, and the tests with injected faults on what they find
@@ -343,6 +343,11 @@ fn links(world: &World<'_>, findings: &mut Findings) {
                 }
                 Some(_) => {}
             }
+        }
+    }
+    for export in world.exports.iter().filter(|export| export.status == Status::Expired) {
+        if let Some(end) = export.link_expires_at.filter(|end| *end > world.now) {
+            findings.add(Invariant::LinksLive, *export, format!("is EXPIRED, and its link lives until {end}"));
         }
     }
     for (tenant, id, end) in &world.told {

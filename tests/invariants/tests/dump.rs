@@ -1,4 +1,5 @@
 //! The program, on a dump as the local stack gives it.
+#![expect(clippy::unwrap_used, reason = "this is all test code")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,8 @@ fn violations_are_printed_one_a_line_and_exit_with_1() {
 #[test]
 fn dump_that_cannot_be_read_names_what_is_wrong_and_exits_with_2() {
     let path = on_disk("to-be-read.csv", CSV);
-    let changes: [(fn(&mut Value), &str); 6] = [
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 6] = [
         (|dump| dump["now"] = json!("today"), "\"today\": not a UTC time"),
         (|dump| dump["items"][0]["fence"] = s("1"), "item 0 of the Exports table: the item's attribute fence"),
         (|dump| dump["items"][0]["sk"] = s("OTHER#1"), "item 0 of the Exports table: the item's attribute sk"),

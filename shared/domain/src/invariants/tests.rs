@@ -182,6 +182,7 @@ fn ready_export_whose_mail_was_not_accepted_is_found() {
         |parts| parts.exports[0].link_expires_at = Some(file().expires_at),
         |parts| {
             parts.exports[0].status = Status::Expired;
+            parts.now = parts.exports[0].link_expires_at.unwrap();
             parts.mails.clear();
         },
     ];
@@ -225,7 +226,8 @@ fn nowhere() -> Link {
 
 #[test]
 fn link_that_ends_too_early_or_leads_nowhere_is_found() {
-    let changes: [fn(&mut Parts); 5] = [
+    let changes: [fn(&mut Parts); 6] = [
+        |parts| parts.exports[0].status = Status::Expired,
         |parts| parts.mails[0].links[0].said_end = file().expires_at,
         |parts| parts.mails[0].links[0].end = file().expires_at.plus(Duration::from_secs(1)),
         |parts| parts.mails.push(Accepted { links: vec![nowhere()], ..parts.mails[0].clone() }),

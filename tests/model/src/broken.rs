@@ -1,0 +1,59 @@
+//! Safeguards that can be taken away.
+
+use domain::export::Status;
+use domain::lifecycle::{Change, Guard, Step};
+
+/// A safeguard that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Steps are carried out whoever owns the work by now.
+    FenceGuard,
+    /// Steps that end the work are carried out on exports that have ended.
+    PendingGuard,
+    /// The work is taken while somebody holds a lease, and ended while somebody does his last try.
+    LeaseGuard,
+    /// An export is accepted whatever the lock names.
+    LockCheck,
+    /// The lock stays when the work ends.
+    LockRelease,
+    /// The checkpoint is stored whether its step is carried out or not.
+    CheckpointTransaction,
+    /// READY is recorded before the mail is sent.
+    MailBeforeReady,
+    /// A resend records its link's end whatever end is recorded.
+    LinkEndOnlyForward,
+    /// A link is expired though a later one was made.
+    LinkEndGuard,
+    /// Whoever takes the work writes to the same object.
+    KeyPerFence,
+    /// The next look of the sweeper may be after the deadline.
+    LookByDeadline,
+    /// The sweeper does not end what is past its deadline.
+    Deadline,
+}
+
+impl Broken {
+    /// The step without what is missing.
+    pub(crate) fn weaken(self, step: &mut Step) {
+        match self {
+            Self::FenceGuard => step.guards.retain(|guard| !matches!(guard, Guard::FenceIs(_))),
+            Self::PendingGuard => step.guards.retain(|guard| *guard != Guard::StatusIs(Status::Pending)),
+            Self::LeaseGuard => step.guards.retain(|guard| !matches!(guard, Guard::LeaseOverAt(_))),
+            Self::LockRelease => step.ends_work = false,
+            Self::LinkEndOnlyForward => step.guards.retain(|guard| !matches!(guard, Guard::LinkEndBefore(_))),
+            Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkEndIs(_))),
+            Self::LookByDeadline => {
+                for change in &mut step.changes {
+                    if let Change::Due(Some(due)) = change {
+                        *due = due.plus(std::time::Duration::from_secs(3600));
+                    }
+                }
+            }
+            Self::LockCheck
+            | Self::CheckpointTransaction
+            | Self::MailBeforeReady
+            | Self::KeyPerFence
+            | Self::Deadline => {}
+        }
+    }
+}

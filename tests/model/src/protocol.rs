@@ -1,0 +1,720 @@
+//! Who may do what next, and what comes of it.
+
+use std::time::Duration;
+
+use domain::email::Recipients;
+use domain::export::{Export, Failure, Lease, Status, Terms};
+use domain::file::{ExportFile, Totals};
+use domain::id::{ExportId, ExportType};
+use domain::invariants::Violation;
+use domain::lifecycle::{self, Authority, Step, Tries};
+use domain::testing::operator;
+use stateright::{Model, Property};
+
+use crate::broken::Broken;
+use crate::state::{
+    Again, Checkpoint, Draft, Generator, Key, Mailed, Parts, Place, Reason, Record, Resend, State, Sweeper, Tick, Work,
+};
+use crate::world::{check, key_text, recipients_again, seconds, sha256, time};
+
+const TICK: Duration = Duration::from_secs(60);
+
+/// The protocol within bounds.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// How many exports are asked for.
+    pub requests: u8,
+    /// How many generators work at once.
+    pub generators: usize,
+    /// How many sweeps run at once.
+    pub sweepers: usize,
+    /// How many resends run at once.
+    pub resends: usize,
+    /// How many resends there are in all.
+    pub resend_requests: u8,
+    /// How many exports an administrator ends.
+    pub endings: u8,
+    /// How many parts a file has; none if it is written at once.
+    pub parts: usize,
+    /// How many faults there are.
+    pub faults: u8,
+    /// When time stops.
+    pub last_tick: Tick,
+    /// How long an export may be pending.
+    pub time_limit: Tick,
+    /// How often the work on an export is taken.
+    pub most_fence: u64,
+    /// The safeguard that is missing.
+    pub broken: Option<Broken>,
+}
+
+/// What came of a call to the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its effect, and an answer.
+    Answered,
+    /// It is refused for good.
+    Refused,
+    /// No effect, and an error.
+    NoEffect,
+    /// Its effect, and an error.
+    NoAnswer,
+    /// No effect: the process died before.
+    Died,
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Time passes.
+    Tick,
+    /// An export is asked for, and its creator rings.
+    Request,
+    /// A message is delivered, and may stay in the queue.
+    Deliver {
+        /// Which.
+        place: Place,
+        /// Whether it stays.
+        stays: bool,
+    },
+    /// A message is lost, or was never sent.
+    Lose(Place),
+    /// A generator goes on.
+    Generate(usize, Outcome),
+    /// A generator stores a checkpoint before it goes on.
+    Checkpoint(usize),
+    /// A generator's time is over.
+    OutOfTime(usize),
+    /// A sweep begins.
+    Sweep,
+    /// A sweep goes on.
+    SweepOn(usize, Outcome),
+    /// A mail is asked for again.
+    Resend(Place),
+    /// A resend goes on.
+    ResendOn(usize, Outcome),
+    /// An administrator ends an export.
+    End(Place),
+}
+
+/// What a generator makes of an answer.
+enum Came {
+    On(Work),
+    /// The work is another's.
+    Lost,
+    /// Trying again may help.
+    Stopped,
+}
+
+impl Protocol {
+    /// The property that the invariants hold in every state.
+    pub const HOLD: &'static str = "the invariants hold";
+
+    /// One export of a small file, by one generator and one sweeper, without faults: the bounds that checks widen.
+    pub const SMALLEST: Self = Self {
+        requests: 1,
+        generators: 1,
+        sweepers: 1,
+        resends: 0,
+        resend_requests: 0,
+        endings: 0,
+        parts: 0,
+        faults: 0,
+        last_tick: 3,
+        time_limit: 2,
+        most_fence: 2,
+        broken: None,
+    };
+
+    /// Sets the bound of this name; whether there is one.
+    pub fn bound(&mut self, name: &str, number: u8) -> bool {
+        match name {
+            "requests" => self.requests = number,
+            "generators" => self.generators = number.into(),
+            "sweepers" => self.sweepers = number.into(),
+            "resends" => self.resends = number.into(),
+            "resend_requests" => self.resend_requests = number,
+            "endings" => self.endings = number,
+            "parts" => self.parts = number.into(),
+            "faults" => self.faults = number,
+            "last_tick" => self.last_tick = number,
+            "time_limit" => self.time_limit = number,
+            "most_fence" => self.most_fence = number.into(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The invariants that do not hold of `state`.
+    #[must_use]
+    pub fn violations(&self, state: &State) -> Vec<Violation> {
+        check(self, state)
+    }
+
+    pub(crate) fn payouts(&self) -> usize {
+        self.parts.max(1)
+    }
+
+    fn is_broken(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+
+    fn tries() -> Tries {
+        Tries { most: 2, backoff: vec![TICK] }
+    }
+
+    /// Carries a step out in one conditional write, with a checkpoint if there is one. Whether it was.
+    fn apply(&self, state: &mut State, place: Place, step: &Step, checkpoint: Option<Checkpoint>) -> bool {
+        let mut step = step.clone();
+        if let Some(broken) = self.broken {
+            broken.weaken(&mut step);
+        }
+        let Some(record) = state.exports.get_mut(place) else { return false };
+        let after = step.apply(record);
+        let applied = after.is_some();
+        if let Some(after) = after {
+            if let Some(end) = after.link_expires_at {
+                let told = state.told.entry(place).or_insert(i64::MIN);
+                *told = (*told).max(end.seconds());
+            }
+            *record = after.into();
+            if step.ends_work {
+                state.lock = state.lock.filter(|named| *named != place);
+                state.checkpoints.remove(&place);
+            }
+        }
+        if let Some(checkpoint) = checkpoint.filter(|_| applied || self.is_broken(Broken::CheckpointTransaction)) {
+            state.checkpoints.insert(place, checkpoint);
+        }
+        applied
+    }
+
+    fn request(&self, state: &mut State) {
+        state.requests -= 1;
+        if state.lock.is_some() && !self.is_broken(Broken::LockCheck) {
+            return;
+        }
+        let place = state.exports.len();
+        let id =
+            ExportId::new(ExportType::MarketplacePayouts, time(state.now), &[u8::try_from(place).unwrap_or(0); 10]);
+        let caller = operator("acme");
+        let recipients = Recipients::only(caller.user.email.clone());
+        // Links that live two ticks, files three, so that an end may be either's.
+        let terms = Terms::new(TICK * 2, TICK * 3, TICK * u32::from(self.time_limit), false);
+        state.exports.push(Export::accept(id, &caller, recipients, terms, TICK).into());
+        state.lock = Some(place);
+        state.messages.insert(place);
+    }
+
+    fn deliver(&self, state: &mut State, place: Place, stays: bool) -> Option<()> {
+        let read = state.exports.get(place)?.clone();
+        let taken = lifecycle::take(&read, time(state.now), lease(state.now), &Self::tries());
+        if !stays {
+            state.messages.remove(&place);
+        }
+        match taken {
+            Ok(_) if state.generators.len() >= self.generators || read.fence >= self.most_fence => return None,
+            Ok(_) => state.generators.push(Generator {
+                place,
+                own: read,
+                draft: Draft::default(),
+                next: Work::Take(state.now),
+            }),
+            // A message for an export that has ended, is worked on or is the sweeper's to end does nothing.
+            Err(_) if stays => return None,
+            Err(_) => {}
+        }
+        Some(())
+    }
+
+    fn generate(&self, state: &mut State, slot: usize, outcome: Outcome) -> Option<()> {
+        let before = state.generators.get(slot)?.clone();
+        let mut generator = before.clone();
+        let came = match outcome {
+            Outcome::Answered => self.work(state, &mut generator),
+            Outcome::NoAnswer => {
+                self.work(state, &mut generator);
+                generator = before.clone();
+                Came::Stopped
+            }
+            Outcome::NoEffect => Came::Stopped,
+            Outcome::Refused => Came::On(Work::Fail(Reason::Mail)),
+            Outcome::Died => Came::On(Work::End),
+        };
+        generator.next = match came {
+            Came::On(next) => next,
+            Came::Lost => abandon(&generator, &before.next, Work::End),
+            Came::Stopped => match &before.next {
+                // It is unknown whether the work was taken: the queue delivers the message again.
+                Work::Take(_) => {
+                    state.messages.insert(generator.place);
+                    Work::End
+                }
+                Work::Abort(then) => (**then).clone(),
+                Work::GiveUp | Work::Fail(_) => Work::End,
+                stopped => abandon(&generator, stopped, later(&generator)),
+            },
+        };
+        if generator.next == Work::End {
+            state.generators.remove(slot);
+        } else {
+            *state.generators.get_mut(slot)? = generator;
+        }
+        Some(())
+    }
+
+    /// The next call's effect, and what the generator makes of the answer.
+    fn work(&self, state: &mut State, generator: &mut Generator) -> Came {
+        let now = time(state.now);
+        let (place, own) = (generator.place, generator.own.clone());
+        match generator.next.clone() {
+            Work::Take(at) => {
+                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &Self::tries()) else { return Came::Lost };
+                if !self.apply_own(state, generator, &step, None) {
+                    return Came::Lost;
+                }
+                let next = if own.file.is_some() { self.deliver_file(&own, state.now) } else { Work::Resume };
+                Came::On(next)
+            }
+            Work::Resume => Came::On(self.resume(state, generator)),
+            Work::Put => {
+                let (key, parts) = (self.key(generator), vec![own.fence]);
+                state.objects.insert(key, parts.clone());
+                Came::On(Work::RecordFile(key, parts))
+            }
+            Work::Begin => {
+                let key = self.key(generator);
+                state.uploads.insert(key, [].into());
+                generator.draft.upload = Some(key);
+                Came::On(Work::Write)
+            }
+            Work::Write => {
+                let draft = &mut generator.draft;
+                let Some(parts) = draft.upload.and_then(|key| state.uploads.get_mut(&key)) else {
+                    return Came::Stopped;
+                };
+                parts.insert(draft.parts.len(), own.fence);
+                draft.parts.push(own.fence);
+                draft.tags.push(own.fence);
+                Came::On(if draft.parts.len() < self.parts { Work::Write } else { Work::CheckpointWhole })
+            }
+            Work::Checkpoint | Work::CheckpointWhole => {
+                let is_whole = generator.next == Work::CheckpointWhole;
+                let step = lifecycle::advance(&own, now, generator.draft.parts.len() as u64);
+                let checkpoint = generator.draft.checkpoint(is_whole);
+                if !self.apply_own(state, generator, &step, checkpoint) {
+                    return Came::Lost;
+                }
+                generator.draft.checkpointed = generator.draft.parts.len();
+                Came::On(if is_whole { Work::Complete } else { Work::Write })
+            }
+            Work::HandOver => self.hand_over(state, generator),
+            Work::Complete => self.complete(state, generator),
+            Work::RecordFile(key, parts) => {
+                let file = ExportFile {
+                    key: key_text(key),
+                    name: String::new(),
+                    rows: self.payouts() as u64,
+                    bytes: parts.len() as u64,
+                    sha256: sha256(&parts),
+                    totals: Totals::default(),
+                    expires_at: now.plus(own.terms.file_retention),
+                };
+                if !self.apply_own(state, generator, &lifecycle::record_file(&own, now, file), None) {
+                    return Came::Lost;
+                }
+                Came::On(self.deliver_file(&generator.own, state.now))
+            }
+            Work::Mail => {
+                let Some(file) = &own.file else { return Came::Lost };
+                let end = file.link_end(now, own.terms.link_life).seconds();
+                state.mails.insert(Mailed { place, key: file.key.clone(), end, again: false });
+                Came::On(if self.is_broken(Broken::MailBeforeReady) { Work::End } else { Work::Ready(end) })
+            }
+            Work::Ready(end) => {
+                let applied = self.apply_own(state, generator, &lifecycle::ready(&own, now, seconds(end)), None);
+                match applied {
+                    false => Came::Lost,
+                    true if self.is_broken(Broken::MailBeforeReady) => Came::On(Work::Mail),
+                    true => Came::On(Work::End),
+                }
+            }
+            Work::Abort(then) => {
+                if let Some(key) = generator.draft.upload {
+                    state.uploads.remove(&key);
+                }
+                Came::On(*then)
+            }
+            Work::Fail(reason) => {
+                let failure = match reason {
+                    Reason::Tries => Failure::tries_used_up(own.tries),
+                    Reason::Mail => Failure::email_not_sent("no"),
+                };
+                self.apply_own(state, generator, &lifecycle::fail(&own, now, Authority::Owner, failure), None);
+                Came::On(Work::End)
+            }
+            Work::GiveUp => {
+                let step = lifecycle::give_up(&own, now, now.plus(TICK));
+                if self.apply_own(state, generator, &step, None) {
+                    state.messages.insert(place);
+                }
+                Came::On(Work::End)
+            }
+            Work::End => Came::On(Work::End),
+        }
+    }
+
+    /// Carries the step out, and keeps the generator's copy as the record is.
+    fn apply_own(
+        &self,
+        state: &mut State,
+        generator: &mut Generator,
+        step: &Step,
+        checkpoint: Option<Checkpoint>,
+    ) -> bool {
+        let applied = self.apply(state, generator.place, step, checkpoint);
+        if applied {
+            generator.own = step.changed(&generator.own).into();
+        }
+        applied
+    }
+
+    fn key(&self, generator: &Generator) -> Key {
+        let fence = if self.is_broken(Broken::KeyPerFence) { 1 } else { generator.own.fence };
+        (generator.place, fence)
+    }
+
+    /// What follows once the file is recorded.
+    fn deliver_file(&self, own: &Export, now: Tick) -> Work {
+        match &own.file {
+            Some(file) if self.is_broken(Broken::MailBeforeReady) => {
+                Work::Ready(file.link_end(time(now), own.terms.link_life).seconds())
+            }
+            _ => Work::Mail,
+        }
+    }
+
+    fn resume(&self, state: &State, generator: &mut Generator) -> Work {
+        let fresh = if self.parts == 0 { Work::Put } else { Work::Begin };
+        let Some(found) = state.checkpoints.get(&generator.place).filter(|_| generator.own.fence > 1) else {
+            return fresh;
+        };
+        let length = found.parts.len();
+        match state.uploads.get(&found.key) {
+            Some(stored) => {
+                let tags: Parts = (0..length).filter_map(|number| stored.get(&number).copied()).collect();
+                if tags.len() != length {
+                    generator.draft.upload = Some(found.key);
+                    return Work::Abort(Box::new(fresh));
+                }
+                generator.draft = Draft {
+                    upload: Some(found.key),
+                    parts: found.parts.clone(),
+                    tags,
+                    checkpointed: length,
+                    resumed_from: length,
+                };
+                if length < self.parts { Work::Write } else { Work::CheckpointWhole }
+            }
+            // Completed, perhaps, by one who could not record it: all that is known of the object is its size.
+            None if found.is_whole && state.objects.get(&found.key).map(Vec::len) == Some(length) => {
+                Work::RecordFile(found.key, found.parts.clone())
+            }
+            None => fresh,
+        }
+    }
+
+    fn hand_over(&self, state: &mut State, generator: &mut Generator) -> Came {
+        let (own, now) = (generator.own.clone(), time(state.now));
+        let draft = &generator.draft;
+        let checkpoint = (draft.parts.len() > draft.checkpointed).then(|| draft.checkpoint(false)).flatten();
+        let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
+        let written = draft.parts.len();
+        let step = lifecycle::hand_over(&own, now, written as u64, has_advanced, now.plus(TICK));
+        if !self.apply_own(state, generator, &step, checkpoint) {
+            return Came::Lost;
+        }
+        generator.draft.checkpointed = written;
+        let next = if !has_advanced && own.tries >= Self::tries().most {
+            Work::Fail(Reason::Tries)
+        } else {
+            state.messages.insert(generator.place);
+            Work::End
+        };
+        Came::On(abandon(generator, &Work::HandOver, next))
+    }
+
+    fn complete(&self, state: &mut State, generator: &Generator) -> Came {
+        let draft = &generator.draft;
+        let Some(key) = draft.upload else { return Came::Stopped };
+        let is_as_named = state
+            .uploads
+            .get(&key)
+            .is_some_and(|stored| draft.tags.iter().enumerate().all(|(number, tag)| stored.get(&number) == Some(tag)));
+        // The bucket checks each part's tag, and the CRC of the whole.
+        if is_as_named && draft.tags == draft.parts {
+            state.uploads.remove(&key);
+            state.objects.insert(key, draft.parts.clone());
+            return Came::On(Work::RecordFile(key, draft.parts.clone()));
+        }
+        // An earlier try may have completed it: all that is known of the object is its size.
+        if state.objects.get(&key).map(Vec::len) == Some(draft.parts.len()) {
+            return Came::On(Work::RecordFile(key, draft.parts.clone()));
+        }
+        Came::On(Work::Abort(Box::new(later(generator))))
+    }
+
+    fn sweep_on(&self, state: &mut State, slot: usize, outcome: Outcome) -> Option<()> {
+        let mut sweeper = state.sweepers.remove(slot);
+        if outcome == Outcome::Died {
+            return Some(());
+        }
+        match sweeper.read.take() {
+            Some((read, at)) => {
+                self.act(state, sweeper.place, &read, at);
+                sweeper.place += 1;
+            }
+            None => match due(state, sweeper.place) {
+                Some(read) => sweeper.read = Some((read, state.now)),
+                None => sweeper.place += 1,
+            },
+        }
+        let is_late = |export: &Record| export.status == Status::Pending && export.deadline <= time(sweeper.began);
+        if sweeper.place < state.exports.len() {
+            state.sweepers.push(sweeper);
+        } else if state.exports.iter().any(is_late) {
+            state.swept_at = Some(sweeper.began);
+        }
+        Some(())
+    }
+
+    /// Does what the sweep does about an export that is due.
+    fn act(&self, state: &mut State, place: Place, read: &Record, at: Tick) {
+        let now = time(at);
+        let Some(due_at) = read.due_at else { return };
+        if read.status == Status::Ready {
+            self.apply(state, place, &lifecycle::expire(now, due_at), None);
+            return;
+        }
+        let most = Self::tries().most;
+        let step = if read.deadline <= now && !self.is_broken(Broken::Deadline) {
+            let failure = Failure::deadline_passed(read.terms.time_limit);
+            lifecycle::fail(read, now, Authority::DeadlinePassed, failure)
+        } else if read.tries >= most {
+            lifecycle::fail(read, now, Authority::TriesUsedUp { most }, Failure::tries_used_up(read.tries))
+        } else {
+            if self.apply(state, place, &lifecycle::ring(read, due_at, now.plus(TICK)), None) {
+                state.messages.insert(place);
+            }
+            return;
+        };
+        self.apply(state, place, &step, None);
+    }
+
+    fn resend_on(&self, state: &mut State, slot: usize, outcome: Outcome) -> Option<()> {
+        let mut resend = state.resends.remove(slot);
+        let file = resend.own.file.clone()?;
+        if outcome == Outcome::Died {
+            return Some(());
+        }
+        let (place, end) = (resend.place, file.link_end(time(resend.at), resend.own.terms.link_life));
+        match resend.next {
+            Again::Count => {
+                let Ok(step) = lifecycle::count_resend(&resend.own, time(resend.at), u32::MAX) else { return Some(()) };
+                if self.apply(state, place, &step, None) {
+                    resend.next = Again::Mail;
+                } else {
+                    // Another was counted meanwhile: this one counts on what that one wrote.
+                    resend.own = state.exports.get(place)?.clone();
+                }
+            }
+            Again::Mail => {
+                state.mails.insert(Mailed { place, key: file.key, end: end.seconds(), again: true });
+                resend.next = Again::Record;
+            }
+            Again::Record => {
+                self.apply(state, place, &lifecycle::resent(time(state.now), recipients_again(), end), None);
+                return Some(());
+            }
+        }
+        state.resends.push(resend);
+        Some(())
+    }
+
+    fn end(&self, state: &mut State, place: Place) -> Option<()> {
+        let read = state.exports.get(place).filter(|read| read.status == Status::Pending)?;
+        let failure = Failure::ended_by_administrator(None);
+        let step = lifecycle::fail(read, time(state.now), Authority::Administrator, failure);
+        state.endings -= 1;
+        self.apply(state, place, &step, None);
+        Some(())
+    }
+}
+
+impl Draft {
+    fn checkpoint(&self, is_whole: bool) -> Option<Checkpoint> {
+        Some(Checkpoint { key: self.upload?, parts: self.parts.clone(), is_whole })
+    }
+}
+
+/// A lease that ends a tick after the invocation began.
+fn lease(now: Tick) -> Lease {
+    Lease { holder: "invocation".to_owned(), until: time(now + 1) }
+}
+
+/// Where the work is given up for now: another try, unless they are used up.
+fn later(generator: &Generator) -> Work {
+    if generator.own.tries >= Protocol::tries().most { Work::Fail(Reason::Tries) } else { Work::GiveUp }
+}
+
+/// Goes on to `then`, after the upload was thrown away if it was being written and no checkpoint is known to name it.
+fn abandon(generator: &Generator, stopped: &Work, then: Work) -> Work {
+    let is_writing = matches!(
+        stopped,
+        Work::Begin | Work::Write | Work::Checkpoint | Work::HandOver | Work::CheckpointWhole | Work::Complete
+    );
+    if is_writing && generator.draft.upload.is_some() && generator.draft.checkpointed == 0 {
+        Work::Abort(Box::new(then))
+    } else {
+        then
+    }
+}
+
+/// The record of an export that a sweep finds due.
+fn due(state: &State, place: Place) -> Option<Record> {
+    let record = state.exports.get(place)?;
+    let is_due = record.due_at.is_some_and(|due_at| due_at <= time(state.now));
+    (is_due && matches!(record.status, Status::Pending | Status::Ready)).then(|| record.clone())
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            now: 0,
+            faults: self.faults,
+            exports: Vec::new(),
+            lock: None,
+            checkpoints: [].into(),
+            messages: [].into(),
+            uploads: [].into(),
+            objects: [].into(),
+            mails: [].into(),
+            told: [].into(),
+            swept_at: None,
+            requests: self.requests,
+            generators: Vec::new(),
+            sweepers: Vec::new(),
+            resends: Vec::new(),
+            resend_requests: self.resend_requests,
+            endings: self.endings,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let faulty = state.faults > 0;
+        if state.now < self.last_tick {
+            actions.push(Action::Tick);
+        }
+        if state.requests > 0 {
+            actions.push(Action::Request);
+        }
+        for place in &state.messages {
+            actions.extend([true, false].map(|stays| Action::Deliver { place: *place, stays }));
+            if faulty {
+                actions.push(Action::Lose(*place));
+            }
+        }
+        for (slot, generator) in state.generators.iter().enumerate() {
+            actions.push(Action::Generate(slot, Outcome::Answered));
+            if faulty {
+                let faults = [Outcome::NoEffect, Outcome::NoAnswer, Outcome::Died];
+                actions.extend(faults.map(|outcome| Action::Generate(slot, outcome)));
+            }
+            if generator.next == Work::Mail && faulty {
+                actions.push(Action::Generate(slot, Outcome::Refused));
+            }
+            if generator.next == Work::Write {
+                actions.push(Action::OutOfTime(slot));
+                if generator.draft.parts.len() > generator.draft.checkpointed {
+                    actions.push(Action::Checkpoint(slot));
+                }
+            }
+        }
+        // A sweep that finds nothing due does nothing.
+        let is_due = |place| due(state, place).is_some();
+        if state.sweepers.len() < self.sweepers && (0..state.exports.len()).any(is_due) {
+            actions.push(Action::Sweep);
+        }
+        for slot in 0..state.sweepers.len() {
+            actions.push(Action::SweepOn(slot, Outcome::Answered));
+            if faulty {
+                actions.push(Action::SweepOn(slot, Outcome::Died));
+            }
+        }
+        if state.resend_requests > 0 && state.resends.len() < self.resends {
+            actions.extend((0..state.exports.len()).map(Action::Resend));
+        }
+        for slot in 0..state.resends.len() {
+            actions.push(Action::ResendOn(slot, Outcome::Answered));
+            if faulty {
+                actions.push(Action::ResendOn(slot, Outcome::Died));
+            }
+        }
+        if state.endings > 0 {
+            actions.extend((0..state.exports.len()).map(Action::End));
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        let is_fault = match action {
+            Action::Lose(_) => true,
+            Action::Generate(_, outcome) | Action::SweepOn(_, outcome) | Action::ResendOn(_, outcome) => {
+                outcome != Outcome::Answered
+            }
+            _ => false,
+        };
+        if is_fault {
+            state.faults -= 1;
+        }
+        match action {
+            Action::Tick => state.now += 1,
+            Action::Request => self.request(&mut state),
+            Action::Deliver { place, stays } => self.deliver(&mut state, place, stays)?,
+            Action::Lose(place) => drop(state.messages.remove(&place)),
+            Action::Generate(slot, outcome) => self.generate(&mut state, slot, outcome)?,
+            Action::Checkpoint(slot) => state.generators.get_mut(slot)?.next = Work::Checkpoint,
+            Action::OutOfTime(slot) => state.generators.get_mut(slot)?.next = Work::HandOver,
+            Action::Sweep => {
+                state.sweepers.push(Sweeper { began: state.now, place: 0, read: None });
+            }
+            Action::SweepOn(slot, outcome) => self.sweep_on(&mut state, slot, outcome)?,
+            Action::Resend(place) => {
+                let (own, now) = (state.exports.get(place)?.clone(), time(state.now));
+                lifecycle::count_resend(&own, now, u32::MAX).ok()?;
+                own.file.as_ref().filter(|file| file.link_end(now, own.terms.link_life) > now)?;
+                state.resend_requests -= 1;
+                state.resends.push(Resend { place, own, at: state.now, next: Again::Count });
+            }
+            Action::ResendOn(slot, outcome) => self.resend_on(&mut state, slot, outcome)?,
+            Action::End(place) => self.end(&mut state, place)?,
+        }
+        state.forget();
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn has(state: &State, status: Status) -> bool {
+            state.exports.iter().any(|export| export.status == status)
+        }
+        vec![
+            Property::always(Self::HOLD, |model, state| check(model, state).is_empty()),
+            Property::sometimes("an export is READY", |_, state: &State| has(state, Status::Ready)),
+            Property::sometimes("an export is FAILED", |_, state: &State| has(state, Status::Failed)),
+            Property::sometimes("an export is EXPIRED", |_, state: &State| has(state, Status::Expired)),
+        ]
+    }
+}

@@ -1,0 +1,102 @@
+//! A state as the domain's invariants look at it.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use domain::email::Recipients;
+use domain::export::Export;
+use domain::file::Totals;
+use domain::id::{ExportId, TenantId};
+use domain::invariants::{Accepted, Committed, Contents, Link, Violation, World, violations};
+use domain::testing::{address, operator, start};
+use domain::time::Timestamp;
+
+use crate::protocol::Protocol;
+use crate::state::{Key, State, Tick};
+
+// Parsed once: they are asked for in every state.
+static START: LazyLock<Timestamp> = LazyLock::new(start);
+static TENANT: LazyLock<TenantId> = LazyLock::new(|| operator("acme").tenant);
+static AGAIN: LazyLock<Recipients> = LazyLock::new(|| Recipients::only(address("bob@example.com")));
+
+/// The point in time that is meant.
+pub(crate) fn time(tick: Tick) -> Timestamp {
+    START.plus(Duration::from_secs(60 * u64::from(tick)))
+}
+
+/// The point in time that is so many seconds after the epoch.
+pub(crate) fn seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1000 * seconds)
+}
+
+/// The object's key as it is recorded.
+pub(crate) fn key_text(key: Key) -> String {
+    format!("exports/{}/{}.csv", key.0, key.1)
+}
+
+/// The SHA-256 of a file of these parts; only files of the same parts have the same.
+pub(crate) fn sha256(parts: &[u64]) -> String {
+    format!("{parts:?}")
+}
+
+/// Whom the mail is sent to again.
+pub(crate) fn recipients_again() -> Recipients {
+    AGAIN.clone()
+}
+
+/// The invariants that do not hold.
+pub(crate) fn check(protocol: &Protocol, state: &State) -> Vec<Violation> {
+    let exports: Vec<&Export> = state.exports.iter().map(|record| &*record.0).collect();
+    let named = |place: usize| exports.get(place).map(|export| (&export.tenant, export.id));
+    let payouts: Vec<Committed> = (0..protocol.payouts())
+        .map(|number| Committed { tenant: TENANT.clone(), id: payout(number), created_at: *START })
+        .collect();
+    let objects: Vec<(String, Contents)> =
+        state.objects.iter().map(|(key, parts)| object(protocol, *key, parts)).collect();
+    let first_time =
+        |place: usize| exports.get(place).map(|export| Recipients::only(export.requested_by.email.clone()));
+    let mails: Vec<Accepted> = state
+        .mails
+        .iter()
+        .filter_map(|mailed| {
+            let recipients = if mailed.again { recipients_again() } else { first_time(mailed.place)? };
+            let end = seconds(mailed.end);
+            Some(Accepted { recipients, links: vec![Link { key: mailed.key.clone(), said_end: end, end }] })
+        })
+        .collect();
+    let accepted: Vec<(&TenantId, ExportId)> = (0..exports.len()).filter_map(named).collect();
+    violations(&World {
+        now: time(state.now),
+        swept_at: state.swept_at.map(time),
+        is_quiet: false,
+        told: state
+            .told
+            .iter()
+            .filter_map(|(place, end)| named(*place).map(|(t, id)| (t, id, seconds(*end))))
+            .collect(),
+        locks: state.lock.and_then(named).map(|(tenant, id)| (tenant, id.export_type(), id)).into_iter().collect(),
+        checkpoints: state.checkpoints.keys().filter_map(|place| named(*place)).collect(),
+        payouts: payouts.iter().collect(),
+        objects: objects.iter().map(|(key, contents)| (key.as_str(), contents)).collect::<BTreeMap<_, _>>(),
+        mails: mails.iter().collect(),
+        accepted,
+        exports,
+    })
+}
+
+fn payout(number: usize) -> String {
+    format!("po_{number}")
+}
+
+/// What is in an object: each part has a payout of its own, and a file written at once has them all.
+fn object(protocol: &Protocol, key: Key, parts: &[u64]) -> (String, Contents) {
+    let there = if protocol.parts == 0 { protocol.payouts() } else { parts.len() };
+    let contents = Contents {
+        bytes: parts.len() as u64,
+        sha256: sha256(parts),
+        totals: Totals::default(),
+        payouts: (0..there).map(payout).collect(),
+    };
+    (key_text(key), contents)
+}
