@@ -21,7 +21,7 @@ use http::fault::Faults;
 use http::problem::POLL_AFTER;
 use http::view::ExportView;
 use http::{Problem, Request, Success, idempotency, routes};
-use telemetry::Chain;
+use telemetry::{Chain, Metric};
 use tracing::{info, warn};
 
 /// How long the bell may take: the caller waits for it.
@@ -124,6 +124,7 @@ where
             Ok(()) => {
                 telemetry::note_export(&id);
                 info!(copies = export.recipients.cc().len(), "export accepted");
+                telemetry::measure(Metric::Created);
                 self.ring_for(&export).await;
                 Ok(export)
             }

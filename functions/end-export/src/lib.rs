@@ -20,7 +20,7 @@ use domain::time::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Serialize;
 use serde_json::Value;
-use telemetry::Chain;
+use telemetry::{Chain, Metric};
 use tracing::{Instrument, info, warn};
 
 mod request;
@@ -121,6 +121,7 @@ where
             Err(NotApplied::Outage(outage)) => return Err(outage.into()),
         };
         info!("export ended by an administrator");
+        telemetry::measure(Metric::Failed { code: failure.code.as_str() });
         if let Err(not_sent) = &told {
             warn!(error = %Chain(not_sent), "the requester was not told of the failure");
         }

@@ -12,7 +12,7 @@ use domain::ports::{
     ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink,
     StoreFile,
 };
-use telemetry::Chain;
+use telemetry::{Chain, Metric};
 use tracing::{info, warn};
 
 use crate::Invocation;
@@ -175,8 +175,10 @@ where
         let link = self.links.sign_link(&file, now, link_end).await?;
         let mail = Mail::ready(export, &file, &link, link_end).map_err(|error| Outage::new("write the mail", error))?;
         self.mailer.send_mail(&mail).await?;
-        self.apply(export, &lifecycle::ready(export, self.clock.now(), link_end)).await?;
+        let now = self.clock.now();
+        self.apply(export, &lifecycle::ready(export, now, link_end)).await?;
         info!(recipients = 1 + export.recipients.cc().len(), "export is ready");
+        telemetry::measure(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
         Ok(())
     }
 
@@ -206,6 +208,9 @@ where
         let (now, code) = (self.clock.now(), failure.code.as_str());
         warn!(code, "export failed");
         let ended = end_as_failed(&self.exports, &self.mailer, export, now, Authority::Owner, failure).await;
+        if ended.is_ok() {
+            telemetry::measure(Metric::Failed { code });
+        }
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(not_sent)) => warn!(error = %Chain(&not_sent), "the requester was not told of the failure"),

@@ -13,11 +13,17 @@ use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, FindExport, Not
 use domain::time::Timestamp;
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
-use telemetry::Chain;
+use telemetry::{Chain, Metric};
 use tracing::{Instrument, error, info, warn};
 
 /// How many due exports of one shard are read at once.
 const PAGE: u32 = 100;
+
+/// How many pending exports of one shard are looked at for the oldest. Their keys fit into one page of the index.
+const PENDING_PAGE: u32 = 2000;
+
+/// Longer than any deadline may be: what is not due before then is not pending.
+const BEYOND_DEADLINES: Duration = Duration::from_secs(8 * 86_400);
 
 /// How many exports' shards there are.
 const SHARDS: u8 = 8;
@@ -118,6 +124,13 @@ where
             errors = swept.errors,
             "swept"
         );
+        let oldest_pending = self.oldest_pending(ends_at).await;
+        telemetry::measure(Metric::Swept {
+            oldest_pending,
+            rung: swept.rung,
+            expired: swept.expired,
+            errors: swept.errors,
+        });
         unread.map_or(Ok(swept), Err)
     }
 
@@ -157,6 +170,28 @@ where
         Ok(())
     }
 
+    /// The age of the oldest pending export, due or in work; zero if there is none. None if that cannot be told.
+    async fn oldest_pending(&self, ends_at: Timestamp) -> Option<Duration> {
+        let now = self.clock.now();
+        let mut oldest = Duration::ZERO;
+        for shard in 0..SHARDS {
+            if ends_at.since(self.clock.now()) <= TIME_TO_FINISH {
+                return None;
+            }
+            let due_by = now.plus(BEYOND_DEADLINES);
+            match self.exports.due_exports(Status::Pending, shard, due_by, PENDING_PAGE).await {
+                Ok(pending) => {
+                    oldest = pending.iter().map(|due| now.since(due.id.created_at())).fold(oldest, Duration::max);
+                }
+                Err(outage) => {
+                    error!(error = %Chain(&outage), shard, "the age of what is pending is not known");
+                    return None;
+                }
+            }
+        }
+        Some(oldest)
+    }
+
     async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, Outage> {
         if status == Status::Ready {
             let step = lifecycle::expire(self.clock.now(), due.due_at);
@@ -192,6 +227,7 @@ where
         let ended = end_as_failed(&self.exports, &self.mailer, export, now, authority, failure).await;
         let ended = ended.map(|told| {
             warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
+            telemetry::measure(Metric::Failed { code });
             if let Err(not_sent) = told {
                 warn!(error = %Chain(&not_sent), exportId = %export.id, "the requester was not told of the failure");
             }

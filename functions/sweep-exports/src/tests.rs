@@ -118,6 +118,24 @@ async fn sweep_that_is_short_of_time_leaves_the_rest_to_the_next() {
 }
 
 #[tokio::test]
+async fn age_of_the_oldest_pending_export_counts_what_is_in_work_too() {
+    let lease = Lease { holder: "r".into(), until: start().plus(90 * MINUTE) };
+    let due_at = Some(lease.until);
+    let sweeper = sweeper([Export { lease: Some(lease), due_at, tries: 1, fence: 1, ..export() }], 85);
+    let ends_at = sweeper.clock.now().plus(MINUTE);
+    assert_eq!(sweeper.oldest_pending(ends_at).await, Some(85 * MINUTE));
+    sweeper.exports.fuse.blow();
+    assert_eq!(sweeper.oldest_pending(ends_at).await, None, "an age that is not known is not young");
+}
+
+#[tokio::test]
+async fn age_of_the_oldest_pending_export_is_zero_when_none_is() {
+    let sweeper = sweeper([ready_export()], 5);
+    assert_eq!(sweeper.oldest_pending(sweeper.clock.now().plus(MINUTE)).await, Some(Duration::ZERO));
+    assert_eq!(sweeper.oldest_pending(sweeper.clock.now()).await, None, "no time was left to look");
+}
+
+#[tokio::test]
 async fn shard_that_cannot_be_read_fails_the_sweep() {
     let sweeper = sweeper([export()], 1);
     sweeper.exports.fuse.blow();

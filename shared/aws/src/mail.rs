@@ -7,6 +7,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
 use domain::mail::Mail;
 use domain::ports::{NotSent, Outage, SendMail};
+use telemetry::Metric;
 
 /// Sends mails from one address.
 #[derive(Clone, Debug)]
@@ -49,9 +50,13 @@ impl SendMail for Mailer {
             .send()
             .await
             .map_err(|error| match error.as_service_error().filter(|error| is_refusal(error)) {
-                Some(refusal) => NotSent::Refused(reason(refusal)),
+                Some(refusal) => {
+                    telemetry::measure(Metric::MailRefused);
+                    NotSent::Refused(reason(refusal))
+                }
                 None => outage(error.into()),
             })?;
+        telemetry::measure(Metric::MailSent);
         Ok(())
     }
 }

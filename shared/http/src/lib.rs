@@ -30,6 +30,7 @@ use std::pin::pin;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{LambdaEvent, service_fn};
 use serde_json::Value;
+use telemetry::Metric;
 use tracing::{Instrument, error, info};
 
 use crate::fault::{Fault, FaultCode};
@@ -38,6 +39,9 @@ pub use answer::{Answer, Success};
 pub use lambda_http::Error;
 pub use problem::Problem;
 pub use request::Request;
+
+/// The statuses from here on say that the fault is ours.
+const SERVER_ERROR: u16 = 500;
 
 /// Serves `handler` to Lambda until the process ends.
 ///
@@ -111,6 +115,9 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
 
 /// Says once what came of a request; of a failure of ours, where it came from.
 fn log(route: &str, outcome: &Result<Success, Problem>) {
+    if outcome.as_ref().is_err_and(|problem| problem.status() >= SERVER_ERROR) {
+        telemetry::measure(Metric::ServerError);
+    }
     match outcome {
         Ok(success) => info!(route, status = success.status(), "answered"),
         Err(Problem::Panic) => {}

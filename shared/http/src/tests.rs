@@ -2,6 +2,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::problem::NoSuchExport;
 use domain::ports::Outage;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -55,13 +56,20 @@ impl Write for Log {
     }
 }
 
-/// The answer to an event, and what was logged.
+/// The answer to an event, and what was logged of it.
 async fn served(handler: impl AsyncFn(Request) -> Result<Success, Problem>) -> (Answer, Vec<Value>) {
+    let (answer, log, _) = measured(handler).await;
+    (answer, log)
+}
+
+/// The answer to an event, what was logged of it, and the metrics.
+async fn measured(handler: impl AsyncFn(Request) -> Result<Success, Problem>) -> (Answer, Vec<Value>, Vec<Value>) {
     let log = Log::default();
     let writer = log.clone();
     let _guard = tracing::subscriber::set_default(telemetry::subscriber(move || writer.clone()));
     let answer = serve(event(json!({})), handler).await;
-    (answer, log.lines())
+    let (metrics, log) = log.lines().into_iter().partition(|line| line.get("_aws").is_some());
+    (answer, log, metrics)
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
@@ -112,6 +120,17 @@ async fn fault_of_ours_says_nothing_of_the_inside() {
     assert_eq!(body(&answer)["errors"][0]["code"], "INTERNAL");
     assert!(!body(&answer).to_string().contains("bounds"));
     assert_eq!(log.len(), 1);
+}
+
+#[tokio::test]
+async fn fault_of_ours_is_counted_and_a_callers_is_not() {
+    let outage = || Outage::new("read the table", "timed out");
+    for handled in [measured(async |_| Err(outage().into())).await, measured(async |_| panic!("no more room")).await] {
+        let [metric] = &handled.2[..] else { panic!("{handled:?}") };
+        assert_eq!(metric["HttpServerErrors"], 1);
+    }
+    let (_, _, metrics) = measured(async |_| Err(NoSuchExport.into())).await;
+    assert_eq!(metrics, [] as [Value; 0]);
 }
 
 #[tokio::test]
@@ -184,7 +203,7 @@ fn path_that_names_no_export_of_the_type_is_no_such_export() {
     let good = domain::testing::export().id;
     assert_eq!(id(json!({"exportId": good.to_string()})), Ok(good));
     for parameters in [json!({}), json!(null), json!({"exportId": ""}), json!({"exportId": "../secrets"})] {
-        assert_eq!(id(parameters), Err(problem::NoSuchExport));
+        assert_eq!(id(parameters), Err(NoSuchExport));
     }
 }
 

@@ -1,22 +1,31 @@
-//! What the functions tell their operators: logs, one JSON object a line, on standard output, where Lambda collects
-//! them.
+//! What the functions tell their operators: logs and metrics, one JSON object a line, on standard output, where Lambda
+//! collects them.
 //!
-//! This crate owns the form of the logs and the names of the fields that find one request, tenant or export in them.
-//! It must not know AWS or HTTP.
+//! This crate owns the form of the logs, the names of the fields that find one request, tenant or export in them, and
+//! the [metrics](Metric). It must not know HTTP, and of AWS only how CloudWatch reads a metric.
 //!
 //! A line has `timestamp`, `level`, `target`, `message` and the event's own fields; under `spans` it has what it is part
-//! of, outermost first: Lambda's invocation, then the [`request`].
+//! of, outermost first: Lambda's invocation, then the [`request`]. A metric's line has nothing but the metric.
 
 use std::error::Error;
 use std::fmt;
 use std::panic::PanicHookInfo;
 
-use tracing::field::{Empty, display};
-use tracing::{Level, Span, Subscriber, error, info_span};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::field::{Empty, Field, Visit, display};
+use tracing::{Event, Level, Span, Subscriber, error, info, info_span};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+mod metrics;
+
+pub use metrics::Metric;
 
 /// The least important events that are logged.
 const LEVEL: Level = Level::INFO;
+
+/// The events that are metrics.
+const METRICS: &str = "metrics";
 
 /// Sends this process's logs to standard output. A panic becomes one line as well, with its place.
 pub fn init() {
@@ -30,14 +39,54 @@ pub fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let logs =
+        tracing_subscriber::fmt::format().json().flatten_event(true).with_current_span(false).with_span_list(true);
     tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(true)
+        .fmt_fields(JsonFields::new())
+        .event_format(Lines { logs })
         .with_max_level(LEVEL)
         .with_writer(writer)
         .finish()
+}
+
+/// Tells a metric.
+pub fn measure(metric: Metric<'_>) {
+    info!(target: METRICS, line = metric.line_now());
+}
+
+/// Writes metrics as they are, and all other events as `logs` does.
+struct Lines<F> {
+    logs: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Lines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if event.metadata().target() != METRICS {
+            return self.logs.format_event(context, writer, event);
+        }
+        let mut line = MetricLine { writer, written: Ok(()) };
+        event.record(&mut line);
+        line.written
+    }
+}
+
+/// The one field of a metric's event, on its way out.
+struct MetricLine<'a> {
+    writer: Writer<'a>,
+    written: fmt::Result,
+}
+
+impl Visit for MetricLine<'_> {
+    fn record_str(&mut self, _: &Field, line: &str) {
+        self.written = writeln!(self.writer, "{line}");
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
 /// The span of one piece of work: an HTTP request, a message, a sweep. `id` is the one that its sender knows it by.
@@ -142,6 +191,19 @@ mod tests {
     #[test]
     fn event_below_the_level_is_not_logged() {
         assert_eq!(logged(|| debug!("detail")), [] as [Value; 0]);
+    }
+
+    #[test]
+    fn metric_in_a_request_is_a_line_of_its_own_without_its_ids() {
+        let lines = logged(|| {
+            let _request = request("req-1").entered();
+            note_tenant(&"acme");
+            measure(Metric::Failed { code: "FILE_TOO_LARGE" });
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((&line["ExportsFailed"], &line["Code"]), (&json!(1), &json!("FILE_TOO_LARGE")));
+        let names: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["Code", "ExportsFailed", "FunctionName", "_aws"]);
     }
 
     #[test]
