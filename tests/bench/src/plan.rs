@@ -87,7 +87,10 @@ impl Scenario {
     /// Whether it shows what a row costs: nothing stands in the way of the CPU.
     #[must_use]
     pub fn shows_cost(&self) -> bool {
-        self.latency_ms == 0 && !self.partition_limit && self.spread == Spread::Even
+        self.latency_ms == 0
+            && !self.partition_limit
+            && self.spread == Spread::Even
+            && self.time_limit_seconds == TIME_LIMIT_SECONDS
     }
 
     /// Its name for readers.

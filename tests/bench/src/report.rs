@@ -358,6 +358,9 @@ mod tests {
 
     #[test]
     fn bars_are_ratios_of_medians_where_everybody_runs() {
+        // Another kind of run, whose wall time is compared with nobody's.
+        let mut chain = measured(Contender::Generator, 5_000_000, 20, &[300.0]);
+        chain.scenario.time_limit_seconds = 1;
         let report = Report::new(vec![
             measured(Contender::Generator, 100_000, 0, &[9.0, 1.0, 2.0]),
             measured(Contender::Floor, 100_000, 0, &[0.5]),
@@ -367,6 +370,7 @@ mod tests {
             measured(Contender::Generator, 10_000_000, 0, &[240.0]),
             measured(Contender::Generator, 1_000_000, 20, &[20.0]),
             measured(Contender::Plain, 1_000_000, 20, &[100.0]),
+            chain,
         ]);
         let bars: Vec<_> = report.bars.iter().map(|bar| (bar.value, bar.is_met)).collect();
         let expected = [(6.0, true), (35.0, false), (4.0, true), (5.0, false), (30.0, true), (0.0, true)];
