@@ -4,6 +4,7 @@
 //! sweep finds it: a bell that was never rung, a generator that died, a link that ended. Two sweeps at once do no harm,
 //! because each change is conditional on what was read.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use domain::ending::end_as_failed;
@@ -11,6 +12,7 @@ use domain::export::{Export, Failure, Status};
 use domain::lifecycle::{self, Authority};
 use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, FindExport, NotApplied, Outage, SendMail};
 use domain::time::Timestamp;
+use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use telemetry::{Chain, Metric};
@@ -70,6 +72,16 @@ pub struct Swept {
     pub errors: u64,
 }
 
+impl AddAssign for Swept {
+    fn add_assign(&mut self, more: Self) {
+        self.rung += more.rung;
+        self.failed += more.failed;
+        self.expired += more.expired;
+        self.unchanged += more.unchanged;
+        self.errors += more.errors;
+    }
+}
+
 /// What was done for one due export.
 enum Outcome {
     Rung,
@@ -105,16 +117,20 @@ where
     /// # Errors
     /// [`Outage`] if a shard could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
-        let mut swept = Swept::default();
-        let mut unread = None;
-        // Pending ones first: a tenant may be waiting behind one.
-        for status in [Status::Pending, Status::Ready] {
-            for shard in 0..SHARDS {
-                if let Err(outage) = self.sweep_shard(status, shard, ends_at, &mut swept).await {
-                    error!(error = %Chain(&outage), shard, status = %status, "a shard was not swept");
-                    unread = Some(outage);
-                }
+        let shards =
+            [Status::Pending, Status::Ready].into_iter().flat_map(|status| (0..SHARDS).map(move |n| (status, n)));
+        // All at once: one whose exports cannot be dealt with, which takes time, keeps no other waiting.
+        let sweeps = shards.map(|(status, shard)| async move {
+            let (swept, unread) = self.sweep_shard(status, shard, ends_at).await;
+            if let Some(outage) = &unread {
+                error!(error = %Chain(outage), shard, status = %status, "a shard was not swept to its end");
             }
+            (swept, unread)
+        });
+        let (mut swept, mut unread) = (Swept::default(), None);
+        for (shard, outage) in join_all(sweeps).await {
+            swept += shard;
+            unread = outage.or(unread);
         }
         info!(
             rung = swept.rung,
@@ -134,23 +150,22 @@ where
         unread.map_or(Ok(swept), Err)
     }
 
-    async fn sweep_shard(
-        &self,
-        status: Status,
-        shard: u8,
-        ends_at: Timestamp,
-        swept: &mut Swept,
-    ) -> Result<(), Outage> {
-        let mut last_page = Vec::new();
-        while ends_at.since(self.clock.now()) > TIME_TO_FINISH {
-            let page = self.exports.due_exports(status, shard, self.clock.now(), PAGE).await?;
-            // What was dealt with leaves the index a moment later. A page with nothing new on it is the end, or is full
-            // of records that cannot be dealt with.
-            let new: Vec<&Due> = page.iter().filter(|due| !last_page.contains(*due)).collect();
-            if new.is_empty() {
-                break;
-            }
-            for due in new {
+    /// What was done in one shard, and why not all of it was read, if so.
+    async fn sweep_shard(&self, status: Status, shard: u8, ends_at: Timestamp) -> (Swept, Option<Outage>) {
+        let mut swept = Swept::default();
+        let now = self.clock.now();
+        let is_time_left = || ends_at.since(self.clock.now()) > TIME_TO_FINISH;
+        // Page behind page, so that what cannot be dealt with, and stays due, keeps nothing behind it waiting.
+        let mut last: Option<Due> = None;
+        while is_time_left() {
+            let page = match self.exports.due_exports(status, shard, now, last.as_ref(), PAGE).await {
+                Ok(page) => page,
+                Err(outage) => return (swept, Some(outage)),
+            };
+            for due in &page {
+                if !is_time_left() {
+                    break;
+                }
                 match self.look_at(due, status).await {
                     Ok(Outcome::Rung) => swept.rung += 1,
                     Ok(Outcome::Failed) => swept.failed += 1,
@@ -165,9 +180,12 @@ where
                     }
                 }
             }
-            last_page = page;
+            if u32::try_from(page.len()).is_ok_and(|found| found < PAGE) {
+                break;
+            }
+            last = page.into_iter().next_back();
         }
-        Ok(())
+        (swept, None)
     }
 
     /// The age of the oldest pending export, due or in work; zero if there is none. None if that cannot be told.
@@ -179,7 +197,7 @@ where
                 return None;
             }
             let due_by = now.plus(BEYOND_DEADLINES);
-            match self.exports.due_exports(Status::Pending, shard, due_by, PENDING_PAGE).await {
+            match self.exports.due_exports(Status::Pending, shard, due_by, None, PENDING_PAGE).await {
                 Ok(pending) => {
                     oldest = pending.iter().map(|due| now.since(due.id.created_at())).fold(oldest, Duration::max);
                 }

@@ -1,4 +1,6 @@
 use domain::export::{FailureCode, Lease};
+use domain::id::{ExportId, TenantId};
+use domain::lifecycle::Step;
 use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
 
 use super::*;
@@ -103,11 +105,79 @@ async fn every_due_export_is_dealt_with_however_many_there_are() {
     let many = (0..u8::MAX).flat_map(|a| [0_u8, 8, 16].map(|b| (a, b))).map(|(a, b)| {
         let mut random = [7; 10];
         (random[4], random[9]) = (a, b);
-        let id = domain::id::ExportId::new(export().id.export_type(), start(), &random);
+        let id = ExportId::new(export().id.export_type(), start(), &random);
         Export { id, ..ready_export() }
     });
     let sweeper = sweeper(many, 72 * 60);
     assert_eq!(sweeper.swept().await, Swept { expired: 765, ..Swept::default() });
+}
+
+/// A store that some records of cannot be read or changed.
+#[derive(Debug)]
+struct Spoilt {
+    store: MemoryStore,
+    bad: Vec<ExportId>,
+}
+
+impl Spoilt {
+    fn check(&self, id: &ExportId) -> Result<(), Outage> {
+        if self.bad.contains(id) { Err(Outage::new("read the export", "it is spoilt")) } else { Ok(()) }
+    }
+}
+
+impl DueExports for Spoilt {
+    async fn due_exports(
+        &self,
+        status: Status,
+        shard: u8,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: u32,
+    ) -> Result<Vec<Due>, Outage> {
+        self.store.due_exports(status, shard, now, after, limit).await
+    }
+}
+
+impl FindExport for Spoilt {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
+        self.check(id)?;
+        self.store.find_export(tenant, id).await
+    }
+}
+
+impl ApplyStep for Spoilt {
+    async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
+        self.check(id).map_err(NotApplied::Outage)?;
+        self.store.apply_step(tenant, id, step).await
+    }
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_dealt_with_keep_no_other_waiting() {
+    // More than a page of them, due before the good one, in the same shard.
+    let ids: Vec<_> = (0..=PAGE)
+        .map(|n| {
+            let mut random = [0; 10];
+            random[5..9].copy_from_slice(&n.to_be_bytes());
+            ExportId::new(export().id.export_type(), start(), &random)
+        })
+        .collect();
+    let Sweeper { exports: store, bell, mailer, clock, most_tries, ring_after } = sweeper([], 72 * 60);
+    for (n, id) in ids.iter().enumerate() {
+        let due_at = start().plus(Duration::from_secs(n as u64));
+        store.put_export(Export { id: *id, link_expires_at: Some(due_at), due_at: Some(due_at), ..ready_export() });
+    }
+    assert!(ids.iter().all(|id| id.shard() == ids[0].shard()));
+    let good = ids[ids.len() - 1];
+    let exports = Spoilt { store, bad: ids[..ids.len() - 1].to_vec() };
+    let sweeper = Sweeper { exports, bell, mailer, clock, most_tries, ring_after };
+    let swept = sweeper.sweep(sweeper.clock.now().plus(MINUTE)).await.unwrap();
+    assert_eq!(swept, Swept { expired: 1, errors: u64::from(PAGE), ..Swept::default() });
+    let records = sweeper.exports.store.exports();
+    assert_eq!(
+        records.iter().filter(|record| record.status == Status::Expired).map(|r| r.id).collect::<Vec<_>>(),
+        [good]
+    );
 }
 
 #[tokio::test]

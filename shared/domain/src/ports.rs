@@ -175,13 +175,14 @@ pub struct Due {
 
 /// Finds what is due.
 pub trait DueExports: Sync {
-    /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most. May be a little
-    /// behind the records.
+    /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most; those behind
+    /// `after` only, if there is one. May be a little behind the records.
     fn due_exports(
         &self,
         status: Status,
         shard: u8,
         now: Timestamp,
+        after: Option<&Due>,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Due>, Outage>> + Send;
 }

@@ -307,7 +307,14 @@ impl Checkpoints for MemoryStore {
 }
 
 impl DueExports for MemoryStore {
-    async fn due_exports(&self, status: Status, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Outage> {
+    async fn due_exports(
+        &self,
+        status: Status,
+        shard: u8,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: u32,
+    ) -> Result<Vec<Due>, Outage> {
         self.fuse.check("find due exports")?;
         let due = |export: &Export| {
             let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
@@ -318,7 +325,9 @@ impl DueExports for MemoryStore {
             })
         };
         let mut found: Vec<Due> = lock(&self.tables).exports.values().filter_map(due).collect();
-        found.sort_by_key(|due| due.due_at);
+        let place = |due: &Due| (due.due_at, due.tenant.to_string(), due.id.to_string());
+        found.sort_by_key(place);
+        found.retain(|due| after.is_none_or(|after| place(due) > place(after)));
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
     }

@@ -204,7 +204,7 @@ impl Workshop {
 
     fn run_generator(&self, fake: &mut Fake, task: &Task) -> Result<Sample, Error> {
         let exports = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
-        let export = new_export()?;
+        let export = new_export(TENANT)?;
         fake.block_on(exports.accept_export(&export, None))??;
         let api = fake.block_on(RuntimeApi::start())??;
         let mut command = self.command(&self.binaries.join("generate-export"), fake);
@@ -264,7 +264,9 @@ impl Workshop {
     }
 }
 
-fn sdk_config(endpoint_url: String) -> SdkConfig {
+/// How the benchmark itself talks to the AWS that it plays.
+#[must_use]
+pub fn sdk_config(endpoint_url: String) -> SdkConfig {
     let credentials = Credentials::new("AKIAEXAMPLE", "example", None, None, "benchmark");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -274,14 +276,17 @@ fn sdk_config(endpoint_url: String) -> SdkConfig {
         .build()
 }
 
-/// An export that was accepted just now.
-fn new_export() -> Result<Export, Error> {
+/// An export of this tenant that was accepted just now.
+///
+/// # Errors
+/// If the kernel has no random bytes, or the tenant's name is none.
+pub fn new_export(tenant: &str) -> Result<Export, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
     let id = ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &random);
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let recipients = Recipients::new(user.email.clone(), [])?;
-    let caller = Caller { tenant: TENANT.parse()?, client: ClientType::Operator, user };
+    let caller = Caller { tenant: tenant.parse()?, client: ClientType::Operator, user };
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let terms = Terms::new(hours(72), hours(30 * 24), hours(6), false);
     Ok(Export::accept(id, &caller, recipients, terms, Duration::from_secs(60)))

@@ -14,6 +14,9 @@
 //! | [`report`] | medians, ratios and bars, as text, JSON and Markdown |
 //! | [`chart`] | the same as a picture |
 
+use std::path::Path;
+use std::process::Command;
+
 pub mod chart;
 pub mod contender;
 pub mod fake;
@@ -25,3 +28,15 @@ pub mod runtime_api;
 
 /// What went wrong, for the person who runs the benchmark.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Builds what is to be measured, in the profile that `binaries` are of: those beside this command.
+///
+/// # Errors
+/// If that fails; cargo has told why.
+pub fn build(root: &Path, binaries: &Path, what: &[&str]) -> Result<(), Error> {
+    let profile = binaries.file_name().and_then(|name| name.to_str()).unwrap_or("release");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--profile", profile]).args(what).current_dir(root);
+    if command.status()?.success() { Ok(()) } else { Err(format!("{} is not built", what.join(" ")).into()) }
+}

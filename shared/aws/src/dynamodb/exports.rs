@@ -362,7 +362,21 @@ impl Checkpoints for ExportsTable {
 }
 
 impl DueExports for ExportsTable {
-    async fn due_exports(&self, status: Status, shard: u8, now: Timestamp, limit: u32) -> Result<Vec<Due>, Outage> {
+    async fn due_exports(
+        &self,
+        status: Status,
+        shard: u8,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: u32,
+    ) -> Result<Vec<Due>, Outage> {
+        // A start key need not be an item's any more: what was dealt with has left the index.
+        let start = after.map(|after| {
+            let mut start = key(&after.tenant, export_sort(&after.id));
+            start.insert(DUE_STATE.to_owned(), AttributeValue::S(due_state(status, shard)));
+            start.insert(DUE_AT.to_owned(), text(after.due_at));
+            start
+        });
         let found = self
             .client
             .query()
@@ -373,6 +387,7 @@ impl DueExports for ExportsTable {
             .expression_attribute_names("#dueAt", DUE_AT)
             .expression_attribute_values(":state", AttributeValue::S(due_state(status, shard)))
             .expression_attribute_values(":now", text(now))
+            .set_exclusive_start_key(start)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await

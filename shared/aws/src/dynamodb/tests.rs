@@ -370,10 +370,16 @@ async fn due_exports_are_those_of_the_status_and_shard_longest_due_first() {
     }
     table.put_export(&Export { due_at: Some(minutes(1)), status: Status::Ready, ..another(40) }).await;
     let due = |random, n| Due { tenant: export().tenant, id: another(random).id, due_at: minutes(n) };
-    let find = async |limit| table.exports.due_exports(Status::Pending, 0, minutes(3), limit).await.unwrap();
-    assert_eq!(find(9).await, [due(16, 1), due(8, 3)]);
-    assert_eq!(find(1).await, [due(16, 1)]);
-    assert_eq!(table.exports.due_exports(Status::Ready, 0, minutes(3), 9).await.unwrap(), [due(40, 1)]);
+    let find = async |after: Option<Due>, limit| {
+        table.exports.due_exports(Status::Pending, 0, minutes(3), after.as_ref(), limit).await.unwrap()
+    };
+    assert_eq!(find(None, 9).await, [due(16, 1), due(8, 3)]);
+    assert_eq!(find(None, 1).await, [due(16, 1)]);
+    assert_eq!(find(Some(due(16, 1)), 9).await, [due(8, 3)]);
+    assert_eq!(find(Some(due(8, 3)), 9).await, []);
+    // One that was dealt with is not there any more, and those behind it are found all the same.
+    assert_eq!(find(Some(due(48, 2)), 9).await, [due(8, 3)]);
+    assert_eq!(table.exports.due_exports(Status::Ready, 0, minutes(3), None, 9).await.unwrap(), [due(40, 1)]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bench::contender::{Contender, Sample, Task, Workshop};
 use bench::payouts::Payouts;
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{Measured, Report, thousands};
-use bench::{Error, chart};
+use bench::{Error, build, chart};
 
 fn main() -> ExitCode {
     match run() {
@@ -50,12 +50,13 @@ fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// Sees to it that everything is there: what is measured is built in the profile that this command was built in.
+/// Sees to it that everything is there.
 fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
     let binaries = std::env::current_exe()?.parent().ok_or("this command has no folder")?.to_owned();
-    let profile = binaries.file_name().and_then(|name| name.to_str()).unwrap_or("release").to_owned();
     if plan.builds {
-        build(root, &profile)?;
+        // Each by itself: built together, the function would get the features that only the benchmark asks for.
+        build(root, &binaries, &["--package", "generate-export"])?;
+        build(root, &binaries, &["--package", "bench", "--bins"])?;
     }
     let scratch = root.join("target/bench");
     fs::create_dir_all(&scratch)?;
@@ -73,24 +74,6 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
         }
     }
     Ok(Workshop { binaries, peers: root.join("tests/bench/peers"), python, scratch, settings: plan.settings.clone() })
-}
-
-fn build(root: &Path, profile: &str) -> Result<(), Error> {
-    // Each by itself: built together, the function would get the features that only the benchmark asks for.
-    let needed: [&[&str]; 2] = [&["--package", "generate-export"], &["--package", "bench", "--bins"]];
-    for what in needed {
-        say(&format!("building {} ({profile})", what.join(" ")));
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--profile", profile])
-            .args(what)
-            .current_dir(root)
-            .status()?;
-        if !built.success() {
-            return Err("the build failed".into());
-        }
-    }
-    Ok(())
 }
 
 /// Runs all contenders in turns, so that whatever else the machine does meets them all alike.

@@ -179,11 +179,21 @@ async fn start_exports_table() -> Result<SocketAddr, Error> {
         "AttributeDefinitions": [
             { "AttributeName": "tenantId", "AttributeType": "S" },
             { "AttributeName": "sk", "AttributeType": "S" },
+            { "AttributeName": "dueState", "AttributeType": "S" },
+            { "AttributeName": "dueAt", "AttributeType": "S" },
         ],
         "KeySchema": [
             { "AttributeName": "tenantId", "KeyType": "HASH" },
             { "AttributeName": "sk", "KeyType": "RANGE" },
         ],
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "DueIndex",
+            "KeySchema": [
+                { "AttributeName": "dueState", "KeyType": "HASH" },
+                { "AttributeName": "dueAt", "KeyType": "RANGE" },
+            ],
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        }],
     });
     database.create_table(serde_json::from_value(table)?)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -216,7 +226,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             match operation.as_str() {
-                "Query" => shared.payouts.query(&body).await,
+                "Query" if !is_of_exports(&body) => shared.payouts.query(&body).await,
                 _ => (operation, forward(shared.exports, head.headers, body).await?),
             }
         }
@@ -246,6 +256,16 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
     };
     *lock(&shared.calls).entry(operation).or_default() += 1;
     Ok(answer)
+}
+
+/// Whether a query is one of the Exports table.
+fn is_of_exports(query: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named {
+        table_name: String,
+    }
+    serde_json::from_slice::<Named>(query).is_ok_and(|query| query.table_name == EXPORTS_TABLE)
 }
 
 fn json_answer(status: StatusCode, body: &serde_json::Value) -> Result<Answer, Error> {
