@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +59,31 @@ def settings_read(folder: Path) -> tuple[set[str], set[str]]:
 def test_function_crate_has_its_resource(crate: str) -> None:
     assert logical_id(crate) in functions(), f"template.yaml: no {logical_id(crate)} for functions/{crate}"
     properties = function(crate)
-    assert properties["CodeUri"] == f"target/lambda/{crate}/"
+    assert properties["CodeUri"] == f"functions/{crate}/"
     assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{crate}"}
     assert (properties["Handler"], properties["Runtime"]) == ("bootstrap", "provided.al2023")
     assert properties["Architectures"] == ["x86_64"]
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_is_built_by_the_rule_of_the_makefile(crate: str) -> None:
+    metadata = RESOURCES[logical_id(crate)]["Metadata"]
+    assert metadata == {"BuildMethod": "makefile", "ContextPath": ".", "WorkingDirectory": "."}
+    # What SAM does for a function, with `cargo` as a program that builds nothing.
+    with tempfile.TemporaryDirectory() as folder:
+        built, artifacts = Path(folder, "target", "release"), Path(folder, "artifacts")
+        for made in (built, artifacts):
+            made.mkdir(parents=True)
+        (built / crate).write_text(crate)
+        cargo = Path(folder, "cargo")
+        cargo.write_text("#!/bin/sh\n")
+        cargo.chmod(0o755)
+        subprocess.run(
+            ["make", "--makefile", ROOT / "Makefile", f"build-{logical_id(crate)}"],
+            cwd=folder, check=True, stdout=subprocess.DEVNULL,
+            env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "ARTIFACTS_DIR": str(artifacts)},
+        )  # fmt: skip
+        assert (artifacts / "bootstrap").read_text() == crate
 
 
 def test_function_resources_all_have_a_crate() -> None:
@@ -111,3 +135,15 @@ def test_files_are_deleted_a_day_after_their_retention() -> None:
     choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
     mapping = TEMPLATE["Mappings"]["FileRetention"]
     assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 1 for d in choices}
+
+
+def test_environments_deploy_with_no_sender_that_nobody_owns() -> None:
+    samconfig = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
+    overrides = re.findall(r'^parameter_overrides = "(.*)"$', samconfig, re.MULTILINE)
+    assert overrides
+    for override in overrides:
+        parameters = dict(pair.split("=", 1) for pair in override.split())
+        assert parameters.keys() <= TEMPLATE["Parameters"].keys()
+        assert "Stage" in parameters
+        assert not re.search(r"@(.*\.)?example(\.com|\.org|\.net)?$", parameters.get("SenderAddress", ""))
+    assert "Default" not in TEMPLATE["Parameters"]["SenderAddress"]

@@ -1,4 +1,4 @@
-"""Builds the functions as the template expects them: one `bootstrap` file in target/lambda/<crate>/.
+"""Builds the functions as Lambda expects them: one `bootstrap` file in target/lambda/<crate>/.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -55,7 +55,7 @@ def build() -> None:
 
 
 def place(name: str, binary: Path) -> None:
-    """Puts a binary where the template looks for the function's code.
+    """Puts a binary where the stack looks for the function's code.
 
     Renamed into place, so that a stack that starts meanwhile packages the old file or the new one, never half of one.
     """

@@ -1,4 +1,4 @@
-"""Starts the emulator (ministack) with three things mended that cannot be made up for from outside.
+"""Starts the emulator (ministack) with four things mended that cannot be made up for from outside.
 
 S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
 checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
@@ -8,6 +8,8 @@ The right to send mail: AWS checks SendEmail against the sender's identity and t
 
 TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so to policies: the template's would deny
 every request. Here the loopback counts as a secure transport.
+
+Alarms over an expression: the emulator's CloudFormation refuses them. It gets the first metric of the expression.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ministack import app
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import s3
+from ministack.services.cloudformation import provisioners
 
 HEADER = "x-amz-checksum-crc64nvme"
 _complete = s3._complete_multipart_upload
@@ -72,10 +75,23 @@ def _resolve_condition_key(key: str, context: Any) -> Any:
     return "true" if key.lower() == "aws:securetransport" else _resolve_other(key, context)
 
 
+_record_plain_alarm = provisioners._cw_metric_alarm_record
+
+
+def _record_alarm(name: str, properties: dict[str, Any]) -> Any:
+    queries = properties.get("Metrics") or []
+    stats = [query["MetricStat"] for query in queries if "MetricStat" in query]
+    if stats:
+        properties = {key: value for key, value in properties.items() if key != "Metrics"}
+        properties |= {**stats[0]["Metric"], "Statistic": stats[0]["Stat"], "Period": stats[0]["Period"]}
+    return _record_plain_alarm(name, properties)
+
+
 if __name__ == "__main__":
     s3._complete_multipart_upload = _complete_whole
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
     s3._crc64nvme = checksums.crc64nvme
     iam_evaluator._resolve_condition_key = _resolve_condition_key
     app._enforce_ses_v2 = _enforce_mail
+    provisioners._cw_metric_alarm_record = _record_alarm
     app.main()

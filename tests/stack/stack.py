@@ -270,7 +270,7 @@ class Stack:
                 StackName=NAME,
                 ChangeSetName="deploy",
                 ChangeSetType="CREATE",
-                TemplateBody=self._package(),
+                TemplateURL=self._package(),
                 Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             )
@@ -305,12 +305,13 @@ class Stack:
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
 
     def _package(self) -> str:
-        """The template with each function's CodeUri as a URL in a bucket, as `sam package` writes it."""
+        """The URL of the template, with each function's CodeUri as a URL too, as `sam deploy` makes both: a template of
+        this size cannot go with the request."""
         client, bucket = self.client("s3"), f"{NAME}-code"
         client.create_bucket(Bucket=bucket)
 
         def upload(match: re.Match[str]) -> str:
-            folder = ROOT / match["folder"]
+            folder = build.PACKAGES / match["crate"]
             archive = io.BytesIO()
             with zipfile.ZipFile(archive, "w") as files:
                 entry = zipfile.ZipInfo("bootstrap")
@@ -320,7 +321,10 @@ class Stack:
             client.put_object(Bucket=bucket, Key=key, Body=archive.getvalue())
             return f"CodeUri: s3://{bucket}/{key}"
 
-        return re.sub(r"CodeUri: (?P<folder>target/lambda/[a-z-]+)/", upload, TEMPLATE.read_text(encoding="utf-8"))
+        source = TEMPLATE.read_text(encoding="utf-8")
+        packaged = re.sub(r"CodeUri: functions/(?P<crate>[a-z-]+)/", upload, source)
+        client.put_object(Bucket=bucket, Key=TEMPLATE.name, Body=packaged.encode())
+        return f"https://s3.{self.region}.amazonaws.com/{bucket}/{TEMPLATE.name}"
 
     def _first_failure(self) -> str | None:
         events = self.client("cloudformation").describe_stack_events(StackName=NAME)["StackEvents"]
