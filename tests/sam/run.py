@@ -1,0 +1,227 @@
+"""`sam build`, then `sam local` in real containers: every event of every function, and the routes by URL.
+
+The containers work with a local stack. What each event is answered with is held to answers.json, beside this file;
+`--write` writes that file anew, to be read before it is committed. Without Docker or SAM CLI there is nothing to run.
+
+Runs inside the environment that tests/stack/venv.py makes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "stack"))
+
+import boto3  # noqa: E402
+import yaml  # noqa: E402
+from botocore.config import Config  # noqa: E402
+from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+
+from stack import Stack  # noqa: E402
+
+ANSWERS = Path(__file__).with_name("answers.json")
+BUILT = ROOT / ".aws-sam" / "build"
+IMAGE = ["--skip-pull-image"]
+# The key of the sample events is nobody's: here it is this tenant's.
+TENANT = "acme"
+START_SECONDS = 60.0
+
+
+def main() -> int:
+    missing = [name for name in ("sam", "docker") if not shutil.which(name)]
+    if missing or subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
+        # Counted by tests/run as pytest's last line would be.
+        print(f"needs {' and '.join(missing) or 'a Docker engine that runs'}\n= 1 skipped in 0.0s =")
+        return 0
+    began = time.monotonic()
+    subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, "PROFILE": "quick"}, check=True)
+    with Stack.start(report=print) as stack, reachable(stack) as endpoint, tempfile.TemporaryDirectory() as folder:
+        know_the_keys(stack)
+        # The first export that is launched stays pending, so that every other one meets it.
+        stack.hold_queue(True)
+        template = local_template(stack, endpoint, Path(folder, "template.yaml"))
+        found = by_event(template) | by_url(template)
+    if "--write" in sys.argv[1:]:
+        ANSWERS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    expected = json.loads(ANSWERS.read_text(encoding="utf-8"))
+    wrong = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
+    for name in sorted(wrong):
+        print(f"{name}: {found.get(name)}, not {expected.get(name)}")
+    passed, seconds = len(found.keys() - wrong), time.monotonic() - began
+    print(f"= {passed} passed, {len(wrong)} failed in {seconds:.1f}s =")
+    return 1 if wrong else 0
+
+
+def events() -> list[Path]:
+    """All sample events, those last that end the validity of a key."""
+    found = (ROOT / "events").glob("*/*.json")
+    return sorted(found, key=lambda event: (event.parent.name == "manage-api-keys", event))
+
+
+def function(event: Path) -> str:
+    return "".join(word.capitalize() for word in event.parent.name.split("-")) + "Function"
+
+
+@contextmanager
+def reachable(stack: Stack) -> Iterator[str]:
+    """The local AWS, which serves this machine only, at an address that containers reach."""
+    bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+    gateway = subprocess.run(bridge, check=True, capture_output=True, text=True).stdout.strip() or "172.17.0.1"
+    port = int(stack.awsEndpointUrl.rpartition(":")[2])
+    with socket.create_server((gateway, 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                upstream = socket.create_connection(("127.0.0.1", port))
+                for pair in ((client, upstream), (upstream, client)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://{gateway}:{server.getsockname()[1]}"
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # one side has gone: so does the other
+
+
+def know_the_keys(stack: Stack) -> None:
+    """The API keys of the sample events are issued, but for the one that is to be unknown."""
+    table = {"TableName": stack.apiKeysTable}
+    for event in events():
+        key = json.loads(event.read_text(encoding="utf-8")).get("headers", {}).get("dj-api-key")
+        if key and event.stem != "unknown-key":
+            record = {
+                "keyHash": hashlib.sha256(key.encode()).hexdigest(), "tenantId": TENANT, "client": "OPERATOR",
+                "email": "operator@acme.example", "name": "Sample Operator", "createdAt": "2026-01-01T00:00:00.000Z",
+            }  # fmt: skip
+            stack.client("dynamodb").put_item(**table, Item={name: {"S": value} for name, value in record.items()})
+
+
+def local_template(stack: Stack, endpoint: str, path: Path) -> Path:
+    """The built template with the settings that the stack's functions have, because SAM fills in no resource's name."""
+    template: dict[str, Any] = yaml_parse((BUILT / "template.yaml").read_text(encoding="utf-8"))
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        crate = resource["Properties"]["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+        deployed = stack.client("lambda").get_function_configuration(FunctionName=stack.functions[crate])
+        variables = {**deployed.get("Environment", {}).get("Variables", {}), "AWS_ENDPOINT_URL": endpoint}
+        variables = {key: value.replace(stack.awsEndpointUrl, endpoint) for key, value in variables.items()}
+        resource["Properties"]["Environment"] = {"Variables": variables}
+        resource["Properties"]["CodeUri"] = str(BUILT / name)
+    path.write_text(yaml.safe_dump(template, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def environment() -> dict[str, str]:
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    return {**os.environ, **credentials, "SAM_CLI_TELEMETRY": "0"}
+
+
+@contextmanager
+def served(command: str, template: Path) -> Iterator[str]:
+    """The URL of `sam local start-lambda` or `start-api`. Containers stay for the next request: each takes seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["sam", "local", command, "--template", template, "--port", str(port), "--warm-containers", "LAZY", *IMAGE]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not listens(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    sys.exit(f"sam local {command} does not start:\n{log.read().decode(errors='replace')}")
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def by_event(template: Path) -> dict[str, Any]:
+    """What every sample event is answered with, in short."""
+    found = {}
+    with served("start-lambda", template) as url:
+        session = boto3.session.Session("test", "test", region_name="us-east-1")
+        config = Config(read_timeout=120, retries={"total_max_attempts": 1})
+        client = session.client("lambda", endpoint_url=url, config=config)
+        for event in events():
+            answer = client.invoke(FunctionName=function(event), Payload=event.read_bytes())
+            name = str(event.relative_to(ROOT / "events"))
+            found[name] = shortened(json.loads(answer["Payload"].read() or b"null"))
+            print(f"{name}: {found[name]}", flush=True)
+    return found
+
+
+def shortened(answer: Any) -> Any:
+    """What is the same in every run."""
+    if not isinstance(answer, dict):
+        return answer
+    if "statusCode" in answer:
+        try:
+            errors = [error["code"] for error in json.loads(answer["body"]).get("errors", [])]
+        except (TypeError, ValueError):
+            errors = []
+        return [answer["statusCode"], *errors]
+    return answer["errorType"] if "errorType" in answer else sorted(answer)
+
+
+def by_url(template: Path) -> dict[str, Any]:
+    """The routes, as `sam local start-api` serves them. What they answer to whoever has no key tells that they run."""
+    exports, one = "/v1/payments/marketplace-payouts/export", "mpo_01a11f3a-7000-7abc-8def-0123456789ab"
+    routes = [
+        ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"), ("GET", exports),
+        ("POST", exports), ("GET", f"{exports}/{one}"), ("POST", f"/v1/exports/{one}/resend-email"),
+    ]  # fmt: skip
+    with served("start-api", template) as url:
+        return {f"{method} {path}": status(method, url + path) for method, path in routes}
+
+
+def status(method: str, url: str) -> int | str:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as answer:
+            found: int | str = answer.status
+    except urllib.error.HTTPError as error:
+        found = error.code
+    except OSError as error:
+        found = str(error)
+    print(f"{method} {url}: {found}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
