@@ -9,7 +9,7 @@
 //! more slowly, the number of readers is halved, and grows again page by page.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use domain::file::Section;
 use domain::id::TenantId;
@@ -55,6 +55,8 @@ pub struct ReadAhead<'a, P> {
     positions: Option<Positions>,
     /// How many pages are read and wait for their turn.
     waiting: usize,
+    /// Why a page could not be read, until it is told.
+    failed: Option<Outage>,
 }
 
 /// A stretch of the plan.
@@ -151,6 +153,7 @@ impl<'a, P: ReadPayouts> ReadAhead<'a, P> {
             readers: Readers { most: readers.max(1), now: readers.max(1), calm_pages: 0 },
             positions: None,
             waiting: 0,
+            failed: None,
         };
         let first = reading.segment(range, None);
         reading.plan.push_back(first);
@@ -162,6 +165,9 @@ impl<'a, P: ReadPayouts> ReadAhead<'a, P> {
     /// # Errors
     /// [`Outage`] if a page could not be read.
     pub async fn next(&mut self) -> Result<Option<Block>, Outage> {
+        if let Some(outage) = self.failed.take() {
+            return Err(outage);
+        }
         loop {
             self.start_fetches();
             // Those under way go on while the caller works with the page that it gets.
@@ -179,6 +185,26 @@ impl<'a, P: ReadPayouts> ReadAhead<'a, P> {
                 self.place(id, page?);
             }
         }
+    }
+
+    /// Does `other`, while reading goes on as far as the window allows: pages that nobody looks after would run into their
+    /// time-outs. An outage is told by the next [`Self::next`].
+    pub async fn go_on_during<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        while self.failed.is_none() {
+            self.start_fetches();
+            let fetched = tokio::select! {
+                biased;
+                done = &mut other => return done,
+                fetched = self.fetches.next() => fetched,
+            };
+            match fetched {
+                Some((id, Ok(page))) => self.place(id, page),
+                Some((_, Err(outage))) => self.failed = Some(outage),
+                None => break,
+            }
+        }
+        other.await
     }
 
     /// The page whose turn it is, if it is there; segments that are given out whole leave the plan.
@@ -375,6 +401,24 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             self.0.read_page(tenant, range).await
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_goes_on_while_something_else_is_waited_for() {
+        let payouts = Slow(table((0..1000).map(|n| after(n * 60_000))));
+        let tenant = operator("acme").tenant;
+        let range = KeyRange { after: None, up_to: PayoutKey("9999-01-01T00:00:00.000Z".into()) };
+        let mut reading = ReadAhead::new(&payouts, &tenant, range, 4);
+        reading.next().await.unwrap();
+        reading.go_on_during(tokio::time::sleep(Duration::from_secs(60))).await;
+        assert!(reading.fetches.is_empty(), "what was under way has come");
+        assert_eq!(reading.waiting, 4 * AHEAD, "and no more than there is room for");
+        payouts.0.fuse.blow();
+        for _ in 0..reading.waiting / 2 {
+            assert!(reading.take_ready().is_some());
+        }
+        reading.go_on_during(tokio::time::sleep(Duration::from_secs(60))).await;
+        assert!(reading.next().await.is_err(), "an outage meanwhile is told");
     }
 
     #[tokio::test(start_paused = true)]

@@ -191,6 +191,40 @@ async fn last_try_that_fails_ends_the_export() {
 }
 
 #[tokio::test]
+async fn file_that_cannot_be_completed_again_and_again_uses_up_the_tries() {
+    let undisturbed = with_parts_of(300, generator(9));
+    undisturbed.deliver("r").await;
+    let parts = undisturbed.files.files().values().next().unwrap().parts.len() as u64;
+    let generator = with_parts_of(300, generator(9));
+    // The upload is begun and its parts are written; completing it fails.
+    generator.files.fuse.blow_after(1 + parts);
+    generator.deliver("r1").await;
+    assert_eq!((generator.record().tries, generator.record().fence), (0, 1), "the first try got further");
+    for request in ["r2", "r3", "r4"] {
+        assert_eq!(generator.record().status, Status::Pending);
+        // The parts are listed; completing fails.
+        generator.files.fuse.blow_after(1);
+        generator.deliver(request).await;
+    }
+    let record = generator.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert!(generator.lock_is_free());
+}
+
+#[tokio::test]
+async fn upload_that_is_lost_again_and_again_uses_up_the_tries() {
+    // A bucket that refuses parts of this size when it comes to completing them.
+    let generator = Generator { files: MemoryFiles::with_least_part(10_000), ..with_parts_of(300, generator(9)) };
+    for request in ["r1", "r2", "r3", "r4"] {
+        assert_eq!(generator.record().status, Status::Pending);
+        generator.deliver(request).await;
+    }
+    let record = generator.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(generator.files.unfinished_uploads(), 0);
+}
+
+#[tokio::test]
 async fn mail_that_may_pass_later_is_tried_again_without_writing_the_file_again() {
     let generator = generator(3);
     generator.mailer.answer(MailService::IsDown);

@@ -149,7 +149,7 @@ where
         let Some(tally) = tally else {
             warn!("the checkpoint cannot be read: the file begins anew");
             self.abort(&checkpoint.upload).await;
-            return Ok(Resumed::fresh());
+            return Ok(Resumed::anew(&checkpoint));
         };
         let parts = self.files.parts(&checkpoint.upload).await?;
         let parts =
@@ -162,7 +162,7 @@ where
             Some(_) => {
                 warn!("parts of the upload are missing: the file begins anew");
                 self.abort(&checkpoint.upload).await;
-                Ok(Resumed::fresh())
+                Ok(Resumed::anew(&checkpoint))
             }
             None if checkpoint.is_whole => {
                 // Completed, perhaps, by one who could not record it.
@@ -171,11 +171,11 @@ where
                     return Ok(Resumed::Whole(self.file(export, checkpoint.upload.key, &tally)));
                 }
                 warn!("the upload is lost: the file begins anew");
-                Ok(Resumed::fresh())
+                Ok(Resumed::anew(&checkpoint))
             }
             None => {
                 warn!("the upload is lost: the file begins anew");
-                Ok(Resumed::fresh())
+                Ok(Resumed::anew(&checkpoint))
             }
         }
     }
@@ -213,24 +213,25 @@ where
                 draft.after = Some(up_to);
                 if draft.part.len() >= self.limits.part_size {
                     if writes.len() >= PARTS_UNDER_WAY
-                        && let Some(part) = writes.next().await
+                        && let Some(part) = reading.go_on_during(writes.next()).await
                     {
                         draft.note_written(part?);
                     }
-                    let (upload, number, bytes) = self.cut_part(draft, &key, &name).await?;
+                    let (upload, number, bytes) = reading.go_on_during(self.cut_part(draft, &key, &name)).await?;
                     writes.push(Box::pin(async move { self.files.write_part(&upload, number, bytes).await }));
                 }
             }
             let now = self.clock.now();
             if now >= hand_over_at {
                 if faults.count > 0 {
+                    faults.are_all = false;
                     break;
                 }
                 return Err(self.hand_over(export, draft, now).await);
             }
             if now.since(told_at) >= self.limits.checkpoint_every {
                 told_at = now;
-                self.tell_progress(export, draft, now).await?;
+                reading.go_on_during(self.tell_progress(export, draft, now)).await?;
             }
         }
         if faults.count > 0 {
@@ -272,12 +273,7 @@ where
     async fn tell_progress(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> Result<(), NotApplied> {
         let rows = draft.tally.rows;
         let step = match draft.checkpoint(false) {
-            Some(checkpoint) => {
-                let step = lifecycle::advance(export, now, rows);
-                self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, &checkpoint).await?;
-                draft.checkpointed = checkpoint.parts;
-                step
-            }
+            Some(checkpoint) => return self.keep_checkpoint(export, draft, &checkpoint, now, rows).await,
             None => {
                 let step = lifecycle::progress(export, now, rows);
                 self.exports.apply_step(&export.tenant, &export.id, &step).await?;
@@ -288,10 +284,31 @@ where
         Ok(())
     }
 
+    /// Stores the checkpoint. The tries begin anew only if it is further than all before: work that comes to the same
+    /// point again and again, and fails there, has to come to an end.
+    async fn keep_checkpoint(
+        &self,
+        export: &mut Export,
+        draft: &mut Draft,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        rows: u64,
+    ) -> Result<(), NotApplied> {
+        let advances = draft.advances(checkpoint);
+        let step =
+            if advances { lifecycle::advance(export, now, rows) } else { lifecycle::progress(export, now, rows) };
+        self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await?;
+        draft.checkpointed = checkpoint.parts;
+        draft.has_advanced |= advances;
+        *export = step.changed(export);
+        Ok(())
+    }
+
     /// Gives the lease up, with a checkpoint if there is a new one. What is gathered for the next part is thrown away.
     async fn hand_over(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> NotWritten {
         let checkpoint = draft.checkpoint(false);
-        let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
+        let has_advanced =
+            draft.has_advanced || checkpoint.as_ref().is_some_and(|checkpoint| draft.advances(checkpoint));
         let rows = checkpoint.as_ref().map_or(export.rows_written, |checkpoint| checkpoint.rows);
         let step = lifecycle::hand_over(export, now, rows, has_advanced, now.plus(self.ring_after));
         let applied = match &checkpoint {
@@ -313,13 +330,10 @@ where
     /// need not be written again.
     async fn complete(&self, export: &mut Export, draft: &mut Draft) -> Result<ExportFile, NotWritten> {
         let now = self.clock.now();
-        let step = lifecycle::advance(export, now, draft.tally.rows);
         let (Some(upload), Some(checkpoint)) = (draft.upload.clone(), draft.checkpoint(true)) else {
             return Err(Outage::new("complete the file", "parts of it are missing").into());
         };
-        self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, &checkpoint).await?;
-        draft.checkpointed = checkpoint.parts;
-        *export = step.changed(export);
+        self.keep_checkpoint(export, draft, &checkpoint, now, draft.tally.rows).await?;
         let (bytes, crc64) = (draft.tally.bytes, draft.tally.crc64());
         match self.files.complete_file(&upload, &draft.written, bytes, crc64).await {
             Ok(()) => {}
@@ -337,7 +351,7 @@ where
 
     async fn abort(&self, upload: &Upload) {
         if let Err(outage) = self.files.abort_file(upload).await {
-            // The bucket's lifecycle throws unfinished uploads away a day later.
+            // The bucket's lifecycle throws unfinished uploads away some days later.
             warn!(error = %Chain(&outage), "parts of an unfinished file are left");
         }
     }
@@ -378,6 +392,11 @@ impl Resumed {
     fn fresh() -> Self {
         Self::Draft(Box::default())
     }
+
+    /// A file that begins anew, because what the checkpoint says is there no more.
+    fn anew(checkpoint: &Checkpoint) -> Self {
+        Self::Draft(Box::new(Draft { known_rows: checkpoint.rows, ..Draft::default() }))
+    }
 }
 
 /// A file that is being written.
@@ -400,8 +419,11 @@ struct Draft {
     marks: BTreeMap<u32, Mark>,
     /// How many parts are in the stored checkpoint.
     checkpointed: u32,
-    /// How many parts were in the checkpoint that this began with.
-    resumed_from: u32,
+    /// How many payouts the furthest checkpoint before this one had. Less is no progress, whether the file goes on from
+    /// there or begins anew.
+    known_rows: u64,
+    /// Whether the stored checkpoint is further than that.
+    has_advanced: bool,
 }
 
 /// The counts at the end of a part.
@@ -419,7 +441,7 @@ impl Draft {
             parts_cut: checkpoint.parts,
             written,
             checkpointed: checkpoint.parts,
-            resumed_from: checkpoint.parts,
+            known_rows: checkpoint.rows,
             ..Self::default()
         }
     }
@@ -436,6 +458,11 @@ impl Draft {
         {
             self.written.push(next.remove());
         }
+    }
+
+    /// Whether the checkpoint is further than all before this owner's.
+    const fn advances(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.rows > self.known_rows
     }
 
     /// The checkpoint after the last part that is written without a gap, if it is further than the stored one, or if

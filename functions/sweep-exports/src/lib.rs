@@ -10,7 +10,7 @@ use std::time::Duration;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
 use domain::lifecycle::{self, Authority};
-use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, FindExport, NotApplied, Outage, SendMail};
+use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, DuePlace, FindExport, NotApplied, Outage, SendMail};
 use domain::time::Timestamp;
 use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
@@ -117,6 +117,8 @@ where
     /// # Errors
     /// [`Outage`] if a shard could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
+        // First, because there may be no time left after it when there is much to do: just when the age matters.
+        let oldest_pending = self.oldest_pending(ends_at).await;
         let shards =
             [Status::Pending, Status::Ready].into_iter().flat_map(|status| (0..SHARDS).map(move |n| (status, n)));
         // All at once: one whose exports cannot be dealt with, which takes time, keeps no other waiting.
@@ -140,7 +142,6 @@ where
             errors = swept.errors,
             "swept"
         );
-        let oldest_pending = self.oldest_pending(ends_at).await;
         telemetry::measure(Metric::Swept {
             oldest_pending,
             rung: swept.rung,
@@ -156,13 +157,17 @@ where
         let now = self.clock.now();
         let is_time_left = || ends_at.since(self.clock.now()) > TIME_TO_FINISH;
         // Page behind page, so that what cannot be dealt with, and stays due, keeps nothing behind it waiting.
-        let mut last: Option<Due> = None;
+        let mut after: Option<DuePlace> = None;
         while is_time_left() {
-            let page = match self.exports.due_exports(status, shard, now, last.as_ref(), PAGE).await {
+            let page = match self.exports.due_exports(status, shard, now, after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(outage) => return (swept, Some(outage)),
             };
-            for due in &page {
+            if page.unreadable > 0 {
+                swept.errors += page.unreadable;
+                error!(number = page.unreadable, shard, status = %status, "entries of what is due name no export");
+            }
+            for due in &page.due {
                 if !is_time_left() {
                     break;
                 }
@@ -180,10 +185,10 @@ where
                     }
                 }
             }
-            if u32::try_from(page.len()).is_ok_and(|found| found < PAGE) {
+            after = page.next;
+            if after.is_none() {
                 break;
             }
-            last = page.into_iter().next_back();
         }
         (swept, None)
     }
@@ -199,7 +204,7 @@ where
             let due_by = now.plus(BEYOND_DEADLINES);
             match self.exports.due_exports(Status::Pending, shard, due_by, None, PENDING_PAGE).await {
                 Ok(pending) => {
-                    oldest = pending.iter().map(|due| now.since(due.id.created_at())).fold(oldest, Duration::max);
+                    oldest = pending.due.iter().map(|due| now.since(due.id.created_at())).fold(oldest, Duration::max);
                 }
                 Err(outage) => {
                     error!(error = %Chain(&outage), shard, "the age of what is pending is not known");

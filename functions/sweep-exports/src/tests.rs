@@ -1,6 +1,7 @@
 use domain::export::{FailureCode, Lease};
 use domain::id::{ExportId, TenantId};
 use domain::lifecycle::Step;
+use domain::ports::DuePage;
 use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
 
 use super::*;
@@ -131,9 +132,9 @@ impl DueExports for Spoilt {
         status: Status,
         shard: u8,
         now: Timestamp,
-        after: Option<&Due>,
+        after: Option<&DuePlace>,
         limit: u32,
-    ) -> Result<Vec<Due>, Outage> {
+    ) -> Result<DuePage, Outage> {
         self.store.due_exports(status, shard, now, after, limit).await
     }
 }

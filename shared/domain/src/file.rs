@@ -74,18 +74,27 @@ impl Totals {
 }
 
 /// The payouts that cannot be written: how many, and the first of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// How many there are.
     pub count: u64,
+    /// Whether they are all there are: not so if the time did not suffice to look at every payout.
+    pub are_all: bool,
     /// The first [`NAMED_FAULTS`]: the payout's id, or its key where the id itself is missing, and what is wrong.
     pub first: Vec<(String, RowFault)>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { count: 0, are_all: true, first: Vec::new() }
+    }
 }
 
 impl Faults {
     /// Adds those that were found after these.
     pub fn append(&mut self, later: Self) {
         self.count += later.count;
+        self.are_all &= later.are_all;
         let room = NAMED_FAULTS.saturating_sub(self.first.len());
         self.first.extend(later.first.into_iter().take(room));
     }
@@ -94,7 +103,8 @@ impl Faults {
     #[must_use]
     pub fn describe(&self) -> String {
         let payouts = if self.count == 1 { "1 payout".to_owned() } else { format!("{} payouts", self.count) };
-        let mut text = format!("{payouts} cannot be written: ");
+        let least = if self.are_all { "" } else { "At least " };
+        let mut text = format!("{least}{payouts} cannot be written: ");
         for (index, (id, fault)) in self.first.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             let _ = write!(text, "{separator}{id} ({fault})");
@@ -465,7 +475,10 @@ mod tests {
         ] {
             let section = written(&with(attribute, value));
             let id = if attribute == "payoutId" { "key" } else { "po_1" };
-            assert_eq!(section.faults, Faults { count: 1, first: vec![(id.into(), RowFault { attribute, problem })] });
+            assert_eq!(
+                section.faults,
+                Faults { count: 1, are_all: true, first: vec![(id.into(), RowFault { attribute, problem })] }
+            );
             assert_eq!((text(&section), section.rows, &section.totals), ("", 0, &Totals::default()), "{attribute}");
         }
     }
@@ -481,6 +494,8 @@ mod tests {
         let text = faults.describe();
         assert!(text.starts_with("30 payouts cannot be written: po_1 (currency unknown), po_1"), "{text}");
         assert!(text.ends_with(" and 10 more"), "{text}");
+        faults.are_all = false;
+        assert!(faults.describe().starts_with("At least 30 payouts cannot be written: "));
     }
 
     #[test]

@@ -173,18 +173,40 @@ pub struct Due {
     pub due_at: Timestamp,
 }
 
+/// Some of what is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DuePage {
+    /// What is due.
+    pub due: Vec<Due>,
+    /// How many entries there are besides that name no export.
+    pub unreadable: u64,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<DuePlace>,
+}
+
+/// A place among what is due, as the store knows it: what stands there need not be readable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DuePlace {
+    /// When it is due.
+    pub due_at: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Which of the tenant's records.
+    pub sort: String,
+}
+
 /// Finds what is due.
 pub trait DueExports: Sync {
     /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most; those behind
-    /// `after` only, if there is one. May be a little behind the records.
+    /// `after` only, if it is given. May be a little behind the records.
     fn due_exports(
         &self,
         status: Status,
         shard: u8,
         now: Timestamp,
-        after: Option<&Due>,
+        after: Option<&DuePlace>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Due>, Outage>> + Send;
+    ) -> impl Future<Output = Result<DuePage, Outage>> + Send;
 }
 
 /// Wakes the generator.

@@ -25,9 +25,9 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, ExportIds, FindApiKey, FindExport,
-    KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotSent, Outage, Part, PayoutKey,
-    PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Upload,
+    AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, DuePage, DuePlace, ExportIds, FindApiKey,
+    FindExport, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotSent, Outage, Part,
+    PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Upload,
 };
 use crate::time::Timestamp;
 
@@ -312,9 +312,9 @@ impl DueExports for MemoryStore {
         status: Status,
         shard: u8,
         now: Timestamp,
-        after: Option<&Due>,
+        after: Option<&DuePlace>,
         limit: u32,
-    ) -> Result<Vec<Due>, Outage> {
+    ) -> Result<DuePage, Outage> {
         self.fuse.check("find due exports")?;
         let due = |export: &Export| {
             let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
@@ -325,11 +325,18 @@ impl DueExports for MemoryStore {
             })
         };
         let mut found: Vec<Due> = lock(&self.tables).exports.values().filter_map(due).collect();
-        let place = |due: &Due| (due.due_at, due.tenant.to_string(), due.id.to_string());
+        let place = |due: &Due| DuePlace {
+            due_at: due.due_at.to_string(),
+            tenant: due.tenant.to_string(),
+            sort: due.id.to_string(),
+        };
         found.sort_by_key(place);
-        found.retain(|due| after.is_none_or(|after| place(due) > place(after)));
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(found)
+        found.retain(|due| after.is_none_or(|after| place(due) > *after));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let is_cut = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| is_cut).map(place);
+        Ok(DuePage { due: found, unreadable: 0, next })
     }
 }
 

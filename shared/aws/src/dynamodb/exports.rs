@@ -17,7 +17,8 @@ use domain::id::{ExportId, TenantId};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
 use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, FindExport, ListExports, NotAccepted, NotApplied, Outage,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, FindExport, ListExports, NotAccepted,
+    NotApplied, Outage,
 };
 use domain::time::Timestamp;
 
@@ -367,15 +368,17 @@ impl DueExports for ExportsTable {
         status: Status,
         shard: u8,
         now: Timestamp,
-        after: Option<&Due>,
+        after: Option<&DuePlace>,
         limit: u32,
-    ) -> Result<Vec<Due>, Outage> {
+    ) -> Result<DuePage, Outage> {
         // A start key need not be an item's any more: what was dealt with has left the index.
         let start = after.map(|after| {
-            let mut start = key(&after.tenant, export_sort(&after.id));
-            start.insert(DUE_STATE.to_owned(), AttributeValue::S(due_state(status, shard)));
-            start.insert(DUE_AT.to_owned(), text(after.due_at));
-            start
+            Item::from([
+                (TENANT.to_owned(), text(&after.tenant)),
+                (SORT.to_owned(), text(&after.sort)),
+                (DUE_STATE.to_owned(), AttributeValue::S(due_state(status, shard))),
+                (DUE_AT.to_owned(), text(&after.due_at)),
+            ])
         });
         let found = self
             .client
@@ -392,7 +395,16 @@ impl DueExports for ExportsTable {
             .send()
             .await
             .map_err(|error| Outage::new("find what is due", error))?;
-        found.items().iter().map(due).collect::<Result<_, _>>().map_err(|bad| Outage::new("find what is due", bad))
+        let place = |key: &Item| {
+            let part = |name| get_text(key, name).map(str::to_owned);
+            Ok(DuePlace { due_at: part(DUE_AT)?, tenant: part(TENANT)?, sort: part(SORT)? })
+        };
+        let next = found.last_evaluated_key().map(place).transpose();
+        let next = next.map_err(|bad: BadItem| Outage::new("find what is due", bad))?;
+        // One that cannot be read must not hide the others.
+        let readable: Vec<Due> = found.items().iter().filter_map(|item| due(item).ok()).collect();
+        let unreadable = found.items().len().saturating_sub(readable.len()) as u64;
+        Ok(DuePage { due: readable, unreadable, next })
     }
 }
 

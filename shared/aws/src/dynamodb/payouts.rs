@@ -43,7 +43,7 @@ impl ReadPayouts for PayoutsTable {
             .send()
             .await
             .map_err(|error| Outage::new("read the payouts", error))?;
-        let page = reader.page();
+        let page = reader.page().ok_or_else(|| Outage::new("read the payouts", "the answer was read by another"))?;
         Ok(PayoutPage {
             section: page.section,
             first: page.first.map(PayoutKey),

@@ -29,9 +29,9 @@ struct Answers {
 }
 
 impl PageReader {
-    /// The page of the query that was answered.
-    pub(super) fn page(&self) -> Page {
-        self.0.page.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    /// The page of the query that was answered; `None` if the answer did not come this way.
+    pub(super) fn page(&self) -> Option<Page> {
+        self.0.page.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether an attempt was refused for the table's sake.

@@ -4,6 +4,7 @@
 //! nobody works on, and some whose record cannot be read. The sweeper is invoked as Lambda would, with its time limit,
 //! until nothing is left to do; then once more by two of them at once.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use aws::clock::SystemClock;
 use aws::dynamodb::ExportsTable;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValue, WriteRequest};
 use bench::contender::{new_export, sdk_config};
 use bench::fake::{Conditions, EXPORTS_TABLE, Fake, REGION};
 use bench::payouts::{Payouts, Spread};
@@ -200,6 +201,8 @@ fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
     command.env("AWS_LAMBDA_FUNCTION_NAME", "sweep-exports").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
     command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
+    // Nobody answers the bell here: what was rung for is not to be due again before all is over.
+    command.env("RING_AFTER", "1h");
     command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
     Ok(Sweeper { process: Process::start("sweep-exports", &mut command, log)?, api })
 }
@@ -207,32 +210,65 @@ fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
 /// Writes the backlog: each export a tenant's of its own, as it would be with so many.
 async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
     let config = sdk_config(url.to_owned());
-    let exports = ExportsTable::new(&config, EXPORTS_TABLE.to_owned());
     let client = aws_sdk_dynamodb::Client::new(&config);
     let now = SystemClock.now();
-    let ended_at = now.minus(Duration::from_secs(60));
+    let mut ended = new_export("of-which-all-are-copies")?;
+    ended.due_at = Some(now.minus(Duration::from_secs(60)));
+    make_ready(&mut ended);
+    let mut idle = new_export("of-which-all-are-copies-too")?;
+    idle.due_at = Some(now.minus(RING_AFTER));
+    let exports = ExportsTable::new(&config, EXPORTS_TABLE.to_owned());
+    let ended = stored(&exports, &client, &ended).await?;
+    let idle = stored(&exports, &client, &idle).await?;
+    let mut spoilt = idle.clone();
+    spoilt.insert("fence".to_owned(), AttributeValue::S("spoilt".to_owned()));
+    let mut requests = Vec::new();
     for number in 0..backlog.ended + backlog.idle + backlog.spoilt {
-        let mut export = new_export(&format!("tenant-{number}"))?;
-        export.due_at = Some(ended_at);
-        if number < backlog.ended {
-            make_ready(&mut export);
-        } else {
-            export.due_at = Some(now.minus(RING_AFTER));
-        }
-        exports.accept_export(&export, None).await?;
-        if number >= backlog.ended + backlog.idle {
-            client
-                .update_item()
-                .table_name(EXPORTS_TABLE)
-                .key("tenantId", AttributeValue::S(export.tenant.to_string()))
-                .key("sk", AttributeValue::S(format!("EXPORT#{}", export.id)))
-                .update_expression("SET fence = :text")
-                .expression_attribute_values(":text", AttributeValue::S("spoilt".to_owned()))
-                .send()
-                .await?;
+        let original = match number {
+            _ if number < backlog.ended => &ended,
+            _ if number < backlog.ended + backlog.idle => &idle,
+            _ => &spoilt,
+        };
+        let put = PutRequest::builder().set_item(Some(copied(original, number)?)).build()?;
+        requests.push(WriteRequest::builder().put_request(put).build());
+        if requests.len() == 25 || number + 1 == backlog.ended + backlog.idle + backlog.spoilt {
+            client.batch_write_item().request_items(EXPORTS_TABLE, std::mem::take(&mut requests)).send().await?;
         }
     }
     Ok(())
+}
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The export's record as the table keeps it; nothing of it stays there.
+async fn stored(exports: &ExportsTable, client: &aws_sdk_dynamodb::Client, export: &Export) -> Result<Item, Error> {
+    exports.accept_export(export, None).await?;
+    let deleted = client
+        .delete_item()
+        .table_name(EXPORTS_TABLE)
+        .key("tenantId", AttributeValue::S(export.tenant.to_string()))
+        .key("sk", AttributeValue::S(format!("EXPORT#{}", export.id)))
+        .return_values(ReturnValue::AllOld)
+        .send()
+        .await?;
+    deleted.attributes.ok_or_else(|| "the record is not there".into())
+}
+
+/// The record of another tenant's export, alike in all else.
+fn copied(original: &Item, number: u64) -> Result<Item, Error> {
+    let export = new_export(&format!("tenant-{number}"))?;
+    let due_state = original.get("dueState").and_then(|state| state.as_s().ok()).ok_or("a record that is not due")?;
+    let status = due_state.split('#').next().unwrap_or_default();
+    let mut item = original.clone();
+    for (name, value) in [
+        ("tenantId", export.tenant.to_string()),
+        ("sk", format!("EXPORT#{}", export.id)),
+        ("exportId", export.id.to_string()),
+        ("dueState", format!("{status}#{}", export.id.shard())),
+    ] {
+        item.insert(name.to_owned(), AttributeValue::S(value));
+    }
+    Ok(item)
 }
 
 /// As it is when its link has ended.
