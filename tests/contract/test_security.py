@@ -286,3 +286,17 @@ def test_tests_that_the_security_page_names_are_there() -> None:
         named = re.findall(r"`(\w+)`", row.rpartition(" | ")[2])
         assert named, row
         assert set(named) <= defined, set(named) - defined
+
+
+@pytest.mark.parametrize(
+    "domains", ["", "example.com", "a.example.com, b-c.example", "EXAMPLE.com,xn--bcher-kva.example"]
+)
+def test_domains_that_the_functions_read_are_taken_by_the_template(domains: str) -> None:
+    assert re.search(TEMPLATE["Parameters"]["AllowedRecipientDomains"]["AllowedPattern"], domains)
+
+
+@pytest.mark.parametrize(
+    "domains", ["10.0.0.1", "example.123", "-foo.com", "foo-.com", "localhost", "a.com;b.com", "a..com"]
+)
+def test_domains_that_no_function_would_start_with_are_refused_by_the_template(domains: str) -> None:
+    assert not re.search(TEMPLATE["Parameters"]["AllowedRecipientDomains"]["AllowedPattern"], domains)
