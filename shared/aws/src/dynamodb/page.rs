@@ -43,8 +43,14 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotAPage> {
     // A line is about a third of its item.
     let mut lines = Lines::with_capacity(body.len() / 5 * 2);
     let (mut first, mut last) = (None, None);
+    let mut has_items = false;
     json.object(|json, name| match &*name {
-        "Items" => read_items(json, &mut lines, &mut first),
+        // Of two lists one would have to be forgotten, after its lines are written.
+        "Items" if has_items => json.fault(),
+        "Items" => {
+            has_items = true;
+            read_items(json, &mut lines, &mut first)
+        }
         "LastEvaluatedKey" => {
             last = read_key(json)?;
             Ok(())

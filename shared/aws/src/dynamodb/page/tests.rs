@@ -183,6 +183,7 @@ fn body_that_is_no_page_is_an_error() {
         "{",
         "{}x",
         r#"{"Items":{}}"#,
+        r#"{"Items":[],"Items":[]}"#,
         r#"{"Items":[{}]}"#,
         r#"{"Items":[{"sk":{"N":"1"}}]}"#,
         "\u{feff}{}",
