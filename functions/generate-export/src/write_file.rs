@@ -273,7 +273,7 @@ where
     async fn tell_progress(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> Result<(), NotApplied> {
         let rows = draft.tally.rows;
         let step = match draft.checkpoint(false) {
-            Some(checkpoint) => return self.keep_checkpoint(export, draft, &checkpoint, now, rows).await,
+            Some(checkpoint) => return self.keep_checkpoint(export, draft, &checkpoint, now).await,
             None => {
                 let step = lifecycle::progress(export, now, rows);
                 self.exports.apply_step(&export.tenant, &export.id, &step).await?;
@@ -292,8 +292,8 @@ where
         draft: &mut Draft,
         checkpoint: &Checkpoint,
         now: Timestamp,
-        rows: u64,
     ) -> Result<(), NotApplied> {
+        let rows = draft.tally.rows;
         let advances = draft.advances(checkpoint);
         let step =
             if advances { lifecycle::advance(export, now, rows) } else { lifecycle::progress(export, now, rows) };
@@ -333,7 +333,7 @@ where
         let (Some(upload), Some(checkpoint)) = (draft.upload.clone(), draft.checkpoint(true)) else {
             return Err(Outage::new("complete the file", "parts of it are missing").into());
         };
-        self.keep_checkpoint(export, draft, &checkpoint, now, draft.tally.rows).await?;
+        self.keep_checkpoint(export, draft, &checkpoint, now).await?;
         let (bytes, crc64) = (draft.tally.bytes, draft.tally.crc64());
         match self.files.complete_file(&upload, &draft.written, bytes, crc64).await {
             Ok(()) => {}

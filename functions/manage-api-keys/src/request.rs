@@ -1,12 +1,12 @@
 //! What is asked for, checked whole.
 
-use std::fmt::Display;
 use std::str::FromStr;
 
 use domain::caller::{ClientType, KeyHash, PersonName};
 use domain::email::EmailAddress;
+use domain::fields::Fields;
 use domain::id::TenantId;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,33 +30,24 @@ pub(crate) struct Issue {
 
 /// The action that an event asks for, or everything that is wrong with it.
 pub(crate) fn parse(event: Value) -> Result<Action, Vec<String>> {
-    let Value::Object(fields) = event else {
-        return Err(vec!["a JSON object is expected".to_owned()]);
-    };
-    let mut fields = Fields { fields, faults: Vec::new() };
-    let action = fields.parsed::<ActionName>("action");
-    let action = match action {
+    let mut fields = Fields::of(event)?;
+    let name = fields.required("action");
+    let action = match name {
         Some(ActionName::Issue) => issue(&mut fields).map(Action::Issue),
-        Some(ActionName::List) => fields.parsed("tenantId").map(Action::List),
-        Some(ActionName::Revoke) => fields.parsed("keyId").map(Action::Revoke),
-        None => None,
+        Some(ActionName::List) => fields.required("tenantId").map(Action::List),
+        Some(ActionName::Revoke) => fields.required("keyId").map(Action::Revoke),
+        // Which fields there may be is known once the action is.
+        None => return fields.finish(None),
     };
-    // Which fields there may be is known once the action is.
-    if !fields.faults.iter().any(|fault| fault.starts_with("action: ")) {
-        let unknown: Vec<String> = fields.fields.keys().map(|name| format!("{name}: there is no such field")).collect();
-        fields.faults.extend(unknown);
-    }
-    match action {
-        Some(action) if fields.faults.is_empty() => Ok(action),
-        _ => Err(fields.faults),
-    }
+    fields.refuse_others();
+    fields.finish(action)
 }
 
 fn issue(fields: &mut Fields) -> Option<Issue> {
-    let tenant = fields.parsed("tenantId");
-    let email = fields.parsed("email");
-    let name = fields.parsed("name");
-    let client = fields.parsed("client");
+    let tenant = fields.required("tenantId");
+    let email = fields.required("email");
+    let name = fields.required("name");
+    let client = fields.required("client");
     Some(Issue { tenant: tenant?, email: email?, name: name?, client: client? })
 }
 
@@ -80,22 +71,5 @@ impl FromStr for ActionName {
             "revoke" => Ok(Self::Revoke),
             _ => Err(NotAnAction),
         }
-    }
-}
-
-/// The fields that are not read yet, and what was wrong with the others.
-struct Fields {
-    fields: Map<String, Value>,
-    faults: Vec<String>,
-}
-
-impl Fields {
-    fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        let parsed = match self.fields.remove(name) {
-            None => Err("missing".to_owned()),
-            Some(Value::String(text)) => text.parse().map_err(|error: T::Err| error.to_string()),
-            Some(_) => Err("a string is expected".to_owned()),
-        };
-        parsed.map_err(|fault| self.faults.push(format!("{name}: {fault}"))).ok()
     }
 }

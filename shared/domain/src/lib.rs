@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod email;
 pub mod ending;
 pub mod export;
+pub mod fields;
 pub mod file;
 pub mod hex;
 pub mod history;

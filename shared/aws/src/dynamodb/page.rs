@@ -81,35 +81,26 @@ fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotAPage> {
 
 /// Reads the items into `lines`, and keeps the first one's sort key.
 fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>) -> Result<(), NotAPage> {
-    // Texts that had to be unescaped, which few items have.
-    let mut unescaped = Vec::new();
+    // What is not written plainly, which few items have: it is put in its place once all of the item is read.
+    let mut others = Vec::new();
     json.array(|json| {
         let start = json.peek_at();
         let mut item = Item::default();
-        unescaped.clear();
+        others.clear();
         json.members(|json| {
-            let (slot, value) = match json.plain_member() {
-                Some(member) => member,
-                None => match (Slot::of(&json.name()?), json.attribute()?) {
-                    (slot, Attribute::Text(Cow::Borrowed(text))) => (slot, Value::Text(text)),
-                    (slot, Attribute::Number(Cow::Borrowed(number))) => (slot, Value::Number(number)),
-                    (slot, Attribute::Missing) => (slot, Value::Missing),
-                    (slot, Attribute::Other) => (slot, Value::Other),
-                    (slot, attribute) => {
-                        unescaped.push((slot, attribute));
-                        return Ok(());
-                    }
-                },
+            let Some((slot, value)) = json.plain_member() else {
+                others.push((Slot::of(&json.name()?), json.attribute()?));
+                return Ok(());
             };
-            if !unescaped.is_empty() {
+            if !others.is_empty() {
                 // Of two attributes of one name the later counts.
-                unescaped.retain(|(other, _)| *other != slot);
+                others.retain(|(other, _)| *other != slot);
             }
             item.set(slot, value);
             Ok(())
         })?;
         let mut whole = item;
-        for (slot, attribute) in &unescaped {
+        for (slot, attribute) in &others {
             whole.set(*slot, attribute.value());
         }
         let Value::Text(key) = whole.sort else { return Err(NotAPage(start)) };
