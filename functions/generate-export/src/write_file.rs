@@ -271,15 +271,11 @@ where
 
     /// Tells the record how many payouts are written, with a checkpoint if there is a new one.
     async fn tell_progress(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> Result<(), NotApplied> {
-        let rows = draft.tally.rows;
-        let step = match draft.checkpoint(false) {
-            Some(checkpoint) => return self.keep_checkpoint(export, draft, &checkpoint, now).await,
-            None => {
-                let step = lifecycle::progress(export, now, rows);
-                self.exports.apply_step(&export.tenant, &export.id, &step).await?;
-                step
-            }
-        };
+        if let Some(checkpoint) = draft.checkpoint(false) {
+            return self.keep_checkpoint(export, draft, &checkpoint, now).await;
+        }
+        let step = lifecycle::progress(export, now, draft.tally.rows);
+        self.exports.apply_step(&export.tenant, &export.id, &step).await?;
         *export = step.changed(export);
         Ok(())
     }
