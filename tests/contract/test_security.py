@@ -300,3 +300,18 @@ def test_domains_that_the_functions_read_are_taken_by_the_template(domains: str)
 )
 def test_domains_that_no_function_would_start_with_are_refused_by_the_template(domains: str) -> None:
     assert not re.search(TEMPLATE["Parameters"]["AllowedRecipientDomains"]["AllowedPattern"], domains)
+
+
+BACK_OFFICE_URLS: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("back_office_urls.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("url", ["", *BACK_OFFICE_URLS["pages"]])
+def test_page_that_mails_may_lead_to_is_taken_by_the_template(url: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["AllowedPattern"], url)
+
+
+@pytest.mark.parametrize("url", BACK_OFFICE_URLS["refused"])
+def test_page_that_no_function_would_start_with_is_refused_by_the_template(url: str) -> None:
+    assert not re.fullmatch(TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["AllowedPattern"], url)

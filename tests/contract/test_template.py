@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -62,28 +62,106 @@ def test_function_crate_has_its_resource(crate: str) -> None:
     assert properties["CodeUri"] == f"functions/{crate}/"
     assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{crate}"}
     assert (properties["Handler"], properties["Runtime"]) == ("bootstrap", "provided.al2023")
-    assert properties["Architectures"] == ["x86_64"]
+    assert properties["Architectures"] == [{"Ref": "Architecture"}]
+
+
+# By Lambda's name of an architecture: Rust's, and what the header of its programs says (ELF, e_machine).
+ARCHITECTURES = {"x86_64": ("x86_64", b"\x3e\x00"), "arm64": ("aarch64", b"\xb7\x00")}
+
+
+class Made:
+    """The Makefile's rules in a folder of their own, run as SAM does, with stand-ins for Rust's programs."""
+
+    def __init__(self, folder: Path, architecture: str) -> None:
+        self.folder, self.architecture = folder, architecture
+        self.bootstrap = folder / "artifacts" / "bootstrap"
+        self.bootstrap.parent.mkdir()
+        path = f"{folder / 'bin'}{os.pathsep}{os.defpath}"
+        self.environment = {"PATH": path, "ARTIFACTS_DIR": str(self.bootstrap.parent)}
+        shutil.copy(ROOT / "Makefile", folder)
+        shutil.copytree(ROOT / "build", folder / "build")
+        (folder / "bin").mkdir()
+        self.program("cargo", "echo cargo $*")
+        # A machine of x86_64 that has Rust's target of either architecture.
+        self.program("rustc", f"[ $1 = -vV ] && echo host: x86_64-unknown-linux-gnu || echo {folder}")
+        self.program("aarch64-linux-gnu-gcc", "")
+
+    def program(self, name: str, script: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def built(self, path: str, machine: bytes) -> None:
+        """What cargo would have left there."""
+        program = self.folder / path
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_bytes(b"\x7fELF".ljust(18, b"\0") + machine + path.encode())
+
+    def run(self, crate: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "--makefile", f"build/{self.architecture}/Makefile", f"build-{logical_id(crate)}"],
+            cwd=self.folder, capture_output=True, text=True, env=self.environment,
+        )  # fmt: skip
+
+
+def test_architecture_is_one_that_lambda_has_and_the_makefile_knows() -> None:
+    parameter = TEMPLATE["Parameters"]["Architecture"]
+    assert set(parameter["AllowedValues"]) == ARCHITECTURES.keys() == {f.name for f in (ROOT / "build").iterdir()}
+    assert parameter["Default"] == "x86_64"
+    for path in ("build/x86_64/Makefile", "build/arm64/Makefile"):
+        assert f"ARCHITECTURE := {Path(path).parent.name}\n" in (ROOT / path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("crate", CRATES)
-def test_function_is_built_by_the_rule_of_the_makefile(crate: str) -> None:
+def test_function_is_built_for_the_architecture_that_it_is_deployed_as(crate: str, tmp_path: Path) -> None:
     metadata = RESOURCES[logical_id(crate)]["Metadata"]
-    assert metadata == {"BuildMethod": "makefile", "ContextPath": ".", "WorkingDirectory": "."}
-    # What SAM does for a function, with `cargo` as a program that builds nothing.
-    with tempfile.TemporaryDirectory() as folder:
-        built, artifacts = Path(folder, "target", "release"), Path(folder, "artifacts")
-        for made in (built, artifacts):
-            made.mkdir(parents=True)
-        (built / crate).write_text(crate)
-        cargo = Path(folder, "cargo")
-        cargo.write_text("#!/bin/sh\n")
-        cargo.chmod(0o755)
-        subprocess.run(
-            ["make", "--makefile", ROOT / "Makefile", f"build-{logical_id(crate)}"],
-            cwd=folder, check=True, stdout=subprocess.DEVNULL,
-            env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "ARTIFACTS_DIR": str(artifacts)},
-        )  # fmt: skip
-        assert (artifacts / "bootstrap").read_text() == crate
+    # SAM CLI takes the Makefile of that folder, and fills in the parameter as it does for the function's Architectures.
+    assert metadata == {
+        "BuildMethod": "makefile", "ContextPath": {"Fn::Sub": "build/${Architecture}"}, "WorkingDirectory": ".",
+    }  # fmt: skip
+    for architecture, (cpu, machine) in ARCHITECTURES.items():
+        folder = tmp_path / architecture
+        folder.mkdir()
+        made = Made(folder, architecture)
+        other = "" if architecture == "x86_64" else f"{cpu}-unknown-linux-gnu/"
+        made.built(f"target/{other}release/{crate}", machine)
+        done = made.run(crate)
+        assert done.returncode == 0, done.stderr
+        assert made.bootstrap.read_bytes().endswith(f"target/{other}release/{crate}".encode())
+        assert ("--target aarch64-unknown-linux-gnu" in done.stdout) == (architecture == "arm64")
+
+
+def test_program_for_another_architecture_is_not_left_to_be_deployed(tmp_path: Path) -> None:
+    made = Made(tmp_path, "arm64")
+    made.built("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["x86_64"][1])
+    done = made.run("get-caller")
+    assert done.returncode != 0
+    assert "GetCaller is not built for arm64" in done.stderr
+    assert not made.bootstrap.exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("target", "arm64 needs Rust's target: rustup target add aarch64-unknown-linux-gnu"),
+        ("linker", "install gcc-aarch64-linux-gnu"),
+    ],
+)
+def test_build_without_the_other_architectures_tools_says_which_to_install(
+    missing: str, advice: str, tmp_path: Path
+) -> None:
+    made = Made(tmp_path, "arm64")
+    made.built("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["arm64"][1])
+    if missing == "target":
+        made.program("rustc", "[ $1 = -vV ] && echo host: x86_64-unknown-linux-gnu || echo /nowhere/lib")
+    else:
+        made.environment["CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"] = "a-linker-that-is-not-there"
+    done = made.run("get-caller")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+    assert done.returncode != 0
+    assert len(told) == 1
+    assert advice in told[0]
+    assert not made.bootstrap.exists()
 
 
 def test_function_resources_all_have_a_crate() -> None:

@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> in
     from stack import EmulatorError, Stack, StackError
 
     try:
-        with Stack.start(port=arguments.port, report=_step) as stack:
+        with Stack.start(port=arguments.port, linked=True, report=_step) as stack:
             OUTPUT.mkdir(parents=True, exist_ok=True)
             _describe(stack)
             _load(stack, rows)

@@ -90,23 +90,30 @@ class Stack:
         auth: bool = False,
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
+        linked: bool = False,
         report: Callable[[str], None] = lambda _: None,
     ) -> Stack:
         """Builds the functions, starts the emulator, deploys the template and issues an operator's API key.
 
         `port` is the API's (0: a free one), `auth` makes the emulator enforce IAM policies, `parameters` are the
         template's, and `settings` are environment variables by function, for those the template has no parameter for.
+        With `linked`, mails lead to this stack's own page.
         """
         stack = cls(report)
         try:
-            stack._start(port, auth, dict(parameters or {}), settings or {})
+            stack._start(port, auth, dict(parameters or {}), settings or {}, linked)
         except BaseException:
             stack.stop()
             raise
         return stack
 
     def _start(
-        self, port: int, auth: bool, parameters: dict[str, str], settings: Mapping[str, Mapping[str, str]]
+        self,
+        port: int,
+        auth: bool,
+        parameters: dict[str, str],
+        settings: Mapping[str, Mapping[str, str]],
+        linked: bool,
     ) -> None:
         try:
             self._gateway = Gateway(port)
@@ -121,6 +128,8 @@ class Stack:
         self.mailboxUrl = f"{self._emulator.url}/_ministack/ses/messages"
         self._report("Deploying template.yaml")
         parameters.setdefault("SenderAddress", SENDER)
+        if linked:
+            parameters.setdefault("MailedBackOfficeUrl", f"{self._gateway.url}/back-office")
         # The emulator's CloudFormation knows no AWS::CloudTrail::Trail.
         parameters.setdefault("RecordDownloads", "false")
         self._bridge_verified_sender(parameters["SenderAddress"])
@@ -385,7 +394,10 @@ class Stack:
                     key = "$default"
                 else:
                     key = f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
-                client.create_route(ApiId=api, RouteKey=key, Target=f"integrations/{integration['IntegrationId']}")
+                # API Gateway's greedy variable may be empty: `/back-office/` is its route's. The emulator's may not.
+                for route in {key, key.removesuffix("{proxy+}")}:
+                    target = f"integrations/{integration['IntegrationId']}"
+                    client.create_route(ApiId=api, RouteKey=route, Target=target)
         # In the processed template, parameters stand with their defaults: the origin is taken from the deploy.
         deployed = self.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]["Parameters"]
         (origin,) = (p["ParameterValue"] for p in deployed if p["ParameterKey"] == "CorsOrigin")

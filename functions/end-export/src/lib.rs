@@ -12,6 +12,7 @@
 //!
 //! A bad request fails the invocation, and its message names every field that is wrong.
 
+use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
 use domain::lifecycle::Authority;
@@ -34,6 +35,8 @@ pub struct EndExport<S, M, C> {
     pub exports: S,
     /// Tells requesters.
     pub mailer: M,
+    /// Where mails lead, if that is known.
+    pub back_office: Option<BackOfficeUrl>,
     /// Tells the time.
     pub clock: C,
 }
@@ -113,7 +116,8 @@ where
 
         let failure = Failure::ended_by_administrator(reason.as_ref());
         let (exports, mailer, authority) = (&self.exports, &self.mailer, Authority::Administrator);
-        let told = match end_as_failed(exports, mailer, &export, now, authority, failure.clone()).await {
+        let back_office = self.back_office.as_ref();
+        let told = match end_as_failed(exports, mailer, back_office, &export, now, authority, failure.clone()).await {
             Ok(told) => told,
             // It ended between our look and our write.
             Err(NotApplied::Refused(Some(changed))) => return Err(NotEnded::NotPending(changed.status_at(now))),

@@ -15,6 +15,7 @@ async fn main() -> Result<(), Error> {
     let function = &EndExport {
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         clock: SystemClock,
     };
     lambda_runtime::run(service_fn(async |event| function.handle(event).await)).await

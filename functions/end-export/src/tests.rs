@@ -16,7 +16,7 @@ type Fake = EndExport<MemoryStore, MemoryMailbox, FixedClock>;
 fn function(export: Export) -> Fake {
     let exports = MemoryStore::default();
     exports.put_export(export);
-    EndExport { exports, mailer: MemoryMailbox::default(), clock: FixedClock::default() }
+    EndExport { exports, mailer: MemoryMailbox::default(), back_office: None, clock: FixedClock::default() }
 }
 
 fn sample(name: &str) -> Value {

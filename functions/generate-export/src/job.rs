@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Lease};
 use domain::file::ExportFile;
@@ -46,6 +47,8 @@ pub struct Generator<S, B, P, F, L, M, C> {
     pub links: L,
     /// Sends the mail.
     pub mailer: M,
+    /// Where mails lead, if that is known.
+    pub back_office: Option<BackOfficeUrl>,
     /// Tells the time.
     pub clock: C,
     /// Numbers the work goes by.
@@ -173,7 +176,8 @@ where
         let now = self.clock.now();
         let link_end = file.link_end(now, export.terms.link_life);
         let link = self.links.sign_link(&file, now, link_end).await?;
-        let mail = Mail::ready(export, &file, &link, link_end).map_err(|error| Outage::new("write the mail", error))?;
+        let mail = Mail::ready(export, &file, &link, link_end, self.back_office.as_ref())
+            .map_err(|error| Outage::new("write the mail", error))?;
         self.mailer.send_mail(&mail).await?;
         let now = self.clock.now();
         self.apply(export, &lifecycle::ready(export, now, link_end)).await?;
@@ -207,7 +211,16 @@ where
     async fn end(&self, export: &Export, failure: Failure) {
         let (now, code) = (self.clock.now(), failure.code.as_str());
         warn!(code, "export failed");
-        let ended = end_as_failed(&self.exports, &self.mailer, export, now, Authority::Owner, failure).await;
+        let ended = end_as_failed(
+            &self.exports,
+            &self.mailer,
+            self.back_office.as_ref(),
+            export,
+            now,
+            Authority::Owner,
+            failure,
+        )
+        .await;
         if ended.is_ok() {
             telemetry::measure(Metric::Failed { code });
         }

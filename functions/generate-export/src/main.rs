@@ -51,6 +51,7 @@ async fn main() -> Result<(), Error> {
         files: ExportsBucket::new(&config, bucket.clone()),
         links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, bucket),
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         clock: SystemClock,
         limits,
     };

@@ -32,6 +32,7 @@ fn generator(payouts: u64) -> Fake {
         files: MemoryFiles::default(),
         links: MemoryLinks::default(),
         mailer: MemoryMailbox::default(),
+        back_office: None,
         clock: FixedClock::default(),
         limits: Limits {
             tries: Tries { most: 3, backoff: vec![MINUTE] },

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use domain::back_office::BackOfficeUrl;
 use domain::caller::{Caller, Person};
 use domain::email::{AllowedDomains, Recipients};
 use domain::export::Export;
@@ -47,6 +48,8 @@ pub struct ResendEmail<K, S, L, M, C> {
     pub links: L,
     /// Sends the mail.
     pub mailer: M,
+    /// Where mails lead, if that is known.
+    pub back_office: Option<BackOfficeUrl>,
     /// Tells the time.
     pub clock: C,
     /// How often a day one export's mail may be sent again.
@@ -128,7 +131,7 @@ where
             return Err(Refused::NotResendable(NotResendable::FileGone, now));
         }
         let link = self.links.sign_link(file, now, link_end).await?;
-        let mail = mail(&export, caller.user, recipients, file, &link, link_end)?;
+        let mail = mail(&export, caller.user, recipients, file, &link, link_end, self.back_office.as_ref())?;
 
         let counted = self.count(export, now).await?;
         self.mailer.send_mail(&mail).await?;
@@ -203,9 +206,10 @@ fn mail(
     file: &ExportFile,
     link: &str,
     link_end: Timestamp,
+    back_office: Option<&BackOfficeUrl>,
 ) -> Result<Mail, Outage> {
     let export = Export { requested_by: reader, recipients, ..export.clone() };
-    Mail::ready(&export, file, link, link_end).map_err(|error| Outage::new("write the mail", error))
+    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::new("write the mail", error))
 }
 
 /// How long it is until the next day begins, UTC.

@@ -19,6 +19,7 @@ async fn main() -> Result<(), http::Error> {
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
         links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, settings.text("EXPORTS_BUCKET")?),
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         clock: SystemClock,
         most_a_day: settings.number_or("MAX_RESENDS_A_DAY", MOST_RESENDS_A_DAY)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,

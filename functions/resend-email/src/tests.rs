@@ -34,6 +34,7 @@ fn function<S>(exports: S) -> Fake<S> {
         exports,
         links: MemoryLinks::default(),
         mailer: MemoryMailbox::default(),
+        back_office: None,
         clock,
         most_a_day: 3,
         allowed: AllowedDomains::default(),

@@ -7,6 +7,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
 use domain::lifecycle::{self, Authority};
@@ -45,6 +46,8 @@ pub struct Sweeper<S, B, M, C> {
     pub bell: B,
     /// Tells requesters of failures.
     pub mailer: M,
+    /// Where mails lead, if that is known.
+    pub back_office: Option<BackOfficeUrl>,
     /// Tells the time.
     pub clock: C,
     /// How often an export may be taken without getting further.
@@ -247,7 +250,9 @@ where
         failure: Failure,
     ) -> Result<Outcome, Outage> {
         let code = failure.code.as_str();
-        let ended = end_as_failed(&self.exports, &self.mailer, export, now, authority, failure).await;
+        let ended =
+            end_as_failed(&self.exports, &self.mailer, self.back_office.as_ref(), export, now, authority, failure)
+                .await;
         let ended = ended.map(|told| {
             warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
             telemetry::measure(Metric::Failed { code });

@@ -18,6 +18,7 @@ async fn main() -> Result<(), Error> {
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
         bell: JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?),
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
+        back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         clock: SystemClock,
         most_tries: settings.number_or("MAX_TRIES", Tries::MOST)?,
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,

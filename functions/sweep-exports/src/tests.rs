@@ -20,6 +20,7 @@ fn sweeper(exports: impl IntoIterator<Item = Export>, minutes: u32) -> Fake {
         exports: store,
         bell: MemoryBell::default(),
         mailer: MemoryMailbox::default(),
+        back_office: None,
         clock,
         most_tries: 3,
         ring_after: MINUTE,
@@ -163,7 +164,7 @@ async fn records_that_cannot_be_dealt_with_keep_no_other_waiting() {
             ExportId::new(export().id.export_type(), start(), &random)
         })
         .collect();
-    let Sweeper { exports: store, bell, mailer, clock, most_tries, ring_after } = sweeper([], 72 * 60);
+    let Sweeper { exports: store, bell, mailer, back_office, clock, most_tries, ring_after } = sweeper([], 72 * 60);
     for (n, id) in ids.iter().enumerate() {
         let due_at = start().plus(Duration::from_secs(n as u64));
         store.put_export(Export { id: *id, link_expires_at: Some(due_at), due_at: Some(due_at), ..ready_export() });
@@ -171,7 +172,7 @@ async fn records_that_cannot_be_dealt_with_keep_no_other_waiting() {
     assert!(ids.iter().all(|id| id.shard() == ids[0].shard()));
     let good = ids[ids.len() - 1];
     let exports = Spoilt { store, bad: ids[..ids.len() - 1].to_vec() };
-    let sweeper = Sweeper { exports, bell, mailer, clock, most_tries, ring_after };
+    let sweeper = Sweeper { exports, bell, mailer, back_office, clock, most_tries, ring_after };
     let swept = sweeper.sweep(sweeper.clock.now().plus(MINUTE)).await.unwrap();
     assert_eq!(swept, Swept { expired: 1, errors: u64::from(PAGE), ..Swept::default() });
     let records = sweeper.exports.store.exports();

@@ -116,7 +116,7 @@ fn check_local(local: &str) -> Result<(), NotAnEmailAddress> {
     if atoms_are_good { Ok(()) } else { Err(NotAnEmailAddress::LocalForm) }
 }
 
-fn check_domain(domain: &str) -> Result<(), NotAnEmailAddress> {
+pub(crate) fn check_domain(domain: &str) -> Result<(), NotAnEmailAddress> {
     if !domain.is_ascii() {
         return Err(NotAnEmailAddress::DomainNotAscii);
     }

@@ -1,5 +1,6 @@
 //! Ending an export as failed: the record first, then a word to the requester.
 
+use crate::back_office::BackOfficeUrl;
 use crate::export::{Export, Failure};
 use crate::lifecycle::{Authority, fail};
 use crate::mail::Mail;
@@ -14,6 +15,7 @@ use crate::time::Timestamp;
 pub async fn end_as_failed(
     exports: &impl ApplyStep,
     mailer: &impl SendMail,
+    back_office: Option<&BackOfficeUrl>,
     export: &Export,
     now: Timestamp,
     authority: Authority,
@@ -21,7 +23,7 @@ pub async fn end_as_failed(
 ) -> Result<Result<(), NotSent>, NotApplied> {
     let step = fail(export, now, authority, failure.clone());
     exports.apply_step(&export.tenant, &export.id, &step).await?;
-    match Mail::failed(export, &failure) {
+    match Mail::failed(export, &failure, back_office) {
         Ok(mail) => Ok(mailer.send_mail(&mail).await),
         Err(error) => Ok(Err(Outage::new("write the failure's mail", error).into())),
     }
@@ -63,7 +65,8 @@ mod tests {
     fn end(outside: &Outside) -> Result<Result<(), NotSent>, NotApplied> {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into() };
         let export = export();
-        let mut ending = Box::pin(end_as_failed(outside, outside, &export, export.as_of(), Authority::Owner, failure));
+        let mut ending =
+            Box::pin(end_as_failed(outside, outside, None, &export, export.as_of(), Authority::Owner, failure));
         match ending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(ended) => ended,
             Poll::Pending => panic!("nothing here waits"),

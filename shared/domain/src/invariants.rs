@@ -5,10 +5,11 @@
 //! | [`OnePending`](Invariant::OnePending) | a tenant has at most one PENDING export of a type |
 //! | [`LockNamesPending`](Invariant::LockNamesPending) | while one is PENDING, the lock names it; while none is, there is no lock |
 //! | [`AcceptedEnds`](Invariant::AcceptedEnds) | whatever was accepted is on record, and ends READY or FAILED within its deadline and one sweep |
-//! | [`FileIsWhole`](Invariant::FileIsWhole) | a recorded file is in the bucket until its end: size, SHA-256, rows and totals are the record's, and it holds every payout that was committed before the read and created up to `asOf`, once |
+//! | [`FileIsWhole`](Invariant::FileIsWhole) | a recorded file is in the bucket until its end: size, SHA-256, rows and totals are the record's, and it holds every payout that was committed before the read and created up to `asOf`, once, in the order of creation |
 //! | [`ReadyWasMailed`](Invariant::ReadyWasMailed) | a READY export has a file, and its recipients' mail, with a link to it that lives as long as the record says, was accepted |
 //! | [`FailureIsTold`](Invariant::FailureIsTold) | a FAILED export has a reason that a person can act on, and no other export has one |
 //! | [`NothingIsLeft`](Invariant::NothingIsLeft) | an export that is not PENDING has no checkpoint, which would name an upload, and a message that still names it does nothing |
+//! | [`TriesAreBounded`](Invariant::TriesAreBounded) | the work on an export is never taken more often than it may be without getting further |
 //! | [`LinksLive`](Invariant::LinksLive) | a link leads to a recorded file, does not end before its mail says, nor after its file; the end that the record tells never moves back, and an export is not EXPIRED before it |
 //!
 //! [`violations`] checks them on a [`World`]: the tables, the bucket and the mails as they are at one moment. The model
@@ -37,6 +38,8 @@ pub struct World<'a> {
     pub swept_at: Option<Timestamp>,
     /// Whether nothing was disturbed for so long that every export must have ended.
     pub is_quiet: bool,
+    /// How often the work on an export may be taken without getting further.
+    pub most_tries: u32,
     /// The exports that callers were told are accepted.
     pub accepted: Vec<(&'a TenantId, ExportId)>,
     /// The link's ends that callers were told, by the record's word.
@@ -110,6 +113,7 @@ pub enum Invariant {
     ReadyWasMailed,
     FailureIsTold,
     NothingIsLeft,
+    TriesAreBounded,
     LinksLive,
 }
 
@@ -139,6 +143,10 @@ pub fn violations(world: &World<'_>) -> Vec<Violation> {
         ends(world, export, &mut findings);
         failure(export, &mut findings);
         left(world, export, &mut findings);
+        if export.tries > world.most_tries {
+            let seen = format!("was taken {} times, and may be {} times", export.tries, world.most_tries);
+            findings.add(Invariant::TriesAreBounded, *export, seen);
+        }
         if let Some(file) = &export.file {
             file_is_whole(world, export, file, &mut findings);
         }
@@ -289,17 +297,26 @@ fn file_is_whole(world: &World<'_>, export: &Export, file: &ExportFile, findings
         broken(format!("the totals of {} are {:?}, and {:?} on record", file.key, object.totals, file.totals));
     }
     let is_in = |payout: &&&Committed| payout.tenant == export.tenant && payout.created_at <= export.as_of();
-    let expected: BTreeSet<&str> = world.payouts.iter().filter(is_in).map(|payout| payout.id.as_str()).collect();
-    let mut found = BTreeSet::new();
+    let mut in_order: Vec<&Committed> = world.payouts.iter().filter(is_in).copied().collect();
+    in_order.sort_by_key(|payout| (payout.created_at, payout.id.as_str()));
+    let in_order: Vec<&str> = in_order.into_iter().map(|payout| payout.id.as_str()).collect();
+    let expected: BTreeSet<&str> = in_order.iter().copied().collect();
+    let (mut found, mut are_others) = (BTreeSet::new(), false);
     for id in &object.payouts {
         if !found.insert(id.as_str()) {
+            are_others = true;
             broken(format!("{} holds the payout {id} more than once", file.key));
         } else if !expected.contains(id.as_str()) {
+            are_others = true;
             broken(format!("{} holds {id}, which is no payout up to {}", file.key, export.as_of()));
         }
     }
     for id in expected.difference(&found) {
+        are_others = true;
         broken(format!("{} does not hold the payout {id}", file.key));
+    }
+    if !are_others && !in_order.iter().eq(&object.payouts) {
+        broken(format!("{} holds its payouts in another order than that of their creation", file.key));
     }
 }
 

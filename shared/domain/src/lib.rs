@@ -13,10 +13,11 @@
 //! | [`history`], [`idempotency`] | which exports are listed; requests that come twice |
 //! | [`ending`] | ending an export as failed |
 //! | [`payout`], [`file`](mod@file), [`checkpoint`] | a payout as it is stored, and as a line of the CSV file; a file half written |
-//! | [`mail`] | what the recipients read |
+//! | [`mail`], [`back_office`] | what the recipients read, and where it leads them |
 //! | [`ports`] | what the functions need from the outside |
 //! | `invariants` (feature `testing`) | what holds of the whole system whatever fails, stated and checked |
 
+pub mod back_office;
 pub mod caller;
 pub mod checkpoint;
 pub mod email;

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use crate::back_office::BackOfficeUrl;
 use crate::email::{EmailAddress, Recipients};
 use crate::export::{Export, Failure, FailureCode};
 use crate::file::ExportFile;
@@ -42,6 +43,7 @@ struct ReadyFacts<'a> {
     link: &'a str,
     link_end: String,
     beyond_excel: bool,
+    back_office: Option<&'a BackOfficeUrl>,
 }
 
 #[derive(Template)]
@@ -61,6 +63,7 @@ struct FailedFacts<'a> {
     as_of: String,
     failure: &'a Failure,
     advice: &'static str,
+    back_office: Option<&'a BackOfficeUrl>,
 }
 
 #[derive(Template)]
@@ -72,11 +75,17 @@ struct FailedHtml<'a>(&'a FailedFacts<'a>);
 struct FailedText<'a>(&'a FailedFacts<'a>);
 
 impl Mail {
-    /// The mail with the link to the file.
+    /// The mail with the link to the file, and one to the back office if it is known where that is.
     ///
     /// # Errors
     /// None that the templates can meet; the type is the template engine's.
-    pub fn ready(export: &Export, file: &ExportFile, link: &str, link_end: Timestamp) -> Result<Self, askama::Error> {
+    pub fn ready(
+        export: &Export,
+        file: &ExportFile,
+        link: &str,
+        link_end: Timestamp,
+        back_office: Option<&BackOfficeUrl>,
+    ) -> Result<Self, askama::Error> {
         let title = format!("{} export", title(export.id.export_type()));
         let rows = grouped(file.rows);
         let facts = ReadyFacts {
@@ -102,6 +111,7 @@ impl Mail {
             link_end: spoken(link_end),
             // The header takes a row, too.
             beyond_excel: file.rows >= EXCEL_ROWS,
+            back_office,
         };
         Ok(Self {
             export: export.id,
@@ -116,7 +126,11 @@ impl Mail {
     ///
     /// # Errors
     /// None that the templates can meet; the type is the template engine's.
-    pub fn failed(export: &Export, failure: &Failure) -> Result<Self, askama::Error> {
+    pub fn failed(
+        export: &Export,
+        failure: &Failure,
+        back_office: Option<&BackOfficeUrl>,
+    ) -> Result<Self, askama::Error> {
         let title = format!("{} export", title(export.id.export_type()));
         let facts = FailedFacts {
             subject: format!("Your {} failed", lower_first(&title)),
@@ -126,6 +140,7 @@ impl Mail {
             as_of: spoken(export.as_of()),
             failure,
             advice: advice(failure.code),
+            back_office,
         };
         let to: EmailAddress = export.requested_by.email.clone();
         Ok(Self {
@@ -233,7 +248,7 @@ mod tests {
         }
         let file = ExportFile { rows: 1235, bytes: 1_234_567, totals, ..file() };
         let link = "https://bucket.example/key?X-Amz-Expires=9&X-Amz-Signature=abc";
-        let mail = Mail::ready(&export(), &file, link, link_end()).unwrap();
+        let mail = Mail::ready(&export(), &file, link, link_end(), None).unwrap();
         assert_eq!(mail.subject, "Your marketplace payouts export is ready");
         assert_eq!(mail.recipients, export().recipients);
         for text in [link, "11 October 2026, 08:30 UTC", "1,235", "1.2 MB", &file.sha256, "1,234.00", "JPY", &file.name]
@@ -253,7 +268,7 @@ mod tests {
         let mut export = export();
         export.requested_by.name = "Ann <a@b.example> & Sons".parse().unwrap();
         let file = ExportFile { rows: 1, ..file() };
-        let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_end()).unwrap();
+        let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_end(), None).unwrap();
         let id = export.id.to_string();
         for text in ["1 payout in a CSV file of 1.0 kB", "8 October 2026, 08:30 UTC", &file.sha256, &file.name, &id] {
             assert!(mail.text.contains(text) && mail.html.contains(text), "{text}");
@@ -263,14 +278,52 @@ mod tests {
         assert!(mail.html.contains("Ann &#60;a@b.example&#62; &#38; Sons"), "{}", mail.html);
     }
 
+    fn page() -> BackOfficeUrl {
+        "https://back-office.example.com/payouts".parse().unwrap()
+    }
+
+    #[test]
+    fn ready_mail_leads_to_the_back_office_if_it_is_known_where_that_is() {
+        let mail = |page| Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), page).unwrap();
+        let (with, without) = (mail(Some(&page())), mail(None));
+        assert_eq!(with.text, format!("{}\n\nBack office: https://back-office.example.com/payouts", without.text));
+        assert!(
+            with.html.contains(
+                "In the <a class=\"text\" href=\"https://back-office.example.com/payouts\" \
+                 style=\"color:#161a22\">back office</a>, open the export history"
+            ),
+            "{}",
+            with.html
+        );
+        assert!(without.html.contains("In the back office, open the export history"), "{}", without.html);
+    }
+
+    #[test]
+    fn failed_mail_leads_to_the_back_office_if_it_is_known_where_that_is() {
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
+        let mail = |page| Mail::failed(&export(), &failure, page).unwrap();
+        let (with, without) = (mail(Some(&page())), mail(None));
+        let told = "tell your administrator the export ID.";
+        assert!(
+            with.text.contains(&format!("{told}\n\nBack office: https://back-office.example.com/payouts\n\nExport"))
+        );
+        assert!(without.text.contains(&format!("{told}\n\nExport")), "{}", without.text);
+        assert!(
+            with.html.contains(&format!("{told} <a class=\"text\" href=\"https://back-office.example.com/payouts\""))
+        );
+        assert!(!without.html.contains("<a"), "{}", without.html);
+    }
+
     /// Mail programs cut off, re-wrap or refuse long lines; a link is one word and must stay whole.
     #[test]
     fn plain_text_has_no_trailing_spaces_and_no_runs_of_empty_lines() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
-        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end()).unwrap();
-        for text in [ready.text, Mail::failed(&export(), &failure).unwrap().text] {
-            assert!(text.lines().all(|line| line == line.trim_end()), "{text:?}");
-            assert!(!text.contains("\n\n\n"), "{text:?}");
+        for page in [None, Some(&page())] {
+            let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), page).unwrap();
+            for text in [ready.text, Mail::failed(&export(), &failure, page).unwrap().text] {
+                assert!(text.lines().all(|line| line == line.trim_end()), "{text:?}");
+                assert!(!text.contains("\n\n\n"), "{text:?}");
+            }
         }
     }
 
@@ -278,9 +331,9 @@ mod tests {
     #[test]
     fn mails_load_nothing_and_run_nothing() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into() };
-        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end()).unwrap();
+        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), None).unwrap();
         assert_eq!(ready.html.matches("http").count(), 1, "the link, and nothing else");
-        for html in [ready.html, Mail::failed(&export(), &failure).unwrap().html] {
+        for html in [ready.html, Mail::failed(&export(), &failure, None).unwrap().html] {
             for banned in ["<img", "<script", "<link", "url(", "@import", "src="] {
                 assert!(!html.contains(banned), "{banned}");
             }
@@ -289,7 +342,7 @@ mod tests {
 
     #[test]
     fn ready_mail_warns_when_a_sheet_is_too_small() {
-        let rows = |rows| Mail::ready(&export(), &ExportFile { rows, ..file() }, "l", link_end()).unwrap();
+        let rows = |rows| Mail::ready(&export(), &ExportFile { rows, ..file() }, "l", link_end(), None).unwrap();
         for mail in [rows(EXCEL_ROWS), rows(EXCEL_ROWS * 2)] {
             assert!(mail.text.contains("1,048,576") && mail.html.contains("1,048,576"));
         }
@@ -302,7 +355,7 @@ mod tests {
         export.requested_by.name = "<b>Ann</b>".parse().unwrap();
         let message = "1 payout cannot be written: <script>alert(1)</script> (currency unknown)".to_owned();
         let failure = Failure { code: FailureCode::PayoutsNotWritable, message };
-        let mail = Mail::failed(&export, &failure).unwrap();
+        let mail = Mail::failed(&export, &failure, None).unwrap();
         assert_eq!(mail.recipients.to(), &export.requested_by.email);
         assert!(mail.recipients.cc().is_empty());
         assert!(mail.text.contains(&failure.message) && mail.text.contains(&export.id.to_string()));

@@ -10,6 +10,7 @@ struct Parts {
     now: Timestamp,
     swept_at: Option<Timestamp>,
     is_quiet: bool,
+    most_tries: u32,
     accepted: Vec<(TenantId, ExportId)>,
     told: Vec<(TenantId, ExportId, Timestamp)>,
     exports: Vec<Export>,
@@ -26,6 +27,7 @@ impl Parts {
             now: self.now,
             swept_at: self.swept_at,
             is_quiet: self.is_quiet,
+            most_tries: self.most_tries,
             accepted: self.accepted.iter().map(|(tenant, id)| (tenant, *id)).collect(),
             told: self.told.iter().map(|(tenant, id, end)| (tenant, *id, *end)).collect(),
             exports: self.exports.iter().collect(),
@@ -70,6 +72,7 @@ fn sound() -> Parts {
         now: start().plus(Duration::from_secs(120)),
         swept_at: Some(start().plus(Duration::from_secs(60))),
         is_quiet: false,
+        most_tries: Tries::MOST,
         accepted: vec![(tenant(), ready.id), (tenant(), pending.id)],
         told: vec![(tenant(), ready.id, end)],
         locks: vec![(tenant(), pending.id)],
@@ -151,6 +154,9 @@ fn file_that_is_gone_or_other_than_recorded_is_found_until_its_end() {
         |parts| object(parts).bytes -= 1,
         |parts| object(parts).sha256 = "cd".repeat(32),
         |parts| object(parts).totals = Totals::default(),
+        |parts| object(parts).payouts.swap(0, 1),
+        |parts| parts.payouts[0].created_at = start().plus(Duration::from_millis(1)),
+        |parts| parts.payouts[2].created_at = start().minus(Duration::from_millis(1)),
         |parts| drop(object(parts).payouts.pop()),
         |parts| object(parts).payouts.push("po_3".into()),
         |parts| object(parts).payouts[0] = "po_later".into(),
@@ -245,4 +251,10 @@ fn violation_tells_the_invariant_the_export_and_what_is_seen() {
     parts.locks.clear();
     let lines: Vec<String> = parts.check().iter().map(ToString::to_string).collect();
     assert_eq!(lines, [format!("LockNamesPending: acme {}: is PENDING, and there is no lock", another())]);
+}
+
+#[test]
+fn work_taken_more_often_than_it_may_be_is_found() {
+    assert_eq!(broken_by(|parts| parts.exports[1].tries = Tries::MOST), []);
+    assert_eq!(broken_by(|parts| parts.exports[1].tries = Tries::MOST + 1), [Invariant::TriesAreBounded]);
 }
