@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `now` | when it was made |
 //! | `quiet` | whether nothing was disturbed for so long that every export must have ended |
+//! | `mostTries` | how often the work on an export may be taken without getting further, if not as often as by default |
 //! | `sweptAt` | when the last undisturbed sweep began; may be missing |
 //! | `items` | every item of the Exports table, in DynamoDB's JSON, binary values in base 64 |
 //! | `accepted` | `{tenantId, exportId}` of every export that a caller was told is accepted |
@@ -27,6 +28,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::email::{EmailAddress, Recipients};
 use domain::file::{Total, Totals};
 use domain::invariants::{Accepted, Committed, Contents, Link, Violation, World, violations};
+use domain::lifecycle::Tries;
 use domain::money::{Currency, parse_whole_number};
 use domain::time::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -72,6 +74,7 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, NotChecked> {
         now: dump.now.0,
         swept_at: dump.swept_at.map(|at| at.0),
         is_quiet: dump.quiet,
+        most_tries: dump.most_tries,
         accepted: dump.accepted.iter().map(|named| (&named.tenant_id.0, named.export_id.0)).collect(),
         told: dump.told.iter().map(|told| (&told.tenant_id.0, told.export_id.0, told.link_expires_at.0)).collect(),
         exports: Vec::new(),
@@ -98,6 +101,8 @@ struct Dump {
     now: Parsed<Timestamp>,
     quiet: bool,
     swept_at: Option<Parsed<Timestamp>>,
+    #[serde(default = "most_tries")]
+    most_tries: u32,
     items: Vec<Item>,
     accepted: Vec<Named>,
     #[serde(default)]
@@ -105,6 +110,10 @@ struct Dump {
     payouts: Vec<PayoutItem>,
     objects: Vec<Object>,
     mails: Vec<Mail>,
+}
+
+const fn most_tries() -> u32 {
+    Tries::MOST
 }
 
 /// A value that is written as text.

@@ -105,10 +105,11 @@ fn violations_are_printed_one_a_line_and_exit_with_1() {
         json!({ "tenantId": s("acme"), "sk": s("LOCK#marketplace-payouts"), "exportId": s(EXPORT) }),
         json!({ "tenantId": s("acme"), "sk": s(&format!("CHECKPOINT#{EXPORT}")), "sha256State": { "B": "AAE=" } }),
     ]);
+    dump["mostTries"] = json!(0);
     let (printed, code) = check(&dump);
     let invariants: Vec<&str> = printed.lines().map(|line| line.split(':').next().unwrap()).collect();
     let of_the_file = ["FileIsWhole"; 5];
-    let expected = [&["LockNamesPending", "NothingIsLeft"], of_the_file.as_slice(), &["LinksLive"]].concat();
+    let expected = [&["LockNamesPending", "NothingIsLeft", "TriesAreBounded"], of_the_file.as_slice(), &["LinksLive"]].concat();
     assert_eq!((invariants, code), (expected, Some(1)), "{printed}");
     assert!(printed.contains("holds the payout po_1 more than once"), "{printed}");
 }

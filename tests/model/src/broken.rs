@@ -30,6 +30,8 @@ pub enum Broken {
     LookByDeadline,
     /// The sweeper does not end what is past its deadline.
     Deadline,
+    /// The work is taken however often it was.
+    TriesGuard,
 }
 
 impl Broken {
@@ -53,7 +55,8 @@ impl Broken {
             | Self::CheckpointTransaction
             | Self::MailBeforeReady
             | Self::KeyPerFence
-            | Self::Deadline => {}
+            | Self::Deadline
+            | Self::TriesGuard => {}
         }
     }
 }

@@ -159,8 +159,14 @@ impl Protocol {
         self.broken == Some(broken)
     }
 
-    fn tries() -> Tries {
+    pub(crate) fn tries() -> Tries {
         Tries { most: 2, backoff: vec![TICK] }
+    }
+
+    /// The tries by which the work is taken.
+    fn tries_to_take(&self) -> Tries {
+        let most = if self.is_broken(Broken::TriesGuard) { u32::MAX } else { Self::tries().most };
+        Tries { most, ..Self::tries() }
     }
 
     /// Carries a step out in one conditional write, with a checkpoint if there is one. Whether it was.
@@ -208,7 +214,7 @@ impl Protocol {
 
     fn deliver(&self, state: &mut State, place: Place, stays: bool) -> Option<()> {
         let read = state.exports.get(place)?.clone();
-        let taken = lifecycle::take(&read, time(state.now), lease(state.now), &Self::tries());
+        let taken = lifecycle::take(&read, time(state.now), lease(state.now), &self.tries_to_take());
         if !stays {
             state.messages.remove(&place);
         }
@@ -269,7 +275,7 @@ impl Protocol {
         let (place, own) = (generator.place, generator.own.clone());
         match generator.next.clone() {
             Work::Take(at) => {
-                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &Self::tries()) else { return Came::Lost };
+                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &self.tries_to_take()) else { return Came::Lost };
                 if !self.apply_own(state, generator, &step, None) {
                     return Came::Lost;
                 }

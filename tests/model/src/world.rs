@@ -70,6 +70,7 @@ pub(crate) fn check(protocol: &Protocol, state: &State) -> Vec<Violation> {
         now: time(state.now),
         swept_at: state.swept_at.map(time),
         is_quiet: false,
+        most_tries: Protocol::tries().most,
         told: state
             .told
             .iter()

@@ -149,6 +149,12 @@ fn deadline_that_nobody_enforces_is_found() {
     find(Broken::Deadline, Protocol { faults: 1, ..Protocol::SMALLEST }, &[Invariant::AcceptedEnds]);
 }
 
+#[test]
+fn work_taken_however_often_it_was_is_found() {
+    let within = Protocol { faults: 2, most_fence: 3, last_tick: 4, time_limit: 4, ..Protocol::SMALLEST };
+    find(Broken::TriesGuard, within, &[Invariant::TriesAreBounded]);
+}
+
 /// Leases spare work: what one does who should not, the fence keeps off.
 #[test]
 fn missing_lease_guard_breaks_nothing() {

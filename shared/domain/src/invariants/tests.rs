@@ -149,7 +149,7 @@ fn another_yet() -> ExportId {
 
 #[test]
 fn file_that_is_gone_or_other_than_recorded_is_found_until_its_end() {
-    let changes: [fn(&mut Parts); 9] = [
+    let changes: [fn(&mut Parts); 12] = [
         |parts| parts.objects.clear(),
         |parts| object(parts).bytes -= 1,
         |parts| object(parts).sha256 = "cd".repeat(32),
