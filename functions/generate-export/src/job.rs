@@ -193,6 +193,7 @@ where
             files: &self.files,
             clock: &self.clock,
             limits: &self.limits.file,
+            most_tries: self.limits.tries.most,
             ring_after: self.limits.ring_after,
             ends_at: invocation.ends_at,
         };

@@ -401,6 +401,20 @@ async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
 }
 
 #[tokio::test]
+async fn last_try_that_fails_throws_the_upload_away() {
+    let generator = with_parts_of(400, generator(40));
+    generator.payouts.fuse.blow_after(12);
+    for _ in 0..4 {
+        assert_eq!(generator.record().status, Status::Pending);
+        generator.deliver("r").await;
+    }
+    let record = generator.record();
+    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert!(record.rows_written > 0, "there was a checkpoint");
+    assert_eq!(generator.files.unfinished_uploads(), 0);
+}
+
+#[tokio::test]
 async fn part_that_a_stalled_owner_replaced_is_noticed_and_the_file_begins_anew() {
     let generator = with_parts_of(400, generator(40));
     generator.payouts.fuse.blow_after(12);

@@ -93,6 +93,8 @@ pub struct FileWriter<'a, S, P, F, C> {
     pub clock: &'a C,
     /// Numbers the work goes by.
     pub limits: &'a FileLimits,
+    /// How often the work may be taken without getting further: nobody goes on after the last try.
+    pub most_tries: u32,
     /// How long the sweeper waits for a bell's effect before it rings again.
     pub ring_after: Duration,
     /// When Lambda ends this invocation.
@@ -123,7 +125,13 @@ where
         let written = self.fill(export, &mut draft).await;
         if let (Err(not_written), Some(upload)) = (&written, &draft.upload) {
             // Whoever finds a checkpoint goes on with its upload. All other uploads nobody will ever complete.
-            let is_over = matches!(not_written, NotWritten::Faults(_) | NotWritten::TooLarge(_));
+            let is_over = match not_written {
+                NotWritten::Faults(_) | NotWritten::TooLarge(_) => true,
+                NotWritten::NotApplied(NotApplied::Refused(_)) => false,
+                NotWritten::OutOfTime { .. }
+                | NotWritten::NotApplied(NotApplied::Outage(_))
+                | NotWritten::Outage(_) => export.tries >= self.most_tries,
+            };
             if is_over || draft.checkpointed == 0 {
                 self.abort(upload).await;
             }
