@@ -109,7 +109,8 @@ fn violations_are_printed_one_a_line_and_exit_with_1() {
     let (printed, code) = check(&dump);
     let invariants: Vec<&str> = printed.lines().map(|line| line.split(':').next().unwrap()).collect();
     let of_the_file = ["FileIsWhole"; 5];
-    let expected = [&["LockNamesPending", "NothingIsLeft", "TriesAreBounded"], of_the_file.as_slice(), &["LinksLive"]].concat();
+    let expected =
+        [&["LockNamesPending", "NothingIsLeft", "TriesAreBounded"], of_the_file.as_slice(), &["LinksLive"]].concat();
     assert_eq!((invariants, code), (expected, Some(1)), "{printed}");
     assert!(printed.contains("holds the payout po_1 more than once"), "{printed}");
 }

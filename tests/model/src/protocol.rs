@@ -275,7 +275,9 @@ impl Protocol {
         let (place, own) = (generator.place, generator.own.clone());
         match generator.next.clone() {
             Work::Take(at) => {
-                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &self.tries_to_take()) else { return Came::Lost };
+                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &self.tries_to_take()) else {
+                    return Came::Lost;
+                };
                 if !self.apply_own(state, generator, &step, None) {
                     return Came::Lost;
                 }
