@@ -1,4 +1,4 @@
-"""Starts the emulator (ministack) with four things mended that cannot be made up for from outside.
+"""Starts the emulator (ministack) with five things mended that cannot be made up for from outside.
 
 S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
 checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
@@ -10,11 +10,15 @@ TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so
 every request. Here the loopback counts as a secure transport.
 
 Alarms over an expression: the emulator's CloudFormation refuses them. It gets the first metric of the expression.
+
+Searching logs for any of several terms (`?one ?"the other"`): the emulator looks for all, question marks included.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
 from email.utils import parseaddr
 from typing import Any
 
@@ -22,7 +26,7 @@ from awscrt import checksums
 from ministack import app
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import s3
+from ministack.services import cloudwatch_logs, s3
 from ministack.services.cloudformation import provisioners
 
 HEADER = "x-amz-checksum-crc64nvme"
@@ -87,6 +91,16 @@ def _record_alarm(name: str, properties: dict[str, Any]) -> Any:
     return _record_plain_alarm(name, properties)
 
 
+_compile_other = cloudwatch_logs._compile_filter_pattern
+
+
+def _compile_pattern(raw: str) -> Callable[[str], bool]:
+    if not raw.startswith("?"):
+        return _compile_other(raw)
+    terms = [term.removeprefix("?") for term in shlex.split(raw)]
+    return lambda message: any(term in message for term in terms)
+
+
 if __name__ == "__main__":
     s3._complete_multipart_upload = _complete_whole
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
@@ -94,4 +108,5 @@ if __name__ == "__main__":
     iam_evaluator._resolve_condition_key = _resolve_condition_key
     app._enforce_ses_v2 = _enforce_mail
     provisioners._cw_metric_alarm_record = _record_alarm
+    cloudwatch_logs._compile_filter_pattern = _compile_pattern
     app.main()

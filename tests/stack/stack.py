@@ -65,6 +65,7 @@ class Stack:
         self._emulator: Emulator | None = None
         self._gateway: Gateway | None = None
         self._clients: dict[str, Any] = {}
+        self.name = NAME
         self.apiUrl = ""
         self.backOfficeUrl = ""
         self.apiKey = ""
@@ -91,17 +92,21 @@ class Stack:
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         linked: bool = False,
+        name: str = NAME,
+        deploy: Callable[[Stack, Mapping[str, str]], None] | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> Stack:
         """Builds the functions, starts the emulator, deploys the template and issues an operator's API key.
 
         `port` is the API's (0: a free one), `auth` makes the emulator enforce IAM policies, `parameters` are the
         template's, and `settings` are environment variables by function, for those the template has no parameter for.
-        With `linked`, mails lead to this stack's own page.
+        With `linked`, mails lead to this stack's own page. `deploy` is another way to deploy: given the stack with the
+        emulator up, and the parameters, it leaves CloudFormation's stack called `name`, and issues the first key.
         """
         stack = cls(report)
+        stack.name = name
         try:
-            stack._start(port, auth, dict(parameters or {}), settings or {}, linked)
+            stack._start(port, auth, dict(parameters or {}), settings or {}, linked, deploy)
         except BaseException:
             stack.stop()
             raise
@@ -114,28 +119,33 @@ class Stack:
         parameters: dict[str, str],
         settings: Mapping[str, Mapping[str, str]],
         linked: bool,
+        deploy: Callable[[Stack, Mapping[str, str]], None] | None,
     ) -> None:
         try:
             self._gateway = Gateway(port)
         except OSError as error:
             raise StackError(f"port {port} cannot be used: {error.strerror or error}") from error
-        self._report("Building the functions")
-        build.build()
+        if not deploy:
+            self._report("Building the functions")
+            build.build()
         self._report("Starting the emulated AWS")
         self._emulator = Emulator(auth)
         self._emulator.start()
         self.awsEndpointUrl = self._emulator.url
         self.mailboxUrl = f"{self._emulator.url}/_ministack/ses/messages"
         self._report("Deploying template.yaml")
-        parameters.setdefault("SenderAddress", SENDER)
+        if not deploy:
+            parameters.setdefault("SenderAddress", SENDER)
         if linked:
             parameters.setdefault("MailedBackOfficeUrl", f"{self._gateway.url}/back-office")
         # The emulator's CloudFormation knows no AWS::CloudTrail::Trail.
         parameters.setdefault("RecordDownloads", "false")
-        self._bridge_verified_sender(parameters["SenderAddress"])
+        if not deploy:
+            self._bridge_verified_sender(parameters["SenderAddress"])
         user = self._bridge_signer_key(parameters)
-        resources = self._deploy(parameters)
-        processed = self.client("cloudformation").get_template(StackName=NAME, TemplateStage="Processed")
+        (deploy or Stack._deploy)(self, parameters)
+        resources = self._deployed()
+        processed = self.client("cloudformation").get_template(StackName=self.name, TemplateStage="Processed")
         template = processed["TemplateBody"]
         if user:
             self._bridge_signer_policy(user, template)
@@ -146,7 +156,8 @@ class Stack:
         self._gateway.serve(self._emulator.port, resources["HttpApi"])
         self.apiUrl = self._gateway.url
         self.backOfficeUrl = f"{self.apiUrl}/back-office"
-        self.apiKey = self.issue_key(self.tenantId, self.operatorEmail, OPERATOR_NAME)
+        if not deploy:
+            self.apiKey = self.issue_key(self.tenantId, self.operatorEmail, OPERATOR_NAME)
 
     def stop(self) -> None:
         """Ends all that start() began. Harmless when called again."""
@@ -271,12 +282,12 @@ class Stack:
 
     # ----------------------------------------------------------------------------------------------------- deploy
 
-    def _deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Deploys the template as `sam deploy` does: code to a bucket, a change set, wait. Physical ids by logical."""
+    def _deploy(self, parameters: Mapping[str, str]) -> None:
+        """Deploys the template as `sam deploy` does: code to a bucket, a change set, wait."""
         client = self.client("cloudformation")
         try:
             created = client.create_change_set(
-                StackName=NAME,
+                StackName=self.name,
                 ChangeSetName="deploy",
                 ChangeSetType="CREATE",
                 TemplateURL=self._package(),
@@ -294,12 +305,19 @@ class Stack:
         if described["Status"] != "CREATE_COMPLETE":
             raise StackError(f"the template is refused: {described.get('StatusReason', described['Status'])}")
         client.execute_change_set(**change_set)
-        while (stack := client.describe_stacks(StackName=NAME)["Stacks"][0])["StackStatus"].endswith("_IN_PROGRESS"):
+        while (stack := client.describe_stacks(StackName=self.name)["Stacks"][0])["StackStatus"].endswith(
+            "_IN_PROGRESS"
+        ):
             if time.monotonic() > deadline:
                 raise StackError(f"the deploy did not end within {DEPLOY_SECONDS:.0f} s")
             time.sleep(0.1)
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise StackError(f"the deploy failed: {self._first_failure() or stack['StackStatus']}")
+
+    def _deployed(self) -> dict[str, str]:
+        """Takes down what was deployed. Physical ids by logical."""
+        client = self.client("cloudformation")
+        (stack,) = client.describe_stacks(StackName=self.name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         self.exportsTable = outputs["ExportsTable"]
         self.payoutsTable = outputs["PayoutsTable"]
@@ -307,10 +325,10 @@ class Stack:
         self.bucket = outputs["ExportsBucket"]
         self.jobsQueueUrl = outputs["JobsQueueUrl"]
         self.deadLetterQueueUrl = outputs["DeadLetterQueueUrl"]
-        pages = client.get_paginator("list_stack_resources").paginate(StackName=NAME)
+        pages = client.get_paginator("list_stack_resources").paginate(StackName=self.name)
         resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
         functions = [r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::Lambda::Function"]
-        self.functions = {function.removeprefix(f"{NAME}-"): function for function in sorted(functions)}
+        self.functions = {function.removeprefix(f"{self.name}-"): function for function in sorted(functions)}
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
 
     def _package(self) -> str:
@@ -336,7 +354,7 @@ class Stack:
         return f"https://s3.{self.region}.amazonaws.com/{bucket}/{TEMPLATE.name}"
 
     def _first_failure(self) -> str | None:
-        events = self.client("cloudformation").describe_stack_events(StackName=NAME)["StackEvents"]
+        events = self.client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
         failures = [e for e in events if e["ResourceStatus"].endswith("_FAILED")]
         oldest = failures[-1] if failures else None
         return f"{oldest['LogicalResourceId']}: {oldest.get('ResourceStatusReason', '')}" if oldest else None
@@ -399,7 +417,7 @@ class Stack:
                     target = f"integrations/{integration['IntegrationId']}"
                     client.create_route(ApiId=api, RouteKey=route, Target=target)
         # In the processed template, parameters stand with their defaults: the origin is taken from the deploy.
-        deployed = self.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]["Parameters"]
+        deployed = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]["Parameters"]
         (origin,) = (p["ParameterValue"] for p in deployed if p["ParameterKey"] == "CorsOrigin")
         cors = {**body["x-amazon-apigateway-cors"], "allowOrigins": [origin]}
         client.update_api(ApiId=api, CorsConfiguration={key[0].upper() + key[1:]: cors[key] for key in cors})

@@ -46,7 +46,8 @@ def _ensure(report: Callable[[str], None], requirements: Path, folder: Path) -> 
     _run(
         [
             str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-            "--require-hashes", "--only-binary=:all:", "--requirement", str(requirements),
+            # The file names all that is needed. Older versions of pip that find that out again stumble over extras.
+            "--require-hashes", "--only-binary=:all:", "--no-deps", "--requirement", str(requirements),
         ],
         f"cannot install {names}. It needs the Python package index, or a mirror of it in pip's settings",
     )  # fmt: skip

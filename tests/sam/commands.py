@@ -1,0 +1,130 @@
+"""The commands that a document tells its reader to type, and a shell that runs them against a local AWS."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "stack"))
+
+import venv  # noqa: E402
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+FENCED = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+COMMAND_SECONDS = 600.0
+# Version 1 of the AWS CLI, made to take what version 2 does: it knows no option for how binary input is written, and
+# has an endpoint for queues that the environment does not change.
+VERSION_2 = """words=()
+while [ $# -gt 0 ]; do
+  if [ "$1" = --cli-binary-format ]; then shift 2; else words+=("$1"); shift; fi
+done
+exec {aws} --endpoint-url "$AWS_ENDPOINT_URL" "${{words[@]}}"
+"""
+
+
+class CommandError(Exception):
+    """A command of the document fails; the message says which, and what it printed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and the heading that it stands under."""
+
+    heading: str
+    language: str
+    text: str
+
+
+def blocks(document: Path) -> list[Block]:
+    text = document.read_text(encoding="utf-8")
+    found, heading, end = [], "", 0
+    for fenced in FENCED.finditer(text):
+        # Between the blocks only: a comment in one looks like a heading.
+        heading = (HEADING.findall(text, end, fenced.start()) or [heading])[-1]
+        found.append(Block(heading, fenced["language"], textwrap.dedent(fenced["text"])))
+        end = fenced.end()
+    return found
+
+
+class Shell:
+    """Runs commands as a reader would who has the AWS CLI, SAM CLI and an account: here, the local AWS."""
+
+    def __init__(self, programs: Path, endpoint: str, region: str) -> None:
+        nowhere = str(programs / "nowhere")
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath))),
+            "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": region, "AWS_REGION": region,
+            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            # What else this machine may know of AWS is not the reader's.
+            "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", "PROFILE": "quick",
+        }  # fmt: skip
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            self.environment.pop(name, None)
+
+    def run(self, script: str, folder: Path = ROOT, answers: str = "", until: str = "") -> str:
+        """What a script prints. Each of its commands must succeed, whatever it is a part of. One that goes on until
+        Ctrl-C gets that once it has printed what `until` matches."""
+        print("\n".join(f"$ {line}" for line in script.strip().splitlines()), flush=True)
+        began, printed = time.monotonic(), ""
+        process = subprocess.Popen(
+            ["bash", "-c", f"set -euo pipefail\n{script}"], cwd=folder, env=self.environment, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        overdue = threading.Timer(COMMAND_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+        overdue.start()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(answers)
+            process.stdin.close()
+            stopped = False
+            for line in process.stdout:
+                printed += line
+                if until and re.search(until, line) and not stopped:
+                    stopped = True
+                    os.killpg(process.pid, signal.SIGINT)
+            failed = process.wait() != 0 and not stopped
+        finally:
+            overdue.cancel()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if failed or (until and not stopped):
+            raise CommandError(f"exit code {process.returncode} of:\n{script}\n{printed}")
+        print(f"  {time.monotonic() - began:.1f} s", flush=True)
+        return printed
+
+
+@contextmanager
+def shell(endpoint: str, region: str, config: str = "") -> Iterator[Shell]:
+    """A shell with both CLIs. With `config`, SAM CLI reads that and not the project's samconfig.toml."""
+    installed = venv.ensure(requirements=REQUIREMENTS, folder=ROOT / "target" / "sam-venv").parent
+    with tempfile.TemporaryDirectory() as folder:
+        programs = Path(folder)
+        write_program(programs / "aws", VERSION_2.format(aws=shlex.quote(str(installed / "aws"))))
+        settings = programs / "samconfig.toml"
+        settings.write_text(config)
+        option = f" --config-file {shlex.quote(str(settings))}" if config else ""
+        write_program(programs / "sam", f'exec {shlex.quote(str(installed / "sam"))} "$@"{option}\n')
+        yield Shell(programs, endpoint, region)
+
+
+def write_program(path: Path, script: str) -> None:
+    path.write_text(f"#!/usr/bin/env bash\n{script}")
+    path.chmod(0o755)
