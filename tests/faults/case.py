@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from boto3.dynamodb.types import TypeDeserializer
+
 import build
+from expected_csv import expected_csv
 from payouts import payout
 from proxy import Paging, Plan, Proxy
 from runtime import End, Invocation, Outcome
@@ -46,6 +50,8 @@ SETTINGS = {
 VISIBILITY_SECONDS = 1
 HTTP_SECONDS = 29.0
 SWEEP_SECONDS = 30.0
+# How often a message is received before the queue puts it aside.
+MOST_RECEIVES = 5
 # A process that is killed leaves a lease of this length and the grace.
 GENERATE_SECONDS = 3.0
 SWEEP_EVERY_SECONDS = 1.0
@@ -97,10 +103,12 @@ class Case:
         settings: Mapping[str, str] | None = None,
         generate_seconds: float = GENERATE_SECONDS,
         beside: Case | None = None,
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
         self.bench = bench
         self.plan = plan or Plan()
         self.generate_seconds = generate_seconds
+        self._quiet_seconds = quiet_seconds
         self._paging = paging
         self._settings = {**SETTINGS, **(settings or {})}
         self.tenant = f"case-{next(_numbers)}"
@@ -121,8 +129,8 @@ class Case:
         self.swept_at: str | None = None
         # The answers that clients got, in order; None where there was none.
         self.answers: list[int | None] = []
-        # Whether a process was lost: killed, out of time, or standing still.
-        self.has_lost_process = False
+        # How many processes of each function were lost: killed, out of time, or standing still.
+        self.lost_processes: Counter[str] = Counter()
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []
         self._stalled: list[tuple[str, Invocation]] = []
@@ -135,7 +143,7 @@ class Case:
     def run(self, crate: str, event: Any, seconds: float = HTTP_SECONDS) -> Outcome:
         invocation = self.start(crate, event, seconds)
         outcome = invocation.run()
-        self.has_lost_process |= outcome.end not in (End.ANSWERED, End.ERROR)
+        self.lost_processes[crate] += outcome.end not in (End.ANSWERED, End.ERROR)
         if outcome.end is End.STALLED:
             self._stalled.append((crate, invocation))
         else:
@@ -177,6 +185,10 @@ class Case:
             self.told.append((export_id, body["linkExpiresAt"]))
         return status
 
+    def read(self, crate: str, path: str, parameters: Mapping[str, str] | None = None) -> tuple[int | None, Any]:
+        """A client reads something. The answer's status and body; None if there was none."""
+        return self._call(crate, "GET", path, {}, parameters)
+
     def sweep(self) -> Outcome:
         began = now()
         outcome = self.run("sweep-exports", {}, SWEEP_SECONDS)
@@ -186,11 +198,11 @@ class Case:
 
     def deliver(self) -> bool:
         """Hands the messages that can be received to the generator, one at a time, and deletes those that are done.
-        Returns whether there were any."""
+        Returns whether there were any. One that was received as often as it may be is put aside."""
         received = self.receive()
         for message in received:
             outcome = self.hand([message["Body"]])
-            if is_done(outcome):
+            if is_done(outcome) or int(message["Attributes"]["ApproximateReceiveCount"]) >= MOST_RECEIVES:
                 self.bench.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
         return bool(received)
 
@@ -199,7 +211,9 @@ class Case:
         return self.run("generate-export", sqs_event(bodies), self.generate_seconds)
 
     def receive(self) -> list[dict[str, Any]]:
-        taken = self.bench.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+        taken = self.bench.sqs.receive_message(
+            QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["ApproximateReceiveCount"]
+        )
         messages: list[dict[str, Any]] = taken.get("Messages", [])
         return messages
 
@@ -225,11 +239,13 @@ class Case:
             self.run_on()
 
     def run_on(self) -> None:
-        deadline = time.monotonic() + QUIET_SECONDS
+        deadline = time.monotonic() + self._quiet_seconds
         swept_at = time.monotonic()
         while self.deliver() or self.pending() or self.messages():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not quiet after {QUIET_SECONDS:g} s: {self.records()}\n" + self.last_logs())
+                raise AssertionError(
+                    f"not quiet after {self._quiet_seconds:g} s: {self.records()}\n" + self.last_logs()
+                )
             if time.monotonic() - swept_at >= SWEEP_EVERY_SECONDS:
                 swept_at = time.monotonic()
                 self.sweep()
@@ -237,10 +253,12 @@ class Case:
                 time.sleep(0.1)
 
     def sweep_until(self, status: str) -> None:
-        deadline = time.monotonic() + QUIET_SECONDS
+        deadline = time.monotonic() + self._quiet_seconds
         while {record["status"]["S"] for record in self.records()} != {status}:
             if time.monotonic() > deadline:
-                raise AssertionError(f"not {status} after {QUIET_SECONDS:g} s: {self.records()}\n" + self.last_logs())
+                raise AssertionError(
+                    f"not {status} after {self._quiet_seconds:g} s: {self.records()}\n" + self.last_logs()
+                )
             self.sweep()
 
     # ------------------------------------------------------------------------------------ what there is
@@ -264,6 +282,11 @@ class Case:
         listed = self.bench.s3.list_objects_v2(Bucket=self.bench.stack.bucket, Prefix=f"exports/{self.tenant}/")
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
+    def uploads(self) -> list[str]:
+        """The keys of the uploads that are neither a file nor thrown away."""
+        listed = self.bench.s3.list_multipart_uploads(Bucket=self.bench.stack.bucket, Prefix=f"exports/{self.tenant}/")
+        return [upload["Key"] for upload in listed.get("Uploads", [])]
+
     def mails(self) -> list[dict[str, Any]]:
         """The mails that SES accepted, as they were sent."""
         return [mail for mails in self.mails_by_process for mail in mails]
@@ -281,7 +304,20 @@ class Case:
             )
         if checked.returncode not in (0, 1):
             raise AssertionError(f"check-invariants: {checked.stderr}")
-        return checked.stdout.splitlines()
+        return checked.stdout.splitlines() + self._other_bytes()
+
+    def _other_bytes(self) -> list[str]:
+        """The recorded files that are not, byte for byte, what an independent writer makes of the payouts up to their
+        export's acceptance."""
+        payouts = [_python(item) for item in self._items_in(self.bench.stack.payoutsTable)]
+        other = []
+        for record in (_python(record) for record in self.records()):
+            if (file := record.get("file")) and file["key"] in self.objects():
+                found = self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=file["key"])["Body"].read()
+                known = [payout for payout in payouts if payout["createdAt"] <= record["createdAt"]]
+                if found != (wanted := expected_csv(known, record["byteOrderMark"])):
+                    other.append(f"{file['key']} is\n{found!r}\nand must be\n{wanted!r}")
+        return other
 
     def document(self, folder: Path) -> dict[str, Any]:
         """This world as `check-invariants` reads it."""
@@ -293,6 +329,7 @@ class Case:
         return {
             "now": now(),
             "quiet": True,
+            "mostTries": int(self._settings["MAX_TRIES"]),
             "sweptAt": self.swept_at,
             "items": _plain(self.items()),
             "accepted": [{"tenantId": self.tenant, "exportId": export} for export in self.accepted],
@@ -367,7 +404,13 @@ class Case:
         outcome = self.run(crate, event)
         status = outcome.answer["statusCode"] if outcome.end is End.ANSWERED else None
         self.answers.append(status)
-        return status, json.loads(outcome.answer.get("body") or "null") if status is not None else None
+        body = json.loads(outcome.answer.get("body") or "null") if status is not None else None
+        if status is not None and status >= 400:
+            is_told = set(body) == {"errors", "requestId"} and all(
+                error["code"] and error["message"] for error in body["errors"]
+            )
+            assert is_told, f"{status} with {body}"
+        return status, body
 
     def _items_in(self, table: str) -> list[dict[str, Any]]:
         pages = self.bench.dynamodb.get_paginator("query").paginate(
@@ -440,6 +483,14 @@ def links_in(mail: Mapping[str, Any]) -> list[Link]:
         said_end = datetime.strptime(said[1], "%d %B %Y, %H:%M")
         links.append(Link(path[path.index("exports/") :], *(f"{at:%Y-%m-%dT%H:%M:%S}.000Z" for at in (end, said_end))))
     return links
+
+
+_deserialize = TypeDeserializer().deserialize
+
+
+def _python(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as plain values."""
+    return {name: _deserialize(value) for name, value in item.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section(f"faults, seed {results.seed}")
     for line in lines:
         terminalreporter.write_line(line)
-    injected = sum(result.reached for result in results.all)
+    injected = sum(result.injected for result in results.all)
     violations = sum(len(result.problems) for result in results.all)
     terminalreporter.write_line(f"{injected} faults injected, {violations} violations (--seed {results.seed})")
     if whole and not config.getoption("keyword"):

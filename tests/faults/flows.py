@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from case import Bench, Case
+from case import EXPORTS, QUIET_SECONDS, Bench, Case
 from payouts import payout
 from proxy import Fault, Injection, Paging, Plan
 from runtime import End
@@ -17,6 +17,15 @@ MOST_POSTS = 6
 ROWS_A_PAGE = 4
 # How long the generator has where its client waits for a time-out, or tries a call as often as it ever does.
 WAITING_SECONDS = 12.0
+# The same where it waits for S3's time-out, and how long an export may then be pending.
+WAITING_LONG_SECONDS = 55.0
+LONG = {"EXPORT_DEADLINE": "180s"}
+LONG_QUIET_SECONDS = 240.0
+
+KILLED = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
+SUCCESS = (200, 202)
+# What a client may be told of a fault: that it did no harm, or to try again. Or nothing, by a process that died.
+ANSWERS = (*SUCCESS, 503, None)
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,46 @@ class Flow:
         paging = None
         if self.page_seconds is not None:
             paging = Paging(bench.stack.payoutsTable, ROWS_A_PAGE, self.page_seconds)
-        waits = any(injection.every or injection.fault is Fault.HANGS for injection in injections)
-        seconds = max(self.generate_seconds, WAITING_SECONDS) if waits and not self.is_short else self.generate_seconds
-        return Case(bench, Plan([*self.given, *injections]), self.payouts, paging, self.settings, seconds)
+        plan = Plan([*self.given, *injections])
+        if self.is_short:
+            return Case(bench, plan, self.payouts, paging, self.settings, self.generate_seconds)
+        if any(injection.waits_long for injection in injections):
+            seconds, settings = WAITING_LONG_SECONDS, {**LONG, **self.settings}
+            return Case(bench, plan, self.payouts, paging, settings, seconds, quiet_seconds=LONG_QUIET_SECONDS)
+        waits = any(i.every or i.stays or i.fault in (Fault.HANGS, Fault.SLOW) for i in injections)
+        seconds = max(self.generate_seconds, WAITING_SECONDS) if waits else self.generate_seconds
+        quiet_seconds = LONG_QUIET_SECONDS if any(injection.stays for injection in injections) else QUIET_SECONDS
+        return Case(bench, plan, self.payouts, paging, self.settings, seconds, quiet_seconds=quiet_seconds)
+
+    def ends_with(self, *injections: Injection) -> set[str]:
+        """All that it may end as with these faults. Of two, one may keep the other from being met."""
+        ends = set().union(*(self._ends_with(injection) for injection in injections))
+        return ends if len(injections) == 1 else ends | {self.ends}
+
+    def _ends_with(self, injection: Injection) -> set[str]:
+        """What it ends as with one fault: nearly always as if there were none."""
+        operation, fault = injection.operation, injection.fault
+        if self.run is create and operation != "sqs:SendMessage":
+            # The one request of a client: without an answer to it, or with an error, there may be no export.
+            is_acceptance = operation == "dynamodb:TransactWriteItems"
+            if fault in KILLED and not (is_acceptance and fault is Fault.KILLED_AFTER):
+                return {"refused with no answer"}
+            if injection.every and not (is_acceptance and fault is Fault.LOST):
+                return {"refused with 503"}
+        if fault is Fault.REJECTED and self.crate == "generate-export" and self.ends == "READY":
+            return {"FAILED EMAIL_NOT_SENT with its file"}
+        return {self.ends}
+
+    def answers_with(self, *injections: Injection) -> tuple[int | None, ...]:
+        """What its clients may be answered with these faults."""
+        return SUCCESS if all(self._is_unseen(injection) for injection in injections) else ANSWERS
+
+    def _is_unseen(self, injection: Injection) -> bool:
+        """Whether no client is told of the fault: it is met by trying again, or nobody waits for what it befalls."""
+        if injection.fault in (*KILLED, Fault.STALLED):
+            return False
+        is_met = not injection.every and not injection.operation.startswith("ses:")
+        return is_met or injection.operation == "sqs:SendMessage"
 
 
 def create(case: Case) -> None:
@@ -114,6 +160,45 @@ def resend(case: Case) -> None:
         assert case.ready_mails() >= 2, "the client was told of a mail that was not sent"
 
 
+def read_export(case: Case) -> None:
+    def is_right(export: Any) -> bool:
+        is_it = export["exportId"] == case.accepted[0] and export["status"] == "READY"
+        return is_it and export["file"]["rows"] == 2 and export["downloadUrl"].startswith("http")
+
+    launch_and_settle(case)
+    (export_id,) = case.accepted
+    read(case, "get-export", f"{EXPORTS}/{export_id}", is_right, {"exportId": export_id})
+
+
+def read_history(case: Case) -> None:
+    launch_and_settle(case)
+    read(
+        case, "list-exports", EXPORTS,
+        lambda history: [known["exportId"] for known in history["content"]] == case.accepted,
+    )  # fmt: skip
+
+
+def read_caller(case: Case) -> None:
+    launch_and_settle(case)
+    read(case, "get-caller", "/v1/caller", lambda caller: caller["tenantId"] == case.tenant)
+
+
+def launch_and_settle(case: Case) -> None:
+    assert case.post() == 202
+    case.settle()
+
+
+def read(
+    case: Case, crate: str, path: str, is_right: Callable[[Any], bool], parameters: Mapping[str, str] | None = None
+) -> None:
+    """Whatever goes wrong, a client that reads is told what is so or gets an error, and nothing is changed."""
+    before = case.items(), case.objects(), len(case.mails())
+    status, body = case.read(crate, path, parameters)
+    assert status != 200 or is_right(body), f"a client was told {body}"
+    case.settle()
+    assert (case.items(), case.objects(), len(case.mails())) == before, "reading wrote something"
+
+
 def end(case: Case) -> None:
     assert case.post() == 202
     case.drop_messages()
@@ -151,13 +236,15 @@ def text(record: Mapping[str, Any], name: str) -> str:
 
 
 PARTS = {"PART_SIZE": "1"}
-KILLED = Injection("generate-export", "s3:CreateMultipartUpload", 1, Fault.KILLED_AFTER)
-STALLED = Injection("generate-export", "s3:PutObject", 1, Fault.STALLED)
+KILLED_AT_UPLOAD = Injection("generate-export", "s3:CreateMultipartUpload", 1, Fault.KILLED_AFTER)
+STALLED_AT_FILE = Injection("generate-export", "s3:PutObject", 1, Fault.STALLED)
+SMALL = Flow("generate, small", "generate-export", generate)
+IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS)
 FLOWS = [
     Flow("create", "create-export", create),
     Flow("create, asked again", "create-export", create_again),
-    Flow("generate, small", "generate-export", generate),
-    Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS),
+    SMALL,
+    IN_PARTS,
     Flow(
         "generate, in parts read at once", "generate-export", generate, payouts=28, page_seconds=0.0,
         settings={**PARTS, "READERS": "4", "CHECKPOINT_EVERY": "1s"},
@@ -168,17 +255,77 @@ FLOWS = [
         settings={**PARTS, "CHECKPOINT_EVERY": "1s"},
     ),
     Flow(
-        "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED", payouts=6, page_seconds=0.0,
-        settings=PARTS,
+        "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
+        page_seconds=0.0, settings=PARTS,
     ),
     Flow("sweep: ring", "sweep-exports", ring),
-    Flow("sweep: end, deadline", "sweep-exports", end_late, ends="FAILED", settings={"EXPORT_DEADLINE": "1s"}),
     Flow(
-        "sweep: end, tries", "sweep-exports", end_tried, ends="FAILED", payouts=10, page_seconds=0.0,
-        settings={**PARTS, "MAX_TRIES": "1"}, is_short=True, given=(KILLED,),
+        "sweep: end, deadline", "sweep-exports", end_late, ends="FAILED DEADLINE_PASSED",
+        settings={"EXPORT_DEADLINE": "1s"},
+    ),
+    Flow(
+        "sweep: end, tries", "sweep-exports", end_tried, ends="FAILED GENERATION_FAILED", payouts=10, page_seconds=0.0,
+        settings={**PARTS, "MAX_TRIES": "1"}, is_short=True, given=(KILLED_AT_UPLOAD,),
     ),
     Flow("sweep: expire", "sweep-exports", expire, ends="EXPIRED", settings={"LINK_LIFE": "2s"}, generate_seconds=12.0),
     Flow("resend", "resend-email", resend),
-    Flow("end", "end-export", end, ends="FAILED"),
-    Flow("end, in work", "end-export", end_in_work, ends="FAILED", given=(STALLED,)),
+    Flow("end", "end-export", end, ends="FAILED ENDED_BY_ADMINISTRATOR"),
+    Flow("end, in work", "end-export", end_in_work, ends="FAILED ENDED_BY_ADMINISTRATOR", given=(STALLED_AT_FILE,)),
+    Flow("get", "get-export", read_export),
+    Flow("list", "list-exports", read_history),
+    Flow("caller", "get-caller", read_caller),
 ]  # fmt: skip
+
+# Faults that stay for good, by the generator's operation and the first call that meets them, and what the export ends
+# as: GENERATION_FAILED once the tries are used up, or, where not even a try can be counted, at its deadline. What has
+# its effect although nobody hears of it may lead to READY all the same.
+REFUSALS = (Fault.REFUSED, Fault.THROTTLED, Fault.INTERNAL)
+TRIED = "FAILED GENERATION_FAILED"
+TRIED_WITH_FILE = "FAILED GENERATION_FAILED with its file"
+LATE = "FAILED DEADLINE_PASSED"
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """A fault that stays."""
+
+    flow: Flow
+    operation: str
+    place: int
+    faults: tuple[Fault, ...]
+    ends: str
+    # What went wrong before it, so that there is such a call.
+    given: tuple[Injection, ...] = ()
+
+    def cases(self) -> list[tuple[Flow, tuple[Injection, ...]]]:
+        deadline = "15s" if self.ends == LATE else "150s"
+        settings = {**self.flow.settings, "EXPORT_DEADLINE": deadline}
+        name = f"{self.flow.name}, a fault that stays"
+        flow = replace(self.flow, name=name, ends=self.ends, settings=settings, given=self.given)
+        return [
+            (flow, (Injection("generate-export", self.operation, self.place, fault, stays=True),))
+            for fault in self.faults
+        ]
+
+
+KILLED_IN_PART = Injection("generate-export", "s3:UploadPart", 3, Fault.KILLED_BEFORE)
+LASTING = [
+    Lasting(SMALL, "dynamodb:GetItem", 1, (*REFUSALS, Fault.LOST, *KILLED), LATE),
+    Lasting(SMALL, "dynamodb:UpdateItem", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), LATE),
+    Lasting(SMALL, "dynamodb:UpdateItem", 1, (Fault.LOST, Fault.KILLED_AFTER), TRIED),
+    Lasting(SMALL, "dynamodb:UpdateItem", 2, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), LATE),
+    Lasting(SMALL, "dynamodb:Query", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
+    Lasting(SMALL, "s3:PutObject", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
+    Lasting(SMALL, "secretsmanager:GetSecretValue", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED_WITH_FILE),
+    Lasting(SMALL, "ses:SendEmail", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED_WITH_FILE),
+    Lasting(SMALL, "dynamodb:TransactWriteItems", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), TRIED_WITH_FILE),
+    Lasting(SMALL, "dynamodb:TransactWriteItems", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
+    Lasting(IN_PARTS, "s3:CreateMultipartUpload", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
+    Lasting(IN_PARTS, "s3:UploadPart", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
+    Lasting(IN_PARTS, "s3:UploadPart", 3, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
+    Lasting(IN_PARTS, "s3:CompleteMultipartUpload", 1, (*REFUSALS, Fault.ERROR_IN_200, Fault.KILLED_BEFORE), TRIED),
+    Lasting(IN_PARTS, "s3:CompleteMultipartUpload", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
+    Lasting(IN_PARTS, "s3:ListParts", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED, given=(KILLED_IN_PART,)),
+    Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), TRIED),
+    Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Fault.LOST,), TRIED),
+]

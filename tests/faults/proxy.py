@@ -6,7 +6,8 @@ holds a call back until later nor touches the caller's process.
 
 A call is named by its operation and its place among the calls of that operation that one function makes in one run
 (`dynamodb:UpdateItem 2`): that stays the same when calls are made at once and change places. The SDK's own second try
-of a call is the same call; `Injection.every` says whether that goes wrong, too.
+of a call is the same call; `Injection.every` says whether that goes wrong, too, and `Injection.stays` whether all later
+calls of the operation do, whichever process makes them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-# Longer than the functions' clients wait for an answer.
+# Longer than the functions' clients wait for an answer: 5 s, and S3's, whose bodies are large, 30 s.
 HANG_SECONDS = 6.0
+S3_HANG_SECONDS = 32.0
+# Longer than the other clients wait, and much shorter than S3's does.
+SLOW_SECONDS = 8.0
 # How long after its caller was told that the connection is lost a call has its effect.
 LATE_SECONDS = 1.2
 UPSTREAM_SECONDS = 60.0
@@ -49,6 +53,7 @@ class Fault(Enum):
     ERROR_IN_200 = "error in a 200"
     REJECTED = "message rejected"
     HANGS = "hangs past the client's time-out, no effect"
+    SLOW = "slow: the effect is had, the answer comes late"
     KILLED_BEFORE = "process killed before the effect"
     KILLED_AFTER = "process killed after the effect"
     STALLED = "process stalls; wakes, and has the effect, when all is over"
@@ -72,6 +77,8 @@ def possible(operation: str) -> list[Fault]:
         faults.append(Fault.CONFLICT)
     if name == "CompleteMultipartUpload":
         faults.append(Fault.ERROR_IN_200)
+    if service == "s3":
+        faults.append(Fault.SLOW)
     if service == "ses":
         faults.append(Fault.REJECTED)
     return faults
@@ -95,17 +102,25 @@ class Injection:
     place: int
     fault: Fault
     every: bool = False
+    stays: bool = False
+
+    @property
+    def waits_long(self) -> bool:
+        """Whether it hangs for longer than the client of files waits."""
+        return self.fault is Fault.HANGS and self.operation.startswith("s3:")
 
     def hits(self, call: Call, is_first_try: bool) -> bool:
         if (self.crate, self.operation) != (call.crate, call.operation):
             return False
+        if self.stays:
+            return self.place <= call.place
         if self.every and self.fault is Fault.CONFLICT:
             # The functions themselves try such a write again, as a call of its own.
             return self.place <= call.place < self.place + CONFLICTS
         return self.place == call.place and (is_first_try or self.every)
 
     def __str__(self) -> str:
-        tries = ", every try" if self.every else ""
+        tries = ", and ever after" if self.stays else ", every try" if self.every else ""
         return f"{self.crate} {self.operation} {self.place}: {self.fault.value}{tries}"
 
 
@@ -118,7 +133,9 @@ class Plan:
         self._places: Counter[tuple[str, str]] = Counter()
         self._known: dict[str, Call] = {}
         self.calls: list[Call] = []
-        self.done: set[Injection] = set()
+        # At how many calls each injection was; tries of one call count once.
+        self.done: Counter[Injection] = Counter()
+        self._hit: set[tuple[Injection, str]] = set()
 
     def fault_of(self, crate: str, operation: str, call_id: str) -> Fault | None:
         with self._lock:
@@ -131,7 +148,8 @@ class Plan:
             call = self._known[call_id]
             for injection in self._injections:
                 if injection.hits(call, is_first_try):
-                    self.done.add(injection)
+                    self.done[injection] += (injection, call_id) not in self._hit
+                    self._hit.add((injection, call_id))
                     return injection.fault
             return None
 
@@ -250,8 +268,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.later(lambda: self._forward(operation, body))
             self._reset()
         elif fault is Fault.HANGS:
-            time.sleep(HANG_SECONDS)
+            time.sleep(S3_HANG_SECONDS if operation.startswith("s3:") else HANG_SECONDS)
             self._reset()
+        elif fault is Fault.SLOW:
+            answer = self._forward(operation, body)
+            time.sleep(SLOW_SECONDS)
+            self._answer(answer)
         elif fault is Fault.KILLED_BEFORE:
             self.server.kill()
             self._reset()
