@@ -10,6 +10,7 @@ answers took and writes it to tests/faults/results/load.md. The figures are the 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import threading
 import time
@@ -26,6 +27,9 @@ import venv  # noqa: E402, because the folder of the stack's modules is on the p
 RESULTS = Path(__file__).with_name("results") / "load.md"
 ISSUED_AT_ONCE = 8
 POLL_SECONDS = 2.0
+# A client that is told to try again waits longer each time, and not as long as all others.
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 16.0
 LIMIT_SECONDS = 600.0
 # What the gateway answers of itself when a function is not done in time. A client tries again, as after 429 and 503.
 NOT_DONE_IN_TIME = (500, b'{"message": "Internal Server Error"}')
@@ -61,6 +65,8 @@ class Load:
         self._start = threading.Barrier(count + 1)
 
     def run(self) -> int:
+        from gateway import MOST_AT_ONCE, WAIT_SECONDS
+
         with ThreadPoolExecutor(len(self.tenants)) as threads:
             runs = [threads.submit(self._export, tenant) for tenant in self.tenants]
             self._start.wait()
@@ -79,7 +85,11 @@ class Load:
         print("\n".join([*lines, *problems[:10]]))
         if not problems:
             RESULTS.parent.mkdir(exist_ok=True)
-            note = "Written by `python3 tests/faults/load.py`. The figures are the emulator's, not AWS's."
+            note = (
+                "Written by `python3 tests/faults/load.py`. The figures are the emulator's on this machine, not AWS's: "
+                f"{MOST_AT_ONCE} requests are under way at once, the others wait for {WAIT_SECONDS:.0f} s and are then "
+                "answered with 503, as those beyond an account's limit are."
+            )
             RESULTS.write_text("\n".join(["# Load", "", note, "", *lines, ""]), encoding="utf-8")
         return 1 if problems else 0
 
@@ -92,6 +102,7 @@ class Load:
 
         def timed(name: str, ask: Callable[[], web.Answer], wanted: int) -> web.Answer:
             """The answer, after as many tries as it takes while the machine is too busy."""
+            wait = FIRST_WAIT_SECONDS
             while True:
                 began = time.monotonic()
                 answer = ask()
@@ -101,7 +112,8 @@ class Load:
                 is_busy = answer.status in (429, 503) or (answer.status, answer.body) == NOT_DONE_IN_TIME
                 if not is_busy or began > deadline:
                     raise AssertionError(f"{tenant.id}: {name} is answered with {answer}")
-                time.sleep(POLL_SECONDS)
+                time.sleep(random.uniform(wait / 2, wait))
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
         self._start.wait()
         deadline = time.monotonic() + LIMIT_SECONDS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from urllib.parse import unquote
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 INTEGRATION_SECONDS = 30
+# Each request under way has a process of its own. An account has a limit to those, too, but also the cores for them:
+# here, with more of them than this machine can run, all become so slow that none is done in a function's time.
+MOST_AT_ONCE = 8 * (os.cpu_count() or 1)
+# How long a request waits for others to be done before it is answered as one beyond the account's limit is.
+WAIT_SECONDS = 15.0
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
@@ -33,6 +39,7 @@ class Gateway(ThreadingHTTPServer):
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        self.under_way = threading.BoundedSemaphore(MOST_AT_ONCE)
         self.emulator_port = 0
         self.api_host = ""
         self._thread: threading.Thread | None = None
@@ -88,6 +95,15 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self._answer(413, {"message": "Request Entity Too Large"})
             return
+        if not self.server.under_way.acquire(timeout=WAIT_SECONDS):
+            self._answer(503, {"message": "Service Unavailable"})
+            return
+        try:
+            self._forward(body)
+        finally:
+            self.server.under_way.release()
+
+    def _forward(self, body: bytes) -> None:
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.emulator_port, timeout=INTEGRATION_SECONDS)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
