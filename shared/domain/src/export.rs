@@ -63,7 +63,8 @@ impl fmt::Display for Status {
 /// What an export is accepted with. Frozen on its record, so that a deploy in the middle changes nothing for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Which [`COLUMNS`](crate::payout::COLUMNS) the file has.
+    /// Which [`COLUMNS`](crate::payout::COLUMNS) there were. A deploy that adds one is the one thing that changes files
+    /// that are not whole yet: they begin anew, with the new columns.
     pub columns_version: u32,
     /// Whether the file begins with a byte-order mark.
     pub byte_order_mark: bool,

@@ -10,6 +10,7 @@ use domain::email::{EmailAddress, Recipients};
 use domain::export::{Export, Failure, Lease, Resends, Status, Terms};
 use domain::file::{ExportFile, Total, Totals};
 use domain::id::{ExportId, ExportType, TenantId};
+use domain::payout::COLUMNS_VERSION;
 use domain::ports::{PayoutKey, Upload};
 use domain::time::Timestamp;
 
@@ -255,9 +256,10 @@ fn add_total(totals: &mut Totals, line: &str) -> Option<()> {
 }
 
 /// A checkpoint as attributes.
-pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 11] {
+pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 12] {
     [
         ("version", number(CHECKPOINT_VERSION)),
+        ("columnsVersion", number(COLUMNS_VERSION)),
         ("objectKey", text(&checkpoint.upload.key)),
         ("uploadId", text(&checkpoint.upload.id)),
         ("parts", number(checkpoint.parts)),
@@ -272,10 +274,16 @@ pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, Attrib
     .map(|(name, value)| (name.to_owned(), value))
 }
 
-/// The checkpoint that an item records, if it is of the form that is written now.
+/// The checkpoint that an item records, if it is of the form that is written now, and its file has the columns of now:
+/// a file goes on with the columns that it begins with, or not at all.
 pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, BadItem> {
     if get_number::<u32>(item, "version")? != CHECKPOINT_VERSION {
         return Err(BadItem("version"));
+    }
+    // The first checkpoints did not say so: they are of the first version.
+    let columns = item.get("columnsVersion").map_or(Ok(1), |_| get_number(item, "columnsVersion"))?;
+    if columns != COLUMNS_VERSION {
+        return Err(BadItem("columnsVersion"));
     }
     let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(BadItem("sha256State"))?;
     Ok(Checkpoint {

@@ -15,7 +15,7 @@ use domain::history::{HistoryFilter, Order};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::{self, Authority, Step, Tries};
-use domain::payout::COLUMNS;
+use domain::payout::{COLUMNS, COLUMNS_VERSION};
 use domain::ports::{
     AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, FindApiKey, FindExport, KeyRange, ListApiKeys,
     ListExports, NotAccepted, NotApplied, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey, Upload,
@@ -578,6 +578,7 @@ async fn checkpoint_of_another_form_is_none() {
     let table = local().await;
     for (name, value) in [
         ("version", AttributeValue::N("2".into())),
+        ("columnsVersion", AttributeValue::N((COLUMNS_VERSION + 1).to_string())),
         ("sha256State", AttributeValue::S("x".into())),
         ("parts", AttributeValue::Null(true)),
     ] {
