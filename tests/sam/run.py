@@ -40,6 +40,11 @@ BUILT = ROOT / ".aws-sam" / "build"
 IMAGE = ["--skip-pull-image"]
 # The key of the sample events is nobody's: here it is this tenant's.
 TENANT = "acme"
+# The export that the sample events are about, and how those of a function find it. The others find none.
+SAMPLE = "mpo_01a11aa2-3340-7707-8707-070707070707"
+SAMPLE_IS = {"get-export": "READY", "resend-email": "READY", "generate-export": "PENDING", "end-export": "PENDING"}
+EXPORTS = "/v1/payments/marketplace-payouts/export"
+EXPORT_SECONDS = 60.0
 START_SECONDS = 60.0
 
 
@@ -53,10 +58,9 @@ def main() -> int:
     subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, "PROFILE": "quick"}, check=True)
     with Stack.start(report=print) as stack, reachable(stack) as endpoint, tempfile.TemporaryDirectory() as folder:
         know_the_keys(stack)
-        # The first export that is launched stays pending, so that every other one meets it.
-        stack.hold_queue(True)
+        records = sample_records(stack)
         template = local_template(stack, endpoint, Path(folder, "template.yaml"))
-        found = by_event(template) | by_url(template)
+        found = by_event(template, stack, records) | by_url(template, stack)
     if "--write" in sys.argv[1:]:
         ANSWERS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     expected = json.loads(ANSWERS.read_text(encoding="utf-8"))
@@ -122,6 +126,35 @@ def know_the_keys(stack: Stack) -> None:
             stack.client("dynamodb").put_item(**table, Item={name: {"S": value} for name, value in record.items()})
 
 
+def sample_records(stack: Stack) -> dict[str, dict[str, Any]]:
+    """The sample export's record by its status, made from real ones. From now on jobs wait in their queue, so that the
+    first export that is launched stays pending, and every other one meets it."""
+    key = stack.issue_key("samples", "operator@samples.example")
+    records: dict[str, dict[str, Any]] = {}
+    for status_, held in (("READY", False), ("PENDING", True)):
+        stack.hold_queue(held)
+        export_id = call("POST", stack.apiUrl + EXPORTS, key)[1]["exportId"]
+        deadline = time.monotonic() + EXPORT_SECONDS
+        while call("GET", f"{stack.apiUrl}{EXPORTS}/{export_id}", key)[1]["status"] != status_:
+            assert time.monotonic() < deadline, f"{export_id} is not {status_}"
+            time.sleep(0.5)
+        place = {"tenantId": {"S": "samples"}, "sk": {"S": f"EXPORT#{export_id}"}}
+        records[status_] = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=place)["Item"]
+    return records
+
+
+def suppose(stack: Stack, record: dict[str, Any]) -> None:
+    """The sample export is as this record tells."""
+    own = {"tenantId": {"S": TENANT}, "exportId": {"S": SAMPLE}, "sk": {"S": f"EXPORT#{SAMPLE}"}}
+    stack.client("dynamodb").put_item(TableName=stack.exportsTable, Item={**record, **own})
+
+
+def status_of_sample(stack: Stack) -> str:
+    place = {"tenantId": {"S": TENANT}, "sk": {"S": f"EXPORT#{SAMPLE}"}}
+    item = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=place)["Item"]
+    return str(item["status"]["S"])
+
+
 def local_template(stack: Stack, endpoint: str, path: Path) -> Path:
     """The built template with the settings that the stack's functions have, because SAM fills in no resource's name."""
     template: dict[str, Any] = yaml_parse((BUILT / "template.yaml").read_text(encoding="utf-8"))
@@ -172,17 +205,21 @@ def listens(port: int) -> bool:
     return True
 
 
-def by_event(template: Path) -> dict[str, Any]:
-    """What every sample event is answered with, in short."""
+def by_event(template: Path, stack: Stack, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What every sample event is answered with, in short, and what it makes of the sample export."""
     found = {}
     with served("start-lambda", template) as url:
         session = boto3.session.Session("test", "test", region_name="us-east-1")
         config = Config(read_timeout=120, retries={"total_max_attempts": 1})
         client = session.client("lambda", endpoint_url=url, config=config)
         for event in events():
+            if before := SAMPLE_IS.get(event.parent.name):
+                suppose(stack, records[before])
             answer = client.invoke(FunctionName=function(event), Payload=event.read_bytes())
             name = str(event.relative_to(ROOT / "events"))
             found[name] = shortened(json.loads(answer["Payload"].read() or b"null"))
+            if before and (after := status_of_sample(stack)) != before:
+                found[name] = {"answer": found[name], "export": after}
             print(f"{name}: {found[name]}", flush=True)
     return found
 
@@ -197,30 +234,46 @@ def shortened(answer: Any) -> Any:
         except (TypeError, ValueError):
             errors = []
         return [answer["statusCode"], *errors]
-    return answer["errorType"] if "errorType" in answer else sorted(answer)
+    if "errorType" in answer:
+        return answer["errorType"]
+    return [f"{key}: {len(value)}" if isinstance(value, list) else key for key, value in sorted(answer.items())]
 
 
-def by_url(template: Path) -> dict[str, Any]:
-    """The routes, as `sam local start-api` serves them. What they answer to whoever has no key tells that they run."""
-    exports, one = "/v1/payments/marketplace-payouts/export", "mpo_01a11f3a-7000-7abc-8def-0123456789ab"
+def by_url(template: Path, stack: Stack) -> dict[str, Any]:
+    """The routes, as `sam local start-api` serves them, to whoever has no key and to a tenant of their own."""
+    key, found = stack.issue_key("by-url", "operator@by-url.example"), {}
     routes = [
-        ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"), ("GET", exports),
-        ("POST", exports), ("GET", f"{exports}/{one}"), ("POST", f"/v1/exports/{one}/resend-email"),
+        ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"),
+        ("GET", EXPORTS), ("POST", EXPORTS),
+        ("GET", f"{EXPORTS}/{{exportId}}"), ("POST", "/v1/exports/{exportId}/resend-email"),
     ]  # fmt: skip
     with served("start-api", template) as url:
-        return {f"{method} {path}": status(method, url + path) for method, path in routes}
-
-
-def status(method: str, url: str) -> int | str:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as answer:
-            found: int | str = answer.status
-    except urllib.error.HTTPError as error:
-        found = error.code
-    except OSError as error:
-        found = str(error)
-    print(f"{method} {url}: {found}", flush=True)
+        export_id = SAMPLE
+        for method, path in routes:
+            for whose in ("", key) if path.startswith("/v1/") and "openapi" not in path else ("",):
+                status, body = call(method, url + path.replace("{exportId}", export_id), whose)
+                name = f"{method} {path}{' with a key' if whose else ''}"
+                found[name] = status
+                print(f"{name}: {status}", flush=True)
+                if status == 202:
+                    export_id = body["exportId"]
     return found
+
+
+def call(method: str, url: str, key: str = "") -> tuple[int | str, Any]:
+    """Status and JSON of an answer, if it has any."""
+    headers = {"dj-client": "OPERATOR", "dj-api-key": key} if key else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=60) as answer:
+            status, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read()
+    except OSError as error:
+        return str(error), None
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, None
 
 
 if __name__ == "__main__":
