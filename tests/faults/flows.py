@@ -74,7 +74,7 @@ class Flow:
             is_acceptance = operation == "dynamodb:TransactWriteItems"
             if fault in KILLED and not (is_acceptance and fault is Fault.KILLED_AFTER):
                 return {"refused with no answer"}
-            if injection.every and not (is_acceptance and fault is Fault.LOST):
+            if injection.every and not injection.at_start and not (is_acceptance and fault is Fault.LOST):
                 return {"refused with 503"}
         if fault is Fault.REJECTED and self.crate == "generate-export" and self.ends == "READY":
             return {"FAILED EMAIL_NOT_SENT with its file"}
@@ -89,7 +89,7 @@ class Flow:
         if injection.fault in (*KILLED, Fault.STALLED):
             return False
         is_met = not injection.every and not injection.operation.startswith("ses:")
-        return is_met or injection.operation == "sqs:SendMessage"
+        return is_met or injection.at_start or injection.operation == "sqs:SendMessage"
 
 
 def create(case: Case) -> None:

@@ -23,7 +23,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,11 +86,12 @@ def possible(operation: str) -> list[Fault]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a run."""
+    """One call of a run; perhaps one that a process makes while it starts, before it has an event."""
 
     crate: str
     operation: str
     place: int
+    at_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Injection:
     fault: Fault
     every: bool = False
     stays: bool = False
+    at_start: bool = False
 
     @property
     def waits_long(self) -> bool:
@@ -137,12 +139,12 @@ class Plan:
         self.done: Counter[Injection] = Counter()
         self._hit: set[tuple[Injection, str]] = set()
 
-    def fault_of(self, crate: str, operation: str, call_id: str) -> Fault | None:
+    def fault_of(self, crate: str, operation: str, call_id: str, at_start: bool) -> Fault | None:
         with self._lock:
             is_first_try = call_id not in self._known
             if is_first_try:
                 self._places[crate, operation] += 1
-                call = Call(crate, operation, self._places[crate, operation])
+                call = Call(crate, operation, self._places[crate, operation], at_start)
                 self._known[call_id] = call
                 self.calls.append(call)
             call = self._known[call_id]
@@ -176,6 +178,8 @@ class Proxy(ThreadingHTTPServer):
         self.plan = plan
         self.paging = paging
         self.process: subprocess.Popen[bytes] | None = None
+        # Whether the process was given its event.
+        self.has_event: Callable[[], bool] = lambda: True
         self.stalled = threading.Event()
         self.woken = threading.Event()
         # The mails that SES accepted.
@@ -255,7 +259,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         operation = operation_of(self.command, self.path, self.headers)
         call_id = self.headers.get("amz-sdk-invocation-id", "")
-        fault = self.server.plan.fault_of(self.server.crate, operation, call_id)
+        at_start = not self.server.has_event()
+        fault = self.server.plan.fault_of(self.server.crate, operation, call_id, at_start)
         body = self._paged(operation, body)
         if fault is None:
             self._answer(self._forward(operation, body))

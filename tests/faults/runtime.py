@@ -49,6 +49,7 @@ class Invocation:
         self._proxy = proxy
         self._seconds = seconds
         self._api = _RuntimeApi(event, seconds)
+        proxy.has_event = lambda: self._api.begun is not None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115, because close() closes it
         self._process = subprocess.Popen(
             [str(program)],
@@ -72,8 +73,9 @@ class Invocation:
         return self._follow(stop_at_stall=True)
 
     def go_on(self) -> Outcome:
-        """Wakes a stalled process. It is late already: it gets as long again."""
-        self._api.begun = time.monotonic()
+        """Wakes a stalled process. It is late already: it gets as long again, or its event, if it has none yet."""
+        if self._api.begun is not None:
+            self._api.begun = time.monotonic()
         self._proxy.wake()
         return self._follow(stop_at_stall=False)
 

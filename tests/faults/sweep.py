@@ -108,7 +108,7 @@ def calls_of(bench: Bench, flow: Flow) -> list[Call]:
 def singles(calls: Iterable[Call]) -> list[tuple[Injection, ...]]:
     """Every fault at every call, once and, for those that the SDK meets by trying again, at every try."""
     return [
-        (Injection(call.crate, call.operation, call.place, fault, every),)
+        (Injection(call.crate, call.operation, call.place, fault, every, at_start=call.at_start),)
         for call in calls
         for fault in possible(call.operation)
         for every in ((False, True) if fault in RETRIED and call.operation != "ses:SendEmail" else (False,))
