@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             "# Faults",
             "",
             f"Written by `tests/run --whole faults`; seed {results.seed}. {injected} faults injected, "
-            f"{violations} violations.",
+            f"{violations} violations. Not met: of a pair, one fault may keep the other's call from being made.",
             "",
         ]
         RESULTS.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
