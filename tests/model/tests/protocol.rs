@@ -20,6 +20,19 @@ const PARTS: Protocol = Protocol { generators: 2, parts: 2, faults: 1, last_tick
 /// Two mails are sent again at once.
 const RESENDS: Protocol = Protocol { resends: 2, resend_requests: 2, faults: 1, ..Protocol::SMALLEST };
 
+/// All at once: two exports are asked for, two generators and a sweeper work, a mail is sent again, and an administrator
+/// ends an export.
+const ALL: Protocol = Protocol {
+    requests: 2,
+    generators: 2,
+    resends: 1,
+    resend_requests: 1,
+    endings: 1,
+    last_tick: 2,
+    time_limit: 1,
+    ..Protocol::SMALLEST
+};
+
 /// Explores all states within bounds; none may break an invariant.
 fn explore(name: &str, protocol: Protocol, reached: &[&str]) {
     let began = Instant::now();
@@ -71,6 +84,14 @@ fn wider_bounds_hold_the_invariants() {
     explore("two exports, wider", Protocol { endings: 1, last_tick: 3, time_limit: 2, ..TWO_EXPORTS }, &ENDS);
     explore("a file in parts, wider", Protocol { faults: 2, most_fence: 3, last_tick: 3, ..PARTS }, &ENDS);
     explore("resends, wider", Protocol { generators: 2, endings: 1, last_tick: 4, ..RESENDS }, &ENDS);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn all_at_once_hold_the_invariants() {
+    explore("all at once", Protocol { faults: 1, ..ALL }, &ENDS);
+    let parts = Protocol { requests: 1, parts: 2, faults: 1, last_tick: 3, time_limit: 2, ..ALL };
+    explore("all at once, a file in parts", parts, &ENDS);
 }
 
 /// Without the safeguard, the shortest way to break an invariant breaks one of these.
