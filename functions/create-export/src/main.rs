@@ -33,5 +33,6 @@ async fn main() -> Result<(), http::Error> {
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
+    function.callers.warm_up().await;
     http::run(async |request| function.handle(&request).await).await
 }

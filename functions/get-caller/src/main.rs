@@ -13,5 +13,6 @@ async fn main() -> Result<(), http::Error> {
     let config = aws::sdk_config(settings)?;
     let callers = Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?));
     let function = GetCaller { callers, clock: SystemClock };
+    function.callers.warm_up().await;
     http::run(async |request| function.handle(&request).await).await
 }

@@ -4,6 +4,7 @@ use aws::clock::SystemClock;
 use aws::dynamodb::{ApiKeysTable, ExportsTable};
 use aws::links::LinkSigner;
 use aws::settings::Settings;
+use domain::ports::Clock as _;
 use get_export::GetExport;
 use http::auth::Authenticator;
 
@@ -18,5 +19,6 @@ async fn main() -> Result<(), http::Error> {
         links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, settings.text("EXPORTS_BUCKET")?),
         clock: SystemClock,
     };
+    tokio::join!(function.callers.warm_up(), function.links.warm_up(SystemClock.now()));
     http::run(async |request| function.handle(&request).await).await
 }

@@ -16,5 +16,6 @@ async fn main() -> Result<(), http::Error> {
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
         clock: SystemClock,
     };
+    function.callers.warm_up().await;
     http::run(async |request| function.handle(&request).await).await
 }

@@ -6,6 +6,7 @@ use aws::links::LinkSigner;
 use aws::mail::Mailer;
 use aws::settings::Settings;
 use domain::email::AllowedDomains;
+use domain::ports::Clock as _;
 use http::auth::Authenticator;
 use resend_email::{MOST_RESENDS_A_DAY, ResendEmail};
 
@@ -24,5 +25,6 @@ async fn main() -> Result<(), http::Error> {
         most_a_day: settings.number_or("MAX_RESENDS_A_DAY", MOST_RESENDS_A_DAY)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
+    tokio::join!(function.callers.warm_up(), function.links.warm_up(SystemClock.now()));
     http::run(async |request| function.handle(&request).await).await
 }

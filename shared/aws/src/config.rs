@@ -1,14 +1,18 @@
-//! What all clients share: region, credentials, retries and time-outs.
+//! What all clients share: region, credentials, connections, retries and time-outs.
 
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::Builder as HttpClientBuilder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::settings::{SettingError, Settings};
 
@@ -33,19 +37,42 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
         None,
         "Lambda environment",
     );
-    Ok(configured(credentials, settings.text("AWS_REGION")?, settings.optional("AWS_ENDPOINT_URL")))
+    let config = configured(credentials, settings.text("AWS_REGION")?, settings.optional("AWS_ENDPOINT_URL"));
+    Ok(config.into_builder().service_config(Environment(settings)).build())
 }
 
-fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
+/// Where a service is, if it is not where AWS has it.
+#[cfg(feature = "links")]
+pub(crate) fn endpoint_url(config: &SdkConfig, service_id: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    let of_the_service = config.service_config().zip(key.build().ok()).and_then(|(all, key)| all.load_config(key));
+    of_the_service.or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+/// Settings of one service, by the names that AWS gives them: `AWS_ENDPOINT_URL_DYNAMODB`.
+#[derive(Debug)]
+struct Environment(Settings);
+
+impl LoadServiceConfig for Environment {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        self.0.optional(&format!("{}_{}", key.env(), key.service_id().to_uppercase().replace(' ', "_")))
+    }
+}
+
+pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
     let time_outs = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(20))
         .build();
+    // One for all clients: they share their connections to a service, and the authorities that the system trusts are
+    // read once. Its cryptography is ring's: half the code of AWS-LC, and nothing to wait for at a process's start.
+    let https = HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let mut config = SdkConfig::builder()
         .behavior_version(behavior_version())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(https)
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         .timeout_config(time_outs);
     config.set_endpoint_url(endpoint_url);

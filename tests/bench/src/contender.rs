@@ -292,7 +292,9 @@ pub fn new_export(tenant: &str) -> Result<Export, Error> {
     Ok(Export::accept(id, &caller, recipients, terms, Duration::from_secs(60)))
 }
 
-fn sqs_event(body: &str, number: u32) -> String {
+/// A message of the jobs queue as Lambda hands it over.
+#[must_use]
+pub fn sqs_event(body: &str, number: u32) -> String {
     let event = json!({ "Records": [{
         "messageId": format!("message-{number}"),
         "receiptHandle": "receipt",

@@ -9,22 +9,27 @@
 //! | [`fake`] | AWS on loopback |
 //! | [`runtime_api`] | Lambda's runtime API, which drives a function's binary |
 //! | [`process`] | a process, and what the kernel knows of it |
-//! | [`contender`] | one run of one contender |
-//! | [`plan`] | which contenders run on what, and how often |
-//! | [`report`] | medians, ratios and bars, as text, JSON and Markdown |
-//! | [`chart`] | the same as a picture |
+//! | [`contender`], [`plan`] | generate-export: one run of one contender; who runs on what, and how often |
+//! | [`start`] | every function: one start of its process, its first answer and those after |
+//! | [`report`], [`start_report`] | medians, ratios and bars, as text, JSON and Markdown |
+//! | [`chart`], [`start_chart`] | the same as a picture |
+//! | [`cost`] | what that is in dollars |
 
 use std::path::Path;
 use std::process::Command;
 
 pub mod chart;
 pub mod contender;
+pub mod cost;
 pub mod fake;
 pub mod payouts;
 pub mod plan;
 pub mod process;
 pub mod report;
 pub mod runtime_api;
+pub mod start;
+pub mod start_chart;
+pub mod start_report;
 
 /// What went wrong, for the person who runs the benchmark.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -39,4 +44,21 @@ pub fn build(root: &Path, binaries: &Path, what: &[&str]) -> Result<(), Error> {
     let mut command = Command::new(cargo);
     command.args(["build", "--profile", profile]).args(what).current_dir(root);
     if command.status()?.success() { Ok(()) } else { Err(format!("{} is not built", what.join(" ")).into()) }
+}
+
+/// Makes a Python environment in `folder` with what `requirements` pins, unless it is there; both from the project's root.
+///
+/// # Errors
+/// If there is no Python, or no package index.
+pub fn make_python(root: &Path, requirements: &str, folder: &str) -> Result<(), Error> {
+    // Not by PYTHONPATH: the Python that makes the environment would take the project's `venv` for its own.
+    let make = "import pathlib, sys; sys.path.insert(0, 'tests/stack'); import venv; \
+                venv.ensure(requirements=pathlib.Path(sys.argv[1]).resolve(), folder=pathlib.Path(sys.argv[2]).absolute())";
+    let mut python = Command::new("python3");
+    python.args(["-c", make, requirements, folder]).current_dir(root);
+    if python.status().is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err("the Python peer needs Python 3.10 or later, and the Python package index".into())
+    }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 
 use crate::Error;
 
@@ -110,16 +112,36 @@ impl Process {
         format!("{} {problem}. The end of {}:\n{last}", self.name, self.log.display()).into()
     }
 
+    /// The CPU time of all its threads so far, in the process and in the kernel, to the nanosecond.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn cpu(&self) -> Result<Duration, Error> {
+        let clock = clock_getcpuclockid(Pid::from_raw(self.child.id().try_into()?))?;
+        Ok(clock.now()?.into())
+    }
+
+    /// How much of its memory is resident now, in KiB.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn resident_kib(&self) -> Result<u64, Error> {
+        self.status("VmRSS")
+    }
+
+    fn status(&self, what: &str) -> Result<u64, Error> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        let number = lines.find_map(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok());
+        number.ok_or_else(|| self.complaint(&format!("has no {what}: it ended too early")))
+    }
+
     /// Ends the process and tells what it took.
     ///
     /// # Errors
     /// If the kernel does not tell.
     pub fn finish(mut self) -> Result<Usage, Error> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let peak_kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok())
-            .ok_or_else(|| self.complaint("has no peak memory: it ended too early"))?;
+        let peak_kib = self.status("VmHWM")?;
         self.child.kill()?;
         self.child.wait()?;
         Ok(Usage { cpu: cpu_of_children()?.saturating_sub(self.cpu_before), peak_kib })

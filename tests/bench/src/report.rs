@@ -84,7 +84,7 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
@@ -139,15 +139,15 @@ impl Measured {
 const COLUMNS: [&str; 9] = ["rows", "who", "bytes", "wall s", "CPU s", "rows / CPU s", "peak MiB", "AWS calls", "runs"];
 
 impl Bar {
-    fn at_least(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
+    pub(crate) fn at_least(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
         Self { measure, value, unit, bar, hope, more_is_better: true, is_met: value >= bar }
     }
 
-    fn at_most(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
+    pub(crate) fn at_most(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
         Self { measure, value, unit, bar, hope, more_is_better: false, is_met: value <= bar }
     }
 
-    fn row(&self) -> [String; 5] {
+    pub(crate) fn row(&self) -> [String; 5] {
         let (sign, unit) = (if self.more_is_better { "≥" } else { "≤" }, self.unit);
         let hope = self.hope.map(|hope| format!("{sign} {hope} {unit}")).unwrap_or_default();
         let verdict = if self.is_met { "met" } else { "MISSED" };
@@ -156,7 +156,7 @@ impl Bar {
     }
 }
 
-const BAR_COLUMNS: [&str; 5] = ["measure", "value", "bar", "hope", ""];
+pub(crate) const BAR_COLUMNS: [&str; 5] = ["measure", "value", "bar", "hope", ""];
 
 impl Report {
     /// The results and what they show.
@@ -279,7 +279,7 @@ fn bars(results: &[Measured]) -> Vec<Bar> {
 }
 
 impl Machine {
-    fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -290,7 +290,7 @@ impl Machine {
     }
 }
 
-fn rounded(number: f64) -> u64 {
+pub(crate) fn rounded(number: f64) -> u64 {
     number.round() as u64
 }
 
@@ -308,7 +308,7 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-fn aligned<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn aligned<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> String {
     let heads = columns.map(str::to_owned);
     let mut text = String::new();
     for row in std::iter::once(&heads).chain(rows) {
@@ -323,7 +323,7 @@ fn aligned<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> String 
     text
 }
 
-fn markdown<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn markdown<const N: usize>(columns: &[&str; N], rows: &[[String; N]]) -> String {
     let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(N));
     for row in rows {
         let _ = writeln!(text, "| {} |", row.join(" | "));

@@ -24,6 +24,8 @@ use crate::Error;
 pub struct RuntimeApi {
     address: SocketAddr,
     events: mpsc::UnboundedSender<Event>,
+    /// Told each time the process asks for an event: it has started, or is done with the one before.
+    pub asked: Receiver<()>,
     /// What the function made of each event: its answer, or its error.
     pub outcomes: Receiver<Result<Bytes, String>>,
 }
@@ -37,6 +39,7 @@ struct Event {
 #[derive(Debug)]
 struct Shared {
     events: Mutex<mpsc::UnboundedReceiver<Event>>,
+    asked: std_mpsc::Sender<()>,
     outcomes: std_mpsc::Sender<Result<Bytes, String>>,
     invocations: AtomicU64,
 }
@@ -50,9 +53,14 @@ impl RuntimeApi {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (send_event, events) = mpsc::unbounded_channel();
+        let (send_asked, asked) = std_mpsc::channel();
         let (send_outcome, outcomes) = std_mpsc::channel();
-        let shared =
-            Arc::new(Shared { events: Mutex::new(events), outcomes: send_outcome, invocations: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            events: Mutex::new(events),
+            asked: send_asked,
+            outcomes: send_outcome,
+            invocations: AtomicU64::new(0),
+        });
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&shared);
@@ -67,7 +75,7 @@ impl RuntimeApi {
                 });
             }
         });
-        Ok(Self { address, events: send_event, outcomes })
+        Ok(Self { address, events: send_event, asked, outcomes })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -90,6 +98,8 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     if method == Method::GET && path.ends_with("/runtime/invocation/next") {
+        // Nobody listens any more once the run is over.
+        let _ = shared.asked.send(());
         let event = shared.events.lock().await.recv().await.ok_or("no more events")?;
         let number = shared.invocations.fetch_add(1, Ordering::Relaxed);
         let ends_at = SystemClock.now().plus(event.time_limit);

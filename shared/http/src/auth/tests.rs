@@ -85,6 +85,16 @@ async fn known_key_is_read_once_in_45_seconds() {
 }
 
 #[tokio::test]
+async fn warm_up_reads_once_and_says_nothing_of_any_key() {
+    let callers = authenticator();
+    callers.warm_up().await;
+    assert_eq!(callers.keys.key_reads(), 1, "the connection is there");
+    callers.operator(&call(&key('a'), "OPERATOR"), start()).await.unwrap();
+    callers.operator(&call("", "OPERATOR"), start()).await.unwrap_err();
+    assert_eq!(callers.keys.key_reads(), 2, "what it found out about no key is not used");
+}
+
+#[tokio::test]
 async fn unknown_key_is_read_once_in_45_seconds() {
     let callers = authenticator();
     for (at, reads) in [(0, 1), (44, 1), (45, 2)] {

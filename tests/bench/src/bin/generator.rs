@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bench::contender::{Contender, Sample, Task, Workshop};
 use bench::payouts::Payouts;
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{Measured, Report, thousands};
-use bench::{Error, build, chart};
+use bench::{Error, build, chart, make_python};
 
 fn main() -> ExitCode {
     match run() {
@@ -66,12 +66,7 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
         .any(|scenario| scenario.runs.iter().any(|(contender, runs)| *contender == Contender::Python && *runs > 0));
     let python = root.join("target/venv/bin/python");
     if runs_python {
-        let make = "import venv; venv.ensure()";
-        let made =
-            Command::new("python3").args(["-c", make]).env("PYTHONPATH", "tests/stack").current_dir(root).status();
-        if !made.is_ok_and(|made| made.success()) {
-            return Err("the Python peer needs Python 3.10 or later; leave it out with --only".into());
-        }
+        make_python(root, "tests/requirements.txt", "target/venv")?;
     }
     Ok(Workshop { binaries, peers: root.join("tests/bench/peers"), python, scratch, settings: plan.settings.clone() })
 }

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod payouts_table;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,24 +20,32 @@ use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use md5::{Digest as _, Md5};
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::payouts::Payouts;
 use bucket::Bucket;
 use payouts_table::PayoutsTable;
+use tls::Authority;
 
 pub use bucket::File;
 
+/// The table of the API keys.
+pub const API_KEYS_TABLE: &str = "ApiKeys";
 /// The table of the records.
 pub const EXPORTS_TABLE: &str = "Exports";
 /// The table of the payouts.
 pub const PAYOUTS_TABLE: &str = "Payouts";
 /// The bucket of the files.
 pub const BUCKET: &str = "exports";
+/// The services, as the variables that name their endpoints end.
+const SERVICES: [&str; 5] = ["DYNAMODB", "S3", "SECRETS_MANAGER", "SESV2", "SQS"];
 /// Where everything is.
 pub const REGION: &str = "eu-west-1";
 
@@ -80,6 +89,9 @@ pub struct Fake {
     shared: Arc<Shared>,
     rings: mpsc::UnboundedReceiver<Ring>,
     address: SocketAddr,
+    /// The variables that tell a process where each service is, if they are told apart.
+    endpoints: Vec<(String, String)>,
+    authority: Option<Authority>,
 }
 
 #[derive(Debug)]
@@ -101,11 +113,23 @@ impl Fake {
     /// # Errors
     /// If there is no port to listen on, or the embedded DynamoDB does not come up.
     pub fn start(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
+        Self::start_with(payouts, conditions, None)
+    }
+
+    /// The same over TLS, each service in a place of its own: a caller needs a connection for each, as with AWS.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and if there is no certificate to be had.
+    pub fn start_with_tls(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
+        Self::start_with(payouts, conditions, Some(Authority::new()?))
+    }
+
+    fn start_with(payouts: Payouts, conditions: Conditions, authority: Option<Authority>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("fake").enable_all().build()?;
         let (send_ring, rings) = mpsc::unbounded_channel();
-        let (shared, address) = runtime.block_on(async {
-            let exports = start_exports_table().await?;
+        let (shared, address, endpoints) = runtime.block_on(async {
+            let exports = start_tables().await?;
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             let shared = Arc::new(Shared {
@@ -115,16 +139,37 @@ impl Fake {
                 rings: send_ring,
                 calls: Mutex::default(),
             });
-            tokio::spawn(serve(listener, Arc::clone(&shared)));
-            Ok::<_, Error>((shared, address))
+            tokio::spawn(serve(listener, None, Arc::clone(&shared)));
+            let mut endpoints = Vec::new();
+            if let Some(authority) = &authority {
+                for service in SERVICES {
+                    let listener = TcpListener::bind("127.0.0.1:0").await?;
+                    let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
+                    endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), url));
+                    tokio::spawn(serve(listener, Some(authority.acceptor()), Arc::clone(&shared)));
+                }
+            }
+            Ok::<_, Error>((shared, address, endpoints))
         })?;
-        Ok(Self { runtime: Some(runtime), shared, rings, address })
+        Ok(Self { runtime: Some(runtime), shared, rings, address, endpoints, authority })
     }
 
     /// Where AWS is.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The variables that tell a process where each service is; none but with TLS.
+    #[must_use]
+    pub fn endpoints(&self) -> &[(String, String)] {
+        &self.endpoints
+    }
+
+    /// The certificate to trust, as PEM; none but with TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_ref().map(Authority::certificate)
     }
 
     /// Where the Exports table is for those whose calls are not to be counted.
@@ -171,7 +216,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn start_exports_table() -> Result<SocketAddr, Error> {
+async fn start_tables() -> Result<SocketAddr, Error> {
     let database = dynoxide::Database::memory()?;
     let table = json!({
         "TableName": EXPORTS_TABLE,
@@ -196,25 +241,51 @@ async fn start_exports_table() -> Result<SocketAddr, Error> {
         }],
     });
     database.create_table(serde_json::from_value(table)?)?;
+    let table = json!({
+        "TableName": API_KEYS_TABLE,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            { "AttributeName": "keyHash", "AttributeType": "S" },
+            { "AttributeName": "tenantId", "AttributeType": "S" },
+        ],
+        "KeySchema": [{ "AttributeName": "keyHash", "KeyType": "HASH" }],
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "TenantIndex",
+            "KeySchema": [{ "AttributeName": "tenantId", "KeyType": "HASH" }],
+            "Projection": { "ProjectionType": "ALL" },
+        }],
+    });
+    database.create_table(serde_json::from_value(table)?)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(dynoxide::server::serve_on(listener, database));
     Ok(address)
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let service = service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { answer(&shared, request).await.map_err(std::io::Error::other) }
-            });
-            // A caller that ends in the middle of a request is no fault of ours.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            match tls {
+                None => serve_connection(stream, shared).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve_connection(stream, shared).await;
+                    }
+                }
+            }
         });
     }
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: Arc<Shared>) {
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { answer(&shared, request).await.map_err(std::io::Error::other) }
+    });
+    // A caller that ends in the middle of a request is no fault of ours.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Error> {
@@ -226,17 +297,20 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             match operation.as_str() {
-                "Query" if !is_of_exports(&body) => shared.payouts.query(&body).await,
+                "Query" if is_of_payouts(&body) => shared.payouts.query(&body).await,
                 _ => (operation, forward(shared.exports, head.headers, body).await?),
             }
         }
         Some(("AmazonSQS", "SendMessage")) => {
             let sent: serde_json::Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
             let body = sent.get("MessageBody").and_then(|body| body.as_str()).unwrap_or_default().to_owned();
+            // A client may hold the answer to what it has sent.
+            let digest: String = Md5::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
             let delay = sent.get("DelaySeconds").and_then(serde_json::Value::as_u64).unwrap_or(0);
             // Nobody listens any more once the run is over.
             let _ = shared.rings.send(Ring { body, delay: Duration::from_secs(delay) });
-            ("SendMessage".to_owned(), json_answer(StatusCode::OK, &json!({ "MessageId": "m" }))?)
+            let answer = json!({ "MessageId": "m", "MD5OfMessageBody": digest });
+            ("SendMessage".to_owned(), json_answer(StatusCode::OK, &answer)?)
         }
         Some(("secretsmanager", "GetSecretValue")) => {
             let secret = json!({ "accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "example" }).to_string();
@@ -258,14 +332,14 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
     Ok(answer)
 }
 
-/// Whether a query is one of the Exports table.
-fn is_of_exports(query: &[u8]) -> bool {
+/// Whether a query is one of the Payouts table.
+fn is_of_payouts(query: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Named {
         table_name: String,
     }
-    serde_json::from_slice::<Named>(query).is_ok_and(|query| query.table_name == EXPORTS_TABLE)
+    serde_json::from_slice::<Named>(query).is_ok_and(|query| query.table_name == PAYOUTS_TABLE)
 }
 
 fn json_answer(status: StatusCode, body: &serde_json::Value) -> Result<Answer, Error> {

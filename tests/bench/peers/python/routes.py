@@ -1,0 +1,175 @@
+"""Three routes as an engineer who knows boto3 would write them: clients at module level, the low-level API, JSON.
+
+It knows the tables and the shape of the answers, but checks next to nothing, and knows no idempotency keys or filters.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import time
+from datetime import datetime, timedelta, timezone
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+
+ROUTE = os.environ["_HANDLER"].split(".")[1]
+SECONDS_BELIEVED = 45
+
+dynamodb = boto3.client("dynamodb")
+if ROUTE == "create":
+    sqs = boto3.client("sqs")
+if ROUTE == "detail":
+    secret = json.loads(
+        boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["LINK_SIGNER_SECRET"])["SecretString"]
+    )
+    s3 = boto3.client("s3", aws_access_key_id=secret["accessKeyId"], aws_secret_access_key=secret["secretAccessKey"])
+
+deserializer = TypeDeserializer()
+known_keys = {}
+
+
+def create(event, context):
+    caller = authenticate(event)
+    if caller is None:
+        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+    body = json.loads(event.get("body") or "{}")
+    now = datetime.now(timezone.utc)
+    export_id = new_id()
+    export = {
+        "tenantId": caller["tenantId"],
+        "sk": f"EXPORT#{export_id}",
+        "exportId": export_id,
+        "status": "PENDING",
+        "recipientTo": caller["email"],
+        "recipientsCc": body.get("cc", []),
+        "createdAt": text(now),
+        "updatedAt": text(now),
+        "deadline": text(now + timedelta(hours=6)),
+        "rowsWritten": 0,
+    }
+    lock = {"tenantId": caller["tenantId"], "sk": "LOCK#marketplace-payouts", "exportId": export_id}
+    try:
+        dynamodb.transact_write_items(
+            TransactItems=[
+                {
+                    "Put": {
+                        "TableName": os.environ["EXPORTS_TABLE"],
+                        "Item": item(entry),
+                        "ConditionExpression": "attribute_not_exists(sk)",
+                    }
+                }
+                for entry in (export, lock)
+            ]
+        )
+    except dynamodb.exceptions.TransactionCanceledException:
+        return answer(409, {"errors": [{"code": "EXPORT_ALREADY_PENDING"}]})
+    sqs.send_message(
+        QueueUrl=os.environ["JOBS_QUEUE_URL"],
+        MessageBody=json.dumps({"version": 1, "tenantId": caller["tenantId"], "exportId": export_id}),
+    )
+    return answer(202, view(export))
+
+
+def history(event, context):
+    caller = authenticate(event)
+    if caller is None:
+        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+    found = dynamodb.query(
+        TableName=os.environ["EXPORTS_TABLE"],
+        ConsistentRead=True,
+        KeyConditionExpression="tenantId = :tenant AND begins_with(sk, :export)",
+        ExpressionAttributeValues={":tenant": {"S": caller["tenantId"]}, ":export": {"S": "EXPORT#"}},
+        ScanIndexForward=False,
+        Limit=20,
+    )
+    exports = [view(plain(entry)) for entry in found["Items"]]
+    return answer(200, {"content": exports, "size": len(exports)})
+
+
+def detail(event, context):
+    caller = authenticate(event)
+    if caller is None:
+        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+    found = dynamodb.get_item(
+        TableName=os.environ["EXPORTS_TABLE"],
+        Key={"tenantId": {"S": caller["tenantId"]}, "sk": {"S": f"EXPORT#{event['pathParameters']['exportId']}"}},
+        ConsistentRead=True,
+    )
+    if "Item" not in found:
+        return answer(404, {"errors": [{"code": "EXPORT_NOT_FOUND"}]})
+    export = plain(found["Item"])
+    shown = view(export)
+    if export["status"] == "READY":
+        shown["downloadUrl"] = s3.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": os.environ["EXPORTS_BUCKET"], "Key": export["file"]["key"]},
+            ExpiresIn=900,
+        )
+    return answer(200, shown)
+
+
+def authenticate(event):
+    key_hash = hashlib.sha256(event["headers"].get("dj-api-key", "").encode()).hexdigest()
+    known = known_keys.get(key_hash)
+    if known and time.monotonic() - known[0] < SECONDS_BELIEVED:
+        return known[1]
+    found = dynamodb.get_item(
+        TableName=os.environ["API_KEYS_TABLE"], Key={"keyHash": {"S": key_hash}}, ConsistentRead=True
+    )
+    if "Item" not in found or event["headers"].get("dj-client") != "OPERATOR":
+        return None
+    caller = plain(found["Item"])
+    known_keys[key_hash] = (time.monotonic(), caller)
+    return caller
+
+
+def view(export):
+    shown = {
+        "exportId": export["exportId"],
+        "status": export["status"],
+        "recipients": {"to": export["recipientTo"], "cc": export["recipientsCc"]},
+        "createdAt": export["createdAt"],
+        "updatedAt": export["updatedAt"],
+        "progress": {"rows": int(export["rowsWritten"])},
+    }
+    if "file" in export:
+        file = export["file"]
+        shown["file"] = {
+            "name": file["name"],
+            "rows": int(file["rows"]),
+            "bytes": int(file["bytes"]),
+            "sha256": file["sha256"],
+        }
+        shown["linkExpiresAt"] = export["linkExpiresAt"]
+    return shown
+
+
+def item(plain_item):
+    return {name: value(of) for name, of in plain_item.items()}
+
+
+def value(of):
+    if isinstance(of, str):
+        return {"S": of}
+    if isinstance(of, list):
+        return {"L": [value(entry) for entry in of]}
+    return {"N": str(of)}
+
+
+def plain(found):
+    return {name: deserializer.deserialize(of) for name, of in found.items()}
+
+
+def new_id():
+    millis = int(time.time() * 1000)
+    return "mpo_" + base64.b32encode(millis.to_bytes(6, "big") + secrets.token_bytes(10)).decode().rstrip("=").lower()
+
+
+def text(moment):
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
+def answer(status, body):
+    return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
