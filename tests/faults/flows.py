@@ -64,6 +64,9 @@ class Flow:
     def ends_with(self, *injections: Injection) -> set[str]:
         """All that it may end as with these faults. Of two, one may keep the other from being met."""
         ends = set().union(*(self._ends_with(injection) for injection in injections))
+        if self.run is create and sum(injection.fault is Fault.STALLED for injection in injections) > 1:
+            # A process that stalls again when it is woken may be ended before it has written anything.
+            ends |= {"refused with no answer"}
         return ends if len(injections) == 1 else ends | {self.ends}
 
     def _ends_with(self, injection: Injection) -> set[str]:
