@@ -100,6 +100,8 @@ def test_try_now_does_not_wait(wire: Wire, tenant: Tenant, open_office: Opener) 
     office = open_office(tenant, url=wire.url)
     wire.cut()
     office.button("Refresh").click()
+    # Not before the page knows of the outage: it would be over unseen.
+    expect(office.button("Try now")).to_be_visible()
     wire.mend()
     office.button("Try now").click()
     expect(office.button("Try now")).to_be_hidden(timeout=1_500)
