@@ -81,6 +81,8 @@ class Shell:
         """What a script prints. Each of its commands must succeed, whatever it is a part of. One that goes on until
         Ctrl-C gets that once it has printed what `until` matches."""
         print("\n".join(f"$ {line}" for line in script.strip().splitlines()), flush=True)
+        # What was started in the background may ignore Ctrl-C, and so would all that it starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         began, printed = time.monotonic(), ""
         process = subprocess.Popen(
             ["bash", "-c", f"set -euo pipefail\n{script}"], cwd=folder, env=self.environment, stdin=subprocess.PIPE,
