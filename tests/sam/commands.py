@@ -73,6 +73,8 @@ class Shell:
             # What else this machine may know of AWS is not the reader's.
             "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", "PROFILE": "quick",
+            # A command that goes on until Ctrl-C is to be read while it does.
+            "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             self.environment.pop(name, None)
