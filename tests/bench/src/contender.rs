@@ -283,7 +283,14 @@ pub fn sdk_config(endpoint_url: String) -> SdkConfig {
 pub fn new_export(tenant: &str) -> Result<Export, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
-    let id = ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &random);
+    accepted(tenant, ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &random))
+}
+
+/// The export with this id as it was accepted.
+///
+/// # Errors
+/// If the tenant's name is none.
+pub fn accepted(tenant: &str, id: ExportId) -> Result<Export, Error> {
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let recipients = Recipients::new(user.email.clone(), [])?;
     let caller = Caller { tenant: tenant.parse()?, client: ClientType::Operator, user };

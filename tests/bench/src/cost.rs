@@ -38,7 +38,7 @@ const EXPORT_SLOWER: f64 = 1.5;
 /// How long a page of payouts takes, and how many the generator reads at once.
 const PAGE_MS: f64 = 20.0;
 const READERS: f64 = 4.0;
-/// What DynamoDB bills a strongly consistent read by, and how many payouts are in so much.
+/// What DynamoDB bills a strongly consistent read by, and how much a page of payouts is.
 const READ_UNIT_BYTES: f64 = 4096.0;
 const PAGE_BYTES: f64 = 1_048_576.0;
 
@@ -165,15 +165,16 @@ impl Compute {
 
     /// Work that goes on while it waits.
     fn of_export(cpu_seconds: f64, waits: f64) -> Self {
-        let time = |size: f64| at(size, cpu_seconds).max(waits);
-        let is_quick = |size: &f64| time(*size) <= EXPORT_SLOWER * time(MB_A_PROCESSOR);
-        let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_A_PROCESSOR);
-        Self { megabytes, seconds: time(megabytes) }
+        Self::of_work(|size| at(size, cpu_seconds).max(waits))
     }
 
     /// Work that waits and goes on by turns.
     fn of_sequence(cpu_seconds: f64, waits: f64) -> Self {
-        let time = |size: f64| at(size, cpu_seconds) + waits;
+        Self::of_work(|size| at(size, cpu_seconds) + waits)
+    }
+
+    /// Work that takes so many seconds with so much memory.
+    fn of_work(time: impl Fn(f64) -> f64) -> Self {
         let is_quick = |size: &f64| time(*size) <= EXPORT_SLOWER * time(MB_A_PROCESSOR);
         let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_A_PROCESSOR);
         Self { megabytes, seconds: time(megabytes) }

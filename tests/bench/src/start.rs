@@ -12,8 +12,7 @@ use aws::clock::SystemClock;
 use aws::dynamodb::{ApiKeysTable, ExportsTable};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
-use domain::email::Recipients;
-use domain::export::{Export, Status, Terms};
+use domain::export::{Export, Status};
 use domain::file::{ExportFile, Totals};
 use domain::id::{ExportId, ExportType};
 use domain::ports::{AcceptExport as _, Clock as _, StoreApiKey as _};
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
-use crate::contender::{sdk_config, sqs_event};
+use crate::contender::{accepted, sdk_config, sqs_event};
 use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, Fake, PAYOUTS_TABLE, REGION};
 use crate::payouts::{Payouts, Spread, TENANT};
 use crate::process::Process;
@@ -202,7 +201,7 @@ impl Bench {
     /// The event for `subject`, with what it is about in the tables.
     fn event(&self, subject: &Subject, fake: &Fake) -> Result<String, Error> {
         let Some(file) = subject.event else {
-            let export = pending(TENANT, ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &[7; 10]))?;
+            let export = accepted(TENANT, ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &[7; 10]))?;
             fake.block_on(write(fake, std::slice::from_ref(&export)))??;
             let job = json!({ "version": 1, "tenantId": TENANT, "exportId": export.id.to_string() });
             return Ok(sqs_event(&job.to_string(), 0));
@@ -222,7 +221,7 @@ impl Bench {
         let named = event.pointer("/pathParameters/exportId").or_else(|| event.get("exportId"));
         if let Some(id) = named.and_then(Value::as_str) {
             let id = id.parse()?;
-            history.push(if subject.is_route { ready(id)? } else { pending(TENANT_OF_EVENTS, id)? });
+            history.push(if subject.is_route { ready(id)? } else { accepted(TENANT_OF_EVENTS, id)? });
         }
         fake.block_on(write(fake, &history))??;
         Ok(event.to_string())
@@ -323,13 +322,10 @@ fn system_authorities() -> String {
     places.iter().find_map(|place| fs::read_to_string(Path::new(place)).ok()).unwrap_or_default()
 }
 
-fn operator() -> Result<Person, Error> {
-    Ok(Person { email: "operator@example.com".parse()?, name: "Operator".parse()? })
-}
-
 async fn issue(fake: &Fake, key: &str) -> Result<(), Error> {
     let keys = ApiKeysTable::new(&sdk_config(fake.exports_url()), API_KEYS_TABLE.to_owned());
-    let caller = Caller { tenant: TENANT_OF_EVENTS.parse()?, client: ClientType::Operator, user: operator()? };
+    let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
+    let caller = Caller { tenant: TENANT_OF_EVENTS.parse()?, client: ClientType::Operator, user };
     let hash = KeyHash::from_digest(Sha256::digest(key).into());
     keys.store_api_key(&ApiKeyRecord { hash, caller, created_at: SystemClock.now(), revoked_at: None }).await?;
     Ok(())
@@ -360,17 +356,8 @@ async fn unlock(fake: &Fake) -> Result<(), Error> {
     Ok(())
 }
 
-fn pending(tenant: &str, id: ExportId) -> Result<Export, Error> {
-    let user = operator()?;
-    let recipients = Recipients::new(user.email.clone(), ["finance@example.com".parse()?])?;
-    let caller = Caller { tenant: tenant.parse()?, client: ClientType::Operator, user };
-    let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    let terms = Terms::new(hours(72), hours(30 * 24), hours(6), false);
-    Ok(Export::accept(id, &caller, recipients, terms, Duration::from_secs(60)))
-}
-
 fn ready(id: ExportId) -> Result<Export, Error> {
-    let mut export = pending(TENANT_OF_EVENTS, id)?;
+    let mut export = accepted(TENANT_OF_EVENTS, id)?;
     let later = SystemClock.now().plus(Duration::from_secs(86_400));
     export.status = Status::Ready;
     export.rows_written = PAYOUTS;
