@@ -13,7 +13,7 @@ use domain::email::{AllowedDomains, EmailAddress, Recipients};
 use domain::export::{Export, Status, Terms};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::Idempotency;
-use domain::ports::{AcceptExport, Clock, Doorbell, ExportIds, FindApiKey, FindExport, NotAccepted, Outage};
+use domain::ports::{AcceptExport, Clock, Doorbell, ExportIds, FindApiKey, FindExport, NotAccepted, NotRead, Outage};
 use domain::time::Timestamp;
 use http::auth::{Authenticator, NotAuthorized};
 use http::body::{self, BadBody};
@@ -63,7 +63,10 @@ pub enum Refused {
     /// The idempotency key came with another request before.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// There was no id for it, or it could not be written or read.
+    /// The one that was accepted for the same request before could not be read.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// There was no id for it, or it could not be written.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -75,6 +78,7 @@ impl From<Refused> for Problem {
             Refused::Request(error) => error.into(),
             Refused::AlreadyPending(id) => Self::ExportAlreadyPending(id),
             Refused::KeyReused => Self::IdempotencyKeyReused,
+            Refused::NotRead(not_read) => not_read.into(),
             Refused::Outage(outage) => outage.into(),
         }
     }

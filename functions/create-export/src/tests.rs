@@ -132,6 +132,16 @@ async fn repeated_request_is_answered_with_the_export_as_it_is_now() {
 }
 
 #[tokio::test]
+async fn repeated_request_for_an_export_that_cannot_be_read_launches_no_other() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "with-idempotency-key").await;
+    function.exports.spoil(&acme(), &function.exports.exports()[0].id, "recipientTo");
+    let again = answer_to(&function, "with-idempotency-key").await;
+    assert_eq!((&again["statusCode"], errors(&again)), (&json!(500), vec![("INTERNAL", None)]));
+    assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn idempotency_key_with_another_body_is_refused_also_while_an_export_is_pending() {
     let function = function(MemoryBell::default());
     answer_to(&function, "with-idempotency-key").await;

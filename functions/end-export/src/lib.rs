@@ -10,19 +10,23 @@
 //! whole are left to the bucket's lifecycle, as when the sweeper ends an export: the one who writes them may be at it
 //! still, and only an upload's owner may abort it.
 //!
+//! One whose record cannot be read is ended, too, if it is PENDING: the answer names the attribute at fault, and its
+//! requester is not told, because who that is cannot be relied on either.
+//!
 //! A bad request fails the invocation, and its message names every field that is wrong.
 
 use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
-use domain::export::{Export, Failure, Status};
-use domain::lifecycle::Authority;
-use domain::ports::{ApplyStep, Clock, FindExport, NotApplied, Outage, SendMail};
+use domain::export::{Failure, Status};
+use domain::id::{ExportId, TenantId};
+use domain::lifecycle::{self, Authority, UnreadAuthority};
+use domain::ports::{ApplyStep, Clock, FindExport, NotApplied, NotRead, Outage, SendMail, Unreadable};
 use domain::time::Timestamp;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Serialize;
 use serde_json::Value;
 use telemetry::{Chain, Metric};
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 mod request;
 
@@ -53,6 +57,9 @@ pub struct Ended {
     failure: Told,
     /// Whether the mail about the failure was accepted.
     requester_told: bool,
+    /// Why no mail was sent, if the record could not be read: its attribute at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable_attribute: Option<&'static str>,
 }
 
 /// Why it failed, as its requester is told.
@@ -75,7 +82,10 @@ pub enum NotEnded {
     /// It has ended already.
     #[error("bad request: exportId: the export is {0}, and only one that is PENDING can be ended")]
     NotPending(Status),
-    /// It could not be read or written. It may have been ended all the same: ask again.
+    /// It could not be read.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// It could not be written. It may have been ended all the same: ask again.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -84,7 +94,7 @@ impl From<NotEnded> for Diagnostic {
     fn from(error: NotEnded) -> Self {
         let error_type = match error {
             NotEnded::BadRequest(_) | NotEnded::NoSuchExport | NotEnded::NotPending(_) => "BadRequest",
-            NotEnded::Outage(_) => "Outage",
+            NotEnded::NotRead(_) | NotEnded::Outage(_) => "Outage",
         };
         Self { error_type: error_type.to_owned(), error_message: Chain(&error).to_string() }
     }
@@ -109,41 +119,77 @@ where
         telemetry::note_tenant(&tenant);
         telemetry::note_export(&id);
         let now = self.clock.now();
-        let export = self.exports.find_export(&tenant, &id).await?.ok_or(NotEnded::NoSuchExport)?;
+        let failure = Failure::ended_by_administrator(reason.as_ref());
+        let export = match self.exports.find_export(&tenant, &id).await {
+            Err(NotRead::Unreadable(unreadable)) => return self.end_unread(tenant, id, unreadable, now, failure).await,
+            found => found?.ok_or(NotEnded::NoSuchExport)?,
+        };
         if export.status != Status::Pending {
             return Err(NotEnded::NotPending(export.status_at(now)));
         }
 
-        let failure = Failure::ended_by_administrator(reason.as_ref());
         let (exports, mailer, authority) = (&self.exports, &self.mailer, Authority::Administrator);
         let back_office = self.back_office.as_ref();
-        let told = match end_as_failed(exports, mailer, back_office, &export, now, authority, failure.clone()).await {
-            Ok(told) => told,
-            // It ended between our look and our write.
-            Err(NotApplied::Refused(Some(changed))) => return Err(NotEnded::NotPending(changed.status_at(now))),
-            Err(NotApplied::Refused(None)) => return Err(NotEnded::NoSuchExport),
-            Err(NotApplied::Outage(outage)) => return Err(outage.into()),
-        };
+        let told = end_as_failed(exports, mailer, back_office, &export, now, authority, failure.clone())
+            .await
+            .map_err(|not_applied| not_ended(not_applied, now))?;
         info!("export ended by an administrator");
         telemetry::measure(Metric::Failed { code: failure.code.as_str() });
         if let Err(not_sent) = &told {
             warn!(error = %Chain(not_sent), "the requester was not told of the failure");
         }
-        Ok(Ended::new(&export, now, failure, told.is_ok()))
+        Ok(Ended { requester_told: told.is_ok(), ..Ended::untold(&tenant, &id, now, failure) })
+    }
+
+    /// Ends an export whose record cannot be read.
+    async fn end_unread(
+        &self,
+        tenant: TenantId,
+        id: ExportId,
+        unreadable: Unreadable,
+        now: Timestamp,
+        failure: Failure,
+    ) -> Result<Ended, NotEnded> {
+        match unreadable.status {
+            Some(Status::Pending) => {}
+            Some(status) => return Err(NotEnded::NotPending(status)),
+            None => return Err(NotRead::from(unreadable).into()),
+        }
+        let step = lifecycle::fail_unread(now, UnreadAuthority::Administrator, failure.clone());
+        self.exports.apply_step(&tenant, &id, &step).await.map_err(|not_applied| not_ended(not_applied, now))?;
+        let attribute = unreadable.attribute;
+        error!(
+            attribute,
+            "export ended by an administrator, and its requester was not told: its record cannot be read"
+        );
+        telemetry::measure(Metric::Failed { code: failure.code.as_str() });
+        Ok(Ended { unreadable_attribute: Some(attribute), ..Ended::untold(&tenant, &id, now, failure) })
+    }
+}
+
+/// Why the step that ends an export was not carried out.
+fn not_ended(not_applied: NotApplied, now: Timestamp) -> NotEnded {
+    match not_applied {
+        // It ended between our look and our write.
+        NotApplied::Refused(Some(changed)) => NotEnded::NotPending(changed.status_at(now)),
+        NotApplied::Refused(None) => NotEnded::NoSuchExport,
+        NotApplied::Outage(outage) => outage.into(),
     }
 }
 
 impl Ended {
-    fn new(export: &Export, now: Timestamp, failure: Failure, requester_told: bool) -> Self {
+    /// An export that was ended at `now`, before its requester is told.
+    fn untold(tenant: &TenantId, id: &ExportId, now: Timestamp, failure: Failure) -> Self {
         let Failure { code, message } = failure;
         Self {
-            tenant_id: export.tenant.to_string(),
-            export_id: export.id.to_string(),
+            tenant_id: tenant.to_string(),
+            export_id: id.to_string(),
             status: Status::Failed.as_str(),
-            created_at: export.created_at().to_string(),
+            created_at: id.created_at().to_string(),
             updated_at: now.to_string(),
             failure: Told { code: code.as_str(), message, retryable: code.is_retryable() },
-            requester_told,
+            requester_told: false,
+            unreadable_attribute: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use domain::export::Lease;
+use domain::export::{Export, Lease};
 use domain::lifecycle::{Tries, take};
 use domain::ports::{AcceptExport, ExportIds};
 use domain::testing::{
@@ -75,6 +75,50 @@ async fn tenant_can_launch_the_next_export_at_once() {
     end(&function, json!({"tenantId": "acme", "exportId": export().id.to_string()})).await.unwrap();
     function.exports.accept_export(&next, None).await.unwrap();
     assert_eq!(record(&function).failure.unwrap().message, "An administrator ended the export.");
+}
+
+#[tokio::test]
+async fn pending_export_that_cannot_be_read_ends_at_once_and_its_answer_says_why_nobody_was_told() {
+    let function = function(held());
+    function.exports.spoil(&export().tenant, &export().id, "recipientTo");
+    let ended = end(&function, sample("end")).await.unwrap();
+    let message = "An administrator ended the export: The payouts are being corrected.";
+    assert_eq!(
+        ended,
+        json!({
+            "tenantId": "acme",
+            "exportId": "mpo_01a11aa2-3340-7707-8707-070707070707",
+            "status": "FAILED",
+            "createdAt": "2026-10-08T08:30:00.000Z",
+            "updatedAt": "2026-10-08T08:30:00.000Z",
+            "failure": {"code": "ENDED_BY_ADMINISTRATOR", "message": message, "retryable": true},
+            "requesterTold": false,
+            "unreadableAttribute": "recipientTo",
+        })
+    );
+    let record = record(&function);
+    assert_eq!((record.status, record.lease.as_ref(), record.due_at), (Status::Failed, None, None));
+    assert_eq!((record.failure.unwrap().message.as_str(), record.file), (message, Some(file())));
+    assert_eq!(function.exports.locked_by(&record.tenant, record.id.export_type()), None);
+    assert_eq!(function.mailer.mails(), []);
+}
+
+#[tokio::test]
+async fn export_that_cannot_be_read_and_is_not_known_to_be_pending_stays_as_it_is() {
+    for (status, attribute, refusal) in [
+        (
+            Status::Failed,
+            "recipientTo",
+            "bad request: exportId: the export is FAILED, and only one that is PENDING can be ended",
+        ),
+        (Status::Pending, "status", "could not read the export: the record's attribute status is missing or malformed"),
+    ] {
+        let before = Export { status, ..ready_export() };
+        let function = function(before.clone());
+        function.exports.spoil(&before.tenant, &before.id, attribute);
+        assert_eq!(end(&function, sample("end")).await, Err(refusal.to_owned()));
+        assert_eq!(record(&function), before);
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use domain::id::{ExportId, TenantId};
 use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotSent, Outage, ReadPayouts, SendMail, SignLink,
-    StoreFile,
+    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotRead, NotSent, Outage, ReadPayouts, SendMail,
+    SignLink, StoreFile,
 };
 use telemetry::{Chain, Metric};
 use tracing::{info, warn};
@@ -119,8 +119,9 @@ where
     /// Takes the work on an export, if it is there to take, and brings it as far as it goes.
     ///
     /// # Errors
-    /// [`Outage`] if it is unknown whether the work could be taken. Once it is taken, what goes wrong is on the record.
-    pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), Outage> {
+    /// [`NotRead`] if it is unknown whether the work could be taken, or if the record cannot be read. Once it is taken,
+    /// what goes wrong is on the record.
+    pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), NotRead> {
         let Some(read) = self.exports.find_export(tenant, id).await? else {
             warn!("dropped a message for an export that does not exist");
             return Ok(());

@@ -13,7 +13,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use domain::ports::{
-    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, Outage, ReadPayouts, SendMail, SignLink, StoreFile,
+    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotRead, ReadPayouts, SendMail, SignLink, StoreFile,
 };
 use domain::time::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -78,7 +78,7 @@ enum NotDone {
     #[error(transparent)]
     Poison(#[from] aws::queue::NotAJob),
     #[error(transparent)]
-    Outage(#[from] Outage),
+    NotRead(#[from] NotRead),
 }
 
 async fn work<S, B, P, F, L, M, C>(

@@ -278,6 +278,16 @@ async fn message_is_left_to_the_queue_while_the_record_cannot_be_read() {
     assert_eq!(response.batch_item_failures.len(), 1);
 }
 
+#[tokio::test]
+async fn message_for_a_record_that_is_spoilt_is_left_to_the_queue_and_the_record_to_the_sweeper() {
+    let generator = generator(1);
+    generator.exports.spoil(&export().tenant, &export().id, "recipientTo");
+    let message = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, export().id);
+    let response = handle(&generator, event(&[&message])).await;
+    assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(generator.record(), export());
+}
+
 /// A generator that has five seconds an invocation and spends one on each page: some four pages a hop.
 fn hopping(payouts: u64) -> Fake {
     let generator = with_parts_of(250, generator(payouts));

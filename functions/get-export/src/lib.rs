@@ -2,7 +2,7 @@
 
 use domain::export::Status;
 use domain::id::ExportType;
-use domain::ports::{Clock, FindApiKey, FindExport, Outage, SignLink};
+use domain::ports::{Clock, FindApiKey, FindExport, NotRead, Outage, SignLink};
 use http::auth::{Authenticator, NotAuthorized};
 use http::problem::{NoSuchExport, POLL_AFTER};
 use http::view::{Download, ExportView};
@@ -30,7 +30,10 @@ pub enum Refused {
     /// The caller's tenant has none with this id.
     #[error(transparent)]
     NoSuchExport(#[from] NoSuchExport),
-    /// It could not be read, or its link not be signed.
+    /// It could not be read.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// Its link could not be signed.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -40,6 +43,7 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Caller(error) => error.into(),
             Refused::NoSuchExport(error) => error.into(),
+            Refused::NotRead(not_read) => not_read.into(),
             Refused::Outage(outage) => outage.into(),
         }
     }

@@ -101,6 +101,15 @@ async fn outage_of_table_or_signer_is_told() {
 }
 
 #[tokio::test]
+async fn record_that_cannot_be_read_is_a_fault_of_ours_that_waiting_does_not_mend() {
+    let function = function(ready_export());
+    function.exports.spoil(&export().tenant, &export().id, "recipientTo");
+    let answer = answer_to(&function, "export").await;
+    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(500), &Value::Null));
+    assert_eq!(answer["body"]["errors"][0]["code"], "INTERNAL");
+}
+
+#[tokio::test]
 async fn examples_of_the_description_are_real_answers() {
     let failure = Failure::email_not_sent("Email address is not verified.");
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };

@@ -16,7 +16,9 @@ use domain::export::Export;
 use domain::file::ExportFile;
 use domain::lifecycle::{self, NotResendable};
 use domain::mail::Mail;
-use domain::ports::{ApplyStep, Clock, FindApiKey, FindExport, NotApplied, NotSent, Outage, SendMail, SignLink};
+use domain::ports::{
+    ApplyStep, Clock, FindApiKey, FindExport, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
+};
 use domain::time::Timestamp;
 use http::auth::{Authenticator, NotAuthorized};
 use http::body::{self, BadBody};
@@ -79,7 +81,10 @@ pub enum Refused {
     /// The mail went out, but the record does not say so.
     #[error("the mail was sent, but not recorded")]
     NotRecorded(#[source] Outage),
-    /// It could not be read or counted, or the link not be signed.
+    /// The export could not be read.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
+    /// The mail could not be counted, or its link not be signed.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -96,6 +101,7 @@ impl From<Refused> for Problem {
             Refused::NotResendable(NotResendable::TooOften, now) => Self::TooManyResends(rest_of_day(now)),
             Refused::NotSent(not_sent) => Self::EmailNotSent(not_sent),
             Refused::NotRecorded(outage) => Self::EmailSentNotRecorded(outage.into()),
+            Refused::NotRead(not_read) => not_read.into(),
             Refused::Outage(outage) => outage.into(),
         }
     }

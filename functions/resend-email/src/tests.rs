@@ -232,6 +232,15 @@ async fn outage_before_the_mail_costs_no_count_and_sends_none() {
 }
 
 #[tokio::test]
+async fn record_that_cannot_be_read_is_a_fault_of_ours_and_nothing_is_mailed() {
+    let function = function(store(ready_export()));
+    function.exports.spoil(&export().tenant, &export().id, "recipientTo");
+    let answer = answer_to(&function, "without-body").await;
+    assert_eq!((&answer["statusCode"], code(&answer)), (&json!(500), Some("INTERNAL")));
+    assert_eq!((only(&function), function.mailer.mails().len()), (ready_export(), 0));
+}
+
+#[tokio::test]
 async fn mail_that_went_out_but_is_not_recorded_is_told() {
     let function = function(store(expired_export()));
     function.exports.fuse.blow_after(2);
@@ -249,7 +258,7 @@ struct Contested<F> {
 }
 
 impl<F: Fn(u32, &MemoryStore) + Sync> FindExport for Contested<F> {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
         self.store.find_export(tenant, id).await
     }
 }

@@ -3,6 +3,9 @@
 //! The record is the outbox. Whatever breaks between two writes, the export stays in the index of what is due, and a
 //! sweep finds it: a bell that was never rung, a generator that died, a link that ended. Two sweeps at once do no harm,
 //! because each change is conditional on what was read.
+//!
+//! A record that cannot be read (it was changed by hand, or a newer version wrote it that was rolled back) is an error of
+//! each sweep, so that somebody mends it; at its deadline it ends all the same, because its tenant is locked out till then.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -10,8 +13,11 @@ use std::time::Duration;
 use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
-use domain::lifecycle::{self, Authority};
-use domain::ports::{ApplyStep, Clock, Doorbell, Due, DueExports, DuePlace, FindExport, NotApplied, Outage, SendMail};
+use domain::lifecycle::{self, Authority, UnreadAuthority};
+use domain::ports::{
+    ApplyStep, Clock, Doorbell, Due, DueExports, DuePlace, FindExport, NotApplied, NotRead, Outage, SendMail,
+    Unreadable,
+};
 use domain::time::Timestamp;
 use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
@@ -179,10 +185,14 @@ where
                     Ok(Outcome::Failed) => swept.failed += 1,
                     Ok(Outcome::Expired) => swept.expired += 1,
                     Ok(Outcome::Unchanged) => swept.unchanged += 1,
-                    Err(outage) => {
+                    Err(why) => {
                         swept.errors += 1;
+                        let attribute = match &why {
+                            NotRead::Unreadable(unreadable) => Some(unreadable.attribute),
+                            NotRead::Outage(_) => None,
+                        };
                         error!(
-                            error = %Chain(&outage), tenantId = %due.tenant, exportId = %due.id,
+                            error = %Chain(&why), tenantId = %due.tenant, exportId = %due.id, attribute,
                             "a due export was not dealt with"
                         );
                     }
@@ -218,14 +228,17 @@ where
         Some(oldest)
     }
 
-    async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, Outage> {
+    async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, NotRead> {
         if status == Status::Ready {
             let step = lifecycle::expire(self.clock.now(), due.due_at);
-            return unless_changed(self.exports.apply_step(&due.tenant, &due.id, &step).await, Outcome::Expired);
+            return Ok(unless_changed(self.exports.apply_step(&due.tenant, &due.id, &step).await, Outcome::Expired)?);
         }
         // The index may be behind: the record decides.
-        let Some(export) = self.exports.find_export(&due.tenant, &due.id).await? else {
-            return Ok(Outcome::Unchanged);
+        let export = match self.exports.find_export(&due.tenant, &due.id).await {
+            Ok(Some(export)) => export,
+            Ok(None) => return Ok(Outcome::Unchanged),
+            Err(NotRead::Unreadable(unreadable)) => return self.end_unread(due, unreadable).await,
+            Err(NotRead::Outage(outage)) => return Err(outage.into()),
         };
         let now = self.clock.now();
         if export.status != Status::Pending || export.due_at.is_none_or(|due| due > now) {
@@ -233,13 +246,13 @@ where
         }
         if export.deadline <= now {
             let failure = Failure::deadline_passed(export.terms.time_limit);
-            return self.end(&export, now, Authority::DeadlinePassed, failure).await;
+            return Ok(self.end(&export, now, Authority::DeadlinePassed, failure).await?);
         }
         if export.tries >= self.most_tries {
             let authority = Authority::TriesUsedUp { most: self.most_tries };
-            return self.end(&export, now, authority, Failure::tries_used_up(export.tries)).await;
+            return Ok(self.end(&export, now, authority, Failure::tries_used_up(export.tries)).await?);
         }
-        self.ring(&export, now).await
+        Ok(self.ring(&export, now).await?)
     }
 
     async fn end(
@@ -261,6 +274,32 @@ where
             }
         });
         unless_changed(ended, Outcome::Failed)
+    }
+
+    /// Ends an export whose record cannot be read, if its time is over. Its requester is not told: who that is cannot be
+    /// relied on either.
+    async fn end_unread(&self, due: &Due, unreadable: Unreadable) -> Result<Outcome, NotRead> {
+        let now = self.clock.now();
+        let authority = match (unreadable.status, unreadable.deadline) {
+            (Some(Status::Ready | Status::Failed | Status::Expired), _) => return Ok(Outcome::Unchanged),
+            (Some(Status::Pending), Some(deadline)) if deadline <= now => UnreadAuthority::DeadlinePassed,
+            (Some(Status::Pending), None) if due.id.created_at().plus(BEYOND_DEADLINES) <= now => {
+                UnreadAuthority::AnyDeadlinePassed
+            }
+            (Some(Status::Pending) | None, _) => return Err(unreadable.into()),
+        };
+        let failure = Failure::deadline_passed_unread();
+        let code = failure.code.as_str();
+        let step = lifecycle::fail_unread(now, authority, failure);
+        let ended = self.exports.apply_step(&due.tenant, &due.id, &step).await.map(|()| {
+            let attribute = unreadable.attribute;
+            error!(
+                tenantId = %due.tenant, exportId = %due.id, attribute, code,
+                "export failed, and its requester was not told: its record could not be read"
+            );
+            telemetry::measure(Metric::Failed { code });
+        });
+        Ok(unless_changed(ended, Outcome::Failed)?)
     }
 
     /// Moves the next look forward, then rings: of two sweeps at once only one rings, and a sweep that dies in between

@@ -1,7 +1,7 @@
 use domain::export::{FailureCode, Lease};
 use domain::id::{ExportId, TenantId};
 use domain::lifecycle::Step;
-use domain::ports::DuePage;
+use domain::ports::{DuePage, NotRead};
 use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
 
 use super::*;
@@ -83,6 +83,65 @@ async fn export_past_its_deadline_ends_whoever_works_on_it() {
     assert_eq!(failure.message, "The export was not finished within the 6 hours that it may take.");
 }
 
+/// A sweeper in front of a pending export that cannot be read because of `attribute`, and is due at once.
+fn sweeper_of_spoilt(attribute: &'static str) -> Fake {
+    let sweeper = sweeper([Export { due_at: Some(start()), ..export() }], 0);
+    sweeper.exports.spoil(&export().tenant, &export().id, attribute);
+    sweeper
+}
+
+#[tokio::test]
+async fn record_that_cannot_be_read_is_an_error_until_its_deadline_ends_it() {
+    let sweeper = sweeper_of_spoilt("recipientTo");
+    for minutes in [0, 1, 358] {
+        sweeper.clock.advance(minutes * MINUTE);
+        assert_eq!(sweeper.swept().await, Swept { errors: 1, ..Swept::default() });
+        assert_eq!((sweeper.record().status, sweeper.record().due_at), (Status::Pending, Some(start())));
+    }
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await, Swept { failed: 1, ..Swept::default() });
+    let record = sweeper.record();
+    assert_eq!((record.status, record.due_at), (Status::Failed, None));
+    assert_eq!(record.updated_at, sweeper.clock.now());
+    assert_eq!(record.failure.unwrap().code, FailureCode::DeadlinePassed);
+    assert_eq!(sweeper.exports.locked_by(&record.tenant, record.id.export_type()), None);
+    assert!(sweeper.mailer.mails().is_empty(), "whom to tell cannot be read");
+    assert!(sweeper.bell.rings().is_empty());
+    assert_eq!(sweeper.swept().await, Swept::default());
+}
+
+#[tokio::test]
+async fn record_whose_deadline_cannot_be_read_ends_once_any_deadline_would_have_passed() {
+    let sweeper = sweeper_of_spoilt("deadline");
+    sweeper.clock.advance(BEYOND_DEADLINES - MINUTE);
+    assert_eq!(sweeper.swept().await, Swept { errors: 1, ..Swept::default() });
+    sweeper.clock.advance(MINUTE);
+    assert_eq!(sweeper.swept().await, Swept { failed: 1, ..Swept::default() });
+    assert_eq!(sweeper.record().failure.unwrap().code, FailureCode::DeadlinePassed);
+}
+
+/// An index that is behind: it has the export as pending and due, which has ended since.
+#[tokio::test]
+async fn record_that_cannot_be_read_and_has_ended_is_left_as_it_is() {
+    let sweeper = sweeper([], 9 * 24 * 60);
+    let due = Due { tenant: export().tenant, id: export().id, due_at: start() };
+    for status in [Status::Ready, Status::Failed, Status::Expired] {
+        let before = Export { status, ..ready_export() };
+        sweeper.exports.put_export(before.clone());
+        sweeper.exports.spoil(&due.tenant, &due.id, "deadline");
+        assert!(matches!(sweeper.look_at(&due, Status::Pending).await, Ok(Outcome::Unchanged)));
+        assert_eq!(sweeper.record(), before);
+    }
+}
+
+#[tokio::test]
+async fn ready_export_that_cannot_be_read_expires_all_the_same() {
+    let sweeper = sweeper([ready_export()], 72 * 60);
+    sweeper.exports.spoil(&export().tenant, &export().id, "recipientTo");
+    assert_eq!(sweeper.swept().await, Swept { expired: 1, ..Swept::default() });
+    assert_eq!((sweeper.record().status, sweeper.record().due_at), (Status::Expired, None));
+}
+
 #[tokio::test]
 async fn ready_export_expires_with_its_link_and_not_before() {
     let sweeper = sweeper([ready_export()], 72 * 60 - 1);
@@ -141,7 +200,7 @@ impl DueExports for Spoilt {
 }
 
 impl FindExport for Spoilt {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
         self.check(id)?;
         self.store.find_export(tenant, id).await
     }

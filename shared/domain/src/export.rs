@@ -171,6 +171,13 @@ impl Failure {
         Self { code: FailureCode::EndedByAdministrator, message }
     }
 
+    /// The time was over; how long it was is on the record, which could not be read.
+    #[must_use]
+    pub fn deadline_passed_unread() -> Self {
+        let message = "The export was not finished within the time that it may take: its record could not be read.";
+        Self { code: FailureCode::DeadlinePassed, message: message.to_owned() }
+    }
+
     /// The time was over.
     #[must_use]
     pub fn deadline_passed(time_limit: Duration) -> Self {

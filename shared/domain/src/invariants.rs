@@ -16,6 +16,9 @@
 //! check of the protocol calls it on every state that it reaches, and the tests with injected faults on what they find
 //! in the local stack.
 //!
+//! A record that cannot be read has no place in a [`World`]. Of it holds that, if it is PENDING, it ends FAILED within its
+//! deadline and one sweep, and its lock and checkpoint go with it; its requester is not told.
+//!
 //! What a crash may leave behind and nothing refers to (parts of an upload that no checkpoint names, an object that no
 //! record names) is not looked at: the bucket's lifecycle deletes it.
 

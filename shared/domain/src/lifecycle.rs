@@ -5,7 +5,7 @@
 //! | – | PENDING | create-export ([`Export::accept`]) |
 //! | PENDING | PENDING | generate-export ([`take`], [`progress`], [`advance`], [`hand_over`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
-//! | PENDING | FAILED | generate-export, sweep-exports, end-export ([`fail`]) |
+//! | PENDING | FAILED | generate-export, sweep-exports, end-export ([`fail`]); the latter two also unread ([`fail_unread`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
 //! | READY, EXPIRED, FAILED with a file | the same | resend-email ([`count_resend`]) |
 //! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
@@ -337,6 +337,34 @@ pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Fail
         Authority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
         Authority::Administrator => vec![pending],
     };
+    failed(guards, now, failure)
+}
+
+/// By what right an export is ended whose record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreadAuthority {
+    /// The rule that bounds the time, by the deadline on the record.
+    DeadlinePassed,
+    /// The rule that bounds the time, where the deadline is what cannot be read: the export was accepted so long ago
+    /// that any deadline would have passed.
+    AnyDeadlinePassed,
+    /// An administrator's word.
+    Administrator,
+}
+
+/// Ends as failed an export whose record cannot be read, so that its tenant is not locked out for ever: nothing but the
+/// status and the deadline is asked of it, which the store compares as they are.
+#[must_use]
+pub fn fail_unread(now: Timestamp, authority: UnreadAuthority, failure: Failure) -> Step {
+    let pending = Guard::StatusIs(Status::Pending);
+    let guards = match authority {
+        UnreadAuthority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
+        UnreadAuthority::AnyDeadlinePassed | UnreadAuthority::Administrator => vec![pending],
+    };
+    failed(guards, now, failure)
+}
+
+fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
     Step {
         guards,
         changes: vec![

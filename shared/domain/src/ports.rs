@@ -115,6 +115,30 @@ pub trait AcceptExport: Sync {
     ) -> impl Future<Output = Result<(), NotAccepted>> + Send;
 }
 
+/// A record that is there and cannot be read: it was changed by hand, or a newer version wrote it that was rolled back.
+/// Trying again does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("could not read the export: the record's attribute {attribute} is missing or malformed")]
+pub struct Unreadable {
+    /// The first attribute at fault, by the store's name.
+    pub attribute: &'static str,
+    /// Where the export stands, if that can be read.
+    pub status: Option<Status>,
+    /// When it fails if it is still pending, if that can be read.
+    pub deadline: Option<Timestamp>,
+}
+
+/// Why an export was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRead {
+    /// It is there, and its record cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Trying again may help.
+    #[error(transparent)]
+    Outage(#[from] Outage),
+}
+
 /// Reads an export.
 pub trait FindExport: Sync {
     /// The tenant's export with this id, as it is now.
@@ -122,7 +146,7 @@ pub trait FindExport: Sync {
         &self,
         tenant: &TenantId,
         id: &ExportId,
-    ) -> impl Future<Output = Result<Option<Export>, Outage>> + Send;
+    ) -> impl Future<Output = Result<Option<Export>, NotRead>> + Send;
 }
 
 /// Lists exports.

@@ -26,8 +26,9 @@ use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
     AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, DuePage, DuePlace, ExportIds, FindApiKey,
-    FindExport, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotSent, Outage, Part,
-    PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Upload,
+    FindExport, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent, Outage,
+    Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Unreadable,
+    Upload,
 };
 use crate::time::Timestamp;
 
@@ -140,6 +141,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Tables {
     exports: BTreeMap<(TenantId, String), Export>,
+    /// The attributes at fault of records that cannot be read.
+    spoilt: HashMap<(TenantId, ExportId), &'static str>,
     locks: HashMap<(TenantId, ExportType), ExportId>,
     checkpoints: HashMap<(TenantId, ExportId), Checkpoint>,
     idempotency: HashMap<(TenantId, ExportType, String), (Idempotency, ExportId)>,
@@ -150,13 +153,19 @@ impl MemoryStore {
     /// Puts an export there as it is, and its tenant's lock if it is pending.
     pub fn put_export(&self, export: Export) {
         let mut tables = lock(&self.tables);
+        tables.spoilt.remove(&(export.tenant.clone(), export.id));
         if export.status == Status::Pending {
             tables.locks.insert((export.tenant.clone(), export.id.export_type()), export.id);
         }
         tables.exports.insert((export.tenant.clone(), export.id.to_string()), export);
     }
 
-    /// The export of this tenant and id.
+    /// From now on the record of this export cannot be read because of `attribute`, though all else of it is there.
+    pub fn spoil(&self, tenant: &TenantId, id: &ExportId, attribute: &'static str) {
+        lock(&self.tables).spoilt.insert((tenant.clone(), *id), attribute);
+    }
+
+    /// The export of this tenant and id, whether its record can be read or not.
     pub fn export(&self, tenant: &TenantId, id: &ExportId) -> Option<Export> {
         lock(&self.tables).exports.get(&(tenant.clone(), id.to_string())).cloned()
     }
@@ -193,9 +202,12 @@ impl MemoryStore {
 }
 
 impl FindExport for MemoryStore {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
         self.fuse.check("read the export")?;
-        Ok(self.export(tenant, id))
+        let tables = lock(&self.tables);
+        let Some(export) = tables.exports.get(&(tenant.clone(), id.to_string())) else { return Ok(None) };
+        tables.check_readable(export)?;
+        Ok(Some(export.clone()))
     }
 }
 
@@ -266,14 +278,23 @@ impl ApplyStep for MemoryStore {
 }
 
 impl Tables {
+    fn check_readable(&self, export: &Export) -> Result<(), Unreadable> {
+        let Some(&attribute) = self.spoilt.get(&(export.tenant.clone(), export.id)) else { return Ok(()) };
+        let status = (attribute != "status").then_some(export.status);
+        let deadline = (attribute != "deadline").then_some(export.deadline);
+        Err(Unreadable { attribute, status, deadline })
+    }
+
     fn apply(&mut self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
-        let Some(export) = self.exports.get_mut(&(tenant.clone(), id.to_string())) else {
+        let key = (tenant.clone(), id.to_string());
+        let Some(export) = self.exports.get(&key) else {
             return Err(NotApplied::Refused(None));
         };
         let Some(after) = step.apply(export) else {
+            self.check_readable(export).map_err(|unreadable| Outage::new("read the export", unreadable))?;
             return Err(NotApplied::Refused(Some(Box::new(export.clone()))));
         };
-        *export = after;
+        self.exports.insert(key, after);
         if step.ends_work {
             let lock_key = (tenant.clone(), id.export_type());
             if self.locks.get(&lock_key) == Some(id) {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use domain::id::ExportId;
-use domain::ports::{NotSent, Outage};
+use domain::ports::{NotRead, NotSent, Outage};
 use lambda_http::http::header::{ALLOW, LOCATION};
 use serde::Serialize;
 
@@ -249,5 +249,14 @@ impl From<NoSuchExport> for Problem {
 impl From<Outage> for Problem {
     fn from(outage: Outage) -> Self {
         Self::Unavailable(outage)
+    }
+}
+
+impl From<NotRead> for Problem {
+    fn from(not_read: NotRead) -> Self {
+        match not_read {
+            NotRead::Unreadable(unreadable) => Self::Internal(unreadable.into()),
+            NotRead::Outage(outage) => outage.into(),
+        }
     }
 }

@@ -18,7 +18,7 @@ use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
 use domain::ports::{
     AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, FindExport, ListExports, NotAccepted,
-    NotApplied, Outage,
+    NotApplied, NotRead, Outage, Unreadable,
 };
 use domain::time::Timestamp;
 
@@ -308,9 +308,14 @@ impl ListExports for ExportsTable {
 }
 
 impl FindExport for ExportsTable {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, Outage> {
-        let item = self.get("read the export", tenant, export_sort(id)).await?;
-        item.as_ref().map(from_item).transpose().map_err(|bad| Outage::new("read the export", bad))
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
+        let Some(item) = self.get("read the export", tenant, export_sort(id)).await? else { return Ok(None) };
+        let export = from_item(&item).map_err(|BadItem(attribute)| Unreadable {
+            attribute,
+            status: get(&item, "status").ok(),
+            deadline: get(&item, "deadline").ok(),
+        })?;
+        Ok(Some(export))
     }
 }
 

@@ -14,11 +14,12 @@ use domain::export::{Export, Failure, Lease, Resends, Status};
 use domain::history::{HistoryFilter, Order};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
-use domain::lifecycle::{self, Authority, Step, Tries};
+use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
 use domain::payout::{COLUMNS, COLUMNS_VERSION};
 use domain::ports::{
     AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, FindApiKey, FindExport, KeyRange, ListApiKeys,
-    ListExports, NotAccepted, NotApplied, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey, Upload,
+    ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey,
+    Unreadable, Upload,
 };
 use domain::testing::{MemoryStore, address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
@@ -93,6 +94,16 @@ impl Local {
         self.client.put_item().table_name("Exports").set_item(Some(item)).send().await.unwrap();
     }
 
+    async fn export_item(&self, export: &Export) -> Item {
+        let key = key(&export.tenant, export_sort(&export.id));
+        let found = self.client.get_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
+        found.item.unwrap()
+    }
+
+    async fn delete(&self, key: Item) {
+        self.client.delete_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
+    }
+
     async fn lock(&self, export: &Export) -> Option<String> {
         let key = key(&export.tenant, lock_sort(export.id.export_type()));
         let found = self.client.get_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
@@ -128,7 +139,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let tries = Tries { most: 2, backoff: vec![] };
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 11 {
+    match choice % 13 {
         0 => lifecycle::give_up(read, now, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
@@ -138,10 +149,24 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         6 => lifecycle::ring(read, read.due_at.unwrap_or(now), later),
         7 => lifecycle::resent(now, Recipients::only(address("bob@example.com")), later),
         9 => lifecycle::fail(read, now, Authority::Administrator, Failure::ended_by_administrator(None)),
+        11 => lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, Failure::deadline_passed_unread()),
+        12 => lifecycle::fail_unread(now, UnreadAuthority::Administrator, Failure::ended_by_administrator(None)),
         8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::give_up(read, now, later)),
         _ => lifecycle::take(read, now, lease, &tries)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
+}
+
+/// Attributes with values that no version of the product writes.
+fn damages() -> [(&'static str, AttributeValue); 6] {
+    [
+        ("recipientTo", AttributeValue::S("nobody".into())),
+        ("requestedBy", AttributeValue::Null(true)),
+        ("fence", AttributeValue::S("1".into())),
+        ("file", AttributeValue::S("file".into())),
+        ("failure", AttributeValue::N("1".into())),
+        ("deadline", AttributeValue::S("tomorrow".into())),
+    ]
 }
 
 /// What came of a step: a refusal with the record as it is.
@@ -243,6 +268,76 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
     assert_eq!(table.lock(&first).await, None);
     table.exports.accept_export(&second, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
+    let table = local().await;
+    let (first, second) = (another(1), another(2));
+    let tries = Tries { most: 5, backoff: vec![] };
+    let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
+    let just_before = first.deadline.minus(Duration::from_millis(1));
+    let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
+    let fail_at = |now, authority| lifecycle::fail_unread(now, authority, Failure::deadline_passed_unread());
+    for (attribute, value) in damages() {
+        table.exports.accept_export(&first, None).await.unwrap();
+        let take = lifecycle::take(&first, start(), lease.clone(), &tries).unwrap();
+        let owned = take.changed(&first);
+        apply(&take).await.unwrap();
+        let advance = lifecycle::advance(&owned, start(), 7);
+        table.exports.apply_with_checkpoint(&first.tenant, &first.id, &advance, &checkpoint()).await.unwrap();
+        let item = table.export_item(&first).await;
+        let damaged: Item = item.into_iter().chain([(attribute.to_owned(), value)]).collect();
+        table.put_item(damaged.clone()).await;
+
+        let deadline = (attribute != "deadline").then_some(first.deadline);
+        let expected = Unreadable { attribute, status: Some(Status::Pending), deadline };
+        let found = table.exports.find_export(&first.tenant, &first.id).await;
+        assert!(matches!(found, Err(NotRead::Unreadable(unreadable)) if unreadable == expected), "{found:?}");
+
+        let early = apply(&fail_at(just_before, UnreadAuthority::DeadlinePassed)).await;
+        assert!(matches!(early, Err(NotApplied::Outage(_))), "{attribute}: {early:?}");
+        assert_eq!(table.export_item(&first).await, damaged);
+        let refused = table.exports.accept_export(&second, None).await;
+        assert!(matches!(refused, Err(NotAccepted::AlreadyPending(id)) if id == first.id));
+
+        let authority =
+            if deadline.is_some() { UnreadAuthority::DeadlinePassed } else { UnreadAuthority::AnyDeadlinePassed };
+        apply(&fail_at(first.deadline, authority)).await.unwrap();
+        let ended = table.export_item(&first).await;
+        assert_eq!(ended.get("status"), Some(&text("FAILED")), "{attribute}");
+        assert_eq!(ended.get("updatedAt"), Some(&text(first.deadline)));
+        let failure = ended["failure"].as_m().unwrap();
+        assert_eq!(failure["code"], text("DEADLINE_PASSED"));
+        assert!(["dueAt", "dueState", "leaseHolder", "leaseUntil"].iter().all(|name| !ended.contains_key(*name)));
+        assert_eq!(table.exports.find_checkpoint(&first.tenant, &first.id).await.unwrap(), None);
+        let due = table.exports.due_exports(Status::Pending, first.id.shard(), first.deadline, None, 9).await.unwrap();
+        assert_eq!((due.due, due.unreadable), (vec![], 0));
+
+        table.exports.accept_export(&second, None).await.unwrap();
+        let end = lifecycle::fail(&second, start(), Authority::Owner, Failure::tries_used_up(1));
+        table.exports.apply_step(&second.tenant, &second.id, &end).await.unwrap();
+        for export in [&first, &second] {
+            table.delete(key(&export.tenant, export_sort(&export.id))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_record_of_a_ready_export_expires_with_its_link() {
+    let table = local().await;
+    let record = ready_export();
+    let link_end = record.link_expires_at.unwrap();
+    for (attribute, value) in damages() {
+        let item = to_item(&record).into_iter().chain([(attribute.to_owned(), value)]).collect();
+        table.put_item(item).await;
+        let fail = lifecycle::fail_unread(link_end, UnreadAuthority::Administrator, Failure::deadline_passed_unread());
+        table.exports.apply_step(&record.tenant, &record.id, &fail).await.unwrap_err();
+        let expire = lifecycle::expire(link_end, link_end);
+        table.exports.apply_step(&record.tenant, &record.id, &expire).await.unwrap();
+        let expired = table.export_item(&record).await;
+        assert_eq!((expired.get("status"), expired.get("dueAt")), (Some(&text("EXPIRED")), None), "{attribute}");
+    }
 }
 
 fn sent(key: &str, fingerprint: &str) -> Idempotency {

@@ -200,6 +200,26 @@ fn administrator_ends_what_is_pending_whoever_works_on_it_and_nothing_else() {
 }
 
 #[test]
+fn record_that_cannot_be_read_is_ended_by_its_status_and_its_deadline_alone() {
+    let held = taken(minutes(359), &export());
+    let by = |authority, now| fail_unread(now, authority, failure());
+    assert_eq!(by(UnreadAuthority::DeadlinePassed, minutes(359)).apply(&held), None);
+    for (authority, now) in [
+        (UnreadAuthority::DeadlinePassed, minutes(360)),
+        (UnreadAuthority::AnyDeadlinePassed, minutes(1)),
+        (UnreadAuthority::Administrator, minutes(1)),
+    ] {
+        let step = by(authority, now);
+        assert!(step.ends_work);
+        let expected = fail(&held, now, Authority::Administrator, failure()).apply(&held);
+        assert_eq!(step.apply(&held), expected, "{authority:?}");
+        for status in [Status::Ready, Status::Failed, Status::Expired] {
+            assert_eq!(step.apply(&Export { status, ..held.clone() }), None);
+        }
+    }
+}
+
+#[test]
 fn ready_export_reads_as_expired_from_its_links_end_on() {
     let export = Export { status: Status::Ready, link_expires_at: Some(minutes(10)), ..export() };
     assert_eq!(export.status_at(minutes(9)), Status::Ready);
@@ -281,7 +301,7 @@ fn waiting_grows_and_then_stays() {
 /// What an owner, a sweeper or a former owner may try at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
-    Some(match choice % 14 {
+    Some(match choice % 16 {
         0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
         1 => give_up(export, now, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
@@ -295,6 +315,8 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         12 => fail(export, now, Authority::Administrator, failure()),
         11 => hand_over(export, now, 9, choice > 128, now.plus(HOUR / 60)),
         8 => resent(now, recipients, now.plus(HOUR)),
+        13 => fail_unread(now, UnreadAuthority::DeadlinePassed, failure()),
+        14 => fail_unread(now, UnreadAuthority::Administrator, failure()),
         _ => expire(now, export.link_expires_at?),
     })
 }
