@@ -6,7 +6,6 @@ With a table and a queue of its own, no case sees what another does, and several
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import re
@@ -22,9 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import botocore
 from boto3.dynamodb.types import TypeDeserializer
 
 import build
+from emulated import Emulated
 from expected_csv import expected_csv
 from payouts import payout
 from proxy import Paging, Plan, Proxy
@@ -58,6 +59,9 @@ SWEEP_EVERY_SECONDS = 1.0
 # Longer than the deadline of an export.
 QUIET_SECONDS = 75.0
 
+# As DynamoDB writes it.
+Item = dict[str, Any]
+
 _numbers = itertools.count(1)
 
 
@@ -73,8 +77,9 @@ class Bench:
         for crate, program in self.programs.items():
             program.hardlink_to(build.PACKAGES / crate / "bootstrap")
         self.checker.hardlink_to(CHECKER)
-        self.dynamodb, self.sqs, self.s3 = (stack.client(service) for service in ("dynamodb", "sqs", "s3"))
-        described = self.dynamodb.describe_table(TableName=stack.exportsTable)["Table"]
+        self.aws = Emulated(stack.awsEndpointUrl, stack.region)
+        self.s3 = stack.client("s3")
+        described = self.aws.dynamodb("DescribeTable", TableName=stack.exportsTable)["Table"]
         self.schema = {
             "AttributeDefinitions": described["AttributeDefinitions"],
             "KeySchema": described["KeySchema"],
@@ -89,6 +94,12 @@ class Bench:
             crate: client.get_function_configuration(FunctionName=name).get("Environment", {}).get("Variables", {})
             for crate, name in stack.functions.items()
         }
+        # Nothing speaks TLS here, and to read a system's hundred authorities is most of what a start costs a function
+        # that is built for tests.
+        authorities = folder / "authorities.pem"
+        authorities.write_text(_first_certificate(), encoding="utf-8")
+        for environment in self.environments.values():
+            environment["SSL_CERT_FILE"] = str(authorities)
 
 
 class Case:
@@ -116,10 +127,9 @@ class Case:
         self._beside = beside
         if beside is None:
             self.table = f"exports-of-{self.tenant}"
-            bench.dynamodb.create_table(TableName=self.table, **bench.schema)
-            made = bench.sqs.create_queue(
-                QueueName=f"jobs-of-{self.tenant}", Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
-            )
+            bench.aws.dynamodb("CreateTable", TableName=self.table, **bench.schema)
+            attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+            made = bench.aws.sqs("CreateQueue", QueueName=f"jobs-of-{self.tenant}", Attributes=attributes)
             self.queue: str = made["QueueUrl"]
         else:
             self.table, self.queue = beside.table, beside.queue
@@ -135,7 +145,7 @@ class Case:
         self.mails_by_process: list[list[dict[str, Any]]] = []
         self._stalled: list[tuple[str, Invocation]] = []
         self._lock = threading.Lock()
-        self.key = self.run("manage-api-keys", self._key_event()).answer["apiKey"]
+        self.key = bench.stack.issue_key(self.tenant, self.email)
         bench.stack.put_payouts(self.tenant, recent_payouts(payouts))
 
     # ------------------------------------------------------------------------------------ functions
@@ -203,7 +213,7 @@ class Case:
         for message in received:
             outcome = self.hand([message["Body"]])
             if is_done(outcome) or int(message["Attributes"]["ApproximateReceiveCount"]) >= MOST_RECEIVES:
-                self.bench.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+                self._delete(message)
         return bool(received)
 
     def hand(self, bodies: Iterable[str]) -> Outcome:
@@ -211,8 +221,8 @@ class Case:
         return self.run("generate-export", sqs_event(bodies), self.generate_seconds)
 
     def receive(self) -> list[dict[str, Any]]:
-        taken = self.bench.sqs.receive_message(
-            QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["ApproximateReceiveCount"]
+        taken = self.bench.aws.sqs(
+            "ReceiveMessage", QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["ApproximateReceiveCount"]
         )
         messages: list[dict[str, Any]] = taken.get("Messages", [])
         return messages
@@ -223,7 +233,7 @@ class Case:
     def drop_messages(self) -> None:
         """The bell is lost."""
         for message in self.receive():
-            self.bench.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+            self._delete(message)
 
     # ------------------------------------------------------------------------------------ until quiet
 
@@ -263,11 +273,11 @@ class Case:
 
     # ------------------------------------------------------------------------------------ what there is
 
-    def items(self) -> list[dict[str, Any]]:
+    def items(self) -> list[Item]:
         return self._items_in(self.table)
 
-    def records(self) -> list[dict[str, Any]]:
-        return [item for item in self.items() if item["sk"]["S"].startswith("EXPORT#")]
+    def records(self) -> list[Item]:
+        return [item for item in self.items() if is_record(item)]
 
     def pending(self) -> bool:
         return any(record["status"]["S"] == "PENDING" for record in self.records())
@@ -275,7 +285,8 @@ class Case:
     def messages(self) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
         names.append("ApproximateNumberOfMessagesNotVisible")
-        attributes = self.bench.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)["Attributes"]
+        told = self.bench.aws.sqs("GetQueueAttributes", QueueUrl=self.queue, AttributeNames=names)
+        attributes = told["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     def objects(self) -> list[str]:
@@ -297,44 +308,39 @@ class Case:
 
     def violations(self) -> list[str]:
         """What is wrong with this world now that it is quiet, by the checker that all tests of the protocol share."""
+        items, payouts = self.items(), self._items_in(self.bench.stack.payoutsTable)
+        files = {key: self._read(key) for key in self.objects()}
         with tempfile.TemporaryDirectory() as folder:
-            document = self.document(Path(folder))
+            document = self.document(items, payouts, files, Path(folder))
             checked = subprocess.run(
                 [str(self.bench.checker)], input=json.dumps(document), capture_output=True, text=True
             )
         if checked.returncode not in (0, 1):
             raise AssertionError(f"check-invariants: {checked.stderr}")
-        return checked.stdout.splitlines() + self._other_bytes()
+        return checked.stdout.splitlines() + _other_bytes(items, payouts, files)
 
-    def _other_bytes(self) -> list[str]:
-        """The recorded files that are not, byte for byte, what an independent writer makes of the payouts up to their
-        export's acceptance."""
-        payouts = [_python(item) for item in self._items_in(self.bench.stack.payoutsTable)]
-        other = []
-        for record in (_python(record) for record in self.records()):
-            if (file := record.get("file")) and file["key"] in self.objects():
-                found = self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=file["key"])["Body"].read()
-                known = [payout for payout in payouts if payout["createdAt"] <= record["createdAt"]]
-                if found != (wanted := expected_csv(known, record["byteOrderMark"])):
-                    other.append(f"{file['key']} is\n{found!r}\nand must be\n{wanted!r}")
-        return other
+    def _read(self, key: str) -> bytes:
+        content: bytes = self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=key)["Body"].read()
+        return content
 
-    def document(self, folder: Path) -> dict[str, Any]:
+    def document(
+        self, items: list[Item], payouts: list[Item], files: Mapping[str, bytes], folder: Path
+    ) -> dict[str, Any]:
         """This world as `check-invariants` reads it."""
         objects = []
-        for number, key in enumerate(self.objects()):
+        for number, (key, content) in enumerate(files.items()):
             path = folder / str(number)
-            path.write_bytes(self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=key)["Body"].read())
+            path.write_bytes(content)
             objects.append({"key": key, "path": str(path)})
         return {
             "now": now(),
             "quiet": True,
             "mostTries": int(self._settings["MAX_TRIES"]),
             "sweptAt": self.swept_at,
-            "items": _plain(self.items()),
+            "items": items,
             "accepted": [{"tenantId": self.tenant, "exportId": export} for export in self.accepted],
             "told": [{"tenantId": self.tenant, "exportId": export, "linkExpiresAt": end} for export, end in self.told],
-            "payouts": _plain(self._items_in(self.bench.stack.payoutsTable)),
+            "payouts": payouts,
             "objects": objects,
             "mails": [
                 {
@@ -355,8 +361,8 @@ class Case:
         for crate, invocation in self._stalled:
             self.finish(crate, invocation)
         if self._beside is None:
-            self.bench.dynamodb.delete_table(TableName=self.table)
-            self.bench.sqs.delete_queue(QueueUrl=self.queue)
+            self.bench.aws.dynamodb("DeleteTable", TableName=self.table)
+            self.bench.aws.sqs("DeleteQueue", QueueUrl=self.queue)
 
     def __enter__(self) -> Case:
         return self
@@ -412,19 +418,24 @@ class Case:
             assert is_told, f"{status} with {body}"
         return status, body
 
-    def _items_in(self, table: str) -> list[dict[str, Any]]:
-        pages = self.bench.dynamodb.get_paginator("query").paginate(
-            TableName=table,
-            ConsistentRead=True,
-            KeyConditionExpression="tenantId = :tenant",
-            ExpressionAttributeValues={":tenant": {"S": self.tenant}},
-        )
-        return [item for page in pages for item in page["Items"]]
+    def _items_in(self, table: str) -> list[Item]:
+        items, start = [], {}
+        while True:
+            page = self.bench.aws.dynamodb(
+                "Query",
+                TableName=table,
+                ConsistentRead=True,
+                KeyConditionExpression="tenantId = :tenant",
+                ExpressionAttributeValues={":tenant": {"S": self.tenant}},
+                **start,
+            )
+            items += page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return items
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _key_event(self) -> dict[str, str]:
-        return {
-            "action": "issue", "tenantId": self.tenant, "email": self.email, "name": "Operator", "client": "OPERATOR",
-        }  # fmt: skip
+    def _delete(self, message: Mapping[str, Any]) -> None:
+        self.bench.aws.sqs("DeleteMessage", QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
 
 
 def recent_payouts(count: int) -> list[dict[str, Any]]:
@@ -485,18 +496,34 @@ def links_in(mail: Mapping[str, Any]) -> list[Link]:
     return links
 
 
+def _other_bytes(items: Iterable[Item], payouts: Iterable[Item], files: Mapping[str, bytes]) -> list[str]:
+    """The recorded files that are not, byte for byte, what an independent writer makes of the payouts up to their
+    export's acceptance."""
+    rows = [_python(payout) for payout in payouts]
+    other = []
+    for record in (_python(item) for item in items if is_record(item)):
+        if (file := record.get("file")) and file["key"] in files:
+            found = files[file["key"]]
+            known = [row for row in rows if row["createdAt"] <= record["createdAt"]]
+            if found != (wanted := expected_csv(known, record["byteOrderMark"])):
+                other.append(f"{file['key']} is\n{found!r}\nand must be\n{wanted!r}")
+    return other
+
+
+def is_record(item: Item) -> bool:
+    is_it: bool = item["sk"]["S"].startswith("EXPORT#")
+    return is_it
+
+
 _deserialize = TypeDeserializer().deserialize
 
 
-def _python(item: Mapping[str, Any]) -> dict[str, Any]:
+def _python(item: Item) -> dict[str, Any]:
     """An item as plain values."""
     return {name: _deserialize(value) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
-    """DynamoDB's JSON, in which bytes are in base64."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    return [_plain(member) for member in value] if isinstance(value, list) else value
+def _first_certificate() -> str:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    bundle = Path(botocore.__file__).with_name("cacert.pem").read_text(encoding="utf-8")
+    return bundle[bundle.index(begin) : bundle.index(end)] + end + "\n"

@@ -13,15 +13,22 @@ from build import TARGET
 from case import Bench
 from interventions import stop_schedule
 from stack import Stack
-from sweep import Results
+from sweep import Choice, Results, Sweep
 
+# How many pairs of faults each flow has.
+PAIRS = 1
+PAIRS_OF_THE_WHOLE = 25
 RESULTS = Path(__file__).with_name("results") / "faults.md"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="every fault at every call, instead of some by chance")
     parser.addoption("--seed", type=int, help="which faults are chosen (default: another each time; it is printed)")
-    parser.addoption("--pairs", type=int, help="how many pairs of faults in each flow (default: 1, or 25 of the whole)")
+    parser.addoption(
+        "--pairs",
+        type=int,
+        help=f"how many pairs of faults in each flow (default: {PAIRS}, or {PAIRS_OF_THE_WHOLE} of the whole)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +50,21 @@ def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start() as stack:
         stop_schedule(stack)
         yield Bench(stack, Path(folder))
+
+
+@pytest.fixture(scope="session")
+def sweep(bench: Bench, results: Results, request: pytest.FixtureRequest) -> Iterator[Sweep]:
+    """Begun at once for all tests that are to run."""
+    whole, count = request.config.getoption("--whole"), request.config.getoption("--pairs")
+    if count is None:
+        count = PAIRS_OF_THE_WHOLE if whole else PAIRS
+    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    parts = [parameters["part"] for parameters in chosen if "part" in parameters]
+    sweep = Sweep(bench, parts, Choice(whole, results.seed, count))
+    try:
+        yield sweep
+    finally:
+        sweep.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 from proxy import Proxy
 
 START_SECONDS = 20.0
+# How soon it is seen that a process died or stalled. Its answer is seen at once.
+POLL_SECONDS = 0.03
 
 
 class End(Enum):
@@ -85,7 +87,7 @@ class Invocation:
             if stop_at_stall and self._proxy.stalled.is_set():
                 return Outcome(End.STALLED)
             with contextlib.suppress(queue.Empty):
-                return self._api.outcomes.get(timeout=0.01)
+                return self._api.outcomes.get(timeout=POLL_SECONDS)
             if self._process.poll() is not None:
                 return Outcome(End.DIED)
             if self._api.begun is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from case import Bench, Case
@@ -18,6 +18,28 @@ AT_ONCE = 16
 TRIES = 5
 # How many undisturbed runs a call must be in to be disturbed, where time decides and where it does not.
 RUNS_OF_SHORT, RUNS = 5, 2
+
+
+# A flow, and what goes wrong in it.
+Disturbed = tuple[Flow, tuple[Injection, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cases a run is to have."""
+
+    whole: bool
+    seed: int
+    pairs: int
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The cases of one test: chosen once it is known which calls `flow` makes when nothing goes wrong."""
+
+    name: str
+    flow: Flow | None
+    cases: Callable[[Choice, random.Random, Sequence[Call]], list[Disturbed]]
 
 
 @dataclass(frozen=True)
@@ -86,23 +108,61 @@ def _mails_of_undisturbed(flow: Flow) -> int:
     return (not flow.ends.startswith("FAILED")) + (flow.crate == "resend-email")
 
 
+class Sweep:
+    """Runs the cases of all these parts at once, because what one of them waits for is time for another."""
+
+    def __init__(self, bench: Bench, parts: Sequence[Part], choice: Choice) -> None:
+        self.calls: dict[Part, list[Call]] = {}
+        self._bench = bench
+        self._threads = ThreadPoolExecutor(AT_ONCE)
+        # Of their own, for what waits for minutes: others have something to do meanwhile.
+        self._long_threads = ThreadPoolExecutor(AT_ONCE)
+        self._results: dict[Part, list[Future[Result]]] = {part: [] for part in parts}
+        self._failures: dict[Part, AssertionError] = {}
+        undisturbed = {part: self._undisturbed(part.flow) for part in parts if part.flow}
+        for part in parts:
+            try:
+                runs = [run.result() for run in undisturbed.get(part, [])]
+            except AssertionError as error:
+                self._failures[part] = error
+                continue
+            self.calls[part] = [call for call in runs[0] if all(call in run for run in runs)] if runs else []
+            chance = random.Random(f"{choice.seed} {part.name}")
+            for flow, injections in part.cases(choice, chance, self.calls[part]):
+                is_long = any(injection.waits_long or injection.stays for injection in injections)
+                threads = self._long_threads if is_long else self._threads
+                self._results[part].append(threads.submit(self._tell, flow, injections))
+
+    def results(self, part: Part) -> list[Result]:
+        """What the part's cases came to, once all are done."""
+        if part in self._failures:
+            raise self._failures[part]
+        return [result.result() for result in self._results[part]]
+
+    def close(self) -> None:
+        for threads in (self._threads, self._long_threads):
+            threads.shutdown(cancel_futures=True)
+
+    def _undisturbed(self, flow: Flow) -> list[Future[list[Call]]]:
+        count = RUNS_OF_SHORT if flow.is_short else RUNS
+        return [self._threads.submit(calls_of, self._bench, flow) for _ in range(count)]
+
+    def _tell(self, flow: Flow, injections: tuple[Injection, ...]) -> Result:
+        result = run(self._bench, flow, injections)
+        print("\n  ".join([str(result), *result.problems]), flush=True)
+        return result
+
+
 def calls_of(bench: Bench, flow: Flow) -> list[Call]:
-    """The calls that the function makes whenever nothing goes wrong; such a run must be right, too."""
-
-    def undisturbed(_: int) -> list[Call]:
-        with flow.case(bench) as case:
-            flow.run(case)
-            problems = case.violations()
-            assert not problems, problems
-            assert came_to(case) == flow.ends, came_to(case)
-            assert case.ready_mails() == _mails_of_undisturbed(flow)
-            assert all(status in SUCCESS for status in case.answers), case.answers
-            return [call for call in case.plan.calls if call.crate == flow.crate]
-
-    # At once, as the cases run.
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        runs = list(threads.map(undisturbed, range(RUNS_OF_SHORT if flow.is_short else RUNS)))
-    return [call for call in runs[0] if all(call in run for run in runs)]
+    """The calls that the function makes when nothing goes wrong; such a run must be right, too."""
+    with flow.case(bench) as case:
+        flow.run(case)
+        problems = case.violations()
+        assert not problems, problems
+        assert came_to(case) == flow.ends, came_to(case)
+        assert case.ready_mails() == _mails_of_undisturbed(flow)
+        assert all(status in SUCCESS for status in case.answers), case.answers
+        return [call for call in case.plan.calls if call.crate == flow.crate]
 
 
 def singles(calls: Iterable[Call]) -> list[tuple[Injection, ...]]:
@@ -128,20 +188,6 @@ def pairs(chance: random.Random, calls: Sequence[Call], count: int) -> list[tupl
         ]
         found.append(tuple(drawn))
     return found
-
-
-def run_all(
-    bench: Bench, cases: Iterable[tuple[Flow, tuple[Injection, ...]]], tell: Callable[[Result], None]
-) -> list[Result]:
-    def one(case: tuple[Flow, tuple[Injection, ...]]) -> Result:
-        result = run(bench, *case)
-        tell(result)
-        return result
-
-    # What takes longest first, so that at the end all threads have something to do.
-    ordered = sorted(cases, key=lambda case: not any(injection.waits_long or injection.stays for injection in case[1]))
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(one, ordered))
 
 
 def run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:
@@ -210,5 +256,5 @@ def came_to(case: Case) -> str:
             status += f" {record['failure']['M']['code']['S']}" + (" with its file" if "file" in record else "")
         ends.append(status)
     if not ends:
-        return f"refused with {case.answers[0] or 'no answer'}"
+        return f"refused with {(case.answers and case.answers[0]) or 'no answer'}"
     return " and ".join(ends)

@@ -3,62 +3,62 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from case import Bench
 from flows import FLOWS, IN_PARTS, LASTING, Flow
-from proxy import Injection
-from sweep import Result, Results, calls_of, pairs, run_all, singles
+from proxy import Call
+from sweep import Choice, Disturbed, Part, Results, Sweep, pairs, singles
 
 # Of each flow, where not the whole is run.
 SOME = 5
 SOME_LASTING = 6
-PAIRS = 1
-PAIRS_OF_THE_WHOLE = 25
+
+
+def at_any_call(flow: Flow) -> Part:
+    def cases(choice: Choice, chance: random.Random, calls: Sequence[Call]) -> list[Disturbed]:
+        chosen = singles(calls)
+        if not choice.whole:
+            chosen = chance.sample([case for case in chosen if not case[0].waits_long], SOME)
+        return [(flow, case) for case in [*chosen, *pairs(chance, calls, choice.pairs)]]
+
+    return Part(flow.name, flow, cases)
+
+
+def that_stay(choice: Choice, chance: random.Random, _: Sequence[Call]) -> list[Disturbed]:
+    cases = [case for lasting in LASTING for case in lasting.cases()]
+    return cases if choice.whole else chance.sample(cases, SOME_LASTING)
+
+
+def long_hang(_: Choice, chance: random.Random, calls: Sequence[Call]) -> list[Disturbed]:
+    """One of these; the whole has them all."""
+    return [(IN_PARTS, chance.choice([case for case in singles(calls) if case[0].waits_long]))]
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("flow", FLOWS, ids=[flow.name for flow in FLOWS])
-def test_fault_at_any_call_leaves_every_invariant_intact(
-    bench: Bench, flow: Flow, results: Results, request: pytest.FixtureRequest
-) -> None:
-    whole, count = request.config.getoption("--whole"), request.config.getoption("--pairs")
-    calls = calls_of(bench, flow)
-    chance = random.Random(f"{results.seed} {flow.name}")
-    cases = singles(calls)
-    if not whole:
-        cases = chance.sample([case for case in cases if not case[0].waits_long], SOME)
-    if count is None:
-        count = PAIRS_OF_THE_WHOLE if whole else PAIRS
-    cases += pairs(chance, calls, count)
-    results.calls[flow.name] = len(calls)
-    check(bench, [(flow, case) for case in cases], results)
+@pytest.mark.parametrize("part", [at_any_call(flow) for flow in FLOWS], ids=[flow.name for flow in FLOWS])
+def test_fault_at_any_call_leaves_every_invariant_intact(sweep: Sweep, part: Part, results: Results) -> None:
+    results.calls[part.name] = len(sweep.calls.get(part, []))
+    check(sweep, part, results)
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", [Part("lasting", None, that_stay)], ids=["all"])
 def test_fault_that_stays_ends_the_export_once_its_tries_are_used_up(
-    bench: Bench, results: Results, request: pytest.FixtureRequest
+    sweep: Sweep, part: Part, results: Results
 ) -> None:
-    cases = [case for lasting in LASTING for case in lasting.cases()]
-    if not request.config.getoption("--whole"):
-        cases = random.Random(f"{results.seed} lasting").sample(cases, SOME_LASTING)
-    check(bench, cases, results)
+    check(sweep, part, results)
 
 
-@pytest.mark.timeout(600)
-def test_file_is_written_though_s3_hangs_past_its_time_out(bench: Bench, results: Results) -> None:
-    """One of these; the whole has them all."""
-    hangs = [case for case in singles(calls_of(bench, IN_PARTS)) if case[0].waits_long]
-    chance = random.Random(f"{results.seed} hangs")
-    check(bench, [(IN_PARTS, chance.choice(hangs))], results)
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", [Part("hangs", IN_PARTS, long_hang)], ids=["any call"])
+def test_file_is_written_though_s3_hangs_past_its_time_out(sweep: Sweep, part: Part, results: Results) -> None:
+    check(sweep, part, results)
 
 
-def check(bench: Bench, cases: list[tuple[Flow, tuple[Injection, ...]]], results: Results) -> None:
-    def tell(result: Result) -> None:
-        print("\n  ".join([str(result), *result.problems]), flush=True)
-
-    found = run_all(bench, cases, tell)
+def check(sweep: Sweep, part: Part, results: Results) -> None:
+    found = sweep.results(part)
     results.all += found
     wrong = [result for result in found if result.problems]
     assert not wrong, "\n".join(f"{result}\n{chr(10).join(result.problems)}" for result in wrong[:5])
