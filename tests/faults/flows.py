@@ -9,7 +9,7 @@ from typing import Any
 
 from case import EXPORTS, QUIET_SECONDS, Bench, Case
 from payouts import payout
-from proxy import Fault, Injection, Paging, Plan
+from proxy import CONFLICTS, Fault, Injection, Paging, Plan
 from runtime import End
 from waiting import now
 
@@ -224,6 +224,31 @@ def end_by_administrator(case: Case) -> None:
     case.settle()
 
 
+def manage_keys(case: Case) -> None:
+    """What an administrator was told of keys is so, and a key that nobody was told of can be found and revoked."""
+    person = {"email": case.email, "name": "Operator", "client": "OPERATOR"}
+    issued = administer(case, {"action": "issue", "tenantId": case.tenant, **person})
+    case.key = issued["apiKey"]
+    launch_and_settle(case)
+    listed = administer(case, {"action": "list", "tenantId": case.tenant})["apiKeys"]
+    assert issued["keyId"] in [key["keyId"] for key in listed]
+    revoked = [administer(case, {"action": "revoke", "keyId": key["keyId"]}) for key in listed]
+    case.settle()
+    assert administer(case, {"action": "list", "tenantId": case.tenant})["apiKeys"] == revoked
+    case.read("get-caller", "/v1/caller")
+    # That one is as it must be, and not by a fault.
+    assert case.answers.pop() == 401, "a revoked key opens"
+
+
+def administer(case: Case, event: Mapping[str, Any]) -> Any:
+    """An administrator who has no answer asks again, even as often as the other functions try what is in conflict."""
+    for _ in range(CONFLICTS + 1):
+        outcome = case.run("manage-api-keys", event)
+        if outcome.end is End.ANSWERED:
+            return outcome.answer
+    raise AssertionError(f"no answer to {event['action']} in {CONFLICTS + 1} tries")
+
+
 def sweep_when_due(case: Case, *times: str) -> None:
     """Runs a sweep once the record is due, and these times of it are over."""
     (record,) = case.records()
@@ -243,8 +268,18 @@ KILLED_AT_UPLOAD = Injection("generate-export", "s3:CreateMultipartUpload", 1, F
 STALLED_AT_FILE = Injection("generate-export", "s3:PutObject", 1, Fault.STALLED)
 SMALL = Flow("generate, small", "generate-export", generate)
 IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS)
+CREATE = Flow("create", "create-export", create)
+HANDED_OVER = Flow(
+    "generate, handed over", "generate-export", generate, payouts=20, page_seconds=0.4, generate_seconds=2.4,
+    is_short=True, settings={**PARTS, "CHECKPOINT_EVERY": "1s"},
+)  # fmt: skip
+AT_FAULT = Flow(
+    "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
+    page_seconds=0.0, settings=PARTS,
+)  # fmt: skip
+RING = Flow("sweep: ring", "sweep-exports", ring)
 FLOWS = [
-    Flow("create", "create-export", create),
+    CREATE,
     Flow("create, asked again", "create-export", create_again),
     SMALL,
     IN_PARTS,
@@ -252,16 +287,9 @@ FLOWS = [
         "generate, in parts read at once", "generate-export", generate, payouts=28, page_seconds=0.0,
         settings={**PARTS, "READERS": "4", "CHECKPOINT_EVERY": "1s"},
     ),
-    Flow(
-        "generate, handed over", "generate-export", generate, payouts=20, page_seconds=0.4, generate_seconds=2.4,
-        is_short=True,
-        settings={**PARTS, "CHECKPOINT_EVERY": "1s"},
-    ),
-    Flow(
-        "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
-        page_seconds=0.0, settings=PARTS,
-    ),
-    Flow("sweep: ring", "sweep-exports", ring),
+    HANDED_OVER,
+    AT_FAULT,
+    RING,
     Flow(
         "sweep: end, deadline", "sweep-exports", end_late, ends="FAILED DEADLINE_PASSED",
         settings={"EXPORT_DEADLINE": "1s"},
@@ -277,9 +305,10 @@ FLOWS = [
     Flow("get", "get-export", read_export),
     Flow("list", "list-exports", read_history),
     Flow("caller", "get-caller", read_caller),
+    Flow("keys", "manage-api-keys", manage_keys),
 ]  # fmt: skip
 
-# Faults that stay for good, by the generator's operation and the first call that meets them, and what the export ends
+# Faults that stay for good, by the function's operation and the first call that meets them, and what the export ends
 # as: GENERATION_FAILED once the tries are used up, or, where not even a try can be counted, at its deadline. What has
 # its effect although nobody hears of it may lead to READY all the same.
 REFUSALS = (Fault.REFUSED, Fault.THROTTLED, Fault.INTERNAL)
@@ -306,11 +335,11 @@ class Lasting:
         name = f"{self.flow.name}, a fault that stays"
         flow = replace(self.flow, name=name, ends=self.ends, settings=settings, given=self.given)
         return [
-            (flow, (Injection("generate-export", self.operation, self.place, fault, stays=True),))
-            for fault in self.faults
+            (flow, (Injection(flow.crate, self.operation, self.place, fault, stays=True),)) for fault in self.faults
         ]
 
 
+KILLED_AT_FILE = Injection("generate-export", "s3:CompleteMultipartUpload", 1, Fault.KILLED_AFTER)
 KILLED_IN_PART = Injection("generate-export", "s3:UploadPart", 3, Fault.KILLED_BEFORE)
 LASTING = [
     Lasting(SMALL, "dynamodb:GetItem", 1, (*REFUSALS, Fault.LOST, *KILLED), LATE),
@@ -331,4 +360,12 @@ LASTING = [
     Lasting(IN_PARTS, "s3:ListParts", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED, given=(KILLED_IN_PART,)),
     Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), TRIED),
     Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Fault.LOST,), TRIED),
+    Lasting(IN_PARTS, "s3:HeadObject", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED, given=(KILLED_AT_FILE,)),
+    Lasting(AT_FAULT, "s3:AbortMultipartUpload", 1, (*REFUSALS, Fault.LOST), AT_FAULT.ends),
+    Lasting(AT_FAULT, "s3:AbortMultipartUpload", 1, KILLED, TRIED),
+    # A bell that never rings is rung by the sweep; and one that the sweep cannot ring leaves the deadline.
+    Lasting(CREATE, "sqs:SendMessage", 1, (*REFUSALS, Fault.LOST, *KILLED), "READY"),
+    Lasting(HANDED_OVER, "sqs:SendMessage", 1, (*REFUSALS, Fault.LOST, *KILLED), "READY"),
+    Lasting(RING, "sqs:SendMessage", 1, (*REFUSALS, Fault.KILLED_BEFORE), LATE),
+    Lasting(RING, "sqs:SendMessage", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
 ]
