@@ -1,8 +1,12 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
 use domain::export::{FailureCode, Lease};
 use domain::id::{ExportId, TenantId};
 use domain::lifecycle::Step;
 use domain::ports::{DuePage, NotRead};
 use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
+use serde_json::Value;
 
 use super::*;
 
@@ -108,6 +112,38 @@ async fn record_that_cannot_be_read_is_an_error_until_its_deadline_ends_it() {
     assert!(sweeper.mailer.mails().is_empty(), "whom to tell cannot be read");
     assert!(sweeper.bell.rings().is_empty());
     assert_eq!(sweeper.swept().await, Swept::default());
+}
+
+#[tokio::test]
+async fn log_names_the_record_that_cannot_be_read_and_its_attribute() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = log.clone();
+    let _logged = tracing::subscriber::set_default(telemetry::subscriber(move || Writer(writer.clone())));
+    let sweeper = sweeper_of_spoilt("recipientTo");
+    sweeper.swept().await;
+    sweeper.clock.set(export().deadline);
+    sweeper.swept().await;
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let errors: Vec<_> = lines.filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 2, "{log}");
+    for line in errors {
+        let (tenant, id) = (export().tenant.to_string(), export().id.to_string());
+        assert_eq!([&line["tenantId"], &line["exportId"], &line["attribute"]], [&tenant, &id, "recipientTo"], "{line}");
+    }
+}
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
