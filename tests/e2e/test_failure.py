@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from conftest import BRISK_MAX_TRIES
 from expected_csv import expected_csv
 from interventions import changed, held_queue
 from payouts import large_payouts, payout, plain_payouts
-from tenant import Tenant, await_quiet
+from tenant import EXPORT_SECONDS, Tenant, await_quiet
+from waiting import wait_for
 
 # Only tests of failures copy to this address: whoever else has mail there was told of one.
 CC = ["failures@copies.example"]
@@ -92,6 +95,49 @@ def test_export_past_its_deadline_fails_by_the_sweep_and_a_late_job_changes_noth
     # Only now is the export's job message delivered.
     assert_told_the_requester_alone(tenant, export["failure"])
     assert tenant.record(export_id) == record
+
+
+@pytest.mark.parametrize("ended_by", ["sweep-exports", "end-export"])
+def test_export_whose_record_was_damaged_ends_and_its_tenant_can_launch_the_next(
+    brisk_tenant: Tenant, ended_by: str
+) -> None:
+    tenant = brisk_tenant
+    with held_queue(tenant.stack):
+        with changed(tenant.stack, "create-export", EXPORT_DEADLINE="10s" if ended_by == "sweep-exports" else "6h"):
+            export_id = tenant.launch(CC)
+        tenant.stack.client("dynamodb").update_item(
+            TableName=tenant.stack.exportsTable,
+            Key={"tenantId": {"S": tenant.id}, "sk": {"S": f"EXPORT#{export_id}"}},
+            UpdateExpression="SET recipientTo = :nobody",
+            ExpressionAttributeValues={":nobody": {"S": "nobody"}},
+        )
+        shown = tenant.get(export_id)
+        assert (shown.status, shown.json()["errors"][0]["code"]) == (500, "INTERNAL"), shown
+        (line,) = [line for line in tenant.stack.logs("get-export") if export_id in line and "request failed" in line]
+        assert tenant.id in line
+        assert "attribute recipientTo is missing or malformed" in line
+        if ended_by == "sweep-exports":
+            wait_for("a sweep to end it", lambda: status_after_sweep(tenant, export_id) == "FAILED", EXPORT_SECONDS)
+            code = "DEADLINE_PASSED"
+        else:
+            answer = tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
+            assert (answer["requesterTold"], answer["unreadableAttribute"]) == (False, "recipientTo"), answer
+            code = "ENDED_BY_ADMINISTRATOR"
+        assert (record := tenant.record(export_id))["status"] == "FAILED", record
+        assert record["failure"]["code"] == code
+        assert_left_nothing(tenant, export_id)
+        next_id = tenant.launch()
+    # The job messages of both are delivered only now: the ended one's does nothing, and does not come back.
+    tenant.await_status(next_id, "READY")
+    await_quiet(tenant.stack)
+    assert tenant.record(export_id) == record
+    assert len(tenant.mails()) == 1
+
+
+def status_after_sweep(tenant: Tenant, export_id: str) -> str:
+    tenant.stack.sweep()
+    status: str = tenant.record(export_id)["status"]
+    return status
 
 
 def assert_left_nothing(tenant: Tenant, export_id: str) -> None:

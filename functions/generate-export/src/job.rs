@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
-use domain::export::{Export, Failure, Lease};
+use domain::export::{Export, Failure, Lease, Status};
 use domain::file::ExportFile;
 use domain::id::{ExportId, TenantId};
 use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
 use domain::mail::Mail;
 use domain::ports::{
     ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotRead, NotSent, Outage, ReadPayouts, SendMail,
-    SignLink, StoreFile,
+    SignLink, StoreFile, Unreadable,
 };
 use telemetry::{Chain, Metric};
 use tracing::{info, warn};
@@ -119,12 +119,22 @@ where
     /// Takes the work on an export, if it is there to take, and brings it as far as it goes.
     ///
     /// # Errors
-    /// [`NotRead`] if it is unknown whether the work could be taken, or if the record cannot be read. Once it is taken,
-    /// what goes wrong is on the record.
+    /// [`NotRead`] if it is unknown whether the work could be taken, or if it could not because the record cannot be
+    /// read. Once it is taken, what goes wrong is on the record.
     pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), NotRead> {
-        let Some(read) = self.exports.find_export(tenant, id).await? else {
-            warn!("dropped a message for an export that does not exist");
-            return Ok(());
+        let read = match self.exports.find_export(tenant, id).await {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                warn!("dropped a message for an export that does not exist");
+                return Ok(());
+            }
+            Err(NotRead::Unreadable(Unreadable { attribute, status: Some(status), .. }))
+                if status != Status::Pending =>
+            {
+                info!(%status, attribute, "nothing to do: finished, though its record cannot be read");
+                return Ok(());
+            }
+            Err(not_read) => return Err(not_read),
         };
         let Some(mut export) = self.take(read, invocation).await? else { return Ok(()) };
         match self.work(&mut export, invocation).await {

@@ -8,7 +8,7 @@ use domain::payout::Value;
 use domain::ports::Clock;
 use domain::testing::{
     FixedClock, MailService, MemoryBell, MemoryFiles, MemoryLinks, MemoryMailbox, MemoryPayouts, MemoryStore, export,
-    operator, payout, start, with_value,
+    operator, payout, ready_export, start, with_value,
 };
 use lambda_runtime::{Context, LambdaEvent};
 
@@ -286,6 +286,20 @@ async fn message_for_a_record_that_is_spoilt_is_left_to_the_queue_and_the_record
     let response = handle(&generator, event(&[&message])).await;
     assert_eq!(response.batch_item_failures.len(), 1);
     assert_eq!(generator.record(), export());
+}
+
+#[tokio::test]
+async fn message_for_a_record_that_is_spoilt_and_has_ended_is_done() {
+    for status in [Status::Ready, Status::Failed, Status::Expired] {
+        let generator = generator(1);
+        let ended = Export { status, ..ready_export() };
+        generator.exports.put_export(ended.clone());
+        generator.exports.spoil(&ended.tenant, &ended.id, "recipientTo");
+        let message = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, ended.id);
+        let response = handle(&generator, event(&[&message])).await;
+        assert_eq!(response.batch_item_failures.len(), 0, "{status}");
+        assert_eq!((generator.record(), generator.mailer.mails().len()), (ended, 0));
+    }
 }
 
 /// A generator that has five seconds an invocation and spends one on each page: some four pages a hop.
