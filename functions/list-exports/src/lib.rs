@@ -13,6 +13,7 @@ use http::fault::Fault;
 use http::view::ExportView;
 use http::{Problem, Request, Success};
 use serde::Serialize;
+use tracing::error;
 
 pub mod bound;
 pub mod cursor;
@@ -81,6 +82,10 @@ where
             query::parse(request.query(), &caller.tenant, now).map_err(Refused::Query)?;
 
         let page = self.exports.list_exports(&caller.tenant, &filter, after.as_ref(), size, now).await?;
+        // One that cannot be read hides none of the others. Whoever asks for it by its id is told.
+        for (record, why) in &page.unreadable {
+            error!(record, error = %why, "an export is left out of the history");
+        }
 
         Ok(Success::ok(&PageView {
             content: page.exports.iter().map(|export| ExportView::new(export, now)).collect(),

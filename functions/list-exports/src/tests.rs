@@ -165,3 +165,14 @@ async fn examples_of_the_description_are_real_answers() {
     assert_is_documented(&answer_to_query(&function, "size=2").await, "HistoryPage");
     assert_is_documented(&answer_to(&function, "all-faults").await, "BadQuery");
 }
+
+#[tokio::test]
+async fn export_that_cannot_be_read_hides_none_of_the_others() {
+    let exports = [1, 2, 3].map(|minutes| export_after(minutes, ready_export()));
+    let [first, damaged, last] = exports.each_ref().map(|export| export.id.to_string());
+    let function = function(exports.clone());
+    function.exports.spoil(&exports[1].tenant, &exports[1].id, "recipientTo");
+    let answer = answer_to(&function, "newest").await;
+    assert_eq!(ids(&answer), [last, first], "without {damaged}");
+    assert_eq!(answer["body"]["nextCursor"], Value::Null);
+}

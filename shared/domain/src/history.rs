@@ -2,6 +2,7 @@
 
 use crate::export::{Export, Status};
 use crate::id::{ExportId, ExportType};
+use crate::ports::Unreadable;
 use crate::time::Timestamp;
 
 /// In which order exports are listed.
@@ -44,4 +45,6 @@ pub struct HistoryPage {
     pub exports: Vec<Export>,
     /// The export after which the next page begins; `None` if this is the last page.
     pub next_after: Option<ExportId>,
+    /// What is left out because it cannot be read: the store's key of the record, and why.
+    pub unreadable: Vec<(String, Unreadable)>,
 }

@@ -263,10 +263,18 @@ impl ListExports for MemoryStore {
                 && filter.has_status_of(export, now)
                 && is_after(export)
         });
+        let mut unreadable = Vec::new();
+        exports.retain(|export| match lock(&self.tables).check_readable(export) {
+            Ok(()) => true,
+            Err(why) => {
+                unreadable.push((export.id.to_string(), why));
+                false
+            }
+        });
         let more = exports.len() > size;
         exports.truncate(size);
         let next_after = exports.last().filter(|_| more).map(|export| export.id);
-        Ok(HistoryPage { exports, next_after })
+        Ok(HistoryPage { exports, next_after, unreadable })
     }
 }
 

@@ -30,6 +30,7 @@ use std::pin::pin;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{LambdaEvent, service_fn};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use telemetry::Metric;
 use tracing::{Instrument, error, info};
 
@@ -53,23 +54,23 @@ where
     E: Into<Problem>,
 {
     let handler = &handler;
-    lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        Ok::<_, Infallible>(serve_any(event.payload, handler).await)
+    lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+        Ok::<_, Infallible>(serve_any(&event.payload, handler).await)
     }))
     .await
 }
 
 /// The answer to whatever the HTTP API sent. The event is read here and not by the runtime, because the runtime logs
 /// what it cannot read, and a header that cannot be read may hold an API key.
-pub async fn serve_any<H, E>(event: Value, handler: H) -> Answer
+pub async fn serve_any<H, E>(event: &RawValue, handler: H) -> Answer
 where
     H: AsyncFn(Request) -> Result<Success, E>,
     E: Into<Problem>,
 {
-    let request_id = event.pointer("/requestContext/requestId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    match serde_json::from_value(event) {
+    match serde_json::from_str(event.get()) {
         Ok(event) => serve(event, handler).await,
         Err(_) => {
+            let request_id = request_id_of(event);
             let unreadable = Fault {
                 code: FaultCode::Format,
                 field: None,
@@ -80,6 +81,12 @@ where
             answer::answer(outcome, &request_id)
         }
     }
+}
+
+/// What API Gateway knows the request by, if it is in an event that is otherwise not to be read.
+fn request_id_of(event: &RawValue) -> String {
+    let event: Value = serde_json::from_str(event.get()).unwrap_or_default();
+    event.pointer("/requestContext/requestId").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The answer to one event of the HTTP API: whatever `handler` does, also if it panics, and logged in one line.

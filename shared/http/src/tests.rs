@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::problem::NoSuchExport;
 use domain::ports::Outage;
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -227,7 +228,10 @@ async fn event_with_a_header_that_cannot_be_read_is_refused_and_its_values_are_n
         "requestContext": {"requestId": "req-1", "http": {"method": "GET"}},
         "isBase64Encoded": false,
     });
-    let answer = serve_any(event, async |_: Request| -> Result<Success, Problem> { panic!("not reached") }).await;
+    let answer = serve_any(&to_raw_value(&event).unwrap(), async |_: Request| -> Result<Success, Problem> {
+        panic!("not reached")
+    })
+    .await;
     assert_eq!(answer.status_code, 400);
     let lines = log.lines();
     assert_eq!(lines.len(), 1);

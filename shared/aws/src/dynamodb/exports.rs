@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::error::{BoxError, BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -18,14 +18,16 @@ use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
 use domain::ports::{
     AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, FindExport, ListExports, NotAccepted,
-    NotApplied, NotRead, Outage, Unreadable,
+    NotApplied, NotRead, Outage,
 };
 use domain::time::Timestamp;
 
+use super::answer::AnswerReader;
+use super::history::read_records;
 use super::item::{BadItem, Item, get, get_text, number, text};
 use super::record::{
     DUE_AT, DUE_STATE, SORT, TENANT, TTL, checkpoint_attributes, checkpoint_from, checkpoint_sort, due_state,
-    export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, to_item,
+    export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, read, to_item,
 };
 use super::step::Update;
 
@@ -186,7 +188,7 @@ fn with_jitter(wait: Duration) -> Duration {
 }
 
 fn refused_with(item: Option<&Item>) -> NotApplied {
-    match item.map(from_item).transpose() {
+    match item.map(|item| from_item(item)).transpose() {
         Ok(export) => NotApplied::Refused(export.map(Box::new)),
         Err(bad) => Outage::new("read the export", bad).into(),
     }
@@ -194,7 +196,7 @@ fn refused_with(item: Option<&Item>) -> NotApplied {
 
 impl AcceptExport for ExportsTable {
     async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("write the export", source);
+        let outage = |source: BoxError| Outage::new("write the export", source);
         let export_type = export.id.export_type();
         let mut lock = key(&export.tenant, lock_sort(export_type));
         lock.insert("exportId".to_owned(), text(export.id));
@@ -251,7 +253,7 @@ impl ListExports for ExportsTable {
         size: usize,
         now: Timestamp,
     ) -> Result<HistoryPage, Outage> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("list the exports", source);
+        let outage = |source: BoxError| Outage::new("list the exports", source);
         let earliest = Timestamp::from_millis(0);
         let (first, last) = export_sorts(
             filter.export_type,
@@ -265,10 +267,11 @@ impl ListExports for ExportsTable {
         let wanted = size + 1;
         let limit = if filter.statuses.is_empty() { wanted } else { SPARSE_PAGE };
         let mut exports: Vec<Export> = Vec::new();
-        let mut start = after.map(|after| key(tenant, export_sort(after)));
+        let mut unreadable = Vec::new();
+        let mut start = after.map(export_sort);
         for _ in 0..MOST_PAGES {
-            let page = self
-                .client
+            let reader = AnswerReader::new(|body| Ok(read_records(body)?));
+            self.client
                 .query()
                 .table_name(&self.table)
                 .consistent_read(true)
@@ -280,17 +283,21 @@ impl ListExports for ExportsTable {
                 .expression_attribute_values(":last", text(&last))
                 .scan_index_forward(filter.order == Order::OldestFirst)
                 .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
+                .set_exclusive_start_key(start.map(|sort| key(tenant, sort)))
+                .customize()
+                .interceptor(reader.clone())
                 .send()
                 .await
                 .map_err(|error| outage(error.into()))?;
-            for item in page.items() {
-                let export = from_item(item).map_err(|bad| outage(bad.into()))?;
-                if filter.has_status_of(&export, now) {
-                    exports.push(export);
+            let page = reader.answer().map_err(|other| outage(other.into()))?;
+            for (sort, record) in page.records {
+                match record {
+                    Ok(export) if filter.has_status_of(&export, now) => exports.push(export),
+                    Ok(_) => {}
+                    Err(why) => unreadable.push((sort, why)),
                 }
             }
-            start = page.last_evaluated_key;
+            start = page.last;
             if exports.len() >= wanted || start.is_none() {
                 break;
             }
@@ -300,22 +307,16 @@ impl ListExports for ExportsTable {
             exports.last().map(|export| export.id)
         } else {
             // Nothing more, or the budget is spent: the next page goes on where this one stopped looking.
-            let looked_at = start.as_ref().map(|key| get_text(key, SORT)).transpose();
-            looked_at.map_err(|bad| outage(bad.into()))?.and_then(export_of_sort)
+            start.as_deref().and_then(export_of_sort)
         };
-        Ok(HistoryPage { exports, next_after })
+        Ok(HistoryPage { exports, next_after, unreadable })
     }
 }
 
 impl FindExport for ExportsTable {
     async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
-        let Some(item) = self.get("read the export", tenant, export_sort(id)).await? else { return Ok(None) };
-        let export = from_item(&item).map_err(|BadItem(attribute)| Unreadable {
-            attribute,
-            status: get(&item, "status").ok(),
-            deadline: get(&item, "deadline").ok(),
-        })?;
-        Ok(Some(export))
+        let item = self.get("read the export", tenant, export_sort(id)).await?;
+        Ok(item.map(|item| read(&item)).transpose()?)
     }
 }
 

@@ -24,28 +24,96 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// Attributes by name, whoever read them: the SDK, or [`history`](super::history).
+pub(super) trait Attributes {
+    /// The attribute of this name.
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+}
+
+/// The value of an attribute, as far as items that are read here have such.
+pub(super) enum Attribute<'a> {
+    Text(&'a str),
+    Number(&'a str),
+    Flag(bool),
+    List(Vec<Self>),
+    Map(&'a dyn Attributes),
+    Other,
+}
+
+impl Attributes for Item {
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
+        self.get(name).map(Attribute::from)
+    }
+}
+
+impl<'a> From<&'a AttributeValue> for Attribute<'a> {
+    fn from(value: &'a AttributeValue) -> Self {
+        match value {
+            AttributeValue::S(text) => Self::Text(text),
+            AttributeValue::N(number) => Self::Number(number),
+            AttributeValue::Bool(flag) => Self::Flag(*flag),
+            AttributeValue::L(values) => Self::List(values.iter().map(Self::from).collect()),
+            AttributeValue::M(item) => Self::Map(item),
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The text of an attribute that must be there.
-pub(super) fn get_text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, BadItem> {
-    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(BadItem(name))
+pub(super) fn get_text<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<&'a str, BadItem> {
+    match item.attribute(name) {
+        Some(Attribute::Text(text)) => Ok(text),
+        _ => Err(BadItem(name)),
+    }
 }
 
 /// The parsed text of an attribute that must be there.
-pub(super) fn get<T: FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
+pub(super) fn get<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, BadItem> {
     get_text(item, name)?.parse().map_err(|_| BadItem(name))
 }
 
 /// The parsed number of an attribute that must be there.
-pub(super) fn get_number<T: FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
-    let number = item.get(name).and_then(|value| value.as_n().ok()).ok_or(BadItem(name))?;
-    number.parse().map_err(|_| BadItem(name))
+pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, BadItem> {
+    match item.attribute(name) {
+        Some(Attribute::Number(number)) => number.parse().map_err(|_| BadItem(name)),
+        _ => Err(BadItem(name)),
+    }
 }
 
 /// The parsed number of an attribute that may be missing.
-pub(super) fn get_optional_number<T: FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, BadItem> {
-    if item.contains_key(name) { get_number(item, name).map(Some) } else { Ok(None) }
+pub(super) fn get_optional_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<Option<T>, BadItem> {
+    item.attribute(name).map(|_| get_number(item, name)).transpose()
 }
 
 /// The time of an attribute that may be missing.
-pub(super) fn get_optional_time(item: &Item, name: &'static str) -> Result<Option<Timestamp>, BadItem> {
-    if item.contains_key(name) { get(item, name).map(Some) } else { Ok(None) }
+pub(super) fn get_optional_time(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, BadItem> {
+    item.attribute(name).map(|_| get(item, name)).transpose()
+}
+
+/// The flag of an attribute that must be there.
+pub(super) fn get_flag(item: &dyn Attributes, name: &'static str) -> Result<bool, BadItem> {
+    match item.attribute(name) {
+        Some(Attribute::Flag(flag)) => Ok(flag),
+        _ => Err(BadItem(name)),
+    }
+}
+
+/// The texts of an attribute that must be there.
+pub(super) fn get_texts<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<Vec<&'a str>, BadItem> {
+    let Some(Attribute::List(values)) = item.attribute(name) else { return Err(BadItem(name)) };
+    let text = |value| if let Attribute::Text(text) = value { Ok(text) } else { Err(BadItem(name)) };
+    values.into_iter().map(text).collect()
+}
+
+/// What `read` makes of the map of an attribute that may be missing.
+pub(super) fn get_map<T>(
+    item: &dyn Attributes,
+    name: &'static str,
+    read: impl FnOnce(&dyn Attributes) -> Result<T, BadItem>,
+) -> Result<Option<T>, BadItem> {
+    match item.attribute(name) {
+        None => Ok(None),
+        Some(Attribute::Map(item)) => read(item).map(Some),
+        Some(_) => Err(BadItem(name)),
+    }
 }

@@ -1,13 +1,15 @@
 //! The tables: Exports, Payouts and ApiKeys.
 
+mod answer;
 mod api_keys;
 mod exports;
+mod history;
 #[cfg(feature = "inspection")]
 pub mod inspection;
 mod item;
+mod json;
 mod page;
 mod payouts;
-mod query;
 mod record;
 mod step;
 

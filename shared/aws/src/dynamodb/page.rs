@@ -10,8 +10,8 @@ use std::borrow::Cow;
 
 use domain::file::{Lines, Section};
 use domain::payout::{COLUMNS, Row, Value};
-use serde::de::IgnoredAny;
 
+use super::json::{Json, NotJson};
 use super::record::{SORT, TENANT};
 
 /// A page, read.
@@ -25,21 +25,12 @@ pub(super) struct Page {
     pub last: Option<String>,
 }
 
-/// The body is no answer to a query; at this byte it could not be read on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer cannot be read from byte {0} on")]
-pub(super) struct NotAPage(usize);
-
 /// Reads the body of an answer to a query of the Payouts table.
 ///
 /// # Errors
-/// [`NotAPage`] if the body is not JSON in UTF-8 or not of the form of such an answer.
-pub(super) fn read_page(body: &[u8]) -> Result<Page, NotAPage> {
-    let text = str::from_utf8(body).map_err(|error| NotAPage(error.valid_up_to()))?;
-    // DynamoDB writes no white space, so nearly every body is found to have no control character at all, at once.
-    // The least byte, because the compiler makes vector instructions of that and not of an early end.
-    let has_controls = body.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ';
-    let mut json = Json { text, at: 0, has_controls };
+/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an answer.
+pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
+    let mut json = Json::new(body)?;
     // A line is about a third of its item.
     let mut lines = Lines::with_capacity(body.len() / 5 * 2);
     let (mut first, mut last) = (None, None);
@@ -62,7 +53,7 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotAPage> {
 }
 
 /// The sort key in a key; `null` is none.
-fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotAPage> {
+fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
     if json.peek() == Some(b'n') {
         json.skip()?;
         return Ok(None);
@@ -76,11 +67,11 @@ fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotAPage> {
         }
         Ok(())
     })?;
-    sort.map(Some).ok_or(NotAPage(start))
+    sort.map(Some).ok_or(NotJson(start))
 }
 
 /// Reads the items into `lines`, and keeps the first one's sort key.
-fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>) -> Result<(), NotAPage> {
+fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>) -> Result<(), NotJson> {
     // What is not written plainly, which few items have: it is put in its place once all of the item is read.
     let mut others = Vec::new();
     json.array(|json| {
@@ -103,7 +94,7 @@ fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>
         for (slot, attribute) in &others {
             whole.set(*slot, attribute.value());
         }
-        let Value::Text(key) = whole.sort else { return Err(NotAPage(start)) };
+        let Value::Text(key) = whole.sort else { return Err(NotJson(start)) };
         if first.is_none() {
             *first = Some(key.to_owned());
         }
@@ -243,83 +234,9 @@ impl Attribute<'_> {
     }
 }
 
-/// A place in a text of JSON.
-struct Json<'a> {
-    text: &'a str,
-    at: usize,
-    has_controls: bool,
-}
-
 impl<'a> Json<'a> {
-    const fn fault<T>(&self) -> Result<T, NotAPage> {
-        Err(NotAPage(self.at))
-    }
-
-    /// The next byte that is no white space.
-    fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at) {
-                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                byte => return byte.copied(),
-            }
-        }
-    }
-
-    /// Where that byte is.
-    fn peek_at(&mut self) -> usize {
-        self.peek();
-        self.at
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), NotAPage> {
-        if self.peek() == Some(byte) {
-            self.at += 1;
-            Ok(())
-        } else {
-            self.fault()
-        }
-    }
-
-    fn end(&mut self) -> Result<(), NotAPage> {
-        if self.peek().is_none() { Ok(()) } else { self.fault() }
-    }
-
-    fn string(&mut self) -> Result<Cow<'a, str>, NotAPage> {
-        self.expect(b'"')?;
-        let start = self.at;
-        let mut is_escaped = false;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(length) = memchr::memchr2(b'"', b'\\', rest) else { return self.fault() };
-            self.at += length;
-            if rest.get(length) == Some(&b'"') {
-                break;
-            }
-            // The escaped character is one byte at least, and may itself be a quote.
-            is_escaped = true;
-            self.at += 2;
-        }
-        let text = self.text.get(start..self.at).unwrap_or_default();
-        if self.has_controls && text.bytes().any(|byte| byte < b' ') {
-            return Err(NotAPage(start));
-        }
-        self.at += 1;
-        if !is_escaped {
-            return Ok(Cow::Borrowed(text));
-        }
-        serde_json::from_str(&format!("\"{text}\"")).map(Cow::Owned).map_err(|_| NotAPage(start))
-    }
-
-    /// A name and its colon.
-    fn name(&mut self) -> Result<Cow<'a, str>, NotAPage> {
-        let name = self.string()?;
-        self.expect(b':')?;
-        Ok(name)
-    }
-
     /// `{"S": "…"}` and the like: an object whose one name is the type.
-    fn attribute(&mut self) -> Result<Attribute<'a>, NotAPage> {
+    fn attribute(&mut self) -> Result<Attribute<'a>, NotJson> {
         self.expect(b'{')?;
         let kind = self.name()?;
         let attribute = match &*kind {
@@ -377,67 +294,10 @@ impl<'a> Json<'a> {
         self.at = start + end + 2;
         Some((slot, if is_number { Value::Number(text) } else { Value::Text(text) }))
     }
-
-    /// An object, whose members `member` reads: it is called behind each name and its colon.
-    fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), NotAPage>,
-    ) -> Result<(), NotAPage> {
-        self.members(|json| {
-            let name = json.name()?;
-            member(json, name)
-        })
-    }
-
-    /// An object, whose members `member` reads: it is called before each name.
-    fn members(&mut self, mut member: impl FnMut(&mut Self) -> Result<(), NotAPage>) -> Result<(), NotAPage> {
-        self.expect(b'{')?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            member(self)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.expect(b'}'),
-            }
-        }
-    }
-
-    /// An array, whose elements `element` reads.
-    fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), NotAPage>) -> Result<(), NotAPage> {
-        self.expect(b'[')?;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            element(self)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.expect(b']'),
-            }
-        }
-    }
-
-    /// Goes past a value of any kind.
-    fn skip(&mut self) -> Result<(), NotAPage> {
-        let start = self.peek_at();
-        let rest = self.text.get(start..).unwrap_or_default();
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-        match values.next() {
-            Some(Ok(_)) => {
-                self.at = start + values.byte_offset();
-                Ok(())
-            }
-            _ => self.fault(),
-        }
-    }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod plain;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

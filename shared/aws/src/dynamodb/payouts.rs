@@ -4,8 +4,9 @@ use aws_types::SdkConfig;
 use domain::id::TenantId;
 use domain::ports::{KeyRange, Outage, PayoutKey, PayoutPage, ReadPayouts};
 
+use super::answer::AnswerReader;
 use super::item::text;
-use super::query::PageReader;
+use super::page::read_page;
 use super::record::{SORT, TENANT, key};
 
 /// Payouts, by tenant and `<createdAt>#<payoutId>`.
@@ -25,7 +26,7 @@ impl PayoutsTable {
 
 impl ReadPayouts for PayoutsTable {
     async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<PayoutPage, Outage> {
-        let reader = PageReader::default();
+        let reader = AnswerReader::new(|body| Ok(read_page(body)?));
         // A start key need not be an item's: the page begins behind it all the same.
         let start = range.after.as_ref().map(|after| key(tenant, after.0.clone()));
         self.client
@@ -43,7 +44,7 @@ impl ReadPayouts for PayoutsTable {
             .send()
             .await
             .map_err(|error| Outage::new("read the payouts", error))?;
-        let page = reader.page().ok_or_else(|| Outage::new("read the payouts", "the answer was read by another"))?;
+        let page = reader.answer().map_err(|other| Outage::new("read the payouts", other))?;
         Ok(PayoutPage {
             section: page.section,
             first: page.first.map(PayoutKey),

@@ -11,10 +11,13 @@ use domain::export::{Export, Failure, Lease, Resends, Status, Terms};
 use domain::file::{ExportFile, Total, Totals};
 use domain::id::{ExportId, ExportType, TenantId};
 use domain::payout::COLUMNS_VERSION;
-use domain::ports::{PayoutKey, Upload};
+use domain::ports::{PayoutKey, Unreadable, Upload};
 use domain::time::Timestamp;
 
-use super::item::{BadItem, Item, get, get_number, get_optional_number, get_optional_time, get_text, number, text};
+use super::item::{
+    Attributes, BadItem, Item, get, get_flag, get_map, get_number, get_optional_number, get_optional_time, get_text,
+    get_texts, number, text,
+};
 
 /// The partition key of every item but those of the ApiKeys table.
 pub(super) const TENANT: &str = "tenantId";
@@ -122,15 +125,20 @@ pub(super) fn to_item(export: &Export) -> Item {
     item
 }
 
+/// The export that an item records, or what can still be told of it.
+pub(super) fn read(item: &dyn Attributes) -> Result<Export, Unreadable> {
+    from_item(item).map_err(|BadItem(attribute)| Unreadable {
+        attribute,
+        status: get(item, "status").ok(),
+        deadline: get(item, "deadline").ok(),
+    })
+}
+
 /// The export that an item records.
-pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
+pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, BadItem> {
     let seconds = |name| get_number(item, name).map(Duration::from_secs);
-    let cc = item.get("recipientsCc").and_then(|value| value.as_l().ok()).ok_or(BadItem("recipientsCc"))?;
-    let cc = cc
-        .iter()
-        .map(|value| value.as_s().ok().and_then(|text| text.parse().ok()))
-        .collect::<Option<Vec<EmailAddress>>>()
-        .ok_or(BadItem("recipientsCc"))?;
+    let cc = get_texts(item, "recipientsCc")?.into_iter().map(str::parse).collect::<Result<Vec<EmailAddress>, _>>();
+    let cc = cc.map_err(|_| BadItem("recipientsCc"))?;
     let lease = match get_optional_time(item, "leaseUntil")? {
         Some(until) => Some(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until }),
         None => None,
@@ -138,14 +146,11 @@ pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
     Ok(Export {
         id: get(item, "exportId")?,
         tenant: get(item, TENANT)?,
-        requested_by: person(map(item, "requestedBy")?.ok_or(BadItem("requestedBy"))?)?,
+        requested_by: get_map(item, "requestedBy", person)?.ok_or(BadItem("requestedBy"))?,
         recipients: Recipients::new(get(item, "recipientTo")?, cc).map_err(|_| BadItem("recipientsCc"))?,
         terms: Terms {
             columns_version: get_number(item, "columnsVersion")?,
-            byte_order_mark: *item
-                .get("byteOrderMark")
-                .and_then(|value| value.as_bool().ok())
-                .ok_or(BadItem("byteOrderMark"))?,
+            byte_order_mark: get_flag(item, "byteOrderMark")?,
             link_life: seconds("linkLifeSeconds")?,
             file_retention: seconds("fileRetentionSeconds")?,
             time_limit: seconds("timeLimitSeconds")?,
@@ -159,15 +164,11 @@ pub(super) fn from_item(item: &Item) -> Result<Export, BadItem> {
         lease,
         due_at: get_optional_time(item, DUE_AT)?,
         rows_written: get_number(item, "rowsWritten")?,
-        file: map(item, "file")?.map(file).transpose()?,
+        file: get_map(item, "file", file)?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
-        failure: map(item, "failure")?.map(failure).transpose()?,
-        resends: map(item, "resends")?.map(resends).transpose()?,
+        failure: get_map(item, "failure", failure)?,
+        resends: get_map(item, "resends", resends)?,
     })
-}
-
-fn map<'a>(item: &'a Item, name: &'static str) -> Result<Option<&'a Item>, BadItem> {
-    item.get(name).map(|value| value.as_m().map_err(|_| BadItem(name))).transpose()
 }
 
 fn map_value<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
@@ -178,7 +179,7 @@ fn person_value(person: &Person) -> AttributeValue {
     map_value([("email", text(&person.email)), ("name", text(person.name.as_str()))])
 }
 
-fn person(item: &Item) -> Result<Person, BadItem> {
+fn person(item: &dyn Attributes) -> Result<Person, BadItem> {
     Ok(Person { email: get(item, "email")?, name: get(item, "name")? })
 }
 
@@ -192,7 +193,7 @@ pub(super) fn resends_value(resends: &Resends) -> AttributeValue {
     map_value([("day", text(resends.day)), ("count", number(resends.count))])
 }
 
-fn resends(item: &Item) -> Result<Resends, BadItem> {
+fn resends(item: &dyn Attributes) -> Result<Resends, BadItem> {
     Ok(Resends { day: get(item, "day")?, count: get_number(item, "count")? })
 }
 
@@ -201,7 +202,7 @@ pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
     map_value([("code", text(failure.code.as_str())), ("message", text(&failure.message))])
 }
 
-fn failure(item: &Item) -> Result<Failure, BadItem> {
+fn failure(item: &dyn Attributes) -> Result<Failure, BadItem> {
     Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
 }
 
@@ -218,7 +219,7 @@ pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
     ])
 }
 
-fn file(item: &Item) -> Result<ExportFile, BadItem> {
+fn file(item: &dyn Attributes) -> Result<ExportFile, BadItem> {
     Ok(ExportFile {
         key: get_text(item, "key")?.to_owned(),
         name: get_text(item, "name")?.to_owned(),
@@ -238,11 +239,9 @@ fn totals_value(totals: &Totals) -> AttributeValue {
     AttributeValue::L(lines.collect())
 }
 
-fn totals(item: &Item) -> Result<Totals, BadItem> {
-    let lines = item.get("totals").and_then(|value| value.as_l().ok()).ok_or(BadItem("totals"))?;
+fn totals(item: &dyn Attributes) -> Result<Totals, BadItem> {
     let mut totals = Totals::default();
-    for line in lines {
-        let line = line.as_s().map_err(|_| BadItem("totals"))?;
+    for line in get_texts(item, "totals")? {
         add_total(&mut totals, line).ok_or(BadItem("totals"))?;
     }
     Ok(totals)
@@ -295,6 +294,6 @@ pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, BadItem> {
         totals: totals(item)?,
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
-        is_whole: item.get("isWhole").and_then(|value| value.as_bool().ok()).copied().ok_or(BadItem("isWhole"))?,
+        is_whole: get_flag(item, "isWhole")?,
     })
 }

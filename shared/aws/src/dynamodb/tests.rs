@@ -340,6 +340,29 @@ async fn damaged_record_of_a_ready_export_expires_with_its_link() {
     }
 }
 
+#[tokio::test]
+async fn damaged_record_is_left_out_of_the_history_and_named() {
+    let table = local().await;
+    let (damaged, good) = (another(1), another(2));
+    table.put_export(&good).await;
+    let filter = HistoryFilter {
+        export_type: ExportType::MarketplacePayouts,
+        statuses: Vec::new(),
+        created_from: None,
+        created_to: None,
+        order: Order::OldestFirst,
+    };
+    for (attribute, value) in damages() {
+        table.put_item(to_item(&damaged).into_iter().chain([(attribute.to_owned(), value)]).collect()).await;
+        let now = damaged.deadline;
+        let page = table.exports.list_exports(&good.tenant, &filter, None, 1, now).await.unwrap();
+        assert_eq!(page.exports, [good.clone()], "{attribute}");
+        let deadline = (attribute != "deadline").then_some(damaged.deadline);
+        let why = Unreadable { attribute, status: Some(Status::Pending), deadline };
+        assert_eq!((page.unreadable, page.next_after), (vec![(export_sort(&damaged.id), why)], None));
+    }
+}
+
 fn sent(key: &str, fingerprint: &str) -> Idempotency {
     Idempotency { key: key.into(), fingerprint: fingerprint.into() }
 }

@@ -33,7 +33,7 @@ impl HttpClient for Canned {
 }
 
 /// What the SDK reads in the body.
-fn sdk(body: &str) -> Option<QueryOutput> {
+pub(in crate::dynamodb) fn sdk(body: &str) -> Option<QueryOutput> {
     let config = crate::config::local("http://127.0.0.1:1".into());
     let config = aws_sdk_dynamodb::config::Builder::from(&config)
         .http_client(Canned(body.to_owned()))

@@ -8,7 +8,7 @@ use super::plain::read_plainly;
 use super::*;
 
 /// JSON of a string, with some characters escaped that need not be.
-fn string(text: &str, escapes: u64) -> String {
+pub(in crate::dynamodb) fn string(text: &str, escapes: u64) -> String {
     let mut json = String::from("\"");
     for (index, c) in text.chars().enumerate() {
         let escape = escapes >> (index % 64) & 1 == 1;
@@ -48,7 +48,7 @@ fn any_number() -> impl Strategy<Value = String> {
 }
 
 /// A typed value of any of DynamoDB's types.
-fn any_value() -> impl Strategy<Value = String> {
+pub(in crate::dynamodb) fn any_value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         any_string().prop_map(|text| format!("{{\"S\":{text}}}")),
         any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")),

@@ -1,8 +1,9 @@
-//! A query whose answer [`read_page`] reads instead of the SDK.
+//! A query whose answer is not read by the SDK.
 //!
 //! An interceptor puts another deserializer into the operation's configuration. All else of the call, the signature,
 //! retries and time-outs, stays the SDK's; for the retries' sake an error keeps its code.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,22 +17,37 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorErr
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use serde::Deserialize;
 
-use super::page::{Page, read_page};
+/// Reads one query's answers by a function: all attempts write here, the last one stays.
+#[derive(Debug)]
+pub(super) struct AnswerReader<T>(Arc<Answers<T>>);
 
-/// What one query's answers bring: all attempts write here, the last one stays.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PageReader(Arc<Answers>);
+// Derived, it would ask it of the answer, too.
+impl<T> Clone for AnswerReader<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
-#[derive(Debug, Default)]
-struct Answers {
-    page: Mutex<Option<Page>>,
+#[derive(Debug)]
+struct Answers<T> {
+    read: fn(&[u8]) -> Result<T, BoxError>,
+    answer: Mutex<Option<T>>,
     throttled: AtomicBool,
 }
 
-impl PageReader {
-    /// The page of the query that was answered; `None` if the answer did not come this way.
-    pub(super) fn page(&self) -> Option<Page> {
-        self.0.page.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl<T> AnswerReader<T> {
+    /// One that reads bodies by `read`.
+    pub(super) fn new(read: fn(&[u8]) -> Result<T, BoxError>) -> Self {
+        Self(Arc::new(Answers { read, answer: Mutex::default(), throttled: AtomicBool::default() }))
+    }
+
+    /// What was read of the answer.
+    ///
+    /// # Errors
+    /// If the answer did not come this way.
+    pub(super) fn answer(&self) -> Result<T, &'static str> {
+        let answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.ok_or("the answer was read by another")
     }
 
     /// Whether an attempt was refused for the table's sake.
@@ -41,9 +57,9 @@ impl PageReader {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for PageReader {
+impl<T: Debug + Send + 'static> Intercept for AnswerReader<T> {
     fn name(&self) -> &'static str {
-        "PageReader"
+        "AnswerReader"
     }
 
     fn read_before_execution(
@@ -56,18 +72,18 @@ impl Intercept for PageReader {
     }
 }
 
-impl DeserializeResponse for PageReader {
+impl<T: Debug + Send + 'static> DeserializeResponse for AnswerReader<T> {
     fn deserialize_nonstreaming_with_config(&self, response: &HttpResponse, _: &ConfigBag) -> OutputOrError {
         let body = response.body().bytes().unwrap_or_default();
         if !response.status().is_success() {
             let error = refusal(body);
-            if error.meta().code().is_some_and(|code| code.contains("Throttl") || code.contains("Throughput")) {
+            if error.code().is_some_and(|code| code.contains("Throttl") || code.contains("Throughput")) {
                 self.0.throttled.store(true, Ordering::Relaxed);
             }
-            return Err(OrchestratorError::operation(Error::erase(error)));
+            return Err(OrchestratorError::operation(Error::erase(QueryError::generic(error))));
         }
-        let page = read_page(body).map_err(|error| OrchestratorError::response(error.into()))?;
-        *self.0.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
+        let answer = (self.0.read)(body).map_err(OrchestratorError::response)?;
+        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         Ok(Output::erase(QueryOutput::builder().build()))
     }
 }
@@ -81,9 +97,9 @@ struct Refusal {
     message: String,
 }
 
-fn refusal(body: &[u8]) -> QueryError {
+fn refusal(body: &[u8]) -> ErrorMetadata {
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     // `com.amazonaws.dynamodb.v20120810#ThrottlingException`, perhaps with a URL behind a colon.
     let code = refusal.kind.rsplit('#').next().and_then(|code| code.split(':').next()).unwrap_or_default();
-    QueryError::generic(ErrorMetadata::builder().code(code).message(refusal.message).build())
+    ErrorMetadata::builder().code(code).message(refusal.message).build()
 }
