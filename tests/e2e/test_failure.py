@@ -10,7 +10,7 @@ from conftest import BRISK_MAX_TRIES
 from expected_csv import expected_csv
 from interventions import changed, held_queue
 from payouts import large_payouts, payout, plain_payouts
-from tenant import EXPORT_SECONDS, Tenant, await_quiet
+from tenant import EXPORT_SECONDS, EXPORTS, Tenant, await_quiet
 from waiting import wait_for
 
 # Only tests of failures copy to this address: whoever else has mail there was told of one.
@@ -132,6 +132,9 @@ def test_export_whose_record_was_damaged_ends_and_its_tenant_can_launch_the_next
     await_quiet(tenant.stack)
     assert tenant.record(export_id) == record
     assert len(tenant.mails()) == 1
+    # It hides none of the others, and is not left out in silence.
+    assert [export["exportId"] for export in tenant.call("GET", EXPORTS).json()["content"]] == [next_id]
+    assert any(export_id in line and "left out" in line for line in tenant.stack.logs("list-exports"))
 
 
 def status_after_sweep(tenant: Tenant, export_id: str) -> str:

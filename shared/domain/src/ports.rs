@@ -152,7 +152,8 @@ pub trait FindExport: Sync {
 /// Lists exports.
 pub trait ListExports: Sync {
     /// Up to `size` of the tenant's exports that `filter` lets through at `now`, after `after`, as they are now. A page
-    /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it.
+    /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it. One
+    /// whose record cannot be read is left out, and named.
     fn list_exports(
         &self,
         tenant: &TenantId,
