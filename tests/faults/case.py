@@ -55,7 +55,7 @@ SWEEP_SECONDS = 30.0
 MOST_RECEIVES = 5
 # A process that is killed leaves a lease of this length and the grace.
 GENERATE_SECONDS = 3.0
-SWEEP_EVERY_SECONDS = 1.0
+SWEEP_EVERY_SECONDS = 2.0
 # Longer than the deadline of an export.
 QUIET_SECONDS = 75.0
 

@@ -197,7 +197,9 @@ def run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:
         # Of a pair, one may keep the other from being met.
         if result.problems or result.missed < len(injections):
             return result
-    return replace(result, problems=(f"no fault was met in {TRIES} runs",))
+    # In a short flow the machine's load decides how many calls there are: there may be fewer than when nothing was
+    # disturbed.
+    return result if flow.is_short else replace(result, problems=(f"no fault was met in {TRIES} runs",))
 
 
 def _run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:

@@ -14,6 +14,8 @@ from sweep import Choice, Disturbed, Part, Results, Sweep, pairs, singles
 # Of each flow, where not the whole is run.
 SOME = 5
 SOME_LASTING = 6
+# One of how many cases may have a fault that was not met, where time decides how many calls there are.
+MOST_UNMET = 20
 
 
 def at_any_call(flow: Flow) -> Part:
@@ -62,3 +64,5 @@ def check(sweep: Sweep, part: Part, results: Results) -> None:
     results.all += found
     wrong = [result for result in found if result.problems]
     assert not wrong, "\n".join(f"{result}\n{chr(10).join(result.problems)}" for result in wrong[:5])
+    unmet = [result for result in found if len(result.injections) == result.missed]
+    assert len(unmet) <= max(1, len(found) // MOST_UNMET), f"not met: {', '.join(str(result) for result in unmet)}"
