@@ -39,7 +39,8 @@ EXPORTS = "/v1/payments/marketplace-payouts/export"
 # Seconds where the template has minutes.
 SETTINGS = {
     "LEASE_GRACE": "1s",
-    "MAX_TRIES": "3",
+    # Two faults use up two of them, and a machine under load perhaps another.
+    "MAX_TRIES": "5",
     "RETRY_BACKOFF": "1s",
     "RING_AFTER": "1s",
     "EXPORT_DEADLINE": "40s",

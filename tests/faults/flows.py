@@ -271,7 +271,9 @@ IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, p
 CREATE = Flow("create", "create-export", create)
 HANDED_OVER = Flow(
     "generate, handed over", "generate-export", generate, payouts=20, page_seconds=0.4, generate_seconds=2.4,
-    is_short=True, settings={**PARTS, "CHECKPOINT_EVERY": "1s"},
+    is_short=True,
+    # It has as little time for each try as is needed to get further: under load, some come to nothing.
+    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_TRIES": "10"},
 )  # fmt: skip
 AT_FAULT = Flow(
     "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
@@ -331,7 +333,7 @@ class Lasting:
 
     def cases(self) -> list[tuple[Flow, tuple[Injection, ...]]]:
         deadline = "15s" if self.ends == LATE else "150s"
-        settings = {**self.flow.settings, "EXPORT_DEADLINE": deadline}
+        settings = {"MAX_TRIES": "3", **self.flow.settings, "EXPORT_DEADLINE": deadline}
         name = f"{self.flow.name}, a fault that stays"
         flow = replace(self.flow, name=name, ends=self.ends, settings=settings, given=self.given)
         return [
