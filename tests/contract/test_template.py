@@ -209,10 +209,10 @@ def test_job_messages_stay_hidden_for_six_times_the_generators_time_out() -> Non
     assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
 
 
-def test_files_are_deleted_a_day_after_their_retention() -> None:
+def test_files_are_deleted_a_day_after_their_retention_and_the_longest_export() -> None:
     choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
     mapping = TEMPLATE["Mappings"]["FileRetention"]
-    assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 1 for d in choices}
+    assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 7 + 1 for d in choices}
 
 
 def test_environments_deploy_with_no_sender_that_nobody_owns() -> None:

@@ -4,8 +4,8 @@
 //! sent, so that no race sends more than a day allows, and recorded after it was accepted: then the export is READY until
 //! the new link ends. Of two at once the later end stays.
 //!
-//! Whether the file is there is the record's to say: its retention is on it, and the bucket deletes a day later. A look
-//! at the bucket would need a right to read it, and could be out of date a moment later all the same.
+//! Whether the file is there is the record's to say: its retention is on it, and the bucket deletes later. A look at
+//! the bucket would need a right to read it, and could be out of date a moment later all the same.
 
 use std::time::Duration;
 

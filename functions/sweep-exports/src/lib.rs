@@ -19,7 +19,7 @@ use domain::ports::{
     Unreadable,
 };
 use domain::time::Timestamp;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use telemetry::{Chain, Metric};
@@ -126,8 +126,6 @@ where
     /// # Errors
     /// [`Outage`] if a shard could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
-        // First, because there may be no time left after it when there is much to do: just when the age matters.
-        let oldest_pending = self.oldest_pending(ends_at).await;
         let shards =
             [Status::Pending, Status::Ready].into_iter().flat_map(|status| (0..SHARDS).map(move |n| (status, n)));
         // All at once: one whose exports cannot be dealt with, which takes time, keeps no other waiting.
@@ -139,7 +137,9 @@ where
             (swept, unread)
         });
         let (mut swept, mut unread) = (Swept::default(), None);
-        for (shard, outage) in join_all(sweeps).await {
+        // Beside the sweeps, and told with them: the age matters most when there is no time for all that is due.
+        let (oldest_pending, sweeps) = join(self.oldest_pending(), join_all(sweeps)).await;
+        for (shard, outage) in sweeps {
             swept += shard;
             unread = outage.or(unread);
         }
@@ -207,25 +207,20 @@ where
     }
 
     /// The age of the oldest pending export, due or in work; zero if there is none. None if that cannot be told.
-    async fn oldest_pending(&self, ends_at: Timestamp) -> Option<Duration> {
+    async fn oldest_pending(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let mut oldest = Duration::ZERO;
-        for shard in 0..SHARDS {
-            if ends_at.since(self.clock.now()) <= TIME_TO_FINISH {
-                return None;
-            }
-            let due_by = now.plus(BEYOND_DEADLINES);
+        let due_by = now.plus(BEYOND_DEADLINES);
+        let shards = (0..SHARDS).map(async |shard| {
             match self.exports.due_exports(Status::Pending, shard, due_by, None, PENDING_PAGE).await {
-                Ok(pending) => {
-                    oldest = pending.due.iter().map(|due| now.since(due.id.created_at())).fold(oldest, Duration::max);
-                }
+                Ok(pending) => Some(pending.due),
                 Err(outage) => {
                     error!(error = %Chain(&outage), shard, "the age of what is pending is not known");
-                    return None;
+                    None
                 }
             }
-        }
-        Some(oldest)
+        });
+        let shards: Option<Vec<Vec<Due>>> = join_all(shards).await.into_iter().collect();
+        Some(shards?.iter().flatten().map(|due| now.since(due.id.created_at())).fold(Duration::ZERO, Duration::max))
     }
 
     async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, NotRead> {

@@ -88,15 +88,14 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
             |_| find_export(&exports, 1_000_000, "python").map(|export| (export, size as f64 / 1e6)),
             |export| Ok((export, 1.0)),
         )?;
-        let pages = calls(ours, &["Query"]);
-        let services = pages * PAGE_BYTES / READ_UNIT_BYTES * price::DYNAMODB_READ
+        let services = calls(ours, &["Query"]) * PAGE_BYTES / READ_UNIT_BYTES * price::DYNAMODB_READ
             + 2.0 * calls(ours, &["UpdateItem", "TransactWriteItems"]) * price::DYNAMODB_WRITE
             + calls(ours, &["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"])
                 * price::S3_PUT
             + price::SES_MAIL;
         let title = format!("1 export of {} rows", crate::report::thousands(size));
-        let ours = Compute::of_export(ours.cpu_seconds, pages * PAGE_MS / 1000.0 / READERS);
-        let python = Compute::of_sequence(python.cpu_seconds * times, pages * PAGE_MS / 1000.0);
+        let ours = Compute::of_work(|memory| at(memory, ours.cpu_seconds) + waits(ours, READERS));
+        let python = Compute::of_work(|memory| times * (at(memory, python.cpu_seconds) + waits(python, 1.0)));
         rows.push(row(&title, &ours, &python, services));
     }
     let columns = [
@@ -112,7 +111,8 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
     let mut text = format!(
         "# What it costs\n\nMade by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's \
          list prices ({}). A function's time is its waits, {CALL_MS} ms for each call and {PAGE_MS} ms for each page of \
-         payouts, and its CPU time at the share of a processor that its memory brings. Memory: the smallest of 128, 256, \
+         payouts, {READERS} of which the generator reads at once, none for the parts of a file, which go up meanwhile; and \
+         its CPU time at the share of a processor that its memory brings. Memory: the smallest of 128, 256, \
          512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms longer than with a whole processor and a \
          first one {FIRST_SLOWER_MS} ms, an export at most {EXPORT_SLOWER} times as long; all that and no more is what is \
          billed. Other services: HTTP API, DynamoDB on demand, SQS, S3's requests and the mail; the same for both.\n\n{}",
@@ -163,16 +163,6 @@ impl Compute {
         Ok(Self { megabytes, seconds: (warm.calls * CALL_MS + at(megabytes, warm.cpu_ms)) / 1000.0 })
     }
 
-    /// Work that goes on while it waits.
-    fn of_export(cpu_seconds: f64, waits: f64) -> Self {
-        Self::of_work(|size| at(size, cpu_seconds).max(waits))
-    }
-
-    /// Work that waits and goes on by turns.
-    fn of_sequence(cpu_seconds: f64, waits: f64) -> Self {
-        Self::of_work(|size| at(size, cpu_seconds) + waits)
-    }
-
     /// Work that takes so many seconds with so much memory.
     fn of_work(time: impl Fn(f64) -> f64) -> Self {
         let is_quick = |size: &f64| time(*size) <= EXPORT_SLOWER * time(MB_A_PROCESSOR);
@@ -188,6 +178,14 @@ impl Compute {
 /// How long work of so much CPU time takes with so much memory.
 fn at(megabytes: f64, cpu: f64) -> f64 {
     cpu * (MB_A_PROCESSOR / megabytes)
+}
+
+/// How many seconds an export waits for AWS, if so many pages are read at once.
+fn waits(export: &Export, readers: f64) -> f64 {
+    let pages = calls(export, &["Query"]);
+    let all = export.runs.first().map_or(0, |run| run.calls.values().sum::<u64>()) as f64;
+    let others = all - pages - calls(export, &["UploadPart"]);
+    (pages * PAGE_MS / readers + others * CALL_MS) / 1000.0
 }
 
 fn find<'a>(report: &'a StartReport, function: &str, who: Who) -> Result<&'a Started, Error> {

@@ -76,7 +76,8 @@ impl Started {
         let warm: Vec<_> = starts.iter().filter_map(|start| start.warm.as_ref()).collect();
         let warmed = warm.last().map(|last| Warmed {
             cpu_ms: median(warm.iter().map(|warm| warm.cpu_ms)),
-            calls: last.calls.values().sum(),
+            // Not a sum, which of nothing is -0.
+            calls: last.calls.values().fold(0.0, |sum, calls| sum + calls),
             calls_by_operation: last.calls.clone(),
             resident_mib: median(warm.iter().map(|warm| warm.resident_kib as f64 / 1024.0)),
             growth_percent: median(
@@ -107,7 +108,7 @@ impl Started {
             format!("{:.2}", self.start_cpu_ms),
             format!("{:.1}", self.first_wall_ms),
             warm(&|warm| format!("{:.3}", warm.cpu_ms)),
-            warm(&|warm| format!("{:.0}", warm.calls.abs())),
+            warm(&|warm| format!("{:.0}", warm.calls)),
             warm(&|warm| format!("{:.1}", warm.resident_mib)),
             self.binary_bytes.map(|bytes| format!("{:.2}", mebibytes(bytes))).unwrap_or_default(),
         ]

@@ -268,6 +268,7 @@ impl ListExports for ExportsTable {
         let limit = if filter.statuses.is_empty() { wanted } else { SPARSE_PAGE };
         let mut exports: Vec<Export> = Vec::new();
         let mut unreadable = Vec::new();
+        let mut looked_at = None;
         let mut start = after.map(export_sort);
         for _ in 0..MOST_PAGES {
             let reader = AnswerReader::new(|body| Ok(read_records(body)?));
@@ -291,6 +292,7 @@ impl ListExports for ExportsTable {
                 .map_err(|error| outage(error.into()))?;
             let page = reader.answer().map_err(|other| outage(other.into()))?;
             for (sort, record) in page.records {
+                looked_at = export_of_sort(&sort).or(looked_at);
                 match record {
                     Ok(export) if filter.has_status_of(&export, now) => exports.push(export),
                     Ok(_) => {}
@@ -306,8 +308,9 @@ impl ListExports for ExportsTable {
             exports.truncate(size);
             exports.last().map(|export| export.id)
         } else {
-            // Nothing more, or the budget is spent: the next page goes on where this one stopped looking.
-            start.as_deref().and_then(export_of_sort)
+            // Nothing more, or the budget is spent: the next page goes on behind the last record of this one whose key
+            // names an export, as a cursor does.
+            start.and(looked_at)
         };
         Ok(HistoryPage { exports, next_after, unreadable })
     }

@@ -118,6 +118,11 @@ fn prepare(root: &Path, plan: Plan) -> Result<Bench, Error> {
         let mut plain = Command::new(cargo);
         plain.args(["build", "--release", "--locked", "--target-dir"]).arg(bench.scratch.join("rust"));
         done(plain.current_dir(peers.join("rust")), "the plain Rust peer is not built")?;
+        let node = Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+        if !node.starts_with(b"v20.") {
+            let found = String::from_utf8_lossy(&node);
+            return Err(format!("the Node.js peer needs Node.js 20 as `node`, and this is {found:?}").into());
+        }
         copy(&peers.join("node"), &bench.node)?;
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&bench.node);
