@@ -10,6 +10,7 @@ use domain::ports::Unreadable;
 
 use super::item::{Attribute, Attributes, get_text};
 use super::json::{Json, NotJson};
+use super::page::read_key;
 use super::record::{SORT, read};
 
 /// A page of a query for records.
@@ -36,9 +37,7 @@ pub(super) fn read_records(body: &[u8]) -> Result<Records, NotJson> {
             Ok(())
         }),
         "LastEvaluatedKey" => {
-            let start = json.peek_at();
-            let key = BodyItem::read(json)?;
-            page.last = Some(key.sort().ok_or(NotJson(start))?);
+            page.last = read_key(json)?;
             Ok(())
         }
         _ => json.skip(),

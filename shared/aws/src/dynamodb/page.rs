@@ -53,7 +53,7 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
 }
 
 /// The sort key in a key; `null` is none.
-fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
+pub(super) fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
     if json.peek() == Some(b'n') {
         json.skip()?;
         return Ok(None);
