@@ -39,7 +39,8 @@ PRINTED = {
     ("A key to revoke", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
     ("A link that leaked", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
     ("A table to restore", 1): r"there already: (?s:.*)DELETING",
-    ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": true(?s:.*)"SuppressedDestinationSummaries"',
+    ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
+    ("Mail", 3): r'"SendingEnabled": true',
 }
 # What the local AWS does not know, and how it says so: not a word of it is about the command.
 NOT_KNOWN = {
@@ -56,6 +57,8 @@ def main() -> int:
             words = prepared(stack)
             setting, *commands = numbered()
             for place, text in commands:
+                if place == ("Mail", 1):
+                    pause_mail(stack)
                 script = text
                 for pattern, word in words:
                     script = re.sub(pattern, word, script)
@@ -114,6 +117,15 @@ def prepared(stack: Stack) -> list[tuple[str, str]]:
         (r'"keyId": "…"', f'"keyId": "{leaver}"'),
         (r"(?<=--restore-date-time )\S+", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())),
     ]
+
+
+def pause_mail(stack: Stack) -> None:
+    """Pauses the stack's mails: not before the blocks above have sent theirs."""
+    generator = stack.client("lambda").get_function_configuration(FunctionName=stack.functions["generate-export"])
+    variables = generator["Environment"]["Variables"]
+    stack.client("sesv2").put_configuration_set_sending_options(
+        ConfigurationSetName=variables["MAIL_CONFIGURATION_SET"], SendingEnabled=False
+    )
 
 
 def item_of(stack: Stack, key: dict[str, Any]) -> dict[str, Any]:

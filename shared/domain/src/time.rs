@@ -15,6 +15,8 @@ pub struct Timestamp(i64);
 const FIRST: i64 = -62_167_219_200_000;
 /// The last millisecond that jiff can hold, some hours before the year 9999's last.
 const LAST: i64 = 253_402_207_200_000;
+/// The same, written.
+const LAST_TEXT: &str = "9999-12-30T22:00:00.000Z";
 
 impl Timestamp {
     /// The point `millis` after the epoch, drawn to the nearest one that can be written.
@@ -114,8 +116,8 @@ pub fn is_timestamp(text: &str) -> bool {
         _ => 0,
     };
     let good = fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60;
-    // What jiff cannot hold is no time either.
-    good && (year < 9999 || text.parse::<Timestamp>().is_ok())
+    // What jiff cannot hold is no time either. The order of the texts is the order of the times.
+    good && text <= LAST_TEXT
 }
 
 /// The text is not a time in the fixed-width form.
@@ -127,10 +129,12 @@ impl FromStr for Timestamp {
     type Err = NotATimestamp;
 
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
-        // jiff reads many forms; only the one that reads back to the letter is ours.
+        // jiff reads many forms; only one is ours.
+        if !is_timestamp(text) {
+            return Err(NotATimestamp);
+        }
         let time: jiff::Timestamp = text.parse().map_err(|_| NotATimestamp)?;
-        let time = Self::from_millis(time.as_millisecond());
-        if time.to_string() == text { Ok(time) } else { Err(NotATimestamp) }
+        Ok(Self::from_millis(time.as_millisecond()))
     }
 }
 
@@ -203,15 +207,29 @@ mod tests {
         }
     }
 
+    /// The time in the text by jiff alone: it reads many forms, and writes one.
+    fn by_jiff(text: &str) -> Option<Timestamp> {
+        let time = Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
+        (time.to_string() == text).then_some(time)
+    }
+
+    #[test]
+    fn last_timestamp_is_the_last_that_is_read() {
+        assert_eq!(LAST_TEXT.parse(), Ok(Timestamp::from_millis(LAST)));
+        assert_eq!("9999-12-30T22:00:00.001Z".parse::<Timestamp>(), Err(NotATimestamp));
+    }
+
     proptest! {
         #[test]
-        fn timestamps_are_told_as_they_are_read(
+        fn timestamp_is_read_as_by_jiff(
             text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z", at in 0_usize..24, byte in " -~",
         ) {
-            prop_assert_eq!(is_timestamp(&text), text.parse::<Timestamp>().is_ok());
-            let mut broken = text;
+            let mut broken = text.clone();
             broken.replace_range(at..=at, &byte);
-            prop_assert_eq!(is_timestamp(&broken), broken.parse::<Timestamp>().is_ok());
+            for text in [text, broken] {
+                prop_assert_eq!(text.parse().ok(), by_jiff(&text));
+                prop_assert_eq!(is_timestamp(&text), by_jiff(&text).is_some());
+            }
         }
 
         #[test]

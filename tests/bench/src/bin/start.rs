@@ -36,7 +36,7 @@ impl Plan {
     /// How often each function is started, and how many of these starts go on to further events.
     const fn starts(self) -> (u32, u32) {
         match self {
-            Self::Whole => (21, 3),
+            Self::Whole => (21, 7),
             Self::Quick => (5, 1),
             Self::Footprint => (1, 1),
         }
