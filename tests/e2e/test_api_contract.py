@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -119,6 +120,16 @@ def test_outage_is_told_with_a_wait_and_says_nothing_of_the_inside(brisk_tenant:
     assert (answer.status, answer.error_codes()) == (503, ["SERVICE_UNAVAILABLE"]), answer
     assert int(answer.headers["Retry-After"]) > 0
     assert "table" not in str(answer).lower()
+
+
+def test_service_that_hangs_is_told_and_logged_before_lambda_ends_the_function(brisk_tenant: Tenant) -> None:
+    # It takes connections and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with changed(brisk_tenant.stack, "get-caller", AWS_ENDPOINT_URL_DYNAMODB=endpoint):
+            answer = brisk_tenant.call("GET", "/v1/caller")
+    assert (answer.status, answer.error_codes()) == (503, ["SERVICE_UNAVAILABLE"]), answer
+    assert answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("crate", CRATES)

@@ -78,14 +78,19 @@ def _row(chance: random.Random, number: int, created: datetime) -> dict[str, Any
         "periodStart": _time(end - timedelta(days=1)),
         "periodEnd": _time(end),
         "createdAt": _time(created),
-        "updatedAt": _time(created + timedelta(minutes=chance.randint(0, 3000))),
     }
+    updated = created + timedelta(minutes=chance.randint(0, 3000))
     if status != "COMPUTED":
         row["pspReference"] = f"psp-{chance.getrandbits(48):012x}"
     if status in ("SETTLED", "FAILED"):
-        row["executedAt"] = _time(created + timedelta(minutes=5))
+        executed = created + timedelta(minutes=5)
+        row["executedAt"] = _time(executed)
+        updated = max(updated, executed)
     if status == "SETTLED":
-        row["settledAt"] = _time(created + timedelta(days=1))
+        settled = created + timedelta(days=1)
+        row["settledAt"] = _time(settled)
+        updated = max(updated, settled)
+    row["updatedAt"] = _time(updated)
     if status in REASONS:
         row["failureReason"] = chance.choice(REASONS[status])
     # An optional value that there is none of may be absent, as above, or NULL.

@@ -69,11 +69,11 @@ export function excelHelp() {
     h(
       "ol",
       {},
-      h("li", {}, "Do not double-click the file: depending on your region, Excel would put each line into one cell."),
+      h("li", {}, "Do not double-click the file: depending on your region, Excel would put each line into one cell, or split it at commas inside texts, where a part could run as a formula."),
       h("li", {}, "In an empty workbook choose ", h("strong", {}, "Data › From Text/CSV"), " and pick the file."),
       h("li", {}, "File origin: ", h("strong", {}, "65001: Unicode (UTF-8)"), ". Delimiter: ", h("strong", {}, "Semicolon"), ". Then Load."),
       h("li", {}, "If amounts come out as text, choose Transform Data and set their type ", h("strong", {}, "using locale"), ": Decimal number, English (United States)."),
     ),
-    h("p", {}, "A sheet holds 1,048,576 rows, the header included. Load larger files into the Data Model, or use another tool. Times are in UTC. A text that begins like a formula has an apostrophe before it, so that it cannot run."),
+    h("p", {}, "A sheet holds 1,048,576 rows, the header included. Load larger files into the Data Model, or use another tool. Times are in UTC. A text that begins like a formula has an apostrophe before it, so that it cannot run if the file is loaded in this way."),
   );
 }

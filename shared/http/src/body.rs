@@ -137,7 +137,7 @@ fn fields(request: &Request) -> Result<Fields, BadBody> {
         let detail = if error.is_data() {
             "the body must be a JSON object".to_owned()
         } else {
-            format!("the body is not JSON: {error}")
+            format!("the body cannot be read as JSON: {error}")
         };
         BadBody::Faults(vec![Fault { code: FaultCode::Format, field: None, detail }])
     })

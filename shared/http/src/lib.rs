@@ -26,12 +26,15 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::time::{Duration, SystemTime};
 
+use domain::ports::Outage;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{LambdaEvent, service_fn};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use telemetry::Metric;
+use tokio::time::timeout;
 use tracing::{Instrument, error, info};
 
 use crate::fault::{Fault, FaultCode};
@@ -44,10 +47,14 @@ pub use request::Request;
 /// The statuses from here on say that the fault is ours.
 const SERVER_ERROR: u16 = 500;
 
+/// What a request leaves of its invocation's time, to be logged and answered in.
+const ANSWER_BEFORE: Duration = Duration::from_millis(500);
+
 /// Serves `handler` to Lambda until the process ends.
 ///
 /// # Errors
 /// If Lambda's own interface fails.
+#[expect(clippy::disallowed_methods, reason = "Lambda tells by the system's clock when an invocation ends")]
 pub async fn run<H, E>(handler: H) -> Result<(), Error>
 where
     H: AsyncFn(Request) -> Result<Success, E>,
@@ -55,20 +62,28 @@ where
 {
     let handler = &handler;
     lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
-        Ok::<_, Infallible>(serve_any(&event.payload, handler).await)
+        let limit = time_left(event.context.deadline(), SystemTime::now());
+        Ok::<_, Infallible>(serve_any(&event.payload, limit, handler).await)
     }))
     .await
 }
 
-/// The answer to whatever the HTTP API sent. The event is read here and not by the runtime, because the runtime logs
+/// How long the work on a request may take of an invocation that ends at `end`: a service that hangs is answered and
+/// logged for. Lambda would end the process, and tell the client and the logs nothing.
+fn time_left(end: SystemTime, now: SystemTime) -> Duration {
+    // An end that is past tells of a clock that is wrong, and of nothing else.
+    end.duration_since(now).unwrap_or(Duration::MAX).saturating_sub(ANSWER_BEFORE)
+}
+
+/// The answer to whatever the HTTP API sent, after at most `limit`. The event is read here and not by the runtime, because the runtime logs
 /// what it cannot read, and a header that cannot be read may hold an API key.
-pub async fn serve_any<H, E>(event: &RawValue, handler: H) -> Answer
+pub async fn serve_any<H, E>(event: &RawValue, limit: Duration, handler: H) -> Answer
 where
     H: AsyncFn(Request) -> Result<Success, E>,
     E: Into<Problem>,
 {
     match serde_json::from_str(event.get()) {
-        Ok(event) => serve(event, handler).await,
+        Ok(event) => serve(event, limit, handler).await,
         Err(_) => {
             let request_id = request_id_of(event);
             let unreadable = Fault {
@@ -89,8 +104,9 @@ fn request_id_of(event: &RawValue) -> String {
     event.pointer("/requestContext/requestId").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The answer to one event of the HTTP API: whatever `handler` does, also if it panics, and logged in one line.
-pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, handler: H) -> Answer
+/// The answer to one event of the HTTP API: whatever `handler` does, also if it panics or is not done within `limit`, and
+/// logged in one line.
+pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, limit: Duration, handler: H) -> Answer
 where
     H: AsyncFn(Request) -> Result<Success, E>,
     E: Into<Problem>,
@@ -101,7 +117,10 @@ where
     async {
         // Boxed: handler, clients and runtime as one future are deeper than the compiler's limit for layouts.
         let work = Box::pin(async { handler(Request::from(event)).await.map_err(Into::into) });
-        let outcome = caught(work).await.unwrap_or(Err(Problem::Panic)).and_then(Success::checked);
+        let outcome = match timeout(limit, caught(work)).await {
+            Ok(done) => done.unwrap_or(Err(Problem::Panic)).and_then(Success::checked),
+            Err(late) => Err(Outage::new("answer in time", late).into()),
+        };
         log(&route, &outcome);
         answer::answer(outcome, &request_id)
     }

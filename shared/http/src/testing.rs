@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::caller::{ApiKeyRecord, Caller};
 use domain::testing::{MemoryStore, start};
@@ -24,6 +25,9 @@ pub fn callers(caller: Caller) -> Authenticator<MemoryStore> {
     keys.put_api_key(ApiKeyRecord { hash: hash_of(KEY), caller, created_at: start(), revoked_at: None });
     Authenticator::new(keys)
 }
+
+/// How long a function may work on a sample event.
+const LIMIT: Duration = Duration::from_secs(10);
 
 fn events(function: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events")).join(function)
@@ -55,7 +59,7 @@ pub async fn answer_to_changed<E: Into<Problem>>(
     let event = fs::read(events(function).join(format!("{event}.json"))).unwrap();
     let mut event = serde_json::from_slice(&event).unwrap();
     change(&mut event);
-    let answer = serve(serde_json::from_value(event).unwrap(), handler).await;
+    let answer = serve(serde_json::from_value(event).unwrap(), LIMIT, handler).await;
     let mut answer = serde_json::to_value(answer).unwrap();
     if let Some(body) = answer.get_mut("body") {
         *body = serde_json::from_str(body.as_str().unwrap()).unwrap();

@@ -8,6 +8,9 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// How long a request may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
 /// An event with these members, and the others that every event has.
 pub fn event(members: Value) -> ApiGatewayV2httpRequest {
     let mut event = json!({
@@ -68,7 +71,7 @@ async fn measured(handler: impl AsyncFn(Request) -> Result<Success, Problem>) ->
     let log = Log::default();
     let writer = log.clone();
     let _guard = tracing::subscriber::set_default(telemetry::subscriber(move || writer.clone()));
-    let answer = serve(event(json!({})), handler).await;
+    let answer = serve(event(json!({})), LIMIT, handler).await;
     let (metrics, log) = log.lines().into_iter().partition(|line| line.get("_aws").is_some());
     (answer, log, metrics)
 }
@@ -115,6 +118,29 @@ async fn outage_is_answered_with_a_wait_and_logged_once_with_its_causes() {
 }
 
 #[tokio::test]
+async fn work_that_is_not_done_in_time_is_answered_and_logged_as_an_outage() {
+    let (answer, log, metrics) = measured(async |_| std::future::pending().await).await;
+    assert_eq!((answer.status_code, header(&answer, "retry-after")), (503, Some("5")));
+    assert_eq!(body(&answer)["errors"][0]["code"], "SERVICE_UNAVAILABLE");
+    let [line] = &log[..] else { panic!("{log:?}") };
+    assert_eq!((&line["level"], &line["message"]), (&json!("ERROR"), &json!("request failed")));
+    assert_eq!(line["error"], "could not answer in time: deadline has elapsed");
+    assert_eq!(metrics.len(), 1);
+}
+
+#[test]
+fn work_has_the_time_of_its_invocation_but_for_the_answer() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_791_448_200);
+    let seconds = Duration::from_secs;
+    assert_eq!(time_left(now + seconds(10), now), seconds(10) - ANSWER_BEFORE);
+    assert_eq!(time_left(now, now), Duration::ZERO);
+    assert!(
+        time_left(now - seconds(1), now) > seconds(1_000_000),
+        "a clock that is ahead must not refuse every request"
+    );
+}
+
+#[tokio::test]
 async fn fault_of_ours_says_nothing_of_the_inside() {
     let (answer, log) = served(async |_| Err(Problem::Internal("index out of bounds".into()))).await;
     assert_eq!(answer.status_code, 500);
@@ -145,7 +171,7 @@ async fn panic_is_answered_like_any_fault_of_ours() {
 #[tokio::test]
 async fn body_that_gateway_did_not_encode_right_is_a_fault_of_ours() {
     let event = event(json!({"body": "%", "isBase64Encoded": true}));
-    let answer = serve(event, async |_| Ok::<_, Problem>(Success::ok(&json!({})))).await;
+    let answer = serve(event, LIMIT, async |_| Ok::<_, Problem>(Success::ok(&json!({})))).await;
     assert_eq!(answer.status_code, 500);
 }
 
@@ -228,7 +254,7 @@ async fn event_with_a_header_that_cannot_be_read_is_refused_and_its_values_are_n
         "requestContext": {"requestId": "req-1", "http": {"method": "GET"}},
         "isBase64Encoded": false,
     });
-    let answer = serve_any(&to_raw_value(&event).unwrap(), async |_: Request| -> Result<Success, Problem> {
+    let answer = serve_any(&to_raw_value(&event).unwrap(), LIMIT, async |_: Request| -> Result<Success, Problem> {
         panic!("not reached")
     })
     .await;
