@@ -3,7 +3,7 @@
 import { fill, h, icon, refill } from "./dom.js";
 import { Problem, explain } from "./api.js";
 import { canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { amount, number, payouts, relative, shortId, size, sum } from "./format.js";
+import { amount, number, payouts, relative, shortId, size, sum, utcTime } from "./format.js";
 import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
 
@@ -143,7 +143,7 @@ function factsOf(item) {
       ["Status", badge(item)],
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
-      ["Payouts up to", time(item.asOf)],
+      ["Payouts up to", time(item.asOf, utcTime(item.asOf))],
       item.linkExpiresAt && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
       ["To", to],
       cc.length > 0 && [`CC (${cc.length})`, h("ul", { class: "plain" }, cc.map((address) => h("li", {}, address)))],

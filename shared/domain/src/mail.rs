@@ -94,7 +94,7 @@ impl Mail {
             name: export.requested_by.name.as_str(),
             export: export.id,
             file,
-            as_of: spoken(export.as_of()),
+            as_of: spoken_to_the_second(export.as_of()),
             payouts: format!("{rows} {}", if file.rows == 1 { "payout" } else { "payouts" }),
             rows,
             size: size(file.bytes),
@@ -188,6 +188,11 @@ fn spoken(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M UTC")
 }
 
+/// The same with the seconds: whether a payout is in a file can hang on one.
+fn spoken_to_the_second(time: Timestamp) -> String {
+    time.format("%-d %B %Y, %H:%M:%S UTC")
+}
+
 /// A number with its thousands apart: `1,048,576`.
 fn grouped(number: u64) -> String {
     grouped_digits(&number.to_string())
@@ -270,7 +275,14 @@ mod tests {
         let file = ExportFile { rows: 1, ..file() };
         let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_end(), None).unwrap();
         let id = export.id.to_string();
-        for text in ["1 payout in a CSV file of 1.0 kB", "8 October 2026, 08:30 UTC", &file.sha256, &file.name, &id] {
+        for text in [
+            "1 payout in a CSV file of 1.0 kB",
+            "created up to 8 October 2026, 08:30:00 UTC",
+            "do not double-click",
+            &file.sha256,
+            &file.name,
+            &id,
+        ] {
             assert!(mail.text.contains(text) && mail.html.contains(text), "{text}");
         }
         // Plain text is as it is, HTML is escaped.

@@ -42,6 +42,9 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
     assert fact(panel, "SHA-256") == export["file"]["sha256"]
     assert fact(panel, "Name") == export["file"]["name"]
     assert fact(panel, "Requested by") == f"Sample Operator {tenant.email}"
+    # To the second and in the file's own zone: whether a payout is in it can hang on that.
+    cut = datetime.fromisoformat(export["asOf"])
+    assert fact(panel, "Payouts up to").endswith(f"{cut:%H:%M:%S} UTC")
     assert "in 3 days" in fact(panel, "Link expires")
     assert LONG in fact(panel, "CC (2)")
     totals = panel.get_by_role("table", name="Totals").get_by_role("row").all_inner_texts()
