@@ -123,13 +123,21 @@ def test_outage_is_told_with_a_wait_and_says_nothing_of_the_inside(brisk_tenant:
 
 
 def test_service_that_hangs_is_told_and_logged_before_lambda_ends_the_function(brisk_tenant: Tenant) -> None:
+    stack = brisk_tenant.stack
     # It takes connections and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with changed(brisk_tenant.stack, "get-caller", AWS_ENDPOINT_URL_DYNAMODB=endpoint):
+        with changed(stack, "get-caller", AWS_ENDPOINT_URL_DYNAMODB=endpoint):
             answer = brisk_tenant.call("GET", "/v1/caller")
     assert (answer.status, answer.error_codes()) == (503, ["SERVICE_UNAVAILABLE"]), answer
-    assert answer.headers["x-request-id"]
+
+    def told() -> list[str]:
+        return [line for line in stack.logs("get-caller") if answer.headers["x-request-id"] in line]
+
+    wait_for("a log line", told, 10)
+    (line,) = map(json.loads, told())
+    assert (line["level"], line["message"]) == ("ERROR", "request failed")
+    assert line["error"].startswith("could not answer in time")
 
 
 @pytest.mark.parametrize("crate", CRATES)

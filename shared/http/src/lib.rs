@@ -75,8 +75,8 @@ fn time_left(end: SystemTime, now: SystemTime) -> Duration {
     end.duration_since(now).unwrap_or(Duration::MAX).saturating_sub(ANSWER_BEFORE)
 }
 
-/// The answer to whatever the HTTP API sent, after at most `limit`. The event is read here and not by the runtime, because the runtime logs
-/// what it cannot read, and a header that cannot be read may hold an API key.
+/// The answer to whatever the HTTP API sent, after at most `limit`. The event is read here and not by the runtime, because
+/// the runtime logs what it cannot read, and a header that cannot be read may hold an API key.
 pub async fn serve_any<H, E>(event: &RawValue, limit: Duration, handler: H) -> Answer
 where
     H: AsyncFn(Request) -> Result<Success, E>,
