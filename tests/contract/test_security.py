@@ -38,8 +38,8 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def denies_plain_http(policy: str, service: str, resources: list[Any]) -> None:
-    """A bucket's or queues' policy denies everybody everything on all these resources unless it comes by TLS."""
+def denies_plain_http(policy: str, service: str, resources: Any) -> None:
+    """A bucket's or queue's policy denies everybody everything on all these resources unless it comes by TLS."""
     (deny,) = (s for s in properties(policy)["PolicyDocument"]["Statement"] if s["Effect"] == "Deny")
     assert (deny["Principal"], deny["Action"]) == ("*", f"{service}:*")
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
@@ -215,9 +215,13 @@ def test_tables_and_files_outlive_the_stack() -> None:
 
 def test_queues_are_encrypted_and_for_tls_only() -> None:
     queues = list(of_type("AWS::SQS::Queue"))
-    assert all(properties(name)["SqsManagedSseEnabled"] is True for name in queues)
-    assert properties("QueuesPolicy")["Queues"] == [{"Ref": name} for name in queues]
-    denies_plain_http("QueuesPolicy", "sqs", [{"Fn::GetAtt": [name, "Arn"]} for name in queues])
+    assert set(of_type("AWS::SQS::QueuePolicy")) == {f"{name}Policy" for name in queues}
+    for name in queues:
+        assert properties(name)["SqsManagedSseEnabled"] is True
+        # SQS answers "Invalid value for the parameter Policy" to a statement that names a second queue (SQS Developer
+        # Guide, "Special Information for SQS Policies").
+        assert properties(f"{name}Policy")["Queues"] == [{"Ref": name}]
+        denies_plain_http(f"{name}Policy", "sqs", {"Fn::GetAtt": [name, "Arn"]})
 
 
 def test_logs_are_kept_for_a_time() -> None:
