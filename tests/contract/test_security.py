@@ -259,17 +259,44 @@ def test_every_route_is_throttled_and_those_that_write_more_so() -> None:
         assert settings["ThrottlingBurstLimit"] < default["ThrottlingBurstLimit"]
 
 
+# The fewest concurrent executions that new accounts are known to have, and how many Lambda keeps for the functions that
+# reserve none (github.com/awslabs/fhir-works-on-aws-deployment, issue 691; Lambda Developer Guide, "Configuring
+# reserved concurrency for a function").
+SMALLEST_QUOTA = 10
+KEPT_UNRESERVED = 100
+
+
+def test_nothing_is_reserved_unless_asked_for() -> None:
+    assert TEMPLATE["Parameters"]["ReserveConcurrency"]["Default"] == "false"
+    for name in FUNCTIONS:
+        reserved = properties(name).get("ReservedConcurrentExecutions")
+        if reserved:
+            condition_name, _, otherwise = reserved["Fn::If"]
+            assert (condition_name, otherwise) == ("ReservesConcurrency", {"Ref": "AWS::NoValue"})
+
+
+def test_generator_leaves_the_api_and_the_sweep_room_in_a_new_account() -> None:
+    parameter = TEMPLATE["Parameters"]["ConcurrentExports"]
+    assert properties("JobsMapping")["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "ConcurrentExports"}
+    assert parameter["Default"] <= SMALLEST_QUOTA / 2
+    # What an event source mapping accepts (Lambda API Reference, ScalingConfig).
+    assert (parameter["MinValue"], parameter["MaxValue"]) == (2, 1000)
+
+
 def test_generator_has_room_for_all_that_its_queue_hands_it_at_once() -> None:
-    at_once = properties("JobsMapping")["ScalingConfig"]["MaximumConcurrency"]
     reserved = properties("GenerateExportFunction")["ReservedConcurrentExecutions"]
-    assert reserved == {"Fn::If": ["ReservesConcurrency", at_once, {"Ref": "AWS::NoValue"}]}
+    assert reserved["Fn::If"][1] == properties("JobsMapping")["ScalingConfig"]["MaximumConcurrency"]
 
 
-def test_reserved_concurrency_is_what_the_parameter_says_an_account_must_have() -> None:
+def test_reserved_concurrency_is_what_template_and_readme_say_an_account_must_have() -> None:
     reserved = [properties(name).get("ReservedConcurrentExecutions") for name in FUNCTIONS]
-    # Lambda keeps 100 for the functions that reserve none.
-    needed = 100 + sum(setting["Fn::If"][1] for setting in reserved if setting)
-    assert f"less than {needed}" in TEMPLATE["Parameters"]["ReserveConcurrency"]["Description"]
+    fixed = [setting["Fn::If"][1] for setting in reserved if setting]
+    fixed.remove({"Ref": "ConcurrentExports"})
+    needed = f"ConcurrentExports + {KEPT_UNRESERVED + sum(fixed)} "
+    assert needed in TEMPLATE["Parameters"]["ReserveConcurrency"]["Description"]
+    deploy = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Deploy\n")[2]
+    assert needed in deploy.replace("`", "")
+    assert f"{KEPT_UNRESERVED + sum(fixed) + TEMPLATE['Parameters']['ConcurrentExports']['Default']} " in deploy
 
 
 def test_functions_that_only_administrators_may_invoke_have_no_trigger() -> None:
