@@ -187,6 +187,29 @@ def test_mails_events_become_the_metrics_that_the_alarms_look_at() -> None:
     assert dimension["DimensionName"] == OF_AWS["AWS/SES"][0]
 
 
+def test_failed_exports_are_watched_by_one_alarm_and_invalid_rows_by_another() -> None:
+    watched = {
+        name: [
+            (crate(referred(dimensions["FunctionName"])), dimensions["Code"])
+            for metric in metrics_of(alarm)
+            if metric["MetricName"] == "ExportsFailed"
+            for dimensions in [{d["Name"]: d["Value"] for d in metric["Dimensions"]}]
+        ]
+        for name, alarm in ALARMS.items()
+    }
+    others, invalid = watched.pop("FailedExportsAlarm"), watched.pop("InvalidRowsAlarm")
+    assert not any(watched.values())
+    assert invalid == [("generate-export", "PAYOUTS_NOT_WRITABLE")]
+    assert sorted(others + invalid) == sorted(failures())
+    assert 0 == ALARMS["FailedExportsAlarm"]["Threshold"] < ALARMS["InvalidRowsAlarm"]["Threshold"]
+
+
+def test_runbook_says_what_to_do_for_every_failure_code() -> None:
+    runbook = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
+    section = runbook.partition("\n## An export that failed\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted({code for _, code in failures()})
+
+
 def test_dashboard_shows_what_is_emitted_all_of_it_and_nothing_else() -> None:
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     # A number and no text: quotes are left out around it.
