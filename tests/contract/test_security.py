@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,23 @@ def properties(name: str) -> dict[str, Any]:
 
 
 def statements(name: str) -> Iterator[dict[str, Any]]:
-    """The statements of a role or a user."""
-    for policy in properties(name)["Policies"]:
+    """The statements of a role or a user, and those of the policies that are attached to it."""
+    attached = (
+        p["Properties"] for p in of_type("AWS::IAM::Policy").values() if {"Ref": name} in p["Properties"]["Roles"]
+    )
+    for policy in (*properties(name)["Policies"], *attached):
         yield from policy["PolicyDocument"]["Statement"]
 
 
 def environment(function: str) -> dict[str, Any]:
     found: dict[str, Any] = properties(function).get("Environment", {}).get("Variables", {})
     return found
+
+
+def nested(value: Any) -> list[Any]:
+    """All values in a value, itself among them."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value, *(found for item in inner for found in nested(item))]
 
 
 def as_list(value: Any) -> list[Any]:
@@ -139,7 +148,9 @@ def condition(name: str, parameters: dict[str, str]) -> bool:
 
 @pytest.mark.parametrize(("active", "keep"), list(itertools.product("AB", ["true", "false"])))
 def test_rotation_keeps_the_key_of_mailed_links_as_long_as_it_is_told_to(active: str, keep: str) -> None:
-    parameters = {"LinkSignerSecretArn": "", "ActiveSignerKey": active, "KeepOtherSignerKey": keep}
+    parameters = {
+        "LinkSignerSecretArn": "", "KeepLinkSigner": "false", "ActiveSignerKey": active, "KeepOtherSignerKey": keep,
+    }  # fmt: skip
     slots = {slot for slot in "AB" if condition(RESOURCES[f"SignerKey{slot}"]["Condition"], parameters)}
     assert slots == (set("AB") if keep == "true" else {active})
     chosen, if_a, if_b = properties("LinkSignerSecret")["SecretString"]["Fn::If"]
@@ -151,11 +162,68 @@ def test_rotation_keeps_the_key_of_mailed_links_as_long_as_it_is_told_to(active:
         assert properties(f"SignerKey{slot}") == {"UserName": {"Ref": "LinkSignerUser"}}
 
 
-def test_own_secret_makes_no_user_no_key_and_no_secret() -> None:
-    for active, keep in itertools.product("AB", ["true", "false"]):
-        parameters = {"LinkSignerSecretArn": "arn:…", "ActiveSignerKey": active, "KeepOtherSignerKey": keep}
-        for name in ("LinkSignerUser", "LinkSignerSecret", "SignerKeyA", "SignerKeyB"):
-            assert not condition(RESOURCES[name]["Condition"], parameters), name
+SIGNER = ("LinkSignerUser", "LinkSignerSecret", "SignerKeyA", "SignerKeyB")
+
+
+@pytest.mark.parametrize(("active", "keep"), list(itertools.product("AB", ["true", "false"])))
+def test_own_secret_makes_no_user_no_key_and_no_secret_but_keeps_them_if_told_to(active: str, keep: str) -> None:
+    def made(secret: str, kept: str) -> set[str]:
+        parameters = {
+            "LinkSignerSecretArn": secret, "KeepLinkSigner": kept,
+            "ActiveSignerKey": active, "KeepOtherSignerKey": keep,
+        }  # fmt: skip
+        return {name for name in SIGNER if condition(RESOURCES[name]["Condition"], parameters)}
+
+    assert made("arn:…", "false") == set()
+    # The same keys as before: those that sign links which are mailed already.
+    assert made("arn:…", "true") == made("", "false")
+    assert TEMPLATE["Parameters"]["KeepLinkSigner"]["Default"] == "false"
+
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
+
+
+@pytest.mark.parametrize("secret", ["", f"{ARN}signer-Ab12Cd", f"{ARN}team/payouts_signer-a1b2c3"])
+def test_whole_arn_of_a_secret_is_accepted(secret: str) -> None:
+    assert re.search(TEMPLATE["Parameters"]["LinkSignerSecretArn"]["AllowedPattern"], secret)
+
+
+# Secrets Manager finds a secret by a part of its ARN, but IAM compares the whole one with the policy (Secrets Manager
+# User Guide, "Finding a secret from a partial ARN").
+@pytest.mark.parametrize("secret", ["signer", f"{ARN}signer", f"{ARN}team/signer", f"{ARN}signer-Ab12C", f"{ARN}*"])
+def test_part_of_an_arn_of_a_secret_is_rejected(secret: str) -> None:
+    assert not re.search(TEMPLATE["Parameters"]["LinkSignerSecretArn"]["AllowedPattern"], secret)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "service", "reader"),
+    [
+        ("PayoutsTableKeyArn", "dynamodb", lambda s: s.get("Sid") == "ReadPayouts"),
+        ("LinkSignerSecretKeyArn", "secretsmanager", lambda s: s["Action"] == "secretsmanager:GetSecretValue"),
+    ],
+)
+def test_key_of_the_owners_is_for_decrypting_by_those_who_read_what_it_encrypts(
+    parameter: str, service: str, reader: Callable[[dict[str, Any]], bool]
+) -> None:
+    (policy,) = (p for p in of_type("AWS::IAM::Policy").values() if {"Ref": parameter} in nested(p["Properties"]))
+    readers = [{"Ref": name} for name in ROLES if any(reader(statement) for statement in statements(name))]
+    assert policy["Properties"]["Roles"] == readers
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"], statement["Resource"]) == (
+        "Allow",
+        "kms:Decrypt",
+        {"Ref": parameter},
+    )
+    # Only where the service asks on the role's behalf, never by a call of the function's own.
+    via = {"kms:ViaService": {"Fn::Sub": f"{service}.${{AWS::Region}}.amazonaws.com"}}
+    assert statement["Condition"] == {"StringEquals": via}
+    assert not condition(policy["Condition"], {parameter: ""})
+    key = "arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+    assert condition(policy["Condition"], {parameter: key})
+    assert re.search(TEMPLATE["Parameters"][parameter]["AllowedPattern"], key)
+    # Permissions hold for a key, not for its alias.
+    alias = "arn:aws:kms:eu-central-1:123456789012:alias/payouts"
+    assert not re.search(TEMPLATE["Parameters"][parameter]["AllowedPattern"], alias)
 
 
 # -------------------------------------------------------------------------------------------------------------- data
