@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ EXPORT = ROOT / "shared/domain/src/export.rs"
 FUNCTIONS = sorted(manifest.parent for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
 
-def sources(crate: Path, features: set[str] | None = None) -> str:
+@functools.cache
+def sources(crate: Path, features: frozenset[str] | None = None) -> str:
     """The code of a crate without its tests, and without the modules of features that are not among `features`."""
     src = crate / "src"
     manifest = (crate / "Cargo.toml").read_text(encoding="utf-8")
@@ -24,6 +26,7 @@ def sources(crate: Path, features: set[str] | None = None) -> str:
     return text
 
 
+@functools.cache
 def linked(function: Path) -> str:
     """The code of a function and of the shared crates that it depends on, by the features that it asks for."""
     manifest = (function / "Cargo.toml").read_text(encoding="utf-8")
@@ -31,10 +34,11 @@ def linked(function: Path) -> str:
     text = sources(function)
     for name, features in re.findall(r"^(\w+)(?:\.workspace = true| = \{.*features = \[(.*)\].*)", dependencies, re.M):
         if (ROOT / "shared" / name).is_dir() and name != "telemetry":
-            text += sources(ROOT / "shared" / name, set(re.findall(r"\w+", features)))
+            text += sources(ROOT / "shared" / name, frozenset(re.findall(r"\w+", features)))
     return text
 
 
+@functools.cache
 def names_of_variants() -> dict[str, set[str]]:
     """The metrics that each variant of `Metric` stands for."""
     numbers = METRICS.read_text(encoding="utf-8").partition("fn numbers(")[2].partition("\n    }\n")[0]
@@ -42,6 +46,7 @@ def names_of_variants() -> dict[str, set[str]]:
     return {variant: set(re.findall(r'"(\w+)"', arm)) for variant, arm in zip(arms[::2], arms[1::2], strict=True)}
 
 
+@functools.cache
 def emitters() -> dict[str, set[str]]:
     """The functions that emit each metric."""
     found: dict[str, set[str]] = {name: set() for names in names_of_variants().values() for name in names}
@@ -52,6 +57,7 @@ def emitters() -> dict[str, set[str]]:
     return found
 
 
+@functools.cache
 def codes_of_constructors() -> dict[str, str]:
     """The failure code of each constructor of `Failure`."""
     source = EXPORT.read_text(encoding="utf-8")

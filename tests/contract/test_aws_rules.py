@@ -6,6 +6,9 @@ Checked on the template as CloudFormation gets it, after SAM's transform, and wi
 from __future__ import annotations
 
 import copy
+import functools
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ def schema(resource_type: str) -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def names(resource_id: str) -> dict[str, Any]:
     """The names that identify a resource and that the template chooses, by property."""
     resource = RESOURCES[resource_id]
@@ -78,3 +82,95 @@ def test_schedule_gets_its_name_from_cloudformation() -> None:
     # (github.com/aws/serverless-application-model, issue 3109).
     (schedule,) = (r for r in RESOURCES.values() if r["Type"] == "AWS::Scheduler::Schedule")
     assert "Name" not in schedule["Properties"]
+
+
+# --------------------------------------------------------------------------------------------------- sizes and names
+
+
+# The longest that CloudFormation or a service makes what a function's environment refers to.
+LONGEST_REFERENCE = {
+    "AWS::DynamoDB::Table": 255,
+    "AWS::S3::Bucket": 63,
+    "AWS::SES::ConfigurationSet": 64,
+    "AWS::SQS::Queue": len("https://sqs.ap-southeast-99.amazonaws.com.cn/123456789012/") + 80,
+    "AWS::SecretsManager::Secret": len("arn:aws-us-gov:secretsmanager:ap-southeast-99:123456789012:secret:") + 512 + 7,
+}
+ENVIRONMENT = 4096
+FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Lambda::Function"]
+
+
+def longest(value: Any) -> int:
+    """How long a value of an environment can get, whatever the parameters are."""
+    if isinstance(value, str):
+        return len(value)
+    ((operation, operand),) = value.items()
+    if operation == "Fn::If":
+        return max(longest(operand[1]), longest(operand[2]))
+    if operation == "Fn::Sub":
+        references = re.findall(r"\$\{([^}]+)\}", operand)
+        return len(re.sub(r"\$\{[^}]+\}", "", operand)) + sum(longest({"Ref": name}) for name in references)
+    assert operation == "Ref"
+    if operand in RESOURCES:
+        return LONGEST_REFERENCE[RESOURCES[operand]["Type"]]
+    parameter = TEMPLATE["Parameters"][operand]
+    if "AllowedValues" in parameter:
+        return max(len(str(choice)) for choice in parameter["AllowedValues"])
+    if parameter["Type"] == "Number":
+        return len(str(parameter["MaxValue"]))
+    assert "MaxLength" in parameter, f"{operand} reaches an environment and needs a MaxLength"
+    # What Lambda would measure longer than it is: quotes, backslashes, and what is not ASCII.
+    free = re.sub(r"\\.|\[(?!\^)[^]]*\]", "", parameter["AllowedPattern"])
+    assert not re.search(r"\.|\[\^", free), f"{operand} may have characters that JSON escapes"
+    return int(parameter["MaxLength"])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_environment_fits_whatever_the_parameters_are(function: str) -> None:
+    variables = RESOURCES[function]["Properties"].get("Environment", {}).get("Variables", {})
+    # Lambda measures names and values as the JSON that it prints when it refuses them ("String measured: {…}",
+    # github.com/github-aws-runners/terraform-aws-github-runner, issue 3594).
+    measured = json.dumps({name: "x" * longest(value) for name, value in variables.items()}, separators=(",", ":"))
+    assert len(measured) <= ENVIRONMENT
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_parameter_is_bounded(name: str) -> None:
+    parameter = TEMPLATE["Parameters"][name]
+    bounds = {"MaxValue"} if parameter["Type"] == "Number" else {"MaxLength"}
+    assert parameter.keys() & {"AllowedValues", *bounds}
+
+
+def test_domains_that_copies_may_go_to_are_bounded_in_number_and_length() -> None:
+    parameter = TEMPLATE["Parameters"]["AllowedRecipientDomains"]
+    assert parameter["MaxLength"] == 1000
+    assert re.search(parameter["AllowedPattern"], ", ".join(["a.example"] * 20))
+    assert not re.search(parameter["AllowedPattern"], ", ".join(["a.example"] * 21))
+
+
+# How long a stack's name may be: CloudFormation takes 128 characters, and no rule of a template can look at it.
+LONGEST_STACK_NAME = 48
+
+
+@pytest.mark.parametrize("resource", NAMED)
+def test_name_fits_whatever_the_stack_is_called_within_what_the_readme_says(resource: str) -> None:
+    properties = schema(RESOURCES[resource]["Type"])["properties"]
+    for name, value in names(resource).items():
+        if "Fn::Sub" not in value:
+            continue
+        longest_name = value["Fn::Sub"].replace("${AWS::StackName}", "s" * LONGEST_STACK_NAME)
+        longest_name = longest_name.replace("${AWS::Region}", "ap-southeast-99")
+        most = 64 if name == "FunctionName" else properties[name].get("maxLength", 128)
+        assert "$" not in longest_name
+        assert len(longest_name) <= most, f"{resource}.{name}"
+
+
+def test_stack_names_keep_to_what_the_readme_says() -> None:
+    deploy = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Deploy\n")[2]
+    assert f"at most {LONGEST_STACK_NAME} characters" in deploy
+    # Not longer than needed: one more, and the longest function's name would not fit.
+    suffixes = [names(function)["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}") for function in FUNCTIONS]
+    assert LONGEST_STACK_NAME + max(map(len, suffixes)) == 64
+    stacks = re.findall(r'^stack_name = "(.*)"$', (ROOT / "samconfig.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert stacks
+    # A trail's name has no two hyphens in a row (CloudTrail User Guide, "Trail naming requirements").
+    assert all(re.fullmatch(r"[A-Za-z](-?[A-Za-z0-9])*", name) and len(name) <= LONGEST_STACK_NAME for name in stacks)

@@ -426,3 +426,9 @@ def test_page_that_mails_may_lead_to_is_taken_by_the_template(url: str) -> None:
 @pytest.mark.parametrize("url", BACK_OFFICE_URLS["refused"])
 def test_page_that_no_function_would_start_with_is_refused_by_the_template(url: str) -> None:
     assert not re.fullmatch(TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["AllowedPattern"], url)
+
+
+def test_page_that_mails_may_lead_to_is_as_long_as_a_function_takes_it() -> None:
+    source = (ROOT / "shared/domain/src/back_office.rs").read_text(encoding="utf-8")
+    (most,) = re.findall(r"MOST_LETTERS: usize = (\d+);", source)
+    assert TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["MaxLength"] == int(most)
