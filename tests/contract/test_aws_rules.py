@@ -174,3 +174,39 @@ def test_stack_names_keep_to_what_the_readme_says() -> None:
     assert stacks
     # A trail's name has no two hyphens in a row (CloudTrail User Guide, "Trail naming requirements").
     assert all(re.fullmatch(r"[A-Za-z](-?[A-Za-z0-9])*", name) and len(name) <= LONGEST_STACK_NAME for name in stacks)
+
+
+# -------------------------------------------------------------------------------------------------------- access log
+
+
+# The variables that an HTTP API knows (API Gateway Developer Guide, "Customize HTTP API access logs"), as far as a line
+# without personal data may have them. Their values are strings: one that is missing is a hyphen.
+VARIABLES = {
+    "requestTime", "requestId", "routeKey", "status", "responseLatency", "error.messageString",
+    "integrationErrorMessage",
+}  # fmt: skip
+ACCESS_LOG = TEMPLATE["Resources"]["HttpApi"]["Properties"]["AccessLogSettings"]
+
+
+def test_access_log_goes_to_a_group_that_needs_no_resource_policy_of_its_own() -> None:
+    # The policy that API Gateway writes names each group, until it has 5,120 characters and further deployments fail;
+    # what begins like this is covered by one entry (Step Functions Developer Guide, "Avoiding Amazon CloudWatch Logs
+    # resource policy size restrictions"; github.com/serverless/serverless, issue 10469).
+    destination, _ = ACCESS_LOG["DestinationArn"]["Fn::GetAtt"]
+    assert RESOURCES[destination]["Properties"]["LogGroupName"]["Fn::Sub"].startswith("/aws/vendedlogs/")
+
+
+def test_access_log_is_a_line_of_json() -> None:
+    line = ACCESS_LOG["Format"]
+    # API Gateway: "Access Log format must be single line".
+    assert "\n" not in line
+    assert set(re.findall(r"\$context\.([\w.]+)", line)) == VARIABLES
+    # This one brings quotes along, and escapes what is between them. The others need them.
+    printed = re.sub(r"(?<!\")\$context\.error\.messageString(?!\")", '"Service \\\\"Unavailable\\\\""', line)
+    printed = re.sub(r"(?<=\")\$context\.[\w.]+(?=\")", "value", printed)
+    assert json.loads(printed)["error"] == 'Service "Unavailable"'
+
+
+def test_trail_can_be_left_out_where_a_region_has_all_that_it_may_have() -> None:
+    # CloudTrail User Guide, "Quotas in AWS CloudTrail".
+    assert "a region allows five trails" in TEMPLATE["Parameters"]["RecordDownloads"]["Description"]
