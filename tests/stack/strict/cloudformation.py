@@ -1,0 +1,2 @@
+def enforce() -> None:
+    pass
