@@ -5,8 +5,7 @@ in the folder `tests` show that each offence is rejected.
 
 Settings (environment): `STACK_S3_PART_MINIMUM`, the bytes that a part must have unless it is the last (5 MiB);
 `STACK_TRANSACTION_SECONDS`, how long a transaction is under way (0.005); `STACK_LAMBDA_QUOTA`, the account's quota of
-concurrent executions (1,000); `STACK_FROZEN_CONNECTIONS`, what a freeze does to a function's connections: `closed` or
-`dead` (see `functions`).
+concurrent executions (1,000). In a function's environment: `STACK_FROZEN_CONNECTIONS` (see `functions`).
 """
 
 from __future__ import annotations
