@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,34 @@ def account() -> Iterator[Account]:
         yield Account(emulator)
     finally:
         emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def functions(account: Account) -> Any:
+    """Lambda's client; there is a function called `rules`, of the program `bootstrap` beside this file."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    account.client("iam").create_role(RoleName="rules", AssumeRolePolicyDocument=document)
+    client = account.client("lambda")
+    client.create_function(**function("rules"))
+    return client
+
+
+def function(name: str, **parameters: Any) -> dict[str, Any]:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        files.writestr(entry, (HERE / "bootstrap").read_bytes())
+    return {
+        "FunctionName": name,
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/rules",
+        "Timeout": 10,
+        "Code": {"ZipFile": archive.getvalue()},
+        **parameters,
+    }
 
 
 class Responses:

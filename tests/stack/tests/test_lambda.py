@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-import zipfile
 from typing import Any
 
 import pytest
 
-from conftest import ACCOUNT, HERE, REGION, Account, Responses
+from conftest import ACCOUNT, REGION, Account, Responses, function
 
 INVALID = "InvalidParameterValueException"
-
-
-@pytest.fixture(scope="module")
-def functions(account: Account) -> Any:
-    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    account.client("iam").create_role(RoleName="rules", AssumeRolePolicyDocument=document)
-    client = account.client("lambda")
-    client.create_function(**function("rules"))
-    return client
-
-
-def function(name: str, **parameters: Any) -> dict[str, Any]:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as files:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        files.writestr(entry, (HERE / "bootstrap").read_bytes())
-    return {
-        "FunctionName": name,
-        "Runtime": "provided.al2023",
-        "Handler": "bootstrap",
-        "Role": f"arn:aws:iam::{ACCOUNT}:role/rules",
-        "Timeout": 10,
-        "Code": {"ZipFile": archive.getvalue()},
-        **parameters,
-    }
 
 
 def invoke(functions: Any, event: Any, name: str = "rules") -> dict[str, Any]:
