@@ -11,11 +11,9 @@ from ministack.core.responses import get_region
 from ministack.services import s3
 
 PART_MINIMUM = int(os.environ.get("STACK_S3_PART_MINIMUM", 5 << 20))
-MOST_PARTS = 10_000
 CRC64NVME = "x-amz-checksum-crc64nvme"
 
 _complete = s3._complete_multipart_upload
-_upload_part = s3._upload_part
 _dispatch = s3._dispatch
 
 
@@ -32,7 +30,7 @@ def _complete_once(
     """Parts ascend, and have 5 MiB unless last; a CRC64NVME is that of the whole; an upload is completed once.
 
     S3 User Guide, "Amazon S3 multipart upload limits" and "Checking object integrity"; S3 API Reference,
-    CompleteMultipartUpload, "Errors". Completing again may answer NoSuchUpload: aws/aws-sdk-go issue 4185.
+    CompleteMultipartUpload, "Errors" (NoSuchUpload: the upload "might have been aborted or completed").
     """
     headers = dict(headers or {})
     given = headers.pop(CRC64NVME, None)
@@ -53,15 +51,6 @@ def _complete_once(
     completed = _complete(bucket, key, body, query, headers)
     s3._completed_multipart_uploads.pop(upload_id, None)
     return completed
-
-
-def _upload_numbered_part(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: dict[str, str]) -> Any:
-    """Parts are numbered 1 to 10,000. S3 User Guide, "Amazon S3 multipart upload limits"."""
-    number = s3._qp(query, "partNumber")
-    if not (number.isdigit() and 1 <= int(number) <= MOST_PARTS):
-        message = f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive"
-        return s3._error("InvalidArgument", message, 400, f"/{bucket}/{key}")
-    return _upload_part(bucket, key, body, query, headers)
 
 
 def _hide_missing(
@@ -85,5 +74,4 @@ def _hide_missing(
 
 def enforce() -> None:
     s3._complete_multipart_upload = _complete_once
-    s3._upload_part = _upload_numbered_part
     s3._dispatch = _hide_missing

@@ -160,7 +160,8 @@ def rules() -> dict[str, list[str]]:
     for file in sorted(HERE.glob("test_*.py")):
         nodes = ast.parse(file.read_text(encoding="utf-8")).body
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-        names = [f.name for f in functions if any(argument.arg == "responses" for argument in f.args.args)]
+        tests = [function for function in functions if function.name.startswith("test_")]
+        names = [test.name for test in tests if any(argument.arg == "responses" for argument in test.args.args)]
         if names:
             found[file.stem.removeprefix("test_")] = names
     return found

@@ -178,6 +178,12 @@ def test_expression_that_names_too_much_or_too_little_is_rejected(db: Any, respo
             "Value provided in ExpressionAttributeValues unused in expressions: keys: {:x}",
         ),
         (
+            "note = :xy",
+            {":x": {"S": "x"}, ":xy": {"S": "xy"}},
+            None,
+            "Value provided in ExpressionAttributeValues unused in expressions: keys: {:x}",
+        ),
+        (
             "attribute_exists(pk)",
             None,
             {"#x": "x"},

@@ -59,7 +59,7 @@ def test_part_below_the_minimum_is_rejected_unless_last(s3: Any, responses: Resp
 def test_second_completion_is_rejected(s3: Any, responses: Responses) -> None:
     """An upload that is complete is gone: completing it again may answer NoSuchUpload, and does here.
 
-    Source: S3 API Reference, CompleteMultipartUpload, NoSuchUpload; aws/aws-sdk-go issue 4185
+    Source: S3 API Reference, CompleteMultipartUpload, NoSuchUpload ("might have been aborted or completed")
     """
     whole = upload(s3, b"whole")
     s3.complete_multipart_upload(**whole)
