@@ -1,10 +1,13 @@
-"""Starts the emulator (ministack) as strict as AWS (package `strict`), and with four things mended that cannot be made
+"""Starts the emulator (ministack) as strict as AWS (package `strict`), and with five things mended that cannot be made
 up for from outside.
 
 TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so to policies: the template's would deny
 every request. Here the loopback counts as a secure transport.
 
 Alarms over an expression: the emulator's CloudFormation refuses them. It gets the first metric of the expression.
+
+Numbers that a template takes from its parameters: the emulator's event source mapping keeps them as text, and then
+delivers nothing.
 
 Searching logs for any of several terms (`?one ?"the other"`): the emulator looks for all, question marks included.
 
@@ -24,7 +27,7 @@ from typing import Any
 from awscrt import checksums
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.services import cloudwatch_logs, dynamodb, s3
+from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, s3
 from ministack.services.cloudformation import provisioners
 
 import strict
@@ -48,6 +51,16 @@ def _record_alarm(name: str, properties: dict[str, Any]) -> Any:
     return _record_plain_alarm(name, properties)
 
 
+_numbered_mapping = provisioners._lambda_esm_attrs
+
+
+def _mapping_attributes(mapping_id: str) -> Any:
+    """Called at the end of each creation and update."""
+    if scaling := lambda_svc._esms[mapping_id].get("ScalingConfig"):
+        scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+    return _numbered_mapping(mapping_id)
+
+
 _compile_other = cloudwatch_logs._compile_filter_pattern
 
 
@@ -63,6 +76,7 @@ if __name__ == "__main__":
     s3._crc64nvme = checksums.crc64nvme
     iam_evaluator._resolve_condition_key = _resolve_condition_key
     provisioners._cw_metric_alarm_record = _record_alarm
+    provisioners._lambda_esm_attrs = _mapping_attributes
     cloudwatch_logs._compile_filter_pattern = _compile_pattern
     dynamodb._condition_syntax_error = functools.lru_cache(maxsize=1000)(dynamodb._condition_syntax_error)
     # What is new is collected as ever, and all that is kept a tenth as often.

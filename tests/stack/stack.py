@@ -373,7 +373,8 @@ class Stack:
         return f"https://s3.{self.region}.amazonaws.com/{bucket}/{TEMPLATE.name}"
 
     def _first_failure(self) -> str | None:
-        events = self.client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
+        pages = self.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=self.name)
+        events = [event for page in pages for event in page["StackEvents"]]
         failures = [e for e in events if e["ResourceStatus"].endswith("_FAILED")]
         oldest = failures[-1] if failures else None
         return f"{oldest['LogicalResourceId']}: {oldest.get('ResourceStatusReason', '')}" if oldest else None
