@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from payouts import payout
-from stack import Stack
+from stack import Stack, StackError
 from tenant import Tenant
 
 DOMAIN = "marketplace.example"
@@ -43,3 +43,19 @@ def test_export_in_a_new_account_fails_with_its_file_for_an_unverified_recipient
     assert export["failure"]["code"] == "EMAIL_NOT_SENT"
     assert len(new_tenant.objects()) == 1
     assert not new_tenant.mails()
+
+
+def test_first_deployment_that_fails_leaves_nothing_behind(new_stack: Stack) -> None:
+    with pytest.raises(StackError, match="below its minimum value"):
+        Stack.start(name="failed", parameters={"ReserveConcurrency": "true"}, beside=new_stack)
+    left = {
+        "tables": new_stack.client("dynamodb").list_tables()["TableNames"],
+        "buckets": [bucket["Name"] for bucket in new_stack.client("s3").list_buckets()["Buckets"]],
+        "queues": new_stack.client("sqs").list_queues()["QueueUrls"],
+        "log groups": [group["logGroupName"] for group in new_stack.client("logs").describe_log_groups()["logGroups"]],
+        "roles": [role["RoleName"] for role in new_stack.client("iam").list_roles()["Roles"]],
+    }
+    # The bucket of the code is the deployment's own, not the stack's.
+    assert {kind: [name for name in names if "failed" in name] for kind, names in left.items()} == {
+        kind: ["failed-code"] if kind == "buckets" else [] for kind in left
+    }
