@@ -19,6 +19,7 @@ from tenant import Tenant
 
 # Small, so that a file of some megabytes has several parts.
 BRISK_PART_BYTES = 1 << 18
+BRISK_RULES = {"STACK_S3_PART_MINIMUM": str(BRISK_PART_BYTES)}
 BRISK_MAX_TRIES = 2
 BRISK_TIMEOUT_SECONDS = 6
 BRISK_SETTINGS = {
@@ -41,16 +42,18 @@ def stack() -> Iterator[Stack]:
     with Stack.start(auth=True) as running:
         yield running
         assert_logs_tell_nothing(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 @pytest.fixture(scope="session")
 def brisk_stack() -> Iterator[Stack]:
     """Seconds where there are minutes, small parts, few tries, and no sweep but those that a test asks for."""
-    with Stack.start(auth=True, settings=BRISK_SETTINGS) as running:
+    with Stack.start(auth=True, settings=BRISK_SETTINGS, rules=BRISK_RULES) as running:
         stop_schedule(running)
         change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
         yield running
         assert_logs_tell_nothing(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 def assert_logs_tell_nothing(stack: Stack) -> None:
@@ -58,6 +61,11 @@ def assert_logs_tell_nothing(stack: Stack) -> None:
     found = leaks.of_stack(stack)
     if found:
         pytest.fail(f"{len(found)} log lines tell too much, or are none:\n" + "\n".join(found[:50]), pytrace=False)
+
+
+def assert_mails_have_the_configuration_set(stack: Stack) -> None:
+    """What the alarms on bounces and complaints count is the mails of the stack's configuration set."""
+    assert {mail.configuration_set for mail in stack.mails()} <= {stack.configurationSet}
 
 
 @pytest.fixture

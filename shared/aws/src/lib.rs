@@ -19,6 +19,8 @@ pub mod links;
 pub mod mail;
 #[cfg(feature = "queue")]
 pub mod queue;
+#[cfg(test)]
+mod server;
 pub mod settings;
 
 pub use config::sdk_config;
