@@ -20,5 +20,7 @@ pub mod mail;
 #[cfg(feature = "queue")]
 pub mod queue;
 pub mod settings;
+#[cfg(all(test, feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+mod wire;
 
 pub use config::sdk_config;
