@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+
+from forms import form
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "shared" / "aws" / "golden" / "wire"
@@ -245,32 +247,11 @@ def expressions(given: Any) -> Iterator[tuple[dict[str, Any], list[str]]]:
             yield from expressions(value)
 
 
-# --------------------------------------------------------------------------------------------------------------- forms
+def form_of(request: Request) -> str:
+    """The form of a recorded request, as a run tells of it."""
+    operation = f"{request.service}:{request.operation}"
+    return form(operation, f"{request.path}?{urlencode(request.query)}", request.headers, as_bytes(request.body))
 
 
-def form(operation: str, query: dict[str, str], headers: dict[str, str], body: Any) -> str:
-    """What stays the same of a call whatever its values are: the operation, the names of the parameters, and what they
-    are if they are expressions or name an index."""
-    if headers.get("x-amz-target") or operation.startswith("ses:"):
-        parts = _form_of(json.loads(body) if isinstance(body, (str, bytes)) else body)
-    else:
-        checksums = {name for name in headers if name.startswith(("x-amz-checksum", "x-amz-mp-object", "content-disp"))}
-        parts = json.dumps(sorted({*query} - QUERY_OF_THE_SDK | checksums))
-    return f"{operation} {parts}"
-
-
-def _form_of(given: Any) -> str:
-    if isinstance(given, list):
-        return "[" + ", ".join(_form_of(value) for value in given) + "]"
-    if not isinstance(given, dict):
-        return ""
-    told = []
-    for name in sorted(given):
-        value = given[name]
-        if name.endswith("Expression") or name in ("IndexName", "ReturnValues"):
-            told.append(f"{name}={value}")
-        elif name in ("TransactItems", "Put", "Update", "Delete", "ConditionCheck", "Destination"):
-            told.append(f"{name}{_form_of(value)}")
-        elif name != "ClientRequestToken":
-            told.append(name)
-    return "{" + ", ".join(told) + "}"
+def as_bytes(body: Any) -> bytes:
+    return (body if isinstance(body, str) else json.dumps(body)).encode()

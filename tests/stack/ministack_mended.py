@@ -23,9 +23,11 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import os
 import shlex
 from collections.abc import Callable
 from email.utils import parseaddr
+from pathlib import Path
 from typing import Any
 
 from awscrt import checksums
@@ -34,6 +36,8 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
 from ministack.services import cloudwatch_logs, dynamodb, s3
 from ministack.services.cloudformation import provisioners
+
+from recorder import recorded
 
 HEADER = "x-amz-checksum-crc64nvme"
 _complete = s3._complete_multipart_upload
@@ -119,4 +123,5 @@ if __name__ == "__main__":
     # What is new is collected as ever, and all that is kept a tenth as often.
     new, newer, kept = gc.get_threshold()
     gc.set_threshold(new, newer, 10 * kept)
+    app.app = recorded(app.app, Path(os.environ.pop("CALLS_FILE")))
     app.main()

@@ -1,6 +1,5 @@
 //! What the adapters are asked to do, and what AWS answers.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
@@ -133,21 +132,13 @@ fn key_hash() -> KeyHash {
 }
 
 fn accepting() -> Vec<Scenario> {
-    let kept = || Export { terms: export().terms.with_history_retention(Some(days(90))), ..export() };
     vec![
         scenario!("accept_export", [ok(json!({}))], |config| exports(&config).accept_export(&export(), None)),
-        Scenario {
-            name: "accept_export.idempotency-key".to_owned(),
-            step: None,
-            responses: vec![ok(json!({}))],
-            run: Box::new(move |config| {
-                Box::pin(async move {
-                    let sent = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
-                    exports(&config).accept_export(&kept(), Some(&sent)).await?;
-                    Ok(None)
-                })
-            }),
-        },
+        scenario!("accept_export.idempotency-key", [ok(json!({}))], |config| async move {
+            let kept = Export { terms: export().terms.with_history_retention(Some(days(90))), ..export() };
+            let sent = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
+            exports(&config).accept_export(&kept, Some(&sent)).await
+        }),
     ]
 }
 
@@ -166,9 +157,13 @@ fn reading() -> Vec<Scenario> {
             .find_export(&export().tenant, &export().id)),
         scenario!("find_checkpoint", [ok(json!({}))], |config| exports(&config)
             .find_checkpoint(&export().tenant, &export().id)),
-        scenario!("list_exports", [end()], |config| {
-            exports(&config).list_exports(&export().tenant, &history(Vec::new()), None, 20, start())
-        }),
+        scenario!("list_exports", [end()], |config| exports(&config).list_exports(
+            &export().tenant,
+            &history(Vec::new()),
+            None,
+            20,
+            start()
+        )),
         scenario!("list_exports.filtered", [ok(next), end()], |config| async move {
             let (filter, after) = (history(vec![Status::Failed]), export().id);
             exports(&config).list_exports(&export().tenant, &filter, Some(&after), 20, start()).await
@@ -180,18 +175,11 @@ fn reading() -> Vec<Scenario> {
             None,
             100
         )),
-        Scenario {
-            name: "due_exports.next-page".to_owned(),
-            step: None,
-            responses: vec![end()],
-            run: Box::new(move |config| {
-                Box::pin(async move {
-                    let (shard, after) = (export().id.shard(), place());
-                    exports(&config).due_exports(Status::Ready, shard, start(), Some(&after), 100).await?;
-                    Ok(None)
-                })
-            }),
-        },
+        scenario!("due_exports.next-page", [end()], |config| async move {
+            let (shard, tenant) = (export().id.shard(), export().tenant.to_string());
+            let after = DuePlace { due_at: start().to_string(), tenant, sort: format!("EXPORT#{}", export().id) };
+            exports(&config).due_exports(Status::Ready, shard, start(), Some(&after), 100).await
+        }),
         scenario!("read_page", [end()], |config| tables(&config).1.read_page(
             &export().tenant,
             &KeyRange { after: None, up_to: PayoutKey("2026-10-08T08:30:00.001Z".to_owned()) }
