@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
+use domain::id::ExportId;
 use domain::lifecycle::{self, Authority, UnreadAuthority};
 use domain::ports::{
     ApplyStep, Clock, Doorbell, Due, DueExports, DuePlace, FindExport, NotApplied, NotRead, Outage, SendMail,
@@ -33,9 +34,6 @@ const PENDING_PAGE: u32 = 2000;
 
 /// Longer than any deadline may be: what is not due before then is not pending.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(8 * 86_400);
-
-/// How many exports' shards there are.
-const SHARDS: u8 = 8;
 
 /// A sweep reads no further page when less than this is left of its time.
 const TIME_TO_FINISH: Duration = Duration::from_secs(10);
@@ -126,8 +124,9 @@ where
     /// # Errors
     /// [`Outage`] if a shard could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
-        let shards =
-            [Status::Pending, Status::Ready].into_iter().flat_map(|status| (0..SHARDS).map(move |n| (status, n)));
+        let shards = [Status::Pending, Status::Ready]
+            .into_iter()
+            .flat_map(|status| (0..ExportId::SHARDS).map(move |n| (status, n)));
         // All at once: one whose exports cannot be dealt with, which takes time, keeps no other waiting.
         let sweeps = shards.map(|(status, shard)| async move {
             let (swept, unread) = self.sweep_shard(status, shard, ends_at).await;
@@ -210,7 +209,7 @@ where
     async fn oldest_pending(&self) -> Option<Duration> {
         let now = self.clock.now();
         let due_by = now.plus(BEYOND_DEADLINES);
-        let shards = (0..SHARDS).map(async |shard| {
+        let shards = (0..ExportId::SHARDS).map(async |shard| {
             match self.exports.due_exports(Status::Pending, shard, due_by, None, PENDING_PAGE).await {
                 Ok(pending) => Some(pending.due),
                 Err(outage) => {

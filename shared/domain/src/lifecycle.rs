@@ -74,8 +74,15 @@ pub enum Change {
     Tries(u32),
     /// The lease, or that there is none.
     Lease(Option<Lease>),
-    /// When the sweeper looks next, or that it need not.
-    Due(Option<Timestamp>),
+    /// The sweeper looks next at this time, among the exports of this status, which is the one after the step.
+    Due {
+        /// The status by which the sweeper finds it.
+        status: Status,
+        /// When it looks.
+        at: Timestamp,
+    },
+    /// The sweeper need not look any more.
+    NotDue,
     /// How many payouts are written.
     Rows(u64),
     /// The file, which also tells how many payouts are written.
@@ -143,7 +150,8 @@ impl Step {
                 Change::Fence(fence) => export.fence = fence,
                 Change::Tries(tries) => export.tries = tries,
                 Change::Lease(lease) => export.lease = lease,
-                Change::Due(due) => export.due_at = due,
+                Change::Due { at, .. } => export.due_at = Some(at),
+                Change::NotDue => export.due_at = None,
                 Change::Rows(rows) => export.rows_written = rows,
                 Change::File(file) => {
                     export.rows_written = file.rows;
@@ -233,7 +241,7 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
         changes: vec![
             Change::Fence(export.fence + 1),
             Change::Tries(export.tries + 1),
-            Change::Due(Some(lease.until.min(export.deadline))),
+            due_pending(export, lease.until),
             Change::Lease(Some(lease)),
             Change::UpdatedAt(now),
         ],
@@ -246,7 +254,7 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
 pub fn give_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Step {
     Step {
         guards: owner(export),
-        changes: vec![Change::Lease(None), Change::Due(Some(retry_at.min(export.deadline))), Change::UpdatedAt(now)],
+        changes: vec![Change::Lease(None), due_pending(export, retry_at), Change::UpdatedAt(now)],
         ends_work: false,
     }
 }
@@ -278,7 +286,7 @@ pub fn hand_over(export: &Export, now: Timestamp, rows: u64, has_advanced: bool,
             Change::Rows(rows),
             Change::Tries(tries),
             Change::Lease(None),
-            Change::Due(Some(ring_at.min(export.deadline))),
+            due_pending(export, ring_at),
             Change::UpdatedAt(now),
         ],
         ends_work: false,
@@ -301,7 +309,7 @@ pub fn ready(export: &Export, now: Timestamp, link_end: Timestamp) -> Step {
         changes: vec![
             Change::Status(Status::Ready),
             Change::LinkEnd(link_end),
-            Change::Due(Some(link_end)),
+            Change::Due { status: Status::Ready, at: link_end },
             Change::Lease(None),
             Change::UpdatedAt(now),
         ],
@@ -371,7 +379,7 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
             Change::Status(Status::Failed),
             Change::Failure(Some(failure)),
             Change::Lease(None),
-            Change::Due(None),
+            Change::NotDue,
             Change::UpdatedAt(now),
         ],
         ends_work: true,
@@ -383,7 +391,7 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
 pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Pending), Guard::DueIs(due_at)],
-        changes: vec![Change::Due(Some(next.min(export.deadline)))],
+        changes: vec![due_pending(export, next)],
         ends_work: false,
     }
 }
@@ -393,7 +401,7 @@ pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
 pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
-        changes: vec![Change::Status(Status::Expired), Change::Due(None), Change::UpdatedAt(now)],
+        changes: vec![Change::Status(Status::Expired), Change::NotDue, Change::UpdatedAt(now)],
         ends_work: false,
     }
 }
@@ -447,12 +455,17 @@ pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> St
             Change::Status(Status::Ready),
             Change::Recipients(recipients),
             Change::LinkEnd(link_end),
-            Change::Due(Some(link_end)),
+            Change::Due { status: Status::Ready, at: link_end },
             Change::Failure(None),
             Change::UpdatedAt(now),
         ],
         ends_work: false,
     }
+}
+
+/// The sweeper looks at a pending export at its deadline at the latest.
+fn due_pending(export: &Export, at: Timestamp) -> Change {
+    Change::Due { status: Status::Pending, at: at.min(export.deadline) }
 }
 
 /// What every write of the work's owner is guarded by.

@@ -14,7 +14,7 @@ use domain::export::{Export, Failure, Lease, Resends, Status};
 use domain::history::{HistoryFilter, Order};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
-use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
+use domain::lifecycle::{self, Authority, Change, Guard, Step, Tries, UnreadAuthority};
 use domain::payout::{COLUMNS, COLUMNS_VERSION};
 use domain::ports::{
     AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, FindApiKey, FindExport, KeyRange, ListApiKeys,
@@ -27,7 +27,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::item::{Item, text};
-use super::record::{SORT, checkpoint_attributes, checkpoint_sort, export_sort, from_item, key, lock_sort, to_item};
+use super::record::{
+    DUE_AT, DUE_STATE, SORT, checkpoint_attributes, checkpoint_sort, due_state, export_sort, from_item, key, lock_sort,
+    to_item,
+};
 use super::*;
 
 /// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
@@ -195,11 +198,36 @@ fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
                 let got = outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await);
                 prop_assert_eq!(got, expected);
                 let now = table.exports.find_export(&record.tenant, &record.id).await.unwrap();
-                prop_assert_eq!(now, memory.export(&record.tenant, &record.id));
+                prop_assert_eq!(&now, &memory.export(&record.tenant, &record.id));
+                prop_assert_eq!(index_key(&table.export_item(&record).await), now.as_ref().and_then(due_key));
                 Ok::<(), TestCaseError>(())
             })
         })
         .unwrap();
+}
+
+/// Where DueIndex has the item, if it does.
+fn index_key(item: &Item) -> Option<(String, String)> {
+    let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    part(DUE_STATE).zip(part(DUE_AT))
+}
+
+/// Where DueIndex must have the export for the sweeper to find it.
+fn due_key(export: &Export) -> Option<(String, String)> {
+    export.due_at.map(|due| (due_state(export.status, export.id.shard()), due.to_string()))
+}
+
+#[tokio::test]
+async fn next_check_is_indexed_by_the_status_that_the_step_names() {
+    let table = local().await;
+    let record = ready_export();
+    table.put_export(&record).await;
+    // Neither a guard nor another change names a status.
+    let due = Change::Due { status: Status::Pending, at: start() };
+    let step = Step { guards: vec![Guard::FenceIs(record.fence)], changes: vec![due], ends_work: false };
+    table.exports.apply_step(&record.tenant, &record.id, &step).await.unwrap();
+    let expected = (due_state(Status::Pending, record.id.shard()), start().to_string());
+    assert_eq!(index_key(&table.export_item(&record).await), Some(expected));
 }
 
 /// What DynamoDB may delete the record by: nothing, never, or from this second on.

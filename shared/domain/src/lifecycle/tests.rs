@@ -328,7 +328,13 @@ proptest! {
         for (choice, minutes_later, from_stale) in moves {
             now = now.plus(Duration::from_secs(60 * minutes_later));
             let read = if from_stale { stale.clone() } else { record.clone() };
-            let Some(after) = any_step(&read, choice, now).and_then(|step| step.apply(&record)) else { continue };
+            let Some(step) = any_step(&read, choice, now) else { continue };
+            let Some(after) = step.apply(&record) else { continue };
+            for change in &step.changes {
+                if let Change::Due { status, .. } = change {
+                    prop_assert_eq!(*status, after.status, "the sweeper would look for it in another place");
+                }
+            }
             prop_assert!(after.fence >= record.fence);
             prop_assert!(after.tries <= 3);
             // Finished is finished: only a link's end, or a further mail, changes it.
