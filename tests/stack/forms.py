@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-# What the SDK adds to the query.
+# What the SDK adds to the query, besides a signature.
 OF_THE_SDK = {"x-id"}
+SIGNATURE = "X-Amz-"
 MULTIPART = {
     ("POST", "uploads"): "CreateMultipartUpload",
     ("PUT", "partNumber"): "UploadPart",
@@ -28,7 +29,8 @@ PARAMETERS = ("content-disposition", "content-type", "x-amz-checksum-", "x-amz-m
 def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
     """The name of a call, such as `dynamodb:UpdateItem`, from its request. Names of headers are in lower case, or are
     found in any."""
-    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", headers.get("authorization") or "")
+    signed = headers.get("authorization") or unquote(path)
+    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", signed)
     service = scope[1] if scope else "unsigned"
     if target := headers.get("x-amz-target"):
         return f"{service}:{target.rpartition('.')[2]}"
@@ -45,6 +47,7 @@ def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
 def form(operation: str, path: str, headers: Mapping[str, str], body: bytes) -> str:
     if operation.startswith("s3:"):
         query = {*parse_qs(urlsplit(path).query, keep_blank_values=True)} - OF_THE_SDK
+        query = {name for name in query if not name.startswith(SIGNATURE)}
         return f"{operation} {sorted(query)} {sorted(name.lower() for name in headers if is_parameter(name.lower()))}"
     return f"{operation} {_of(json.loads(body))}"
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack.core.iam_evaluator import resolve_caller_identity
 from ministack.core.router import extract_access_key_id
@@ -16,18 +17,22 @@ from ministack.core.router import extract_access_key_id
 from forms import form, operation_of
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-# The functions' SDK. The tests' own calls, and CloudFormation's, are of others.
-SDK = "aws-sdk-rust"
+# The tests try what a function may do with its own credentials.
+TESTS = "Boto3"
 
 
 def recorded(application: Application, file: Path) -> Application:
-    """The emulator, with its calls written to the file."""
+    """The emulator, with the calls that are made with a role's credentials written to the file."""
     seen: set[tuple[str, str]] = set()
 
     async def recording(scope: Any, receive: Any, send: Any) -> None:
         headers = {name.decode().lower(): value.decode() for name, value in scope.get("headers", [])}
-        if SDK not in headers.get("user-agent", ""):
-            return await application(scope, receive, send)
+        query = scope.get("query_string", b"").decode()
+        identity = resolve_caller_identity(extract_access_key_id(headers, parse_qs(query))) or {}
+        role = identity.get("userArn", "")
+        if ":assumed-role/" not in role or TESTS in headers.get("user-agent", ""):
+            await application(scope, receive, send)
+            return
         body = bytearray()
 
         async def tee() -> Any:
@@ -38,14 +43,12 @@ def recorded(application: Application, file: Path) -> Application:
             return message
 
         await application(scope, tee, send)
-        path = f"{scope['path']}?{scope['query_string'].decode()}"
+        path = f"{scope['path']}?{query}"
         operation = operation_of(scope["method"], path, headers)
-        identity = resolve_caller_identity(extract_access_key_id(headers, {})) or {}
-        call = (identity.get("userArn", ""), form(operation, path, headers, bytes(body)))
+        call = (role, form(operation, path, headers, bytes(body)))
         if call not in seen:
             seen.add(call)
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(call) + "\n")
-        return None
 
     return recording

@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, Block, Expr, ExprMethodCall, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Signature, Type};
+use syn::{Attribute, Block, Expr, ExprMethodCall, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Lit, Signature, Type};
 
 /// A function that is no test's.
 #[derive(Debug)]
 pub(super) struct Function {
-    file: String,
+    file: PathBuf,
     lines: RangeInclusive<usize>,
     /// Its name, behind that of the type it belongs to: `ExportsTable::get`.
     pub name: String,
@@ -20,26 +20,19 @@ pub(super) struct Function {
     pub operations: Vec<String>,
 }
 
-/// Methods that send a request, or give it to somebody who does. A method of this name with arguments is a channel's.
-const SENDERS: [&str; 4] = ["orchestrate", "presigned", "send", "send_with"];
+/// Methods of the SDK that send a request. `send` with arguments is a channel's.
+const SENDERS: [&str; 4] = ["invoke", "orchestrate", "send", "send_with"];
 
-/// Every function under `src`, without those of tests.
+/// Every function of the crate, without those of tests.
 pub(super) fn functions() -> Vec<Function> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut functions = Vec::new();
-    for path in rust_files(&source) {
-        let file = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
-        let parsed = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
-        let mut scan = Scan { file, owner: None, port: None, functions: Vec::new() };
-        scan.visit_file(&parsed);
-        functions.append(&mut scan.functions);
-    }
-    functions
+    let mut scan = Scan::default();
+    scan.read(Path::new("lib.rs"));
+    scan.functions
 }
 
 /// The innermost function that this line is in.
 pub(super) fn at<'a>(functions: &'a [Function], file: &str, line: usize) -> Option<&'a Function> {
-    let around = functions.iter().filter(|function| function.file == file && function.lines.contains(&line));
+    let around = functions.iter().filter(|function| function.file == Path::new(file) && function.lines.contains(&line));
     around.min_by_key(|function| function.lines.end() - function.lines.start())
 }
 
@@ -66,53 +59,81 @@ impl Visit<'_> for Named {
     }
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_test = |path: &Path| matches!(path.file_stem().and_then(|stem| stem.to_str()), Some("tests" | "wire"));
-    entries
-        .filter(|path| !is_test(path))
-        .flat_map(|path| match path.extension() {
-            _ if path.is_dir() => rust_files(&path),
-            Some(extension) if extension == "rs" => vec![path],
-            _ => Vec::new(),
-        })
-        .collect()
+/// The operation that a file gives a name: `.operation_name("HeadObject")`.
+struct Names(Option<String>);
+
+impl<'ast> Visit<'ast> for Names {
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        if let (true, Some(Expr::Lit(name))) = (call.method == "operation_name", call.args.first())
+            && let Lit::Str(name) = &name.lit
+        {
+            self.0 = Some(name.value());
+        }
+        visit::visit_expr_method_call(self, call);
+    }
 }
 
+/// Goes through the modules of the crate, as the compiler does.
+#[derive(Default)]
 struct Scan {
-    file: String,
+    file: PathBuf,
+    named: Option<String>,
     owner: Option<String>,
     port: Option<String>,
     functions: Vec<Function>,
 }
 
 impl Scan {
+    fn read(&mut self, file: &Path) {
+        let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)).unwrap();
+        let parsed = syn::parse_file(&source).unwrap();
+        let mut named = Names(None);
+        named.visit_file(&parsed);
+        let mut scan = Self { file: file.to_owned(), named: named.0, ..Self::default() };
+        scan.visit_file(&parsed);
+        self.functions.append(&mut scan.functions);
+    }
+
     fn add(&mut self, signature: &Signature, block: &Block) {
         let name = signature.ident.to_string();
-        let mut calls = Calls(Vec::new());
+        let mut calls = Calls { operations: Vec::new(), named: self.named.clone() };
         calls.visit_block(block);
         self.functions.push(Function {
             file: self.file.clone(),
             lines: signature.fn_token.span.start().line..=block.brace_token.span.close().end().line,
             port: self.port.as_ref().map(|port| format!("{port}::{name}")),
             name: self.owner.as_ref().map_or_else(|| name.clone(), |owner| format!("{owner}::{name}")),
-            operations: calls.0,
+            operations: calls.operations,
         });
     }
 }
 
+/// Whether this is compiled for tests only: `#[cfg(test)]`, `#[cfg(any(test, …))]`.
 fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
+    let names_test = |attribute: &Attribute| {
         attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
-    })
+            && attribute.meta.require_list().is_ok_and(|list| {
+                list.tokens.to_string().split(|c: char| !c.is_alphanumeric()).any(|word| word == "test")
+            })
+    };
+    attributes.iter().any(names_test)
 }
 
 impl<'ast> Visit<'ast> for Scan {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        if !is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
+        if is_test(&item.attrs) {
+            return;
         }
+        if item.content.is_some() {
+            return visit::visit_item_mod(self, item);
+        }
+        let folder = match self.file.file_stem().and_then(|stem| stem.to_str()) {
+            Some("lib" | "mod") => self.file.with_file_name(""),
+            _ => self.file.with_extension(""),
+        };
+        let file = folder.join(format!("{}.rs", item.ident));
+        let is_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&file).exists();
+        self.read(&if is_file { file } else { folder.join(item.ident.to_string()).join("mod.rs") });
     }
 
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
@@ -140,27 +161,32 @@ impl<'ast> Visit<'ast> for Scan {
 }
 
 /// The operations that a block calls.
-struct Calls(Vec<String>);
+struct Calls {
+    operations: Vec<String>,
+    /// The one of an operation that is built by hand.
+    named: Option<String>,
+}
 
 impl<'ast> Visit<'ast> for Calls {
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
         let name = call.method.to_string();
         let sends = SENDERS.contains(&&*name) && (name != "send" || call.args.is_empty());
         if sends || name.starts_with("wait_until_") {
-            self.0.push(operation(&call.receiver));
+            let operation = operation(&call.receiver).or_else(|| self.named.clone());
+            self.operations.push(operation.unwrap_or_else(|| "(unknown)".to_owned()));
         }
         visit::visit_expr_method_call(self, call);
     }
 }
 
 /// The operation that a chain begins with: `self.client.get_item()…` is `GetItem`.
-fn operation(chain: &Expr) -> String {
+fn operation(chain: &Expr) -> Option<String> {
     match chain {
         Expr::MethodCall(call) => match &*call.receiver {
             Expr::MethodCall(_) => operation(&call.receiver),
-            _ => call.method.to_string().split('_').map(capitalized).collect(),
+            _ => Some(call.method.to_string().split('_').map(capitalized).collect()),
         },
-        _ => "(unknown)".to_owned(),
+        _ => None,
     }
 }
 
