@@ -19,6 +19,8 @@ pub mod links;
 pub mod mail;
 #[cfg(feature = "queue")]
 pub mod queue;
+#[cfg(test)]
+mod server;
 pub mod settings;
 #[cfg(all(test, feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
 mod wire;
