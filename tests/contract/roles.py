@@ -159,14 +159,15 @@ class Deployment:
 
     def needed(self, crate: str) -> set[Right]:
         """What a function, or the user that signs links, does."""
-        rights = {right for request in calls(crate) for right in self._of_call(crate, request)}
+        rights = {right for request in calls(crate) for right in self.rights(crate, request)}
         return rights | self._of_mappings(crate) | self._of_keys(rights)
 
     def environment(self, crate: str) -> dict[str, Any]:
         variables = RESOURCES[f"{logical(crate)}Function"]["Properties"].get("Environment", {}).get("Variables", {})
         return {name: self.value(value) for name, value in variables.items()}
 
-    def _of_call(self, crate: str, request: Request) -> Iterator[Right]:
+    def rights(self, crate: str, request: Request) -> Iterator[Right]:
+        """What a function needs for one request, but for keys."""
         # What the user's links lead to are the files of the function that writes them.
         environment = self.environment("generate-export" if crate == SIGNER else crate)
         for action, resource in actions(request, environment):
@@ -197,6 +198,11 @@ class Deployment:
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def principal(who: str) -> str:
+    """The role of a function, or the user that signs links."""
+    return "LinkSignerUser" if who == SIGNER else f"{logical(who)}Role"
 
 
 def logical(crate: str) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from roles import CRATES, ROOT, SENDER, SIGNER, Deployment, actions, calls
+from roles import CRATES, ROOT, SENDER, SIGNER, Deployment, calls, principal
 from wire import GOLDEN, TIME_OUTS, Request, requests
 
 TABLE = Path(__file__).with_name("results") / "calls.md"
@@ -30,10 +30,10 @@ def rows() -> list[str]:
     lines = []
     for (service, operation, site), group in sorted(groups.items()):
         goldens = sorted({request.golden for request in group})
-        links = ", ".join(f"[{name}](../../../shared/aws/golden/wire/{name})" for name in goldens)
+        links = ", ".join(f"[{name.removesuffix('.json')}](../../../shared/aws/golden/wire/{name})" for name in goldens)
         senders = [crate for crate in [*CRATES, SIGNER] if any(request in calls(crate) for request in group)]
         assert senders, f"{site}: no function calls it"
-        rights = sorted({right for request in group for right in rights_of(request)})
+        rights = sorted({right for request in group for who in senders for right in rights_of(request, who)})
         patience = time_outs.get(f"{site} ({service}:{operation})")
         waits = " / ".join(str(patience[name]) for name in PATIENCE) if patience else ""
         lines.append(
@@ -45,10 +45,12 @@ def rows() -> list[str]:
 PATIENCE = ("connect", "attempt", "all attempts", "attempts")
 
 
-def rights_of(request: Request) -> set[str]:
-    environment = Deployment(SENDER).environment("generate-export")
-    environment |= {"API_KEYS_TABLE": "ApiKeysTable"}
-    return {f"{action} on {resource.rpartition(':')[2]}" for action, resource in actions(request, environment)}
+def rights_of(request: Request, sender: str) -> set[str]:
+    """The rights that a request needs, as the sender's role has them."""
+    deployment = Deployment(SENDER)
+    allowed = deployment.allowed(principal(sender))
+    covering = {allow for right in deployment.rights(sender, request) for allow in allowed if allow.covers(right)}
+    return {f"{right.action} on {right.resource.rpartition(':')[2]}" for right in covering}
 
 
 def test_list_of_calls_is_the_one_that_is_stored() -> None:

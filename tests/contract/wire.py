@@ -222,7 +222,7 @@ def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
     elif shape.type_name == "string":
         if value not in metadata.get("enum", [value]):
             yield f"{where}: {value} is none of {metadata['enum']}"
-        if not re.search(metadata.get("pattern", ""), value):
+        if not re.fullmatch(metadata.get("pattern", ".*"), value, re.DOTALL):
             yield f"{where}: {value} does not match {metadata['pattern']}"
     size = len(value) if hasattr(value, "__len__") else value
     if isinstance(size, int) and not isinstance(size, bool):

@@ -63,7 +63,9 @@ fn bucket(config: &SdkConfig) -> ExportsBucket {
 }
 
 fn mailer(config: &SdkConfig, configuration_set: Option<&str>) -> Mailer {
-    Mailer::new(config, "exports@marketplace.example".to_owned(), configuration_set.map(str::to_owned))
+    let sender = "exports@marketplace.example".to_owned();
+    // The mailer's own network would be a real one.
+    Mailer::over(config.http_client().unwrap(), config, sender, configuration_set.map(str::to_owned))
 }
 
 fn ok(body: serde_json::Value) -> Response {
