@@ -20,6 +20,7 @@ from tenant import Tenant
 
 # Small, so that a file of some megabytes has several parts.
 BRISK_PART_BYTES = 1 << 18
+BRISK_RULES = {"STACK_S3_PART_MINIMUM": str(BRISK_PART_BYTES)}
 BRISK_MAX_TRIES = 2
 BRISK_TIMEOUT_SECONDS = 6
 BRISK_SETTINGS = {
@@ -43,17 +44,19 @@ def stack() -> Iterator[Stack]:
         yield running
         assert_logs_tell_nothing(running)
         assert_calls_are_recorded(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 @pytest.fixture(scope="session")
 def brisk_stack() -> Iterator[Stack]:
     """Seconds where there are minutes, small parts, few tries, and no sweep but those that a test asks for."""
-    with Stack.start(auth=True, settings=BRISK_SETTINGS) as running:
+    with Stack.start(auth=True, settings=BRISK_SETTINGS, rules=BRISK_RULES) as running:
         stop_schedule(running)
         change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
         yield running
         assert_logs_tell_nothing(running)
         assert_calls_are_recorded(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 def assert_logs_tell_nothing(stack: Stack) -> None:
@@ -67,6 +70,11 @@ def assert_calls_are_recorded(stack: Stack) -> None:
     """Fails if a function made a call whose form no test in process records for it."""
     if found := unrecorded((crate_of(role), form) for role, form in stack.calls()):
         pytest.fail("calls that shared/aws/golden/wire does not have:\n" + "\n".join(found), pytrace=False)
+
+
+def assert_mails_have_the_configuration_set(stack: Stack) -> None:
+    """What the alarms on bounces and complaints count is the mails of the stack's configuration set."""
+    assert {mail.configuration_set for mail in stack.mails()} <= {stack.configurationSet}
 
 
 @pytest.fixture
