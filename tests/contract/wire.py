@@ -1,6 +1,6 @@
 """The requests to AWS that shared/aws/golden/wire records, read back into the parameters of AWS's API models.
 
-The models are those that botocore ships. A request that a model does not know in every part is no request.
+The models are those that botocore ships. Every part of a request must belong to its model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GOLDEN = ROOT / "shared" / "aws" / "golden" / "wire"
 TIME_OUTS = "time-outs.json"
 BUCKET = "exports"
 
-# What the SDK says of a request besides the parameters.
+# What the SDK adds to the parameters.
 HEADERS_OF_THE_SDK = {"amz-sdk-request", "content-type", "x-amz-content-sha256", "x-amz-target", "x-amzn-query-mode"}
 QUERY_OF_THE_SDK = {"x-id"}
 
@@ -71,7 +71,7 @@ def request(golden: str, step: str | None, recorded: dict[str, Any]) -> Request:
 
 
 def requests() -> list[Request]:
-    """Every recorded request. A link is the request that its reader sends."""
+    """Every recorded request, a link among them: it is what its reader sends."""
     found = []
     for file in sorted(GOLDEN.glob("*.json")):
         if file.name == TIME_OUTS:
@@ -88,7 +88,7 @@ def requests() -> list[Request]:
 
 
 class NotOfTheModelError(Exception):
-    """A part of the request that the model does not have."""
+    """A part of the request is not in the model."""
 
 
 def parameters(request: Request) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def parameters(request: Request) -> dict[str, Any]:
             found[name] = _text(left.pop(serialized), member)
         elif location == "header" and serialized.lower() in headers:
             found[name] = _text(headers.pop(serialized.lower()), member)
-    # Of a link, the rest is the signature.
+    # The rest of a presigned request is its signature.
     if unknown := [name for name in [*left, *headers] if not name.startswith("X-Amz-")]:
         raise NotOfTheModelError(f"the model has no {unknown}")
     found |= _body(request, model)
@@ -207,7 +207,7 @@ def _xml(element: ElementTree.Element, shape: Shape) -> Any:
 
 
 def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
-    """What the model's enumerations, patterns and bounds forbid. botocore itself checks some of them only."""
+    """What the model's enumerations, patterns and bounds forbid. botocore itself checks few of them."""
     metadata = shape.metadata
     if isinstance(shape, StructureShape):
         for name, member in value.items():
@@ -234,7 +234,7 @@ def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
 
 
 def expressions(given: Any) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Whatever has expressions, with these: a request to DynamoDB, or a part of a transaction."""
+    """Each request to DynamoDB, or part of a transaction, that has expressions, with these."""
     if isinstance(given, dict):
         texts = [value for name, value in given.items() if name.endswith("Expression")]
         if texts:
@@ -248,7 +248,7 @@ def expressions(given: Any) -> Iterator[tuple[dict[str, Any], list[str]]]:
 
 
 def form_of(request: Request) -> str:
-    """The form of a recorded request, as a run tells of it."""
+    """The form of a recorded request."""
     operation = f"{request.service}:{request.operation}"
     return form(operation, f"{request.path}?{urlencode(request.query)}", request.headers, as_bytes(request.body))
 

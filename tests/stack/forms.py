@@ -1,7 +1,7 @@
 """The form of a call to AWS: what stays the same of it whatever its values are.
 
-That is its operation, the names of its parameters, its expressions and the index that it reads. A call of the functions
-in a run has a form that shared/aws/golden/wire records, or there is a call that no test in process makes.
+That is its operation, the names of its parameters, its expressions and the index that it reads. Every call that a
+function makes in a run must have a form that shared/aws/golden/wire records.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ MULTIPART = {
     ("POST", "uploadId"): "CompleteMultipartUpload",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
 }
-# Headers of S3 that are parameters. S3 takes a checksum's algorithm from any of the headers about it.
+# Headers of S3 that are parameters, by how they begin.
 PARAMETERS = ("content-disposition", "content-type", "x-amz-checksum-", "x-amz-mp-object-size")
 
 
 def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
-    """The name of a call, such as `dynamodb:UpdateItem`, from its request. Names of headers are in lower case, or are
-    found in any."""
+    """The name of a call, such as `dynamodb:UpdateItem`, from its request."""
     signed = headers.get("authorization") or unquote(path)
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", signed)
     service = scope[1] if scope else "unsigned"
@@ -67,6 +66,6 @@ def _of(given: Any) -> str:
 def _member(name: str, value: Any) -> str:
     if name.endswith("Expression") or name in ("IndexName", "ReturnValues"):
         return f"{name}={value}"
-    # What these have are parameters, too; what others have are values.
+    # The members of these are parameters, too; the members of others are values.
     nested = ("TransactItems", "Put", "Update", "Delete", "ConditionCheck", "Destination", "Content", "Simple", "Body")
     return f"{name}{_of(value)}" if name in nested else name

@@ -1,4 +1,4 @@
-"""Writes down the form of every call that a function makes to the emulator, once for each role.
+"""Records the form of every call that a function makes to the emulator, once for each role.
 
 Runs in the emulator's process. A line of the file is `["<role>", "<form>"]`.
 """
@@ -17,12 +17,12 @@ from ministack.core.router import extract_access_key_id
 from forms import form, operation_of
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-# The tests try what a function may do with its own credentials.
+# test_privileges.py uses the functions' credentials.
 TESTS = "Boto3"
 
 
 def recorded(application: Application, file: Path) -> Application:
-    """The emulator, with the calls that are made with a role's credentials written to the file."""
+    """The emulator, which also records the calls made with a role's credentials in the file."""
     seen: set[tuple[str, str]] = set()
 
     async def recording(scope: Any, receive: Any, send: Any) -> None:
@@ -37,7 +37,7 @@ def recorded(application: Application, file: Path) -> Application:
 
         async def tee() -> Any:
             message = await receive()
-            # What else S3 is sent are files, which have no form.
+            # Other bodies are files, which are no part of the form.
             if "json" in headers.get("content-type", ""):
                 body.extend(message.get("body", b""))
             return message

@@ -1,10 +1,11 @@
-//! What this crate sends to AWS, held to `golden/wire`.
+//! The requests that this crate sends to AWS, compared with `golden/wire`.
 //!
-//! Every adapter is driven through its ports, with the clients that the functions have; only the network is the test's.
-//! A backtrace says which function sent a request, so a call that no scenario makes is found by the source alone.
-//! `tests/contract/test_wire.py` holds the recorded requests to AWS's own models, and the roles to the requests.
+//! The scenarios drive every adapter through its ports, with the clients that the functions have. Only the network is
+//! replaced. A backtrace says which function sent a request; the source says which functions do. A call without a scenario
+//! is the difference.
+//! `tests/contract` checks the recorded requests against AWS's own models, and the roles against the requests.
 //!
-//! `UPDATE_GOLDENS=1` (`tests/run --update unit`) accepts what is sent now.
+//! `UPDATE_GOLDENS=1` (`tests/run --update unit`) accepts the requests as they are now.
 
 mod network;
 mod scenarios;
@@ -29,18 +30,18 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/wire")
 }
 
-/// The clients' configuration as functions have it, but for the network.
+/// The functions' configuration of the clients, with another network.
 fn config(network: &Network, region: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     configured(credentials, region.to_owned(), None).into_builder().http_client(network.clone()).build()
 }
 
-/// What a scenario sends, as its golden file has it.
+/// The requests of a scenario, in the form of its golden file.
 async fn recorded(scenario: &Scenario, functions: &[Function]) -> Value {
     let network = Network::new(Mode::Responses(scenario.responses.clone().into()));
     let link = (scenario.run)(config(&network, "eu-west-1")).await;
     let link = link.unwrap_or_else(|error| panic!("{}: {error:?}", scenario.name));
-    assert_eq!(network.responses_left(), 0, "{}: responses that nothing asked for", scenario.name);
+    assert_eq!(network.responses_left(), 0, "{}: unused responses", scenario.name);
     let requests: Vec<Value> = network.take_sent().into_iter().map(|sent| request(sent, functions).into()).collect();
     let mut recorded = Map::from_iter([("requests".to_owned(), requests.into())]);
     if let Some(step) = &scenario.step {
@@ -52,11 +53,11 @@ async fn recorded(scenario: &Scenario, functions: &[Function]) -> Value {
     sorted(recorded.into())
 }
 
-/// A request with the function that sent it, the operation, and the port that was called.
+/// A request with the function that sent it, its operation, and the port that was called.
 fn request(sent: Sent, functions: &[Function]) -> Map<String, Value> {
     let from: Vec<&Function> = sent.from.iter().filter_map(|(file, line)| sites::at(functions, file, *line)).collect();
     let site = from.first().expect("debug information, which names files and lines");
-    let [operation] = &*site.operations else { panic!("{} makes no call, or several", site.name) };
+    let [operation] = &*site.operations else { panic!("{}: a function makes one call", site.name) };
     let url = sent.request.get("url").and_then(Value::as_str).unwrap();
     let service = ["dynamodb", "email", "s3", "secretsmanager", "sqs"]
         .into_iter()
@@ -69,7 +70,7 @@ fn request(sent: Sent, functions: &[Function]) -> Map<String, Value> {
     request
 }
 
-/// The same with the names of every object in order, whatever features `serde_json` has.
+/// The value with the members of every object in order, whatever features `serde_json` has.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -81,7 +82,7 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// Holds files to `golden/wire`, or writes them there.
+/// Compares files with those of `golden/wire`, or writes them there.
 fn hold(files: &BTreeMap<String, Value>, is_mine: impl Fn(&str) -> bool) {
     let folder = golden();
     let stored = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -100,7 +101,10 @@ fn hold(files: &BTreeMap<String, Value>, is_mine: impl Fn(&str) -> bool) {
             differences += &format!("golden/wire/{name}\n{}", difference(&before, &now));
         }
     }
-    assert!(differences.is_empty(), "not as recorded; tests/run --update unit accepts it:\n{differences}");
+    assert!(
+        differences.is_empty(),
+        "differs from the recorded requests; `tests/run --update unit` accepts it:\n{differences}"
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "a flag of the tests, not a setting of a function")]
@@ -108,7 +112,7 @@ fn is_update() -> bool {
     std::env::var("UPDATE_GOLDENS").is_ok_and(|value| value == "1")
 }
 
-/// The lines between those that two texts begin and end with.
+/// The lines of two texts between their common first and last lines.
 fn difference(before: &str, now: &str) -> String {
     let (mut before, mut now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
     while before.first().is_some() && before.first() == now.first() {
@@ -140,7 +144,7 @@ async fn every_call_site_sends_what_is_recorded() {
         .collect();
     let calling = functions.iter().filter(|function| !function.operations.is_empty());
     let calling: BTreeSet<String> = calling.map(|function| function.name.clone()).collect();
-    assert_eq!(sites, calling, "left: the functions that were seen to call AWS; right: those that the source has");
+    assert_eq!(sites, calling, "left: functions that a scenario records; right: functions that call AWS");
     hold(&files, |name| name != TIME_OUTS);
 }
 
@@ -151,15 +155,15 @@ fn every_step_of_the_life_cycle_is_recorded() {
     assert_eq!(recorded, sites::steps(&lifecycle).into_iter().collect());
 }
 
-/// How long the first call of a scenario takes if nothing answers, and how often it is made if that is all that fails.
+/// How long the first call of a scenario waits for a response, and how many attempts it makes when each one fails.
 async fn patience(scenario: &Scenario, region: &str) -> Value {
     let silent = Network::new(Mode::Silence);
     let began = Instant::now();
-    (scenario.run)(config(&silent, region)).await.expect_err("nothing answers");
+    (scenario.run)(config(&silent, region)).await.expect_err("there is no response");
     let gave_up = began.elapsed();
     let failing = Network::new(Mode::Always(Response::new(500, "")));
-    // Another region has retries of its own: what the SDK allows a service in one is used up.
-    (scenario.run)(config(&failing, &format!("{region}-failing"))).await.expect_err("all responses are errors");
+    // Another region: the SDK counts the retries of a service by region, and stops when a quota is used up.
+    (scenario.run)(config(&failing, &format!("{region}-failing"))).await.expect_err("every response is an error");
     let text = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
     json!({
         "connect": text(silent.connect_timeout()),

@@ -1,4 +1,4 @@
-//! The network of the SDK's clients: it keeps each request, and answers as the test says.
+//! The network of the SDK's clients. It records each request and responds as the test says.
 
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
@@ -43,27 +43,26 @@ impl Response {
     }
 }
 
-/// How requests are answered.
+/// How the network responds.
 #[derive(Debug)]
 pub(super) enum Mode {
-    /// With these responses, one after the other.
+    /// These responses, one after the other.
     Responses(VecDeque<Response>),
-    /// With this one, each time.
+    /// The same response each time.
     Always(Response),
-    /// Never.
+    /// Nothing.
     Silence,
 }
 
-/// A request, and where it comes from.
+/// A recorded request.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// The files and lines of this crate that it comes from, the innermost first.
+    /// The files and lines of this crate that sent it, innermost first.
     pub from: Vec<(String, usize)>,
-    /// What of it matters.
+    /// The parts that matter.
     pub request: Map<String, Value>,
 }
 
-/// The network.
 #[derive(Clone, Debug)]
 pub(super) struct Network(Arc<Mutex<State>>);
 
@@ -85,7 +84,7 @@ impl Network {
         std::mem::take(&mut self.0.lock().unwrap().sent)
     }
 
-    /// How many prepared responses no request has asked for.
+    /// How many prepared responses are unused.
     pub(super) fn responses_left(&self) -> usize {
         match &self.0.lock().unwrap().mode {
             Mode::Responses(responses) => responses.len(),
@@ -130,7 +129,7 @@ impl HttpConnector for Network {
     }
 }
 
-/// A wait for a response that never comes. It ends when the client drops it.
+/// A wait for a response that never comes. It ends when the client gives up and drops it.
 struct Wait {
     began: Instant,
     network: Network,
@@ -142,8 +141,8 @@ impl Drop for Wait {
     }
 }
 
-/// The files of this crate and their lines in a backtrace. The SDK polls the connection inside the future of the function
-/// that calls it, so that function is on the stack.
+/// The files and lines of this crate in a backtrace. The SDK polls the connection inside the future of its caller, so the
+/// caller is on the stack.
 fn frames(backtrace: &str) -> Vec<(String, usize)> {
     let frame = |line: &str| {
         // Relative to the crate, which tests run in.
@@ -154,7 +153,7 @@ fn frames(backtrace: &str) -> Vec<(String, usize)> {
     backtrace.lines().filter_map(frame).filter(|(file, _)| !file.starts_with("wire")).collect()
 }
 
-/// Headers that differ each time, or say the same of every request.
+/// Headers that change with each request, or are the same in all.
 const LEFT_OUT: [&str; 6] =
     ["amz-sdk-invocation-id", "authorization", "content-length", "user-agent", "x-amz-date", "x-amz-user-agent"];
 
@@ -182,7 +181,7 @@ fn described(request: &HttpRequest) -> Map<String, Value> {
     described
 }
 
-/// A presigned URL without what differs each time.
+/// A presigned URL without the parts that change with time.
 pub(super) fn without_signature(url: &str) -> String {
     let shown = |part: &str| match part.split_once('=') {
         Some((name @ ("X-Amz-Credential" | "X-Amz-Date" | "X-Amz-Signature"), _)) => format!("{name}=(changes)"),

@@ -1,4 +1,4 @@
-//! What the adapters are asked to do, and what AWS answers.
+//! What the adapters are asked to do, and how AWS responds.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -30,19 +30,19 @@ use crate::links::LinkSigner;
 use crate::mail::Mailer;
 use crate::queue::JobsQueue;
 
-/// What comes of a scenario: the link, if it makes one.
+/// The result of a scenario: the link, if it makes one.
 type Outcome = Result<Option<String>, Box<dyn Error>>;
 type Run = Box<dyn Fn(SdkConfig) -> Pin<Box<dyn Future<Output = Outcome>>>>;
 
-/// Something that is asked of an adapter.
+/// One request to an adapter through a port.
 pub(super) struct Scenario {
-    /// The method of the port, and the case behind a dot if there are several.
+    /// The method of the port, then a dot and the case if there are several.
     pub name: String,
-    /// The function of the life cycle that makes the step, if it carries one out.
+    /// The function of the life cycle that made the step, if the port applies one.
     pub step: Option<String>,
-    /// What AWS answers.
+    /// What AWS responds with.
     pub responses: Vec<Response>,
-    /// Makes the adapter, and asks it.
+    /// Makes the adapter and calls the port.
     pub run: Run,
 }
 
@@ -76,7 +76,7 @@ fn xml(body: &str) -> Response {
     Response::new(200, format!(r#"<?xml version="1.0" encoding="UTF-8"?>{body}"#))
 }
 
-/// DynamoDB's response to a transaction that one of its writes' conditions cancelled.
+/// DynamoDB's response to a cancelled transaction, with a reason for each write.
 fn cancelled(codes: &[&str]) -> Response {
     let reasons: Vec<_> = codes.iter().map(|code| json!({"Code": code})).collect();
     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
@@ -84,7 +84,7 @@ fn cancelled(codes: &[&str]) -> Response {
         .header("x-amzn-errortype", "TransactionCanceledException")
 }
 
-/// A scenario: its name, the responses, and what is asked. The result's errors become the scenario's.
+/// A scenario: its name, the responses, and the call of the port.
 macro_rules! scenario {
     ($name:expr, [$($response:expr),*], |$config:ident| $ask:expr) => {
         Scenario {
@@ -99,7 +99,7 @@ macro_rules! scenario {
     };
 }
 
-/// Everything that can be asked of an adapter, each in every form that its requests can have.
+/// Every method of every port that calls AWS, in every form that its requests can have.
 pub(super) fn scenarios() -> Vec<Scenario> {
     [api_keys(), accepting(), reading(), steps(), files(), others()].into_iter().flatten().collect()
 }

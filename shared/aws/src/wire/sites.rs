@@ -1,4 +1,4 @@
-//! The functions of this crate, and which of them call AWS, as the source has them.
+//! The functions of this crate and the calls to AWS in them, read from the source.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -7,36 +7,36 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Expr, ExprMethodCall, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Lit, Signature, Type};
 
-/// A function that is no test's.
+/// A function of the product.
 #[derive(Debug)]
 pub(super) struct Function {
     file: PathBuf,
     lines: RangeInclusive<usize>,
-    /// Its name, behind that of the type it belongs to: `ExportsTable::get`.
+    /// Its name with its type: `ExportsTable::get`.
     pub name: String,
-    /// The method of a port that it implements: `FindExport::find_export`.
+    /// The port method that it implements: `FindExport::find_export`.
     pub port: Option<String>,
     /// The operations that it calls: `GetItem`.
     pub operations: Vec<String>,
 }
 
-/// Methods of the SDK that send a request. `send` with arguments is a channel's.
+/// Methods of the SDK that send a request. A `send` with arguments belongs to a channel.
 const SENDERS: [&str; 4] = ["invoke", "orchestrate", "send", "send_with"];
 
-/// Every function of the crate, without those of tests.
+/// Every function of the crate, tests excluded.
 pub(super) fn functions() -> Vec<Function> {
     let mut scan = Scan::default();
     scan.read(Path::new("lib.rs"));
     scan.functions
 }
 
-/// The innermost function that this line is in.
+/// The innermost function around this line.
 pub(super) fn at<'a>(functions: &'a [Function], file: &str, line: usize) -> Option<&'a Function> {
     let around = functions.iter().filter(|function| function.file == Path::new(file) && function.lines.contains(&line));
     around.min_by_key(|function| function.lines.end() - function.lines.start())
 }
 
-/// The functions of a module that return a step: the transitions that there are.
+/// The public functions of a module that return a step.
 pub(super) fn steps(path: &Path) -> Vec<String> {
     let parsed = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
     let is_step = |item: &Item| match item {
@@ -50,7 +50,7 @@ pub(super) fn steps(path: &Path) -> Vec<String> {
     parsed.items.iter().filter_map(is_step).collect()
 }
 
-/// Whether a type of this name occurs.
+/// Whether this name occurs in a type.
 struct Named(&'static str, bool);
 
 impl Visit<'_> for Named {
@@ -59,10 +59,10 @@ impl Visit<'_> for Named {
     }
 }
 
-/// The operation that a file gives a name: `.operation_name("HeadObject")`.
-struct Names(Option<String>);
+/// The name that a file gives to an operation of its own: `.operation_name("HeadObject")`.
+struct OperationName(Option<String>);
 
-impl<'ast> Visit<'ast> for Names {
+impl<'ast> Visit<'ast> for OperationName {
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
         if let (true, Some(Expr::Lit(name))) = (call.method == "operation_name", call.args.first())
             && let Lit::Str(name) = &name.lit
@@ -73,7 +73,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 }
 
-/// Goes through the modules of the crate, as the compiler does.
+/// Follows the module declarations of the crate, as the compiler does.
 #[derive(Default)]
 struct Scan {
     file: PathBuf,
@@ -87,7 +87,7 @@ impl Scan {
     fn read(&mut self, file: &Path) {
         let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)).unwrap();
         let parsed = syn::parse_file(&source).unwrap();
-        let mut named = Names(None);
+        let mut named = OperationName(None);
         named.visit_file(&parsed);
         let mut scan = Self { file: file.to_owned(), named: named.0, ..Self::default() };
         scan.visit_file(&parsed);
@@ -108,7 +108,7 @@ impl Scan {
     }
 }
 
-/// Whether this is compiled for tests only: `#[cfg(test)]`, `#[cfg(any(test, …))]`.
+/// Whether the item is compiled for tests only: `#[cfg(test)]`, `#[cfg(any(test, …))]`.
 fn is_test(attributes: &[Attribute]) -> bool {
     let names_test = |attribute: &Attribute| {
         attribute.path().is_ident("cfg")
@@ -163,7 +163,7 @@ impl<'ast> Visit<'ast> for Scan {
 /// The operations that a block calls.
 struct Calls {
     operations: Vec<String>,
-    /// The one of an operation that is built by hand.
+    /// The operation that this file builds without the service's client.
     named: Option<String>,
 }
 
