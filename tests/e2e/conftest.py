@@ -14,6 +14,7 @@ import pytest
 import description
 import leaks
 from interventions import change_function, stop_schedule
+from roles import crate_of, unrecorded
 from stack import Stack
 from tenant import Tenant
 
@@ -42,6 +43,7 @@ def stack() -> Iterator[Stack]:
     with Stack.start(auth=True) as running:
         yield running
         assert_logs_tell_nothing(running)
+        assert_calls_are_recorded(running)
         assert_mails_have_the_configuration_set(running)
 
 
@@ -53,6 +55,7 @@ def brisk_stack() -> Iterator[Stack]:
         change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
         yield running
         assert_logs_tell_nothing(running)
+        assert_calls_are_recorded(running)
         assert_mails_have_the_configuration_set(running)
 
 
@@ -61,6 +64,12 @@ def assert_logs_tell_nothing(stack: Stack) -> None:
     found = leaks.of_stack(stack)
     if found:
         pytest.fail(f"{len(found)} log lines tell too much, or are none:\n" + "\n".join(found[:50]), pytrace=False)
+
+
+def assert_calls_are_recorded(stack: Stack) -> None:
+    """Fails if a function made a call whose form no test in process records for it."""
+    if found := unrecorded((crate_of(role), form) for role, form in stack.calls()):
+        pytest.fail("calls that shared/aws/golden/wire does not have:\n" + "\n".join(found), pytrace=False)
 
 
 def assert_mails_have_the_configuration_set(stack: Stack) -> None:

@@ -12,6 +12,8 @@ import pytest
 from build import TARGET
 from case import Bench
 from interventions import stop_schedule
+from proxy import FORMS
+from roles import unrecorded
 from stack import Stack
 from sweep import Choice, Results, Sweep
 
@@ -52,6 +54,8 @@ def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start(rules=ONE_BYTE_PARTS) as stack:
         stop_schedule(stack)
         yield Bench(stack, Path(folder))
+    if found := unrecorded(FORMS):
+        pytest.fail("calls that shared/aws/golden/wire does not have:\n" + "\n".join(found), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import signal
 import socket
 import struct
@@ -28,7 +27,9 @@ from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+
+from forms import form, operation_of
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 # Longer than the functions' clients wait for an answer: 5 s, and S3's, whose bodies are large, 30 s.
@@ -63,6 +64,8 @@ class Fault(Enum):
 CONFLICTS = 7
 # Those that are met by trying again: with `every`, in vain.
 RETRIED = (Fault.REFUSED, Fault.LOST, Fault.THROTTLED, Fault.INTERNAL, Fault.CONFLICT)
+# The forms of all calls, by function.
+FORMS: set[tuple[str, str]] = set()
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
 
 
@@ -258,6 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length", "0"))
         body = self.rfile.read(length)
         operation = operation_of(self.command, self.path, self.headers)
+        FORMS.add((self.server.crate, form(operation, self.path, self.headers, body)))
         call_id = self.headers.get("amz-sdk-invocation-id", "")
         at_start = not self.server.has_event()
         fault = self.server.plan.fault_of(self.server.crate, operation, call_id, at_start)
@@ -334,29 +338,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         raise ConnectionResetError
-
-
-def operation_of(method: str, path: str, headers: Any) -> str:
-    """The name of a call, such as `dynamodb:UpdateItem`, from its request."""
-    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", headers.get("authorization", ""))
-    service = scope[1] if scope else "unsigned"
-    if target := headers.get("x-amz-target"):
-        return f"{service}:{target.rpartition('.')[2]}"
-    url = urlsplit(path)
-    query = parse_qs(url.query, keep_blank_values=True)
-    if service == "ses":
-        return "ses:SendEmail" if url.path == "/v2/email/outbound-emails" else f"ses:{method} {url.path}"
-    names = {
-        ("POST", "uploads"): "CreateMultipartUpload",
-        ("PUT", "partNumber"): "UploadPart",
-        ("GET", "uploadId"): "ListParts",
-        ("POST", "uploadId"): "CompleteMultipartUpload",
-        ("DELETE", "uploadId"): "AbortMultipartUpload",
-    }
-    for (verb, parameter), name in names.items():
-        if method == verb and parameter in query:
-            return f"{service}:{name}"
-    return f"{service}:{method.capitalize()}Object"
 
 
 def _error(fault: Fault, operation: str, body: bytes) -> _Answer:

@@ -42,6 +42,8 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = Path()
+        # The forms of the functions' calls, by their roles.
+        self.calls = Path()
 
     @property
     def url(self) -> str:
@@ -71,6 +73,7 @@ class Emulator:
         assert process.stdin is not None
         process.stdin.close()
         process.wait()
+        self.calls.unlink(missing_ok=True)
         if not ended:
             self.log.unlink()
 
@@ -82,6 +85,7 @@ class Emulator:
         STACKS.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="state-", dir=STACKS))
         self.log = STACKS / f"emulator-{port}.log"
+        self.calls = STACKS / f"calls-{port}.jsonl"
         command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder)]
         command += [sys.executable, str(Path(__file__).with_name("ministack_mended.py"))]
         with self.log.open("wb") as log:
@@ -102,6 +106,7 @@ class Emulator:
                     # Would listen on a second port.
                     "IOT_MTLS_ENABLED": "0",
                     "AUTH": "true" if self._auth else "false",
+                    "CALLS_FILE": str(self.calls),
                     **self._settings,
                 },
                 cwd=folder,

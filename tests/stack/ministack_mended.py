@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from awscrt import checksums
@@ -31,6 +33,7 @@ from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, s3
 from ministack.services.cloudformation import provisioners
 
 import strict
+from recorder import recorded
 
 _resolve_other = iam_evaluator._resolve_condition_key
 
@@ -83,4 +86,5 @@ if __name__ == "__main__":
     new, newer, kept = gc.get_threshold()
     gc.set_threshold(new, newer, 10 * kept)
     strict.enforce()
+    app.app = recorded(app.app, Path(os.environ.pop("CALLS_FILE")))
     app.main()

@@ -273,6 +273,13 @@ class Stack:
         group = f"/aws/lambda/{self.functions[crate]}"
         return [event["message"] for page in pages.paginate(logGroupName=group) for event in page["events"]]
 
+    def calls(self) -> list[tuple[str, str]]:
+        """The functions' calls so far: the role's ARN and the call's form, each once."""
+        assert self._emulator is not None
+        if not self._emulator.calls.exists():
+            return []
+        return [tuple(json.loads(line)) for line in self._emulator.calls.read_text(encoding="utf-8").splitlines()]
+
     def mails(self) -> list[Mail]:
         """All mails that SES accepted so far, in order, but for those of another stack's configuration set."""
         with urllib.request.urlopen(self.mailboxUrl, timeout=30) as answer:

@@ -22,5 +22,7 @@ pub mod queue;
 #[cfg(test)]
 mod server;
 pub mod settings;
+#[cfg(all(test, feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+mod wire;
 
 pub use config::sdk_config;

@@ -3,6 +3,7 @@
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
 use domain::mail::Mail;
@@ -28,9 +29,18 @@ impl Mailer {
     /// own.
     #[must_use]
     pub fn new(config: &SdkConfig, sender: String, configuration_set: Option<String>) -> Self {
+        Self::over(connection_per_request(), config, sender, configuration_set)
+    }
+
+    pub(crate) fn over(
+        http_client: SharedHttpClient,
+        config: &SdkConfig,
+        sender: String,
+        configuration_set: Option<String>,
+    ) -> Self {
         let config = aws_sdk_sesv2::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
-            .http_client(connection_per_request())
+            .http_client(http_client)
             .build();
         Self { client: aws_sdk_sesv2::Client::from_conf(config), sender, configuration_set }
     }

@@ -1,0 +1,384 @@
+//! What the adapters are asked to do, and how AWS responds.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_types::SdkConfig;
+use domain::caller::{ApiKeyRecord, KeyHash};
+use domain::checkpoint::Checkpoint;
+use domain::email::Recipients;
+use domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
+use domain::history::{HistoryFilter, Order};
+use domain::id::ExportType;
+use domain::idempotency::Idempotency;
+use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
+use domain::mail::Mail;
+use domain::ports::{
+    AcceptExport as _, ApplyStep as _, Checkpoints as _, Doorbell as _, DueExports as _, DuePlace, FindApiKey as _,
+    FindExport as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey, ReadPayouts as _,
+    RevokeApiKey as _, SendMail as _, SignLink as _, StoreApiKey as _, StoreFile as _, Upload,
+};
+use domain::testing::{address, export, file, operator, ready_export, start};
+use domain::time::Timestamp;
+use serde_json::json;
+
+use super::network::{Response, without_signature};
+use crate::bucket::ExportsBucket;
+use crate::dynamodb::{ApiKeysTable, ExportsTable, PayoutsTable};
+use crate::links::LinkSigner;
+use crate::mail::Mailer;
+use crate::queue::JobsQueue;
+
+/// The result of a scenario: the link, if it makes one.
+type Outcome = Result<Option<String>, Box<dyn Error>>;
+type Run = Box<dyn Fn(SdkConfig) -> Pin<Box<dyn Future<Output = Outcome>>>>;
+
+/// One request to an adapter through a port.
+pub(super) struct Scenario {
+    /// The method of the port, then a dot and the case if there are several.
+    pub name: String,
+    /// The function of the life cycle that made the step, if the port applies one.
+    pub step: Option<String>,
+    /// What AWS responds with.
+    pub responses: Vec<Response>,
+    /// Makes the adapter and calls the port.
+    pub run: Run,
+}
+
+fn tables(config: &SdkConfig) -> (ExportsTable, PayoutsTable, ApiKeysTable) {
+    (
+        ExportsTable::new(config, "Exports".to_owned()),
+        PayoutsTable::new(config, "Payouts".to_owned()),
+        ApiKeysTable::new(config, "ApiKeys".to_owned()),
+    )
+}
+
+fn exports(config: &SdkConfig) -> ExportsTable {
+    tables(config).0
+}
+
+fn bucket(config: &SdkConfig) -> ExportsBucket {
+    ExportsBucket::new(config, "exports".to_owned())
+}
+
+fn mailer(config: &SdkConfig, configuration_set: Option<&str>) -> Mailer {
+    let sender = "exports@marketplace.example".to_owned();
+    // The mailer's own network would be a real one.
+    Mailer::over(config.http_client().unwrap(), config, sender, configuration_set.map(str::to_owned))
+}
+
+fn ok(body: serde_json::Value) -> Response {
+    Response::new(200, body.to_string())
+}
+
+fn xml(body: &str) -> Response {
+    Response::new(200, format!(r#"<?xml version="1.0" encoding="UTF-8"?>{body}"#))
+}
+
+/// DynamoDB's response to a cancelled transaction, with a reason for each write.
+fn cancelled(codes: &[&str]) -> Response {
+    let reasons: Vec<_> = codes.iter().map(|code| json!({"Code": code})).collect();
+    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    Response::new(400, json!({"__type": kind, "CancellationReasons": reasons}).to_string())
+        .header("x-amzn-errortype", "TransactionCanceledException")
+}
+
+/// A scenario: its name, the responses, and the call of the port.
+macro_rules! scenario {
+    ($name:expr, [$($response:expr),*], |$config:ident| $ask:expr) => {
+        Scenario {
+            name: $name.to_owned(),
+            step: None,
+            responses: vec![$($response),*],
+            run: Box::new(|$config| Box::pin(async move {
+                $ask.await?;
+                Ok(None)
+            })),
+        }
+    };
+}
+
+/// Every method of every port that calls AWS, in every form that its requests can have.
+pub(super) fn scenarios() -> Vec<Scenario> {
+    [api_keys(), accepting(), reading(), steps(), files(), others()].into_iter().flatten().collect()
+}
+
+fn api_keys() -> Vec<Scenario> {
+    let item = json!({
+        "keyHash": {"S": "00".repeat(32)}, "tenantId": {"S": "acme"}, "client": {"S": "OPERATOR"},
+        "email": {"S": "ann@example.com"}, "name": {"S": "Ann"}, "createdAt": {"S": start().to_string()},
+    });
+    let last = json!({"keyHash": {"S": "00"}, "tenantId": {"S": "acme"}, "createdAt": {"S": start().to_string()}});
+    vec![
+        scenario!("find_api_key", [ok(json!({}))], |config| tables(&config).2.find_api_key(&key_hash())),
+        scenario!("store_api_key", [ok(json!({}))], |config| tables(&config).2.store_api_key(&ApiKeyRecord {
+            hash: key_hash(),
+            caller: operator("acme"),
+            created_at: start(),
+            revoked_at: None,
+        })),
+        scenario!(
+            "list_api_keys",
+            [ok(json!({"Items": [], "LastEvaluatedKey": last})), ok(json!({"Items": []}))],
+            |config| tables(&config).2.list_api_keys(&export().tenant)
+        ),
+        scenario!("revoke_api_key", [ok(json!({"Attributes": item}))], |config| tables(&config)
+            .2
+            .revoke_api_key(&key_hash(), start())),
+    ]
+}
+
+fn key_hash() -> KeyHash {
+    KeyHash::from_digest([7; 32])
+}
+
+fn accepting() -> Vec<Scenario> {
+    vec![
+        scenario!("accept_export", [ok(json!({}))], |config| exports(&config).accept_export(&export(), None)),
+        scenario!("accept_export.idempotency-key", [ok(json!({}))], |config| async move {
+            let kept = Export { terms: export().terms.with_history_retention(Some(days(90))), ..export() };
+            let sent = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
+            exports(&config).accept_export(&kept, Some(&sent)).await
+        }),
+    ]
+}
+
+fn days(number: u32) -> Duration {
+    Duration::from_secs(86_400) * number
+}
+
+fn reading() -> Vec<Scenario> {
+    let last = json!({"tenantId": {"S": "acme"}, "sk": {"S": "EXPORT#mpo_01a11aa2-3340-7707-8707-070707070707"}});
+    let next = json!({"Items": [], "Count": 0, "LastEvaluatedKey": last});
+    let end = || ok(json!({"Items": [], "Count": 0}));
+    vec![
+        scenario!("find_export", [ok(json!({}))], |config| exports(&config)
+            .find_export(&export().tenant, &export().id)),
+        scenario!("find_checkpoint", [ok(json!({}))], |config| exports(&config)
+            .find_checkpoint(&export().tenant, &export().id)),
+        scenario!("list_exports", [end()], |config| exports(&config).list_exports(
+            &export().tenant,
+            &history(Vec::new()),
+            None,
+            20,
+            start()
+        )),
+        scenario!("list_exports.filtered", [ok(next), end()], |config| async move {
+            let (filter, after) = (history(vec![Status::Failed]), export().id);
+            exports(&config).list_exports(&export().tenant, &filter, Some(&after), 20, start()).await
+        }),
+        scenario!("due_exports", [end()], |config| exports(&config).due_exports(
+            Status::Pending,
+            export().id.shard(),
+            start(),
+            None,
+            100
+        )),
+        scenario!("due_exports.next-page", [end()], |config| async move {
+            let (shard, tenant) = (export().id.shard(), export().tenant.to_string());
+            let after = DuePlace { due_at: start().to_string(), tenant, sort: format!("EXPORT#{}", export().id) };
+            exports(&config).due_exports(Status::Ready, shard, start(), Some(&after), 100).await
+        }),
+        scenario!("read_page", [end()], |config| tables(&config).1.read_page(
+            &export().tenant,
+            &KeyRange { after: None, up_to: PayoutKey("2026-10-08T08:30:00.001Z".to_owned()) }
+        )),
+        scenario!("read_page.after", [end()], |config| tables(&config).1.read_page(
+            &export().tenant,
+            &KeyRange {
+                after: Some(PayoutKey("2026-10-07T08:30:00.000Z#po_1".to_owned())),
+                up_to: PayoutKey("2026-10-08T08:30:00.001Z".to_owned())
+            }
+        )),
+    ]
+}
+
+fn history(statuses: Vec<Status>) -> HistoryFilter {
+    HistoryFilter {
+        export_type: ExportType::MarketplacePayouts,
+        statuses,
+        created_from: Some(start().minus(days(7))),
+        created_to: Some(start()),
+        order: Order::NewestFirst,
+    }
+}
+
+/// [`export`] while its generator holds the lease.
+fn owned() -> Export {
+    Export { fence: 1, tries: 1, lease: Some(lease()), ..export() }
+}
+
+fn lease() -> Lease {
+    Lease { holder: "request-id".to_owned(), until: later() }
+}
+
+fn later() -> Timestamp {
+    start().plus(Duration::from_secs(315))
+}
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        upload: upload(),
+        parts: 2,
+        after: PayoutKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+        rows: 7,
+        bytes: 900,
+        totals: file().totals,
+        sha256: vec![0, 1, 255],
+        crc64: u64::MAX,
+        is_whole: false,
+    }
+}
+
+fn upload() -> Upload {
+    Upload { key: file().key, id: "upload-id".to_owned() }
+}
+
+/// Each transition, in every form that its condition and its update can have.
+fn steps() -> Vec<Scenario> {
+    let (now, tries) = (start(), Tries { most: 5, backoff: Vec::new() });
+    let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
+    let with_file = Export { file: Some(file()), ..export() };
+    let failure = || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned() };
+    let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
+    let plain: Vec<(&str, &str, Step)> = vec![
+        ("take", "", lifecycle::take(&export(), now, lease(), &tries).unwrap()),
+        ("take", "file-recorded", lifecycle::take(&with_file, now, lease(), &tries).unwrap()),
+        ("give_up", "", lifecycle::give_up(&owned(), now, later())),
+        ("progress", "", lifecycle::progress(&owned(), now, 7)),
+        ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
+        ("record_file", "", lifecycle::record_file(&owned(), now, file())),
+        ("ready", "", lifecycle::ready(&owned(), now, later())),
+        ("fail", "owner", lifecycle::fail(&owned(), now, Authority::Owner, failure())),
+        ("fail", "tries-used-up", lifecycle::fail(&owned(), now, Authority::TriesUsedUp { most: 5 }, failure())),
+        ("fail", "deadline-passed", lifecycle::fail(&owned(), now, Authority::DeadlinePassed, failure())),
+        ("fail", "administrator", lifecycle::fail(&owned(), now, Authority::Administrator, failure())),
+        ("fail_unread", "deadline-passed", lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, failure())),
+        ("fail_unread", "administrator", lifecycle::fail_unread(now, UnreadAuthority::Administrator, failure())),
+        ("ring", "", lifecycle::ring(&export(), now, later())),
+        ("expire", "", lifecycle::expire(now, now)),
+        ("count_resend", "first", lifecycle::count_resend(&ready_export(), now, 10).unwrap()),
+        ("count_resend", "again", lifecycle::count_resend(&resent_before, now, 10).unwrap()),
+        ("resent", "", lifecycle::resent(now, bob, later())),
+    ];
+    let mut scenarios: Vec<Scenario> = plain
+        .into_iter()
+        .map(|(step, case, made)| {
+            let name = if case.is_empty() { step.to_owned() } else { format!("{step}-{case}") };
+            applied(format!("apply_step.{name}"), step, made, vec![ok(json!({}))])
+        })
+        .collect();
+    // The lock names another export, which keeps it.
+    let fail = lifecycle::fail(&owned(), now, Authority::Owner, failure());
+    let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
+    scenarios.push(applied("apply_step.fail-lock-is-anothers".to_owned(), "fail", fail, responses));
+    for (step, made) in [
+        ("advance", lifecycle::advance(&owned(), now, 7)),
+        ("progress", lifecycle::progress(&owned(), now, 7)),
+        ("hand_over", lifecycle::hand_over(&owned(), now, 7, true, later())),
+    ] {
+        scenarios.push(Scenario {
+            name: format!("apply_with_checkpoint.{step}"),
+            step: Some(step.to_owned()),
+            responses: vec![ok(json!({}))],
+            run: Box::new(move |config| {
+                let made = made.clone();
+                Box::pin(async move {
+                    let (tenant, id) = (export().tenant, export().id);
+                    exports(&config).apply_with_checkpoint(&tenant, &id, &made, &checkpoint()).await?;
+                    Ok(None)
+                })
+            }),
+        });
+    }
+    scenarios
+}
+
+fn applied(name: String, step: &str, made: Step, responses: Vec<Response>) -> Scenario {
+    Scenario {
+        name,
+        step: Some(step.to_owned()),
+        responses,
+        run: Box::new(move |config| {
+            let made = made.clone();
+            Box::pin(async move {
+                exports(&config).apply_step(&export().tenant, &export().id, &made).await?;
+                Ok(None)
+            })
+        }),
+    }
+}
+
+fn files() -> Vec<Scenario> {
+    const LINE: &[u8] = b"payout_id;reference\n";
+    const CRC64: u64 = 0x1122_3344_5566_7788;
+    let listed = |number: u32, more: &str| {
+        xml(&format!(
+            "<ListPartsResult>{more}<Part><PartNumber>{number}</PartNumber><ETag>&quot;tag&quot;</ETag><Size>5</Size></Part></ListPartsResult>"
+        ))
+    };
+    let more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>1</NextPartNumberMarker>";
+    let begun = "<InitiateMultipartUploadResult><UploadId>upload-id</UploadId></InitiateMultipartUploadResult>";
+    let completed = "<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>";
+    vec![
+        scenario!("put_file", [Response::new(200, "")], |config| bucket(&config).put_file(
+            &file().key,
+            &file().name,
+            LINE.to_vec()
+        )),
+        scenario!("begin_file", [xml(begun)], |config| bucket(&config).begin_file(&file().key, &file().name)),
+        scenario!("write_part", [Response::new(200, "").header("etag", "\"tag\"")], |config| bucket(&config)
+            .write_part(&upload(), 1, LINE.to_vec())),
+        scenario!("parts", [listed(1, more), listed(2, "<IsTruncated>false</IsTruncated>")], |config| bucket(&config)
+            .parts(&upload())),
+        scenario!("complete_file", [xml(completed)], |config| async move {
+            let parts = [1, 2].map(|number| Part { number, tag: "\"tag\"".to_owned(), bytes: 5 << 20 });
+            bucket(&config).complete_file(&upload(), &parts, 10 << 20, CRC64).await
+        }),
+        scenario!("abort_file", [Response::new(204, "")], |config| bucket(&config).abort_file(&upload())),
+        scenario!("file_size", [Response::new(200, "").header("content-length", "20")], |config| bucket(&config)
+            .file_size(&file().key)),
+    ]
+}
+
+fn others() -> Vec<Scenario> {
+    let secret = r#"{"accessKeyId": "AKIDSIGNER", "secretAccessKey": "secret"}"#;
+    let sent = || ok(json!({"MessageId": "message-id"}));
+    vec![
+        scenario!("ring", [ok(json!({"MessageId": "message-id"}))], |config| JobsQueue::new(
+            &config,
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs".to_owned()
+        )
+        .ring(&export().tenant, &export().id, Duration::from_secs(15))),
+        scenario!("send_mail", [sent()], |config| async move {
+            mailer(&config, Some("mails")).send_mail(&mail(export().recipients)).await
+        }),
+        scenario!("send_mail.no-cc", [sent()], |config| async move {
+            mailer(&config, None).send_mail(&mail(Recipients::only(address("ann@example.com")))).await
+        }),
+        Scenario {
+            name: "sign_link".to_owned(),
+            step: None,
+            responses: vec![ok(json!({"SecretString": secret}))],
+            run: Box::new(|config| {
+                Box::pin(async move {
+                    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:link-signer-AbCdEf";
+                    let signer = LinkSigner::new(&config, secret.to_owned(), "exports".to_owned());
+                    let link = signer.sign_link(&file(), start(), later()).await?;
+                    Ok(Some(without_signature(&link)))
+                })
+            }),
+        },
+    ]
+}
+
+fn mail(recipients: Recipients) -> Mail {
+    Mail {
+        export: export().id,
+        recipients,
+        subject: "Subject".to_owned(),
+        text: "Text".to_owned(),
+        html: "<p>Text</p>".to_owned(),
+    }
+}
