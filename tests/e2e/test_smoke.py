@@ -10,22 +10,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore import exceptions
 
 from interventions import changed, held_queue
 from stack import SENDER, Stack
-from tenant import Tenant, await_quiet, deserialize
+from tenant import EXPORTS, Tenant, await_quiet, deserialize
 from waiting import wait_for
 
 PROGRAM = Path(__file__).resolve().parents[1] / "smoke"
 SMOKE_SECONDS = 90
+TOTAL = {"currency": "EUR", "status": "PENDING", "count": 1, "amount": "1.00"}
 # A stack of this shape is refused before anything of it is used.
 SHAPE: dict[str, Any] = {
     "Parameters": {"SenderAddress": {"Type": "String"}, "PayoutsTableName": {"Type": "String"}},
@@ -36,6 +38,7 @@ SHAPE: dict[str, Any] = {
 
 def start(stack: Stack, *options: str, name: str = "", **environment: str) -> subprocess.Popen[str]:
     words = [sys.executable, str(PROGRAM), name or stack.name, "--region", stack.region, "--api-url", stack.apiUrl]
+    words += ["--wait", "30"]
     return subprocess.Popen(
         [*words, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={
@@ -291,7 +294,7 @@ def run_in_process(program: ModuleType, stack: Stack, monkeypatch: pytest.Monkey
     given = {"ENDPOINT_URL": stack.awsEndpointUrl, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
     for name, value in given.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    words = ["smoke", stack.name, "--region", stack.region, "--api-url", stack.apiUrl]
+    words = ["smoke", stack.name, "--region", stack.region, "--api-url", stack.apiUrl, "--wait", "30"]
     monkeypatch.setattr(sys, "argv", words)
     return int(program.main())
 
@@ -353,6 +356,87 @@ def test_api_that_cannot_be_reached_is_named(
     error = one_line(capsys.readouterr().err)
     assert error.startswith("tests/smoke: http://127.0.0.1:1 cannot be reached: ")
     assert error.endswith("If the API is served elsewhere, say where with --api-url.")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "words"),
+    [
+        ("/back-office", "Content-Security-Policy", None, "has no Content-Security-Policy"),
+        ("/v1/openapi.json", "marketplace-payouts", "others", "is it another API?"),
+        ("/v1/openapi.json", "{", "<html>", "This is no JSON"),
+        ("/v1/caller", "smoke-", "acme-", "does not name the tenant and address"),
+        (EXPORTS, '"content":[', '"content":[{"exportId":"mpo_other"},', "does not hold this export alone"),
+        (f"{EXPORTS}/mpo_", '"downloadUrl"', '"elsewhere"', "READY without a downloadUrl"),
+        (f"{EXPORTS}/mpo_", '"totals":[]', f'"totals":[{json.dumps(TOTAL)}]', "The totals are"),
+        ("/payouts-export", "payout_id;", "payout_id,", "Bytes, SHA-256 and rows of the file are"),
+    ],
+)
+def test_response_that_is_not_as_it_must_be_fails_the_check(
+    path: str, old: str, new: str | None, words: str, program: ModuleType, stack: Stack,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    send, altered = program.send, []
+
+    def sent(method: str, url: str, headers: Mapping[str, str] | None = None) -> Any:
+        response = send(method, url, headers)
+        found = urlsplit(url).path
+        if (
+            method != "GET"
+            or response.status != 200
+            or not (found.startswith(path) if path != EXPORTS else found == path)
+        ):
+            return response
+        altered.append(url)
+        if new is None:
+            del response.headers[old]
+            return response
+        assert old.encode() in response.body
+        return program.Response(200, response.headers, response.body.replace(old.encode(), new.encode()))
+
+    monkeypatch.setattr(program, "send", sent)
+    assert run_in_process(program, stack, monkeypatch) == 1
+    assert altered
+    assert words in capsys.readouterr().err
+
+
+def test_file_of_another_version_is_shown_with_both_headers(
+    program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = program.HEADER
+    monkeypatch.setattr(program, "HEADER", f"{header};new_column")
+    monkeypatch.setattr(program, "expected_csv", lambda *_: f"{header};new_column\n".encode())
+    assert run_in_process(program, stack, monkeypatch) == 1
+    assert f"{header}\nexpected: {header};new_column\nIs another version deployed?" in capsys.readouterr().err
+
+
+def test_key_that_nobody_has_must_be_rejected(
+    program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hexadecimal(_: int) -> str:
+        return stack.apiKey
+
+    monkeypatch.setattr(program.secrets, "token_hex", hexadecimal)
+    assert run_in_process(program, stack, monkeypatch) == 1
+    printed, error = capsys.readouterr()
+    assert "is answered with 200" in error
+    assert "expected: 401" in error
+    assert "Key" not in printed
+
+
+def test_sending_that_is_paused_is_named(
+    program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = program.Check.client
+
+    def paused(check: Any, service: str) -> Any:
+        if service != "sesv2":
+            return client(check, service)
+        account = {"SendingEnabled": False, "EnforcementStatus": "SHUTDOWN", "ProductionAccessEnabled": True}
+        return SimpleNamespace(get_account=lambda: account)
+
+    monkeypatch.setattr(program.Check, "client", paused)
+    assert run_in_process(program, stack, monkeypatch) == 1
+    assert "SES does not send for this account in us-east-1 (SHUTDOWN)" in one_line(capsys.readouterr().err)
 
 
 def client_error(code: str, message: str = "") -> exceptions.ClientError:
