@@ -193,9 +193,11 @@ def test_sender_that_is_not_verified_is_refused(stack: Stack) -> None:
     assert "Neither the sender nobody@unverified.example nor its domain is a verified SES identity" in one_line(error)
 
 
-@pytest.mark.parametrize("table", ["payments-payouts", ""], ids=["named by the parameter", "not a resource"])
-def test_rows_are_not_written_to_a_table_that_the_stack_did_not_make(stack: Stack, table: str) -> None:
-    with stack_of_another_kind(stack, "foreign-table", SHAPE, SenderAddress=SENDER, PayoutsTableName=table):
+@pytest.mark.parametrize("resources", [{}, {"PayoutsTable": {"Type": "AWS::SQS::Queue"}}], ids=["none", "another"])
+def test_rows_are_not_written_to_a_table_that_the_stack_did_not_make(stack: Stack, resources: dict[str, Any]) -> None:
+    template = {**SHAPE, "Resources": {**SHAPE["Resources"], **resources}}
+    parameters = {"SenderAddress": SENDER, "PayoutsTableName": "payments-payouts"}
+    with stack_of_another_kind(stack, "foreign-table", template, **parameters):
         code, printed, error = smoke(stack, "--write-rows", name="foreign-table")
     assert (code, "Key" in printed) == (1, False), printed
     assert "--write-rows writes only to a table that the stack made, and payments-payouts is not one." in one_line(
