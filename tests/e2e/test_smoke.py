@@ -179,8 +179,8 @@ def test_recipient_that_is_not_verified_is_refused_in_the_sandbox(stack: Stack) 
     assert (code, "Key" in printed) == (1, False), printed
     assert one_line(error) == (
         "tests/smoke: SES is in its sandbox in us-east-1 and mails to verified identities only; "
-        "stranger@elsewhere.example is not verified. Verify it (aws sesv2 create-email-identity --email-identity "
-        "stranger@elsewhere.example; the mail has a link), or choose another one, such as --recipient "
+        "stranger@elsewhere.example is not verified. Verify it (aws sesv2 create-email-identity --region us-east-1 "
+        "--email-identity stranger@elsewhere.example; the mail has a link), or choose another one, such as --recipient "
         "success@simulator.amazonses.com."
     )
 
@@ -247,7 +247,8 @@ def test_export_that_fails_is_shown_with_its_reason_and_the_key_revoked(brisk_st
         code, printed, error = smoke(brisk_stack)
     assert code == 1, printed
     assert re.search(r"mpo_\S+ is FAILED: EMAIL_NOT_SENT: \w+", error), error
-    assert f"sam logs --stack-name {brisk_stack.name} --region us-east-1 --name GenerateExportFunction" in error
+    logs = f"sam logs --stack-name {brisk_stack.name} --region us-east-1 --name GenerateExportFunction --filter"
+    assert re.search(rf"""{logs} '"mpo_[0-9a-f-]{{36}}"'$""", error, re.MULTILINE), error
     assert_key_is_revoked(brisk_stack, tenant := tenant_in(printed), printed)
     assert_all_that_remains_is_listed(brisk_stack, tenant, printed)
 
@@ -439,6 +440,24 @@ def test_sending_that_is_paused_is_named(
     monkeypatch.setattr(program.Check, "client", paused)
     assert run_in_process(program, stack, monkeypatch) == 1
     assert "SES does not send for this account in us-east-1 (SHUTDOWN)" in one_line(capsys.readouterr().err)
+
+
+def test_launch_that_was_not_answered_is_among_what_remains(
+    program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send = program.send
+
+    def sent(method: str, url: str, headers: Mapping[str, str] | None = None) -> Any:
+        response = send(method, url, headers)
+        if method == "POST":
+            raise program.SmokeError("no answer.")
+        return response
+
+    monkeypatch.setattr(program, "send", sent)
+    assert run_in_process(program, stack, monkeypatch) == 1
+    printed, error = capsys.readouterr()
+    assert "no answer." in one_line(error)
+    assert f"- perhaps an export of the tenant {tenant_in(printed)}: its launch was not answered" in printed
 
 
 def client_error(code: str, message: str = "") -> exceptions.ClientError:
