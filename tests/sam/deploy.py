@@ -1,8 +1,8 @@
 """The README's words alone, from an empty AWS account to the first export and its e-mail: here, a local AWS.
 
-Every command of the README's part on deploying is run as it stands there, by SAM CLI and the AWS CLI, and so is its
-example of an export. What the local AWS does not know is handed to the deploy, or made up for after it, as it is for
-any local stack. `sam sync`, which takes longer than all the rest, is left to `--whole`.
+Every command of the README's part on deploying is run as it stands there, by SAM CLI and the AWS CLI, and so are its
+example of an export and its smoke check. What the local AWS does not know is handed to the deploy, or made up for after
+it, as it is for any local stack. `sam sync`, which takes longer than all the rest, is left to `--whole`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def run(deploying: list[Block]) -> int:
         outputs = reader.run(script(deploying, "stack-outputs"))
         assert {"ApiUrl", "BackOfficeUrl"} <= set(re.findall(r"\w+", outputs)), outputs
         export_id = export(reader, stack, found["key"])
-        # Quota, sender, deploy, key, outputs, export; then what is for afterwards.
-        return 6 + later(reader, script(deploying, "sam delete"), export_id)
+        smoke(reader, stack, script(deploying, "tests/smoke"))
+        # Quota, sender, deploy, key, outputs, export, smoke check; then what is for afterwards.
+        return 7 + later(reader, script(deploying, "sam delete"), export_id)
 
 
 def script(deploying: list[Block], mark: str) -> str:
@@ -93,6 +94,15 @@ def export(reader: Shell, stack: Stack, key: str) -> str:
     assert mail.sender == SENDER, mail
     assert file.name in mail.text, mail
     return only(r"^exported (.*)$", printed)
+
+
+def smoke(reader: Shell, stack: Stack, command: str) -> None:
+    """The README's last step. The host of the output ApiUrl is AWS's own: the local one is named beside it."""
+    printed = reader.run(f"{command.strip()} --api-url {stack.apiUrl}")
+    (tenant,) = re.findall(r"issued for the tenant (smoke-\S+)", printed)
+    mail = stack.mails()[-1]
+    assert mail.to == [READER], mail
+    assert tenant in mail.text, mail
 
 
 def later(reader: Shell, commands: str, export_id: str) -> int:
