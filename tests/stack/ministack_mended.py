@@ -1,4 +1,4 @@
-"""Starts the emulator (ministack) with six things mended that cannot be made up for from outside.
+"""Starts the emulator (ministack) with seven things mended that cannot be made up for from outside.
 
 S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
 checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
@@ -13,6 +13,8 @@ Alarms over an expression: the emulator's CloudFormation refuses them. It gets t
 
 Searching logs for any of several terms (`?one ?"the other"`): the emulator looks for all, question marks included.
 
+The port: the emulator listens on the socket that it inherits.
+
 Time: the emulator answers one request at a time. It checks a condition's grammar anew for each item that it looks at, a
 quarter of its work; and Python's collector, each time it goes through all that is kept, lets everybody wait for two
 seconds.
@@ -23,12 +25,15 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import os
 import shlex
+import socket
 from collections.abc import Callable
 from email.utils import parseaddr
 from typing import Any
 
 from awscrt import checksums
+from hypercorn.config import Config, Sockets
 from ministack import app
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
@@ -107,7 +112,14 @@ def _compile_pattern(raw: str) -> Callable[[str], bool]:
     return lambda message: any(term in message for term in terms)
 
 
+def _inherited_sockets(_: Config) -> Sockets:
+    listener = socket.socket(fileno=int(os.environ.pop("STACK_LISTENER")))
+    listener.setblocking(False)
+    return Sockets([], [listener], [])
+
+
 if __name__ == "__main__":
+    Config.create_sockets = _inherited_sockets
     s3._complete_multipart_upload = _complete_whole
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
     s3._crc64nvme = checksums.crc64nvme
