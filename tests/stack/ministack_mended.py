@@ -1,4 +1,4 @@
-"""Starts the emulator (ministack) with seven things mended that cannot be made up for from outside.
+"""Starts the emulator (ministack) with eight things mended that cannot be made up for from outside.
 
 S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
 checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
@@ -15,6 +15,8 @@ Searching logs for any of several terms (`?one ?"the other"`): the emulator look
 
 The port: the emulator listens on the socket that it inherits.
 
+The mailbox: `?after=N` leaves the first N mails out. The emulator knows only how to show all.
+
 Time: the emulator answers one request at a time. It checks a condition's grammar anew for each item that it looks at, a
 quarter of its work; and Python's collector, each time it goes through all that is kept, lets everybody wait for two
 seconds.
@@ -29,6 +31,7 @@ import os
 import shlex
 import socket
 from collections.abc import Callable
+from contextvars import ContextVar
 from email.utils import parseaddr
 from typing import Any
 
@@ -36,8 +39,8 @@ from awscrt import checksums
 from hypercorn.config import Config, Sockets
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region
-from ministack.services import cloudwatch_logs, dynamodb, s3
+from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region
+from ministack.services import cloudwatch_logs, dynamodb, s3, ses
 from ministack.services.cloudformation import provisioners
 
 HEADER = "x-amz-checksum-crc64nvme"
@@ -112,6 +115,24 @@ def _compile_pattern(raw: str) -> Callable[[str], bool]:
     return lambda message: any(term in message for term in terms)
 
 
+_after: ContextVar[int] = ContextVar("after", default=0)
+
+
+class _Mailbox(AccountRegionScopedDict):
+    __slots__ = ()
+
+    def to_dict(self) -> dict[Any, Any]:
+        return {key: mails[_after.get() :] for key, mails in super().to_dict().items()}
+
+
+def _list_later_mails(list_mails: Callable[..., Any]) -> Callable[..., Any]:
+    async def list_later(method: str, path: str, headers: dict[str, str], query: dict[str, list[str]]) -> Any:
+        _after.set(int(query.get("after", ["0"])[0]))
+        return await list_mails(method, path, headers, query)
+
+    return list_later
+
+
 def _inherited_sockets(_: Config) -> Sockets:
     listener = socket.socket(fileno=int(os.environ.pop("STACK_LISTENER")))
     listener.setblocking(False)
@@ -131,4 +152,6 @@ if __name__ == "__main__":
     # What is new is collected as ever, and all that is kept a tenth as often.
     new, newer, kept = gc.get_threshold()
     gc.set_threshold(new, newer, 10 * kept)
+    ses._sent_emails = _Mailbox()
+    app._handle_ses_messages_request = _list_later_mails(app._handle_ses_messages_request)
     app.main()
