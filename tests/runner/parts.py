@@ -164,7 +164,7 @@ def runbook(job: Job) -> None:
 
 def local(job: Job) -> None:
     """`cargo local` with its options, as a newcomer runs it."""
-    job.pytest("tests/stack", **{build.DONE: ""})
+    job.pytest("tests/stack/test_local.py", **{build.DONE: ""})
 
 
 def deploy(job: Job) -> None:
@@ -223,7 +223,7 @@ PLANS: dict[str, Plan] = {
     "functions": Plan(functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "format": Plan(format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",)),
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
-    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("make",)),
+    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("make",), reads_goldens_of=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),

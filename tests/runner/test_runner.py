@@ -15,7 +15,7 @@ import pytest
 from runner import counts, job, report, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
-from runner.schedule import Plan, Schedule, Uses, limits, with_needs
+from runner.schedule import Plan, Schedule, Uses, after_goldens, limits, with_needs
 
 LIMIT_SECONDS = 20.0
 
@@ -99,6 +99,15 @@ def test_part_that_raises_has_failed() -> None:
 
 def test_parts_come_with_all_that_they_need() -> None:
     assert with_needs(PLANS, ["faults"]) == ["python", "functions", "invariants", "faults"]
+
+
+def test_part_that_reads_goldens_comes_after_the_one_that_rewrites_them() -> None:
+    plans = {
+        "reader": Plan(sleeps, Uses.PROCESSOR, reads_goldens_of=("writer", "not chosen")),
+        "writer": Plan(sleeps, Uses.COMPILER),
+    }
+    watcher, _ = run(after_goldens(plans, plans))
+    assert watcher.order == ["writer", "reader"]
 
 
 def test_command_is_killed_when_its_time_is_up() -> None:
