@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import golden
 from runner import counts, job, report, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
@@ -132,6 +133,18 @@ def test_goldens_are_rewritten_only_with_update(monkeypatch: pytest.MonkeyPatch)
         part = Job("test", Options(update=update))
         part.command(*show)
         assert part.log.read_text().endswith(f"{update}\n")
+
+
+def test_golden_is_compared_and_written_only_on_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "table.md"
+    table.write_text("one\n")
+    golden.compare(table, "one\n")
+    with pytest.raises(AssertionError, match=r"(?s)-one.*\+two.*--update"):
+        golden.compare(table, "two\n")
+    assert table.read_text() == "one\n"
+    monkeypatch.setattr(golden, "IS_UPDATE", True)
+    golden.compare(table, "two\n")
+    assert table.read_text() == "two\n"
 
 
 def test_part_without_counts_is_one_test() -> None:
