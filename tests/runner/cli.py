@@ -20,7 +20,9 @@ def main() -> int:
     began = time.monotonic()
     arguments = _arguments()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # Unless it is ignored, as nohup has it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     parts = [name for name, plan in PLANS.items() if not plan.is_preparation]
     usual = [name for name in parts if arguments.release or not PLANS[name].is_on_request]
     chosen = arguments.parts or usual

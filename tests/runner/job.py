@@ -160,7 +160,8 @@ class Job:
                 start_new_session=True,
             )
             self._process = process.pid
-        os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
+        if niceness:
+            os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
         overdue = threading.Timer(min(seconds, threading.TIMEOUT_MAX), _signal_group, (process.pid, signal.SIGKILL))
         overdue.start()
         assert process.stdout is not None
