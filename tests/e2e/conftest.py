@@ -1,8 +1,11 @@
 """The stacks that the tests share.
 
-Tests use tenants of their own, so that they do not meet. Both stacks enforce the template's IAM policies: what a
-function may not do fails here as it would in AWS. At the end the logs of all that happened are searched for what no log
-may hold.
+Each test has tenants of its own, and leaves its stack without work under way. All stacks enforce the template's IAM
+policies: what a function may not do fails here as it would in AWS. At the end the logs of all that happened are
+searched for what no log may hold.
+
+Each test is marked with the stack that it uses: `-m plain`, `-m brisk` and `-m timed` are three runs that together are
+all tests, and can go on side by side.
 """
 
 from __future__ import annotations
@@ -13,16 +16,15 @@ import pytest
 
 import description
 import leaks
-from interventions import change_function, stop_schedule
+from interventions import stop_schedule
 from roles import crate_of, unrecorded
 from stack import Stack
-from tenant import Tenant
+from tenant import Tenant, await_quiet
 
 # Small, so that a file of some megabytes has several parts.
 BRISK_PART_BYTES = 1 << 18
 BRISK_RULES = {"STACK_S3_PART_MINIMUM": str(BRISK_PART_BYTES)}
 BRISK_MAX_TRIES = 2
-BRISK_TIMEOUT_SECONDS = 6
 BRISK_SETTINGS = {
     "create-export": {"RING_AFTER": "1s"},
     "generate-export": {
@@ -35,16 +37,39 @@ BRISK_SETTINGS = {
     },
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }
+# By fixture: how tests that use it are marked. All others are plain.
+MARKS = {"brisk_stack": "brisk", "timed_stack": "timed"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "plain: needs no stack, or the template as it is")
+    config.addinivalue_line("markers", "brisk: needs a stack with seconds where there are minutes")
+    config.addinivalue_line("markers", "timed: waits for what takes a minute, or needs the page's address in mails")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        item.add_marker(next((mark for name, mark in MARKS.items() if name in fixtures), "plain"))
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The template as it is, with no parameter or setting changed."""
+    """The template as it is, with no parameter or setting changed, but no sweep other than those that a test asks for:
+    tests compare all that there is before and after."""
     with Stack.start(auth=True) as running:
+        stop_schedule(running)
         yield running
-        assert_logs_tell_nothing(running)
-        assert_calls_are_recorded(running)
-        assert_mails_have_the_configuration_set(running)
+        assert_behaved(running)
+
+
+@pytest.fixture(scope="session")
+def timed_stack() -> Iterator[Stack]:
+    """One whose schedule runs, and that is told where its page is, by the template's parameter."""
+    with Stack.start(auth=True, linked=True) as running:
+        yield running
+        assert_behaved(running)
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +77,14 @@ def brisk_stack() -> Iterator[Stack]:
     """Seconds where there are minutes, small parts, few tries, and no sweep but those that a test asks for."""
     with Stack.start(auth=True, settings=BRISK_SETTINGS, rules=BRISK_RULES) as running:
         stop_schedule(running)
-        change_function(running, "generate-export", Timeout=BRISK_TIMEOUT_SECONDS)
         yield running
-        assert_logs_tell_nothing(running)
-        assert_calls_are_recorded(running)
-        assert_mails_have_the_configuration_set(running)
+        assert_behaved(running)
+
+
+def assert_behaved(stack: Stack) -> None:
+    assert_logs_tell_nothing(stack)
+    assert_calls_are_recorded(stack)
+    assert_mails_have_the_configuration_set(stack)
 
 
 def assert_logs_tell_nothing(stack: Stack) -> None:
@@ -78,18 +106,25 @@ def assert_mails_have_the_configuration_set(stack: Stack) -> None:
 
 
 @pytest.fixture
-def tenant(stack: Stack, request: pytest.FixtureRequest) -> Tenant:
-    return Tenant(stack, _subject(request))
+def tenant(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    yield from _tenant(stack, request)
 
 
 @pytest.fixture
-def brisk_tenant(brisk_stack: Stack, request: pytest.FixtureRequest) -> Tenant:
-    return Tenant(brisk_stack, _subject(request))
+def timed_tenant(timed_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    yield from _tenant(timed_stack, request)
 
 
-def _subject(request: pytest.FixtureRequest) -> str:
+@pytest.fixture
+def brisk_tenant(brisk_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    yield from _tenant(brisk_stack, request)
+
+
+def _tenant(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
     name: str = request.node.name
-    return name.removeprefix("test_")
+    yield Tenant(stack, name.removeprefix("test_"))
+    # A mail or a log line that comes late would be taken for the next test's.
+    await_quiet(stack)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,8 +13,6 @@ from typing import Any
 from stack import Stack
 from waiting import wait_for
 
-SETTLE_SECONDS = 30.0
-
 
 @contextmanager
 def held_queue(stack: Stack) -> Iterator[None]:
@@ -38,6 +36,18 @@ def changed(stack: Stack, crate: str, **variables: str) -> Iterator[None]:
         change_function(stack, crate, Environment={"Variables": before["Variables"]})
 
 
+@contextmanager
+def timeout_of(stack: Stack, crate: str, seconds: int) -> Iterator[None]:
+    """A function has this time-out for a while."""
+    function = stack.functions[crate]
+    before = stack.client("lambda").get_function_configuration(FunctionName=function)["Timeout"]
+    change_function(stack, crate, Timeout=seconds)
+    try:
+        yield
+    finally:
+        change_function(stack, crate, Timeout=before)
+
+
 def change_function(stack: Stack, crate: str, **configuration: Any) -> None:
     client, function = stack.client("lambda"), stack.functions[crate]
     client.update_function_configuration(FunctionName=function, **configuration)
@@ -46,7 +56,7 @@ def change_function(stack: Stack, crate: str, **configuration: Any) -> None:
         current: Mapping[str, Any] = client.get_function_configuration(FunctionName=function)
         return current["LastUpdateStatus"] == "Successful"
 
-    wait_for(f"{function} to take its new configuration", in_force, SETTLE_SECONDS)
+    wait_for(f"{function} to take its new configuration", in_force)
 
 
 @contextmanager
@@ -104,10 +114,11 @@ def processes(stack: Stack, crate: str) -> list[tuple[int, dict[str, str]]]:
 
 
 def kill(stack: Stack, crate: str) -> int:
-    """Kills the processes that serve a function of this stack, as a machine that dies would. Returns how many."""
-    killed = 0
-    for process, _ in processes(stack, crate):
+    """Kills the processes that serve a function of this stack, as a machine that dies would, and waits until they are
+    dead. Returns how many."""
+    found = {process for process, _ in processes(stack, crate)}
+    for process in found:
         with suppress(ProcessLookupError):  # it ended by itself
             os.kill(process, signal.SIGKILL)
-            killed += 1
-    return killed
+    wait_for(f"{crate} to be dead", lambda: not found & {process for process, _ in processes(stack, crate)})
+    return len(found)

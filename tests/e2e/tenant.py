@@ -14,14 +14,11 @@ from boto3.dynamodb.types import TypeDeserializer
 
 import web
 from stack import Mail, Stack
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 from web import Answer
 
 EXPORTS = "/v1/payments/marketplace-payouts/export"
 LOCK = "LOCK#marketplace-payouts"
-# An export of a few rows takes well under a second. This is for a machine that is busy with something else.
-EXPORT_SECONDS = 30.0
-QUIET_SECONDS = 30.0
 LOG_LINES = 30
 
 _numbers = itertools.count(1)
@@ -34,7 +31,10 @@ class Tenant:
     def __init__(self, stack: Stack, name: str) -> None:
         self.stack = stack
         self.id = f"{re.sub('[^a-z0-9]+', '-', name.lower())[:55].strip('-')}-{next(_numbers)}"
-        self.email = f"operator@{self.id[-40:].lstrip('-')}.example"
+        domain = f"{self.id[-40:].lstrip('-')}.example"
+        self.email = f"operator@{domain}"
+        # An address for copies that no other tenant has.
+        self.cc = [f"copies@{domain}"]
         self.key = stack.issue_key(self.id, self.email)
 
     # -------------------------------------------------------------------------------------------- what it has and does
@@ -71,7 +71,7 @@ class Tenant:
         return export
 
     def await_status(
-        self, export_id: str, status: str, seconds: float = EXPORT_SECONDS, sweeping: bool = False
+        self, export_id: str, status: str, seconds: float = SECONDS, sweeping: bool = False
     ) -> dict[str, Any]:
         """Follows the export by HTTP until it has `status`. `sweeping` runs a sweep before each look."""
 
@@ -143,6 +143,8 @@ class Tenant:
 
     def world(self) -> dict[str, Any]:
         """Everything that a call could change, of this tenant and of what all tenants share."""
+        # What the generator is at changes it, too: a failure's mail follows when the record says FAILED.
+        wait_for("the generator to be done", lambda: not in_flight(self.stack))
         return {
             "items": self.items(),
             "objects": self.objects(),
@@ -182,7 +184,7 @@ def await_quiet(stack: Stack) -> None:
     def left() -> int:
         return undelivered(stack, stack.jobsQueueUrl) + in_flight(stack)
 
-    wait_for("the jobs queue to be empty", lambda: not left(), QUIET_SECONDS, lambda: f"{left()} messages are left")
+    wait_for("the jobs queue to be empty", lambda: not left(), seen=lambda: f"{left()} messages are left")
 
 
 def _count(stack: Stack, queue_url: str, *names: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from openapi_spec_validator import validate
 
 import description
 import web
-from interventions import changed
+from interventions import changed, timeout_of
 from stack import Stack
 from tenant import EXPORTS, Tenant
 from waiting import wait_for
@@ -23,7 +24,8 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "dj-api-key,dj-client,idempotency-key,content-type",
 }
-REVOKED_WITHIN_SECONDS = 60
+# How long a function remembers a key, and how long after it is revoked it may open something.
+REMEMBERED_SECONDS, REVOKED_WITHIN_SECONDS = 45, 60
 
 
 def test_description_is_openapi_3_1_and_served_as_it_stands_in_the_repository(stack: Stack) -> None:
@@ -127,14 +129,14 @@ def test_service_that_hangs_is_told_and_logged_before_lambda_ends_the_function(b
     # It takes connections and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with changed(stack, "get-caller", AWS_ENDPOINT_URL_DYNAMODB=endpoint):
+        with timeout_of(stack, "get-caller", 5), changed(stack, "get-caller", AWS_ENDPOINT_URL_DYNAMODB=endpoint):
             answer = brisk_tenant.call("GET", "/v1/caller")
     assert (answer.status, answer.error_codes()) == (503, ["SERVICE_UNAVAILABLE"]), answer
 
     def told() -> list[str]:
         return [line for line in stack.logs("get-caller") if answer.headers["x-request-id"] in line]
 
-    wait_for("a log line", told, 10)
+    wait_for("a log line", told)
     (line,) = map(json.loads, told())
     assert (line["level"], line["message"]) == ("ERROR", "request failed")
     assert line["error"].startswith("could not answer in time")
@@ -197,11 +199,6 @@ def test_caller_is_told_who_the_key_stands_for(tenant: Tenant) -> None:
     assert (answer.status, answer.json()) == (200, expected)
 
 
-def test_body_beyond_the_gateways_limit_is_refused_by_the_gateway(tenant: Tenant) -> None:
-    answer = tenant.post({"cc": ["x" * 10_500_000]})
-    assert (answer.status, answer.json()) == (413, {"message": "Request Entity Too Large"})
-
-
 def manage(tenant: Tenant, **event: Any) -> dict[str, Any]:
     done: dict[str, Any] = tenant.stack.invoke("manage-api-keys", event)
     return done
@@ -217,7 +214,7 @@ def test_keys_are_listed_by_tenant_and_never_shown_again(tenant: Tenant) -> None
         keys: list[dict[str, Any]] = manage(tenant, action="list", tenantId=tenant.id)["apiKeys"]
         return keys if len(keys) == 2 else []
 
-    first, second = wait_for("both keys to be listed", both, 5)
+    first, second = wait_for("both keys to be listed", both)
     assert first["email"] == tenant.email
     assert second == {name: value for name, value in issued.items() if name != "apiKey"}
     told = json.dumps([first, second])
@@ -226,7 +223,8 @@ def test_keys_are_listed_by_tenant_and_never_shown_again(tenant: Tenant) -> None
     assert stranger.email not in told
 
 
-def test_revoked_key_opens_nothing_within_a_minute_wherever_it_was_used(tenant: Tenant) -> None:
+def test_revoked_key_opens_nothing_within_a_minute_wherever_it_was_used(timed_tenant: Tenant) -> None:
+    tenant = timed_tenant
     key = tenant.stack.issue_key(tenant.id, "leaver@operators.example")
     used = [(method, path) for method, path in calls(tenant) if path != "/v1/openapi.json"]
 
@@ -242,7 +240,9 @@ def test_revoked_key_opens_nothing_within_a_minute_wherever_it_was_used(tenant: 
     ]
     revoked = manage(tenant, action="revoke", keyId=key_id)
     assert revoked["revokedAt"]
-    wait_for("the key to open nothing", refused, REVOKED_WITHIN_SECONDS)
+    # To ask again and again meanwhile would only keep the machine busy.
+    time.sleep((REMEMBERED_SECONDS + REVOKED_WITHIN_SECONDS) / 2)
+    assert refused()
     assert manage(tenant, action="revoke", keyId=key_id) == revoked
     (listed,) = [
         found for found in manage(tenant, action="list", tenantId=tenant.id)["apiKeys"] if "revokedAt" in found

@@ -70,7 +70,7 @@ def test_request_whose_answer_was_lost_can_be_repeated(tenant: Tenant) -> None:
             f"Idempotency-Key: {KEY}\r\nContent-Length: 0\r\n\r\n".encode()
         )
     # Nobody read the answer.
-    wait_for("the request to be accepted", lambda: remembered(tenant), 10)
+    wait_for("the request to be accepted", lambda: remembered(tenant))
     (item,) = remembered(tenant)
     assert post(tenant).json()["exportId"] == item["exportId"]
 

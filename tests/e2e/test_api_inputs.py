@@ -1,6 +1,6 @@
 """What is taken, what is refused, and with which words: every input that a client may get wrong.
 
-The answers go into results/inputs.md, which the documentation shows: the table is made by this test.
+The answers are in results/inputs.md, which the documentation shows: this test compares them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import golden
 import web
 from stack import Stack
 from tenant import EXPORTS, Tenant
@@ -248,5 +249,4 @@ def test_table_of_the_inputs_is_complete(table: dict[str, str]) -> None:
     wanted = [given.what for given in INPUTS] + [query for query, _ in QUERIES]
     if missing := [what for what in wanted if what not in table]:
         pytest.skip(f"made by a run of all inputs; without {len(missing)} of them here")
-    TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(HEAD + "".join(table[what] for what in wanted), encoding="utf-8")
+    golden.compare(TABLE, HEAD + "".join(table[what] for what in wanted))

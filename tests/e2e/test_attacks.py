@@ -9,7 +9,6 @@ import json
 import re
 import socket
 import time
-from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +24,6 @@ from tenant import EXPORTS, Tenant, await_quiet
 from test_job_messages import dead_letters, send
 
 FORGED = '{"level":"ERROR","message":"forged"}'
-SLOW_CONNECTIONS = 40
 
 
 # ------------------------------------------------------------------------------------------------------- spreadsheets
@@ -200,72 +198,6 @@ def test_path_in_another_spelling_opens_nothing(victim: tuple[Tenant, str], path
         assert tenant.email not in body
         assert "root:" not in body
         assert "AWSTemplateFormatVersion" not in body
-    assert tenant.world() == before
-
-
-# ----------------------------------------------------------------------------------------------------------- requests
-
-MALFORMED = {
-    "raw letters that are not ASCII": b"GET /v1/caf\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "raw control character": b"GET /v1/caller\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "another host's URL": b"GET http://evil.example/v1/caller HTTP/1.1\r\nHost: x\r\n\r\n",
-    "length that is no number": b"POST " + EXPORTS.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-    "negative length": b"POST " + EXPORTS.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "two lengths": b"POST " + EXPORTS.encode()
-    + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n",
-    "length and chunks": b"POST " + EXPORTS.encode()
-    + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunk of no size": b"POST " + EXPORTS.encode()
-    + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", MALFORMED)
-def test_request_that_is_none_is_refused_in_words_and_the_connection_closed(tenant: Tenant, what: str) -> None:
-    before = tenant.world()
-    answer = raw(tenant.stack, MALFORMED[what])
-    if what == "no request":
-        # Taken for HTTP/0.9, whose answers have no status line.
-        assert b'{"message"' in answer
-    else:
-        assert answer.startswith(b"HTTP/1.1 400 "), answer
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["message"]
-    assert tenant.call("GET", "/v1/caller").status == 200
-    assert tenant.world() == before
-
-
-def test_header_of_any_length_is_refused_and_nothing_is_written(tenant: Tenant) -> None:
-    before = tenant.world()
-    for headers in (
-        f"Idempotency-Key: {'k' * 60_000}\r\nContent-Length: 0\r\n",
-        f"X-Long: {'x' * 70_000}\r\nContent-Length: 0\r\n",
-        "".join(f"X-{number}: x\r\n" for number in range(500)) + "Content-Length: 0\r\n",
-    ):
-        status, _ = ask(tenant, EXPORTS, "POST", headers)
-        assert status in (400, 413, 414, 431), headers[:40]
-    assert tenant.world() == before
-
-
-def test_slow_requests_hold_nobody_up_and_write_nothing(tenant: Tenant) -> None:
-    host = urlsplit(tenant.stack.apiUrl)
-    assert host.hostname
-    before = tenant.world()
-    head = (
-        f"POST {EXPORTS} HTTP/1.1\r\nHost: x\r\ndj-client: OPERATOR\r\ndj-api-key: {tenant.key}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
-    ).encode()
-    with ExitStack() as lines:
-        for number in range(SLOW_CONNECTIONS):
-            line = lines.enter_context(socket.create_connection((host.hostname, host.port or 80)))
-            # One stops within its headers, the next within its body.
-            line.sendall(head[:60] if number % 2 else head)
-        began = time.monotonic()
-        assert tenant.call("GET", "/v1/caller").status == 200
-        assert time.monotonic() - began < 10
-        assert tenant.world() == before
-    # Cut off, they are not taken for whole.
-    time.sleep(1)
     assert tenant.world() == before
 
 

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 
 import pytest
 
 import web
-from interventions import changed, held_queue, stop_schedule
+from interventions import changed, held_queue
 from stack import Mail, Stack, StackError
-from tenant import Tenant, await_quiet
-
-
-@pytest.fixture(scope="module")
-def linked_stack() -> Iterator[Stack]:
-    """One that is told where its page is, by the template's parameter."""
-    with Stack.start(auth=True, linked=True) as running:
-        stop_schedule(running)
-        yield running
-
-
-@pytest.fixture
-def linked_tenant(linked_stack: Stack, request: pytest.FixtureRequest) -> Tenant:
-    return Tenant(linked_stack, request.node.name.removeprefix("test_"))
+from tenant import Tenant
 
 
 def assert_leads_to_page(mail: Mail, stack: Stack) -> None:
@@ -43,8 +29,8 @@ def test_address_below_the_page_that_is_none_is_told_as_such(stack: Stack) -> No
     assert web.request("GET", f"{stack.backOfficeUrl}/history").status == 404
 
 
-def test_mail_with_the_file_leads_to_the_page_whenever_it_is_sent(linked_tenant: Tenant) -> None:
-    tenant = linked_tenant
+def test_mail_with_the_file_leads_to_the_page_whenever_it_is_sent(timed_tenant: Tenant) -> None:
+    tenant = timed_tenant
     export = tenant.export()
     assert tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email").status == 200
     first, again = tenant.mails()
@@ -53,20 +39,19 @@ def test_mail_with_the_file_leads_to_the_page_whenever_it_is_sent(linked_tenant:
     assert web.request("GET", tenant.stack.backOfficeUrl).status == 200
 
 
-def test_mail_about_a_failure_leads_to_the_page(linked_tenant: Tenant) -> None:
-    tenant = linked_tenant
+def test_mail_about_a_failure_leads_to_the_page(timed_tenant: Tenant) -> None:
+    tenant = timed_tenant
     with held_queue(tenant.stack):
         export_id = tenant.launch()
         tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
     assert_leads_to_page(tenant.mail(), tenant.stack)
-    await_quiet(tenant.stack)
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "http://example.com", "https://example.com/\r\nBcc: all@example.com"]
 )
-def test_function_with_a_page_that_mails_must_not_lead_to_does_not_start(linked_tenant: Tenant, url: str) -> None:
-    tenant = linked_tenant
+def test_function_with_a_page_that_mails_must_not_lead_to_does_not_start(timed_tenant: Tenant, url: str) -> None:
+    tenant = timed_tenant
     with held_queue(tenant.stack):
         export_id = tenant.launch()
         with changed(tenant.stack, "end-export", BACK_OFFICE_URL=url), pytest.raises(StackError):
@@ -74,4 +59,3 @@ def test_function_with_a_page_that_mails_must_not_lead_to_does_not_start(linked_
         assert tenant.detail(export_id)["status"] == "PENDING"
         assert tenant.mails() == []
         tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
-    await_quiet(tenant.stack)

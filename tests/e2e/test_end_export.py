@@ -10,11 +10,9 @@ from expected_csv import expected_csv
 from interventions import changed, held_queue
 from payouts import plain_payouts
 from stack import StackError
-from tenant import EXPORT_SECONDS, Tenant, await_quiet
+from tenant import Tenant, await_quiet
 from waiting import wait_for
 
-# Only tests of failures copy to this address: whoever else has mail there was told of one.
-CC = ["ended@copies.example"]
 REASON = "The payouts are being corrected."
 
 
@@ -26,7 +24,7 @@ def end(tenant: Tenant, export_id: str, **fields: Any) -> dict[str, Any]:
 def test_stuck_export_ends_its_requester_is_told_and_the_next_can_begin(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     with held_queue(tenant.stack):
-        export_id = tenant.launch(CC)
+        export_id = tenant.launch(tenant.cc)
         ended = end(tenant, export_id, reason=REASON)
         export = tenant.detail(export_id)
         record = tenant.record(export_id)
@@ -58,8 +56,8 @@ def test_ended_export_keeps_its_file_whose_mail_can_be_sent_again(brisk_tenant: 
     # The link cannot be signed: the file is recorded, and the mail is tried again and again.
     broken = {"LINK_SIGNER_SECRET": "no-such-secret", "RETRY_BACKOFF": "2s", "MAX_TRIES": "99"}
     with changed(tenant.stack, "generate-export", **broken):
-        export_id = tenant.launch(CC)
-        wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id), EXPORT_SECONDS)
+        export_id = tenant.launch(tenant.cc)
+        wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id))
         end(tenant, export_id)
         await_quiet(tenant.stack)
     export = tenant.detail(export_id)

@@ -13,7 +13,6 @@ from waiting import wait_for
 
 NOT_JSON = "ring ring"
 MOST_RECEIVES = 2
-DEAD_LETTER_SECONDS = 30.0
 
 
 def test_job_message_that_is_not_json_ends_in_the_dead_letter_queue(brisk_tenant: Tenant) -> None:
@@ -29,7 +28,7 @@ def test_job_message_of_an_unknown_export_is_dropped_with_one_log_line(brisk_ten
     before = brisk_tenant.world()
     brisk_tenant.send_job(unknown)
     await_quiet(stack)
-    wait_for("a log line", lambda: log_lines(stack, unknown), 10)
+    wait_for("a log line", lambda: log_lines(stack, unknown))
     (line,) = log_lines(stack, unknown)
     assert json.loads(line)["level"] == "WARN"
     assert undelivered(stack, stack.deadLetterQueueUrl) == 0
@@ -82,7 +81,7 @@ def send(stack: Stack, body: str) -> None:
 def dead_letters(stack: Stack, number: int) -> list[str]:
     """The bodies in the dead-letter queue, once there are that many. Takes them out of it."""
     client, url = stack.client("sqs"), stack.deadLetterQueueUrl
-    wait_for(f"{number} dead letters", lambda: undelivered(stack, url) >= number, DEAD_LETTER_SECONDS)
+    wait_for(f"{number} dead letters", lambda: undelivered(stack, url) >= number)
     received: list[dict[str, Any]] = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     for message in received:
         client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])

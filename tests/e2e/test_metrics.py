@@ -18,7 +18,6 @@ from waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = [json.loads(line) for line in (ROOT / "shared/telemetry/golden/metrics.jsonl").read_text().splitlines()]
-SECONDS = 10.0
 
 
 def lines(stack: Stack, crate: str, metric: str) -> list[dict[str, Any]]:
@@ -47,7 +46,7 @@ class Moved:
         def look() -> dict[str, Any] | None:
             return next((line for line in self.new() if fits(line)), None)
 
-        line = wait_for(f"{self.crate} to tell {self.metric}", look, SECONDS, lambda: f"new lines: {self.new()}")
+        line = wait_for(f"{self.crate} to tell {self.metric}", look, seen=lambda: f"new lines: {self.new()}")
         assert line is not None
         (golden,) = (golden for golden in GOLDEN if self.metric in names(golden))
         assert line["_aws"]["CloudWatchMetrics"] == golden["_aws"]["CloudWatchMetrics"]
@@ -121,7 +120,7 @@ def test_sweep_tells_the_age_of_the_oldest_pending_export_and_how_often_it_rang(
             tenant.stack.sweep()
             return any(line["ExportsRungAgain"] for line in swept.new())
 
-        wait_for("a sweep to ring again", rung, SECONDS, lambda: str(swept.new()))
+        wait_for("a sweep to ring again", rung, seen=lambda: str(swept.new()))
         line = swept.await_line(lambda line: line["ExportsRungAgain"] > 0)
         # Told as of the sweep's begin, which may be a moment before the export is due to be rung for.
         assert 0 < line["OldestPendingAge"] <= line["_aws"]["Timestamp"] / 1000 - before
@@ -140,7 +139,7 @@ def test_sweep_that_cannot_read_what_is_pending_tells_no_age(brisk_tenant: Tenan
         pytest.raises(Exception, match="sweep-exports"),
     ):
         stack.sweep()
-    wait_for("the sweep's line", swept.new, SECONDS)
+    wait_for("the sweep's line", swept.new)
     assert all("OldestPendingAge" not in line for line in swept.new())
 
 
@@ -160,7 +159,7 @@ def test_sweep_counts_the_exports_that_it_ends_and_expires(brisk_tenant: Tenant)
         tenant.stack.sweep()
         return any(line["ExportsExpired"] for line in expired.new())
 
-    wait_for("a sweep to expire the export", swept, SECONDS, lambda: str(expired.new()))
+    wait_for("a sweep to expire the export", swept, seen=lambda: str(expired.new()))
 
 
 def test_export_that_an_administrator_ends_counts_as_failed(brisk_tenant: Tenant) -> None:

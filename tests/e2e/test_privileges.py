@@ -1,6 +1,6 @@
 """What each function may do, tried with the credentials it runs with: what it needs, and nothing else.
 
-The outcome goes into results/privileges.md: the table is made by this test.
+The outcome is in results/privileges.md: this test compares it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import golden
 from interventions import processes
 from stack import SENDER, Stack, StackError
 from tenant import await_quiet
@@ -303,4 +304,4 @@ def test_table_of_the_privileges_is_complete(table: dict[str, set[str]]) -> None
     lines += [
         f"| {what} | " + " | ".join("●" if what in table[who] else "" for who in ALLOWED) + " |" for what in ATTEMPTS
     ]
-    TABLE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+    golden.compare(TABLE, HEAD + "\n".join(lines) + "\n")

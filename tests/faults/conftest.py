@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import golden
 from build import TARGET
 from case import Bench
 from interventions import stop_schedule
@@ -85,12 +86,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     injected = sum(result.injected for result in results.all)
     violations = sum(len(result.problems) for result in results.all)
     terminalreporter.write_line(f"{injected} faults injected, {violations} violations (--seed {results.seed})")
-    if whole and not config.getoption("keyword"):
+    if whole and golden.IS_UPDATE and not config.getoption("keyword"):
         RESULTS.parent.mkdir(exist_ok=True)
         head = [
             "# Faults",
             "",
-            f"Written by `tests/run --whole faults`; seed {results.seed}. {injected} faults injected, "
+            f"Written by `tests/run faults --whole --update`; seed {results.seed}. {injected} faults injected, "
             f"{violations} violations. Not met: of a pair, one fault may keep the other's call from being made; "
             "and where the generator runs out of time, the machine's load decides how many calls there are.",
             "",

@@ -4,7 +4,8 @@
     python3 tests/faults/load.py [--tenants 300]
 
 Every answer is held against the API's description, every file against what that tenant's must be. Prints how long
-answers took and writes it to tests/faults/results/load.md. The figures are the emulator's on this machine, not AWS's.
+answers took, and with UPDATE_GOLDENS=1 writes it to tests/faults/results/load.md. The figures are the emulator's on
+this machine, not AWS's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "stack"), str(TESTS / "e2e")]
 
-import venv  # noqa: E402, because the folder of the stack's modules is on the path only now
+import venv  # noqa: E402
+
+import golden  # noqa: E402, because the folder of the stack's modules is on the path only now
 
 RESULTS = Path(__file__).with_name("results") / "load.md"
 ISSUED_AT_ONCE = 8
@@ -83,10 +86,11 @@ class Load:
         statuses = Counter(f"{name} {status}" for name, status, _ in self.answers)
         lines += ["", "Statuses: " + ", ".join(f"{number} × {status}" for status, number in sorted(statuses.items()))]
         print("\n".join([*lines, *problems[:10]]))
-        if not problems:
+        if not problems and golden.IS_UPDATE:
             RESULTS.parent.mkdir(exist_ok=True)
             note = (
-                "Written by `python3 tests/faults/load.py`. The figures are the emulator's on this machine, not AWS's: "
+                "Written by `UPDATE_GOLDENS=1 python3 tests/faults/load.py`. The figures are the emulator's on this "
+                "machine, not AWS's: "
                 f"{MOST_AT_ONCE} requests are under way at once, the others wait for {WAIT_SECONDS:.0f} s and are then "
                 "answered with 503, as those beyond an account's limit are."
             )

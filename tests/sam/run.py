@@ -1,7 +1,8 @@
 """`sam build`, then `sam local` in real containers: every event of every function, and the routes by URL.
 
 The containers work with a local stack. What each event is answered with is held to answers.json, beside this file;
-`--write` writes that file anew, to be read before it is committed. Without Docker or SAM CLI there is nothing to run.
+`tests/run sam --update` rewrites that file, to be read before it is committed. Without Docker or SAM CLI there is
+nothing to run.
 
 Runs inside the environment that tests/stack/venv.py makes.
 """
@@ -33,6 +34,7 @@ import yaml  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
+import golden  # noqa: E402
 from stack import Stack  # noqa: E402
 
 ANSWERS = Path(__file__).with_name("answers.json")
@@ -51,8 +53,9 @@ START_SECONDS = 60.0
 def main() -> int:
     missing = [name for name in ("sam", "docker") if not shutil.which(name)]
     if missing or subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
-        # Counted by tests/run as pytest's last line would be.
-        print(f"needs {' and '.join(missing) or 'a Docker engine that runs'}\n= 1 skipped in 0.0s =")
+        # Read by tests/run as pytest's last lines would be.
+        print(f"SKIPPED [1] sam local: needs {' and '.join(missing) or 'a Docker engine that runs'}")
+        print("= 1 skipped in 0.0s =")
         return 0
     began = time.monotonic()
     subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, "PROFILE": "quick"}, check=True)
@@ -61,7 +64,7 @@ def main() -> int:
         records = sample_records(stack)
         template = local_template(stack, endpoint, Path(folder, "template.yaml"))
         found = by_event(template, stack, records) | by_url(template, stack)
-    if "--write" in sys.argv[1:]:
+    if golden.IS_UPDATE:
         ANSWERS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     expected = json.loads(ANSWERS.read_text(encoding="utf-8"))
     wrong = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}

@@ -52,7 +52,7 @@ NOT_KNOWN = {
 
 def main() -> int:
     began = time.monotonic()
-    passed, wrong = 0, []
+    passed, skipped, wrong = 0, [], []
     try:
         with Stack.start(report=print) as stack, shell(stack.awsEndpointUrl, stack.region) as reader:
             words = prepared(stack)
@@ -66,11 +66,13 @@ def main() -> int:
                 try:
                     printed = reader.run(f"{setting[1]}\n{script}")
                 except CommandError as error:
-                    printed = str(error)
-                    if place not in NOT_KNOWN:
+                    if place in NOT_KNOWN and NOT_KNOWN[place] in str(error):
+                        skipped.append(f"{' '.join(map(str, place))}: {NOT_KNOWN[place]}")
+                    else:
                         wrong.append(f"{place}: {error}")
-                        continue
-                if not re.search(NOT_KNOWN.get(place) or PRINTED.get(place, "(?!)"), printed, re.MULTILINE):
+                    continue
+                # What the local AWS has learned meanwhile is to be listed with what it prints.
+                if not re.search(PRINTED.get(place, "(?!)"), printed, re.MULTILINE):
                     wrong.append(f"{place} prints something else:\n{printed}")
                     continue
                 passed += 1
@@ -79,7 +81,10 @@ def main() -> int:
         wrong.append(str(error))
     for complaint in wrong:
         print(complaint)
-    print(f"= {passed} passed, {len(wrong)} failed in {time.monotonic() - began:.1f}s =")
+    # Read by tests/run as pytest's last lines would be.
+    for reason in skipped:
+        print(f"SKIPPED [1] {reason}")
+    print(f"= {passed} passed, {len(wrong)} failed, {len(skipped)} skipped in {time.monotonic() - began:.1f}s =")
     return 1 if wrong else 0
 
 

@@ -15,19 +15,12 @@ from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[2] / "target"
 STACKS = TARGET / "stack"
-START_SECONDS = 30.0
-# The port is chosen, released, then taken by the emulator. Another process may be quicker.
-ATTEMPTS = 5
+# Takes two seconds on an idle machine.
+START_SECONDS = 90.0
 
 
 class EmulatorError(Exception):
     """The emulator does not start; the message says why."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Emulator:
@@ -44,24 +37,22 @@ class Emulator:
         self.log = Path()
         # The forms of the functions' calls, by their roles.
         self.calls = Path()
+        self.folder = Path()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
-            self._launch(free_port())
-            try:
-                self._await_answer()
-                return
-            except EmulatorError:
-                self.stop()
-                if attempt == ATTEMPTS:
-                    raise
-            except BaseException:
-                self.stop()
-                raise
+        try:
+            # The emulator inherits the socket: a port that is chosen and released can be taken by another process.
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                self._launch(listener)
+            self._await_answer()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Closing the pipe is the order to stop; guard.py does the rest. The log stays only if the emulator had ended
@@ -80,13 +71,13 @@ class Emulator:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _launch(self, port: int) -> None:
-        self.port = port
+    def _launch(self, listener: socket.socket) -> None:
+        self.port = port = int(listener.getsockname()[1])
         STACKS.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="state-", dir=STACKS))
+        self.folder = folder = Path(tempfile.mkdtemp(prefix="state-", dir=STACKS))
         self.log = STACKS / f"emulator-{port}.log"
         self.calls = STACKS / f"calls-{port}.jsonl"
-        command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder)]
+        command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder), str(listener.fileno())]
         command += [sys.executable, str(Path(__file__).with_name("ministack_mended.py"))]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -102,6 +93,7 @@ class Emulator:
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "BIND_HOST": "127.0.0.1",
                     "GATEWAY_PORT": str(port),
+                    "STACK_LISTENER": str(listener.fileno()),
                     "AWS_ENDPOINT_URL": self.url,
                     # Would listen on a second port.
                     "IOT_MTLS_ENABLED": "0",
@@ -110,6 +102,7 @@ class Emulator:
                     **self._settings,
                 },
                 cwd=folder,
+                pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -123,7 +116,7 @@ class Emulator:
             if not self.alive():
                 raise EmulatorError(f"the emulator ended while starting: see {self.log}")
             try:
-                with urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=2):
+                with urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=10):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)

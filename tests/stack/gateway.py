@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 # API Gateway Developer Guide, "Quotas for configuring and running an HTTP API".
@@ -25,9 +26,9 @@ MAX_EVENT_BYTES = 6 * 1024 * 1024
 INTEGRATION_SECONDS = 30
 # Each request under way has a process of its own. An account has a limit to those, too, but also the cores for them:
 # here, with more of them than this machine can run, all become so slow that none is done in a function's time.
-MOST_AT_ONCE = 8 * (os.cpu_count() or 1)
+MOST_AT_ONCE = 4 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4 * (os.cpu_count() or 1)
 # How long a request waits for others to be done before it is answered as one beyond the account's limit is.
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 45.0
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
@@ -68,6 +69,19 @@ class Gateway(ThreadingHTTPServer):
         """A client that went away is none of the stack's concern."""
 
 
+class _Lines:
+    """Lines of a stream, and whether the last one that was read was blank."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.is_blank = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self._stream.readline(limit)
+        self.is_blank = line in (b"\r\n", b"\n")
+        return line
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # A connection that idles this long is closed.
@@ -82,6 +96,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Silent: the functions log their requests."""
+
+    def parse_request(self) -> bool:
+        """A request that is cut off within its headers is none. http.server takes it for one without the rest."""
+        lines, self.rfile = self.rfile, _Lines(self.rfile)
+        try:
+            is_request, is_whole = super().parse_request(), self.rfile.is_blank
+        finally:
+            self.rfile = lines
+        return is_request and is_whole
 
     def _pass_on(self) -> None:
         try:
@@ -153,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             if lengths or [coding.strip().lower() for coding in codings] != ["chunked"]:
                 raise _BadRequest
             while size := self._chunk_size():
-                yield self.rfile.read(size)
+                yield self._read_whole(size)
                 self.rfile.readline()
             while self.rfile.readline().strip():
                 pass
@@ -161,9 +184,16 @@ class _Handler(BaseHTTPRequestHandler):
         if len(lengths) > 1 or not all(re.fullmatch(r"[0-9]{1,18}", length.strip()) for length in lengths):
             raise _BadRequest
         left = int(lengths[0]) if lengths else 0
-        while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
+        while left > 0:
+            chunk = self._read_whole(min(left, 1 << 16))
             left -= len(chunk)
             yield chunk
+
+    def _read_whole(self, size: int) -> bytes:
+        """A request that is cut off is not passed on."""
+        if len(chunk := self.rfile.read(size)) < size:
+            raise _BadRequest
+        return chunk
 
     def _chunk_size(self) -> int:
         digits = self.rfile.readline(1024).split(b";")[0].strip()

@@ -1,8 +1,8 @@
 """Runs a command, and ends it with everything it started as soon as this process' standard input is closed.
 
 The stack holds the other end of that pipe. However the stack ends, stopped, killed or crashed, the kernel closes the
-pipe: so the emulator and the functions it runs never outlive it. Usage: guard.py FOLDER COMMAND…; FOLDER is deleted at
-the end.
+pipe: so the emulator and the functions it runs never outlive it. Usage: guard.py FOLDER DESCRIPTOR COMMAND…; FOLDER is
+deleted at the end, and DESCRIPTOR is handed to the command.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    folder, command = sys.argv[1], sys.argv[2:]
+    folder, descriptor, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     # Only the pipe decides when to end: the stack's own shutdown must come first, also when a whole group is signalled.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _adopt_orphans()
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_default_signals)
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, pass_fds=[descriptor], start_new_session=True, preexec_fn=_default_signals
+    )
+    os.close(descriptor)
     while child.poll() is None and not select.select([sys.stdin], [], [], 0.2)[0]:
         pass
     child.terminate()

@@ -1,4 +1,4 @@
-"""Starts the emulator (ministack) as strict as AWS (package `strict`), and with five things mended that cannot be made
+"""Starts the emulator (ministack) as strict as AWS (package `strict`), and with seven things mended that cannot be made
 up for from outside.
 
 TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so to policies: the template's would deny
@@ -11,6 +11,10 @@ delivers nothing.
 
 Searching logs for any of several terms (`?one ?"the other"`): the emulator looks for all, question marks included.
 
+The port: the emulator listens on the socket that it inherits.
+
+The mailbox: `?after=N` leaves the first N mails out. The emulator knows only how to show all.
+
 Time: the emulator answers one request at a time. It checks a condition's grammar anew for each item that it looks at, a
 quarter of its work; and Python's collector, each time it goes through all that is kept, lets everybody wait for two
 seconds.
@@ -22,14 +26,18 @@ import functools
 import gc
 import os
 import shlex
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from contextvars import ContextVar
 from typing import Any
 
 from awscrt import checksums
+from hypercorn.config import Config, Sockets
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, s3
+from ministack.core.responses import AccountRegionScopedDict
+from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, s3, ses
 from ministack.services.cloudformation import provisioners
 
 import strict
@@ -74,7 +82,32 @@ def _compile_pattern(raw: str) -> Callable[[str], bool]:
     return lambda message: any(term in message for term in terms)
 
 
+_after: ContextVar[int] = ContextVar("after", default=0)
+
+
+class _Mailbox(AccountRegionScopedDict):
+    __slots__ = ()
+
+    def to_dict(self) -> dict[Any, Any]:
+        return {key: mails[_after.get() :] for key, mails in super().to_dict().items()}
+
+
+def _list_later_mails(list_mails: Callable[..., Any]) -> Callable[..., Any]:
+    async def list_later(method: str, path: str, headers: dict[str, str], query: dict[str, list[str]]) -> Any:
+        _after.set(int(query.get("after", ["0"])[0]))
+        return await list_mails(method, path, headers, query)
+
+    return list_later
+
+
+def _inherited_sockets(_: Config) -> Sockets:
+    listener = socket.socket(fileno=int(os.environ.pop("STACK_LISTENER")))
+    listener.setblocking(False)
+    return Sockets([], [listener], [])
+
+
 if __name__ == "__main__":
+    Config.create_sockets = _inherited_sockets
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
     s3._crc64nvme = checksums.crc64nvme
     iam_evaluator._resolve_condition_key = _resolve_condition_key
@@ -85,6 +118,8 @@ if __name__ == "__main__":
     # What is new is collected as ever, and all that is kept a tenth as often.
     new, newer, kept = gc.get_threshold()
     gc.set_threshold(new, newer, 10 * kept)
+    ses._sent_emails = _Mailbox()
+    app._handle_ses_messages_request = _list_later_mails(app._handle_ses_messages_request)
     strict.enforce()
     app.app = recorded(app.app, Path(os.environ.pop("CALLS_FILE")))
     app.main()

@@ -12,9 +12,12 @@ import functools
 import io
 import json
 import re
+import shlex
+import threading
 import time
 import urllib.request
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +71,9 @@ class Stack:
         self._is_guest = False
         self._gateway: Gateway | None = None
         self._clients: dict[str, Any] = {}
+        self._mails: list[Mail] = []
+        self._logs: dict[str, _Log] = {}
+        self._reading = threading.Lock()
         self.name = NAME
         self.apiUrl = ""
         self.backOfficeUrl = ""
@@ -268,10 +274,9 @@ class Stack:
         self.invoke("sweep-exports", {})
 
     def logs(self, crate: str) -> list[str]:
-        """All log lines of a function so far, in order."""
-        pages = self.client("logs").get_paginator("filter_log_events")
-        group = f"/aws/lambda/{self.functions[crate]}"
-        return [event["message"] for page in pages.paginate(logGroupName=group) for event in page["events"]]
+        """All log lines of a function so far, in order. Only those that are new are read."""
+        with self._reading:
+            return list(self._logs.setdefault(crate, _Log(self.client("logs"), self.functions[crate])).lines())
 
     def calls(self) -> list[tuple[str, str]]:
         """The functions' calls so far: the role's ARN and the call's form, each once."""
@@ -281,18 +286,20 @@ class Stack:
         return [tuple(json.loads(line)) for line in self._emulator.calls.read_text(encoding="utf-8").splitlines()]
 
     def mails(self) -> list[Mail]:
-        """All mails that SES accepted so far, in order, but for those of another stack's configuration set."""
-        with urllib.request.urlopen(self.mailboxUrl, timeout=30) as answer:
-            accounts = json.load(answer)["messages"]
-        return [
-            Mail(
-                m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "",
-                m["ConfigurationSetName"],
-            )
-            for messages in accounts.values()
-            for m in messages
-            if m["ConfigurationSetName"] in ("", self.configurationSet)
-        ]  # fmt: skip
+        """All mails that SES accepted so far, in order, but for those of another stack's configuration set. Only those
+        that are new are read."""
+        with self._reading:
+            with urllib.request.urlopen(f"{self.mailboxUrl}?after={len(self._mails)}", timeout=60) as answer:
+                accounts = json.load(answer)["messages"]
+            self._mails += [
+                Mail(
+                    m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "",
+                    m["ConfigurationSetName"],
+                )
+                for messages in accounts.values()
+                for m in messages
+            ]  # fmt: skip
+            return [mail for mail in self._mails if mail.configuration_set in ("", self.configurationSet)]
 
     def describe(self) -> dict[str, Any]:
         """What target/local/stack.json tells scripts."""
@@ -359,18 +366,26 @@ class Stack:
 
     def _package(self) -> str:
         """The URL of the template, with each function's CodeUri as a URL too, as `sam deploy` makes both: a template of
-        this size cannot go with the request."""
+        this size cannot go with the request.
+
+        What is uploaded only starts the function's program: to send all of them through the emulator takes seconds.
+        """
         client, bucket = self.client("s3"), f"{self.name}-code"
         client.create_bucket(Bucket=bucket)
+        assert self._emulator is not None
+        programs = self._emulator.folder / self.name
+        programs.mkdir()
 
         def upload(match: re.Match[str]) -> str:
-            folder = build.PACKAGES / match["crate"]
+            # Linked, so that a build meanwhile changes nothing that runs here.
+            program = programs / match["crate"]
+            program.hardlink_to(build.PACKAGES / program.name / "bootstrap")
             archive = io.BytesIO()
             with zipfile.ZipFile(archive, "w") as files:
                 entry = zipfile.ZipInfo("bootstrap")
                 entry.external_attr = 0o755 << 16
-                files.writestr(entry, (folder / "bootstrap").read_bytes())
-            key = f"{folder.name}.zip"
+                files.writestr(entry, f"#!/bin/sh\nexec {shlex.quote(str(program))}\n")
+            key = f"{program.name}.zip"
             client.put_object(Bucket=bucket, Key=key, Body=archive.getvalue())
             return f"CodeUri: s3://{bucket}/{key}"
 
@@ -455,6 +470,44 @@ class Stack:
         for name, resource in template["Resources"].items():
             if setting := resource["Properties"].get("RecursiveLoop"):
                 self.client("lambda").put_function_recursion_config(FunctionName=resources[name], RecursiveLoop=setting)
+
+
+class _Log:
+    """A function's log, read from where the last reading ended.
+
+    The emulator writes what an invocation logged at its end, into a stream of its own and with one time.
+    """
+
+    # How much later than its time a line may appear.
+    LATENESS_MS = 10_000
+
+    def __init__(self, client: Any, function: str) -> None:
+        self._client = client
+        self._group = f"/aws/lambda/{function}"
+        self._lines: list[str] = []
+        self._latest = 0
+        self._seen: Counter[str] = Counter()
+
+    def lines(self) -> list[str]:
+        start = max(0, self._latest - self.LATENESS_MS)
+        while self._read(start):
+            # What one answer holds is limited. The rest is at its last time or later.
+            start = self._latest
+        return self._lines
+
+    def _read(self, start: int) -> bool:
+        """Whether there was something new."""
+        events = self._client.filter_log_events(logGroupName=self._group, startTime=start)["events"]
+        found: Counter[str] = Counter()
+        known = len(self._lines)
+        for event in events:
+            stream = event["logStreamName"]
+            found[stream] += 1
+            if found[stream] > self._seen[stream]:
+                self._lines.append(event["message"])
+                self._seen[stream] += 1
+                self._latest = max(self._latest, event["timestamp"])
+        return len(self._lines) > known
 
 
 def _resolve(value: Any, names: Mapping[str, str]) -> Any:

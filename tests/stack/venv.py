@@ -48,6 +48,8 @@ def _ensure(report: Callable[[str], None], requirements: Path, folder: Path) -> 
             str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
             # The file names all that is needed. Older versions of pip that find that out again stumble over extras.
             "--require-hashes", "--only-binary=:all:", "--no-deps", "--requirement", str(requirements),
+            # Python compiles what it imports. The emulator, which is started often, runs without leave to keep that.
+            *(() if folder == VENV else ("--no-compile",)),
         ],
         f"cannot install {names}. It needs the Python package index, or a mirror of it in pip's settings",
     )  # fmt: skip
@@ -69,3 +71,10 @@ def _run(command: list[str], complaint: str) -> None:
     if done.returncode != 0:
         last = "\n".join(done.stdout.strip().splitlines()[-5:])
         raise VenvError(f"{complaint}.\n{last}")
+
+
+if __name__ == "__main__":
+    try:
+        ensure(folder=ROOT / sys.argv[1], requirements=ROOT / sys.argv[2])
+    except VenvError as error:
+        sys.exit(str(error))

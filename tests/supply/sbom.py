@@ -8,6 +8,7 @@ Builds the tool the first time, which takes some minutes.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +34,16 @@ def main() -> int:
     # The tool writes beside the manifests, for the tests' programs as well.
     for document in ROOT.glob("tests/**/*.cdx.json"):
         document.unlink()
-    for document in sorted(ROOT.glob("functions/*/*.cdx.json")):
-        target = folder / f"{document.parent.name}.cdx.json"
+    for manifest in sorted(ROOT.glob("functions/*/Cargo.toml")):
+        # Of one binary, which has the name of its folder.
+        (document,) = manifest.parent.glob("*.cdx.json")
+        target = folder / f"{manifest.parent.name}.cdx.json"
         document.replace(target)
-        print(target.relative_to(ROOT))
+        names = {component["name"] for component in json.loads(target.read_text(encoding="utf-8"))["components"]}
+        if not {"exports-telemetry", "tokio"} <= names or "proptest" in names:
+            print(f"{target.relative_to(ROOT)} does not list what {manifest.parent.name} is built from")
+            return 1
+        print(f"{target.relative_to(ROOT)}: {len(names)} crates")
     return 0
 
 

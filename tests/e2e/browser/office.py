@@ -12,6 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+import golden
+
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 SCHEMES = ("light", "dark")
 # Everything that axe knows of these, which includes all that WCAG 2.2 AA asks of a page and a tool can see.
@@ -114,13 +116,13 @@ class Office:
     def inspect(
         self, state: str, picture: str | None = None, whole: bool = False, rules: dict[str, Any] = AXE_RULES
     ) -> None:
-        """Holds the page as it stands to the rules of accessibility, light and dark, and takes its picture."""
+        """Checks the page as it stands for accessibility, light and dark. With --update, takes its picture."""
         for scheme in SCHEMES:
             self.page.emulate_media(color_scheme=scheme)
             self.settle()
             found = _axe.run(self.page, options=rules).response["violations"]
             assert not found, f"{state}, {scheme}:\n{_told(found)}"
-            if picture:
+            if picture and golden.IS_UPDATE:
                 self._take(f"{picture}-{scheme}.png", whole)
         self.page.emulate_media(color_scheme="light")
         self.settle()

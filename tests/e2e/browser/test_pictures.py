@@ -1,4 +1,4 @@
-"""The main states, light and dark, as pictures in tests/e2e/screenshots: to look at, and for the README."""
+"""The main states, light and dark, and with --update as pictures in tests/e2e/screenshots: for the README."""
 
 from __future__ import annotations
 

@@ -168,6 +168,15 @@ proptest! {
 }
 
 #[test]
+fn fuzzing_corpus_reads_as_the_sdk_reads_it() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/page");
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let body = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert_eq!(read_page(body.as_bytes()).ok(), read_plainly(&body), "{body}");
+    }
+}
+
+#[test]
 fn page_without_items_may_have_a_next_one() {
     let body = r#"{"Count":0,"Items":[],"LastEvaluatedKey":{"sk":{"S":"k"},"tenantId":{"S":"t"}}}"#;
     let page = read_page(body.as_bytes()).unwrap();

@@ -1,0 +1,106 @@
+"""The command line: which parts run, and what comes after them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import sys
+import time
+
+import build
+from runner import report, worktree
+from runner.job import Job, Options
+from runner.parts import PLANS
+from runner.schedule import Schedule, Uses, after_goldens, limits, with_needs
+
+
+def main() -> int:
+    began = time.monotonic()
+    arguments = _arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Unless it is ignored, as nohup has it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    parts = [name for name, plan in PLANS.items() if not plan.is_preparation]
+    usual = [name for name in parts if arguments.release or not PLANS[name].is_on_request]
+    chosen = arguments.parts or usual
+    # One part alone shows its output as it comes.
+    streams = len(chosen) == 1
+    options = Options(arguments.whole, arguments.seed, arguments.update)
+    jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
+    plans = after_goldens(PLANS, jobs) if options.update else PLANS
+    before = worktree.changes()
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = dict.fromkeys(Uses, 1) if streams else limits(processors)
+    progress = report.Stream() if streams else report.Progress(len(jobs))
+    schedule = Schedule(plans, jobs, free, progress)
+    try:
+        schedule.run()
+    except KeyboardInterrupt:
+        progress.close()
+        print("\nInterrupted. Ending what runs.", file=sys.stderr, flush=True)
+        schedule.interrupt()
+        return 130
+    progress.close()
+    results = [*jobs.values(), _work_tree(options, before)]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print()
+    print(report.times(results, time.monotonic() - began, used.ru_utime + used.ru_stime, processors))
+    shown = [job for job in results if job.failed or job.name not in PLANS or not PLANS[job.name].is_preparation]
+    left_out = [name for name in parts if name not in chosen] if not arguments.parts else []
+    print()
+    print(report.summary(shown, left_out))
+    return 1 if any(job.failed for job in shown) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parts = {name: plan for name, plan in PLANS.items() if not plan.is_preparation}
+    lines = [f"  {name:<14}{plan.description}" for name, plan in parts.items() if not plan.is_on_request]
+    lines += ["only by name, or with --release:"]
+    lines += [f"  {name:<14}{plan.description}" for name, plan in parts.items() if plan.is_on_request]
+    parser = argparse.ArgumentParser(
+        prog="tests/run",
+        description="Runs the tests: all parts side by side, or those that are named. A part that is named alone shows "
+        "its output as it comes. The exit code is 1 if anything failed.",
+        epilog="parts:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="part", help="one of those below (default: all)")
+    parser.add_argument("--release", action="store_true", help="also the parts that build for release")
+    parser.add_argument("--whole", action="store_true", help="faults: every fault at every call; deploy: sam sync, too")
+    parser.add_argument("--seed", type=int, help="faults: which are chosen by chance; each run prints its seed")
+    parser.add_argument(
+        "--update", action="store_true", help="rewrite the expected tables and pictures instead of comparing them"
+    )
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.parts if name not in parts]
+    if unknown:
+        parser.error(f"no part is called {unknown[0]}: choose from {', '.join(parts)}")
+    return chosen
+
+
+def _environment(name: str) -> dict[str, str]:
+    """Stacks do not build the functions again, which would wait for cargo's lock while something else compiles."""
+    return {build.DONE: "1"} if "functions" in PLANS[name].needs else {}
+
+
+def _work_tree(options: Options, before: worktree.Changes) -> Job:
+    """The last check: the run left the work tree as it was."""
+    job = Job("work-tree", options)
+    after = worktree.changes()
+    changed = worktree.differences(before, after)
+    if after.reason:
+        job.skip(f"whether the run changed files: {after.reason}")
+    elif options.update:
+        job.skip("whether the run changed files: it may with --update" + "".join(f"\n    {path}" for path in changed))
+    elif changed:
+        job.fail("files changed during the run (expected results are rewritten only with --update):")
+        job.reasons += [f"  {path}" for path in changed]
+    job.close()
+    return job
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

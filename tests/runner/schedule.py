@@ -1,0 +1,144 @@
+"""Runs parts side by side: each as soon as what it needs is done and what it uses is free.
+
+Compiling takes all processors and cargo's lock on the target folder, so one part compiles at a time. Tests against
+local stacks mostly wait, so they run meanwhile.
+"""
+
+from __future__ import annotations
+
+import enum
+import queue
+import threading
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from runner import tools
+from runner.job import Job
+
+
+class Uses(enum.Enum):
+    """What a part needs while it runs."""
+
+    COMPILER = "cargo"
+    PROCESSOR = "a processor"
+    STACK = "a local stack"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a part runs and what that takes. A preparation is no test; others need it."""
+
+    run: Callable[[Job], None]
+    uses: Uses
+    needs: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    # Parts whose expected results it reads. Where those are rewritten, it comes after them.
+    reads_goldens_of: tuple[str, ...] = ()
+    is_preparation: bool = False
+    is_on_request: bool = False
+
+    @property
+    def description(self) -> str:
+        return (self.run.__doc__ or "").strip()
+
+
+def limits(processors: int) -> dict[Uses, int]:
+    """How many parts may use each at once."""
+    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
+
+
+def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
+    """These parts and all that they need, in the order of the plans."""
+    wanted, pending = set(names), list(names)
+    while pending:
+        new = set(plans[pending.pop()].needs) - wanted
+        wanted |= new
+        pending += new
+    return [name for name in plans if name in wanted]
+
+
+def after_goldens(plans: Mapping[str, Plan], chosen: Container[str]) -> dict[str, Plan]:
+    """The plans of a run that rewrites expected results."""
+    return {
+        name: replace(plan, needs=(*plan.needs, *(part for part in plan.reads_goldens_of if part in chosen)))
+        for name, plan in plans.items()
+    }
+
+
+class Watcher(Protocol):
+    """Is told of what happens, in the thread that runs the schedule."""
+
+    def started(self, job: Job) -> None: ...
+    def ended(self, job: Job) -> None: ...
+    def tick(self, running: Mapping[str, Job]) -> None: ...
+
+
+class Schedule:
+    """A run of parts, in the order of their plans where several could start."""
+
+    def __init__(
+        self, plans: Mapping[str, Plan], jobs: Mapping[str, Job], free: Mapping[Uses, int], watcher: Watcher
+    ) -> None:
+        self._plans, self._jobs, self._free, self._watcher = plans, jobs, dict(free), watcher
+        self._waiting = list(jobs)
+        self._running: dict[str, Job] = {}
+        self._done: set[str] = set()
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._installing = threading.Lock()
+
+    def run(self) -> None:
+        self._start()
+        while self._running:
+            try:
+                name = self._ended.get(timeout=1.0)
+            except queue.Empty:
+                self._watcher.tick(self._running)
+                continue
+            job = self._running.pop(name)
+            self._free[self._plans[name].uses] += 1
+            self._done.add(name)
+            self._watcher.ended(job)
+            self._start()
+        assert not self._waiting, f"never started: {', '.join(self._waiting)}"
+
+    def interrupt(self) -> None:
+        """Ends everything that runs."""
+        self._waiting.clear()
+        threads = [threading.Thread(target=job.interrupt) for job in self._running.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _start(self) -> None:
+        """Starts every part that can."""
+        for name in list(self._waiting):
+            plan, job = self._plans[name], self._jobs[name]
+            if not self._done.issuperset(plan.needs) or not self._free[plan.uses]:
+                continue
+            self._waiting.remove(name)
+            self._free[plan.uses] -= 1
+            self._running[name] = job
+            job.reasons += [f"needs {need}, which failed" for need in plan.needs if self._jobs[need].failed]
+            job.began = time.monotonic()
+            self._watcher.started(job)
+            threading.Thread(target=self._work, args=(plan, job), name=name, daemon=True).start()
+        self._watcher.tick(self._running)
+
+    def _work(self, plan: Plan, job: Job) -> None:
+        try:
+            # One at a time, because package managers lock.
+            with self._installing:
+                missing = [] if job.failed else [tool for tool in plan.tools if not tools.provide(tool, job.report)]
+            for tool in missing:
+                job.fail(tools.TOOLS[tool].advice)
+            if not job.failed:
+                plan.run(job)
+        except Exception as error:
+            job.fail(f"{type(error).__name__}: {error}")
+        finally:
+            job.close()
+            job.seconds = time.monotonic() - job.began
+            self._ended.put(job.name)

@@ -1,0 +1,75 @@
+"""What must be on a machine before a part can run, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import chromium
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that a part needs from the machine."""
+
+    is_there: Callable[[], bool]
+    advice: str
+    debian_packages: tuple[str, ...] = ()
+
+
+def _on_path(*names: str) -> Callable[[], bool]:
+    return lambda: all(shutil.which(name) for name in names)
+
+
+TOOLS = {
+    "cargo": Tool(_on_path("cargo"), "needs cargo, and found none on the PATH. Install Rust with rustup"),
+    "cc": Tool(
+        lambda: shutil.which(os.environ.get("CC", "cc")) is not None,
+        "needs a C compiler (cc) to link Rust programs. On Debian and Ubuntu, install build-essential",
+        ("build-essential",),
+    ),
+    "c++": Tool(
+        lambda: shutil.which(os.environ.get("CXX", "c++")) is not None,
+        "needs a C++ compiler (c++) for the fuzzer. On Debian and Ubuntu, install build-essential",
+        ("build-essential",),
+    ),
+    "ensurepip": Tool(
+        lambda: subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True).returncode == 0,
+        "needs Python's ensurepip to make a virtual environment. On Debian and Ubuntu, install python3-venv",
+        ("python3-venv",),
+    ),
+    "make": Tool(
+        _on_path("make"),
+        "needs make, which SAM CLI builds the functions with. On Debian and Ubuntu, install make",
+        ("make",),
+    ),
+    "curl and jq": Tool(
+        _on_path("curl", "jq"),
+        "needs curl and jq for the README's examples. On Debian and Ubuntu, install curl and jq",
+        ("curl", "jq"),
+    ),
+    "chromium": Tool(
+        lambda: chromium.find() is not None,
+        chromium.ADVICE,
+        # The page's preferred font: without it, pictures of the page show another one.
+        ("chromium", "fonts-inter"),
+    ),
+}
+
+
+def provide(name: str, report: Callable[[str], None]) -> bool:
+    """Whether a tool is there. As root on Debian and Ubuntu, installs it first."""
+    tool = TOOLS[name]
+    if not tool.is_there() and tool.debian_packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        report(f"Installing {', '.join(tool.debian_packages)}")
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *tool.debian_packages]):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(
+                ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=120", *command],
+                env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+            )  # fmt: skip
+    return tool.is_there()

@@ -1,0 +1,100 @@
+"""`cargo local` and its options, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from emulator import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = ROOT / "target" / "local"
+LIMIT_SECONDS = 170.0
+
+
+@pytest.fixture(autouse=True)
+def _other_description() -> Iterator[None]:
+    """One that somebody works with stays described."""
+    path = OUTPUT / "stack.json"
+    before = path.read_text() if path.exists() else None
+    yield
+    if before is not None:
+        path.write_text(before)
+
+
+def cargo_local(*options: str | Path, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = ["cargo", "local", *(str(option) for option in options)]
+    # From another folder, cargo finds neither the alias nor the workspace.
+    assert folder.is_relative_to(ROOT)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+
+
+def exported(done: subprocess.CompletedProcess[str]) -> bytes:
+    """The file that was exported."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    (name,) = re.findall(r"The file: (\S+)", done.stdout)
+    return (OUTPUT / name).read_bytes()
+
+
+def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
+    file = exported(cargo_local("--once", "--port", "0"))
+    assert file.count(b"\n") > 100
+    # Into tests/, to show that a path is meant from where the command is typed.
+    loaded = OUTPUT / "loaded.csv"
+    loaded.write_bytes(file)
+    done = cargo_local("--once", "--port", "0", "--payouts", Path("../target/local/loaded.csv"), folder=ROOT / "tests")
+    assert exported(done) == file
+
+
+def test_port_serves_until_interrupted() -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        ["cargo", "local", "--port", str(port)], cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if "Serving until Ctrl-C" in line:
+            break
+    described = json.loads((OUTPUT / "stack.json").read_text())
+    assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
+    for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.status == 200
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 0
+    assert time.monotonic() - began < 30
+    for url in (described["apiUrl"], described["awsEndpointUrl"]):
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5).close()
+
+
+def test_port_in_use_is_named_before_anything_is_done() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        done = cargo_local("--once", "--port", str(port))
+    assert done.returncode == 1
+    assert f"port {port} cannot be used" in done.stderr
+    assert "Choose another one with --port" in done.stderr
+    assert "Building" not in done.stdout
+
+
+def test_missing_payouts_file_is_named_in_one_line() -> None:
+    done = cargo_local("--once", "--payouts", "no-such.csv")
+    assert done.returncode == 1
+    assert "no-such.csv" in done.stderr
+    assert "Traceback" not in done.stderr
