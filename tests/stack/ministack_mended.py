@@ -28,8 +28,8 @@ import os
 import shlex
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from awscrt import checksums
