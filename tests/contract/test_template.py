@@ -65,6 +65,7 @@ def test_function_crate_has_its_resource(crate: str) -> None:
     assert properties["Architectures"] == [{"Ref": "Architecture"}]
 
 
+BUILD = Path("functions/build")
 # By Lambda's name of an architecture: Rust's, and what the header of its programs says (ELF, e_machine).
 ARCHITECTURES = {"x86_64": ("x86_64", b"\x3e\x00"), "arm64": ("aarch64", b"\xb7\x00")}
 
@@ -78,8 +79,7 @@ class Made:
         self.bootstrap.parent.mkdir()
         path = f"{folder / 'bin'}{os.pathsep}{os.defpath}"
         self.environment = {"PATH": path, "ARTIFACTS_DIR": str(self.bootstrap.parent)}
-        shutil.copy(ROOT / "Makefile", folder)
-        shutil.copytree(ROOT / "build", folder / "build")
+        shutil.copytree(ROOT / BUILD, folder / BUILD)
         (folder / "bin").mkdir()
         self.program("cargo", "echo cargo $*")
         # A machine of x86_64 that has Rust's target of either architecture.
@@ -99,17 +99,19 @@ class Made:
 
     def run(self, crate: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["make", "--makefile", f"build/{self.architecture}/Makefile", f"build-{logical_id(crate)}"],
+            ["make", "--makefile", BUILD / self.architecture / "Makefile", f"build-{logical_id(crate)}"],
             cwd=self.folder, capture_output=True, text=True, env=self.environment,
         )  # fmt: skip
 
 
 def test_architecture_is_one_that_lambda_has_and_the_makefile_knows() -> None:
     parameter = TEMPLATE["Parameters"]["Architecture"]
-    assert set(parameter["AllowedValues"]) == ARCHITECTURES.keys() == {f.name for f in (ROOT / "build").iterdir()}
+    assert set(parameter["AllowedValues"]) == ARCHITECTURES.keys()
     assert parameter["Default"] == "x86_64"
-    for path in ("build/x86_64/Makefile", "build/arm64/Makefile"):
-        assert f"ARCHITECTURE := {Path(path).parent.name}\n" in (ROOT / path).read_text(encoding="utf-8")
+    makefiles = {path.parent.name: path.read_text(encoding="utf-8") for path in (ROOT / BUILD).glob("*/Makefile")}
+    assert makefiles.keys() == ARCHITECTURES.keys()
+    for architecture, text in makefiles.items():
+        assert f"ARCHITECTURE := {architecture}\n" in text
 
 
 @pytest.mark.parametrize("crate", CRATES)
@@ -117,7 +119,7 @@ def test_function_is_built_for_the_architecture_that_it_is_deployed_as(crate: st
     metadata = RESOURCES[logical_id(crate)]["Metadata"]
     # SAM CLI takes the Makefile of that folder, and fills in the parameter as it does for the function's Architectures.
     assert metadata == {
-        "BuildMethod": "makefile", "ContextPath": {"Fn::Sub": "build/${Architecture}"}, "WorkingDirectory": ".",
+        "BuildMethod": "makefile", "ContextPath": {"Fn::Sub": f"{BUILD}/${{Architecture}}"}, "WorkingDirectory": ".",
     }  # fmt: skip
     for architecture, (cpu, machine) in ARCHITECTURES.items():
         folder = tmp_path / architecture

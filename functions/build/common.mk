@@ -1,5 +1,6 @@
-# What `sam build` runs for each function, by way of build/<architecture>/Makefile: template.yaml says so. Cargo compiles
-# the workspace once; for every function after the first there is nothing left to do but to copy.
+# What `sam build` runs for each function, through <architecture>/Makefile beside this file: template.yaml says so. Cargo
+# compiles the workspace once; for each further function it only copies a file. SAM CLI's own method for Rust needs
+# cargo-lambda, and builds each function by itself, with other features of the shared dependencies.
 #
 # The programs run on Amazon Linux 2023, whose glibc is 2.34: build on a Linux that is not newer than Debian 12 or Ubuntu
 # 22.04, of either architecture.
