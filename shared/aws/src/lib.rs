@@ -12,11 +12,15 @@ pub mod clock;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(feature = "links")]
+pub mod files;
 pub mod ids;
 #[cfg(feature = "links")]
 pub mod links;
 #[cfg(feature = "mail")]
 pub mod mail;
+#[cfg(feature = "links")]
+mod presign;
 #[cfg(feature = "queue")]
 pub mod queue;
 #[cfg(test)]
