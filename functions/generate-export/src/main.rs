@@ -37,6 +37,7 @@ async fn main() -> Result<(), Error> {
         lease_grace: settings.span_or("LEASE_GRACE", Duration::from_secs(15))?,
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
         file: FileLimits {
+            permanent_wait: settings.span_or("PERMANENT_ERROR_WAIT", Tries::PERMANENT_WAIT)?,
             part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
             most_parts: settings.number_or("MOST_PARTS", MOST_PARTS)?,
             readers: settings.number_or("READERS", READERS)?,

@@ -35,7 +35,7 @@ fn generator(payouts: u64) -> Fake {
         back_office: None,
         clock: FixedClock::default(),
         limits: Limits {
-            tries: Tries { most: 3, backoff: vec![MINUTE] },
+            tries: Tries { most: 3, backoff: vec![MINUTE], permanent_wait: 5 * MINUTE },
             lease_grace: Duration::from_secs(15),
             ring_after: MINUTE,
             file: FileLimits {
@@ -210,6 +210,82 @@ async fn file_that_cannot_be_completed_again_and_again_uses_up_the_tries() {
     let record = generator.record();
     assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
     assert!(generator.lock_is_free());
+}
+
+/// What a fault does to a generator.
+type Break = fn(&Fake);
+
+#[tokio::test]
+async fn permanent_error_fails_the_export_at_the_second_attempt_five_minutes_later() {
+    let breaks: [(&str, Break); 3] = [
+        ("payouts", |generator| generator.payouts.fuse.deny()),
+        ("files", |generator| generator.files.fuse.deny()),
+        ("links", |generator| generator.links.fuse.deny()),
+    ];
+    for (name, break_it) in breaks {
+        let generator = with_parts_of(300, generator(9));
+        break_it(&generator);
+        generator.deliver("r1").await;
+        let record = generator.record();
+        assert_eq!((record.status, record.lease), (Status::Pending, None), "{name}");
+        assert_eq!(generator.bell.rings(), [(record.tenant, record.id, 5 * MINUTE)], "{name}");
+        assert_eq!(record.due_at, Some(start().plus(6 * MINUTE)), "{name}: the sweeper comes after the bell");
+        // A message that comes too early, as a doubled one may, does nothing.
+        generator.clock.advance(5 * MINUTE - Duration::from_millis(1));
+        generator.deliver("early").await;
+        assert_eq!(generator.record().fence, 1, "{name}");
+        generator.clock.advance(Duration::from_millis(1));
+        break_it(&generator);
+        generator.deliver("r2").await;
+        let record = generator.record();
+        let failure = record.failure.unwrap();
+        assert_eq!((record.status, failure.code), (Status::Failed, FailureCode::GenerationFailed), "{name}");
+        assert!(failure.message.contains("permission") && !failure.message.contains("denied"), "{failure:?}");
+        assert_eq!((record.fence, generator.mailer.mails().len()), (2, 1), "{name}");
+        assert!(generator.lock_is_free(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn permission_that_is_there_at_the_second_attempt_makes_the_export_ready() {
+    let generator = generator(3);
+    generator.links.fuse.deny();
+    generator.deliver("r1").await;
+    generator.links.fuse.mend();
+    generator.clock.advance(5 * MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.files.files().len()), (Status::Ready, 1));
+}
+
+#[tokio::test]
+async fn permanent_error_is_remembered_over_an_attempt_that_died() {
+    let generator = generator(3);
+    generator.payouts.fuse.deny();
+    generator.deliver("r1").await;
+    // The second attempt holds the lease, and is never heard of again.
+    let taken = domain::export::Lease { holder: "r2".into(), until: start().plus(10 * MINUTE) };
+    generator.exports.put_export(Export { lease: Some(taken), fence: 2, tries: 2, ..generator.record() });
+    generator.clock.advance(10 * MINUTE);
+    generator.deliver("r3").await;
+    assert_eq!(generator.record().status, Status::Failed);
+    assert!(generator.record().failure.unwrap().message.contains("permission"));
+}
+
+#[tokio::test]
+async fn attempt_that_died_before_its_permanent_error_was_recorded_is_one_of_the_tries() {
+    let generator = generator(3);
+    generator.payouts.fuse.deny();
+    // The lease is taken; giving it up is not recorded.
+    generator.exports.fuse.blow_after(2);
+    generator.deliver("r1").await;
+    generator.exports.fuse.mend();
+    assert_eq!((generator.record().tries, generator.record().permanent_error_at), (1, None));
+    generator.clock.advance(6 * MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!(generator.record().status, Status::Pending, "the first that is known");
+    generator.clock.advance(5 * MINUTE);
+    generator.deliver("r3").await;
+    assert_eq!(generator.record().status, Status::Failed);
 }
 
 #[tokio::test]

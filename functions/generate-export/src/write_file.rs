@@ -14,7 +14,7 @@ use std::time::Duration;
 use domain::checkpoint::Checkpoint;
 use domain::export::Export;
 use domain::file::{ExportFile, Faults, download_name, object_key, opening};
-use domain::lifecycle;
+use domain::lifecycle::{self, Tries};
 use domain::ports::{
     ApplyStep, Checkpoints, Clock, KeyRange, NotApplied, NotCompleted, Outage, Part, PayoutKey, ReadPayouts, StoreFile,
     Upload,
@@ -93,8 +93,8 @@ pub struct FileWriter<'a, S, P, F, C> {
     pub clock: &'a C,
     /// Numbers the work goes by.
     pub limits: &'a FileLimits,
-    /// How often the work may be taken without getting further: nobody goes on after the last try.
-    pub most_tries: u32,
+    /// How often the work may be tried: nobody goes on after the last time.
+    pub tries: &'a Tries,
     /// How long the sweeper waits for a bell's effect before it rings again.
     pub ring_after: Duration,
     /// When Lambda ends this invocation.
@@ -128,9 +128,10 @@ where
             let is_over = match not_written {
                 NotWritten::Faults(_) | NotWritten::TooLarge(_) => true,
                 NotWritten::NotApplied(NotApplied::Refused(_)) => false,
-                NotWritten::OutOfTime { .. }
-                | NotWritten::NotApplied(NotApplied::Outage(_))
-                | NotWritten::Outage(_) => export.tries >= self.most_tries,
+                NotWritten::OutOfTime { .. } => export.tries >= self.tries.most,
+                NotWritten::NotApplied(NotApplied::Outage(outage)) | NotWritten::Outage(outage) => {
+                    self.tries.wait_after_error(export, self.clock.now(), outage.kind()).is_none()
+                }
             };
             if is_over || draft.checkpointed == 0 {
                 self.abort(upload).await;

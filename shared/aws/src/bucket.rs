@@ -16,6 +16,8 @@ use aws_types::SdkConfig;
 use domain::file::CONTENT_TYPE;
 use domain::ports::{NotCompleted, Outage, Part, StoreFile, Upload};
 
+use crate::error::outage;
+
 /// The bucket that holds the files.
 #[derive(Clone, Debug)]
 pub struct ExportsBucket {
@@ -56,7 +58,7 @@ impl StoreFile for ExportsBucket {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| Outage::new("write the file", error))?;
+            .map_err(|error| outage("write the file", error))?;
         Ok(())
     }
 
@@ -72,13 +74,13 @@ impl StoreFile for ExportsBucket {
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| Outage::new("begin the file", error))?;
+            .map_err(|error| outage("begin the file", error))?;
         let id = begun.upload_id.ok_or_else(|| Outage::new("begin the file", "the answer has no upload id"))?;
         Ok(Upload { key: key.to_owned(), id })
     }
 
     async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
-        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("write a part of the file", source);
+        let attempt = "write a part of the file";
         let size = bytes.len() as u64;
         let written = self
             .client
@@ -86,20 +88,20 @@ impl StoreFile for ExportsBucket {
             .bucket(&self.bucket)
             .key(&upload.key)
             .upload_id(&upload.id)
-            .part_number(i32::try_from(number).map_err(|error| outage(error.into()))?)
+            .part_number(i32::try_from(number).map_err(|error| Outage::permanent(attempt, error))?)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| outage(error.into()))?;
-        let tag = written.e_tag.ok_or_else(|| outage("the answer has no ETag".into()))?;
+            .map_err(|error| outage(attempt, error))?;
+        let tag = written.e_tag.ok_or_else(|| Outage::new(attempt, "the answer has no ETag"))?;
         Ok(Part { number, tag, bytes: size })
     }
 
     async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
-        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("list the parts of the file", source);
+        let attempt = "list the parts of the file";
         let mut pages = self
             .client
             .list_parts()
@@ -112,9 +114,11 @@ impl StoreFile for ExportsBucket {
         let mut parts = Vec::new();
         while let Some(listed) = pages.next().await {
             match listed {
-                Ok(part) => parts.push(part_of(&part).ok_or_else(|| outage("a part lacks its number or ETag".into()))?),
+                Ok(part) => {
+                    parts.push(part_of(&part).ok_or_else(|| Outage::new(attempt, "a part lacks its number or ETag"))?);
+                }
                 Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
-                Err(error) => return Err(outage(error.into())),
+                Err(error) => return Err(outage(attempt, error)),
             }
         }
         Ok(Some(parts))
@@ -157,7 +161,7 @@ impl StoreFile for ExportsBucket {
             .upload_id(&upload.id)
             .send()
             .await
-            .map_err(|error| Outage::new("throw the parts away", error))?;
+            .map_err(|error| outage("throw the parts away", error))?;
         Ok(())
     }
 

@@ -18,17 +18,49 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::time::Timestamp;
 
-/// Something outside did not answer, or not as it should: trying again may help.
+/// Whether a failed call can succeed when it is retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It can: a time-out, a throttled request, an error of the service.
+    Transient,
+    /// It cannot until a person changes something: access denied, a missing table, an invalid record.
+    Permanent,
+}
+
+/// Something outside did not answer, or not as it should.
 #[derive(Debug)]
 pub struct Outage {
     attempt: &'static str,
+    kind: ErrorKind,
     source: Box<dyn Error + Send + Sync>,
 }
 
 impl Outage {
-    /// An outage met while trying to `attempt`, such as "read the export".
+    /// A transient error met while trying to `attempt`, such as "read the export".
     pub fn new(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { attempt, source: source.into() }
+        Self::of_kind(ErrorKind::Transient, attempt, source)
+    }
+
+    /// A permanent error met while trying to `attempt`.
+    pub fn permanent(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of_kind(ErrorKind::Permanent, attempt, source)
+    }
+
+    /// An error of this kind met while trying to `attempt`.
+    pub fn of_kind(kind: ErrorKind, attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { attempt, kind, source: source.into() }
+    }
+
+    /// Whether retrying can help.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether retrying cannot help.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self.kind, ErrorKind::Permanent)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -34,11 +34,14 @@ use crate::time::Timestamp;
 
 /// Decides when a port fails: never, until it is told to.
 #[derive(Debug)]
-pub struct Fuse(AtomicU64);
+pub struct Fuse {
+    calls_left: AtomicU64,
+    is_permanent: AtomicBool,
+}
 
 impl Default for Fuse {
     fn default() -> Self {
-        Self(AtomicU64::new(u64::MAX))
+        Self { calls_left: AtomicU64::new(u64::MAX), is_permanent: AtomicBool::new(false) }
     }
 }
 
@@ -50,18 +53,31 @@ impl Fuse {
 
     /// The next `calls` calls are carried out, all later ones fail.
     pub fn blow_after(&self, calls: u64) {
-        self.0.store(calls, Ordering::SeqCst);
+        self.is_permanent.store(false, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// From now on every call is denied, which is a permanent error.
+    pub fn deny(&self) {
+        self.deny_after(0);
+    }
+
+    /// The next `calls` calls are carried out, all later ones are denied.
+    pub fn deny_after(&self, calls: u64) {
+        self.is_permanent.store(true, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
     }
 
     /// From now on every call is carried out.
     pub fn mend(&self) {
-        self.0.store(u64::MAX, Ordering::SeqCst);
+        self.calls_left.store(u64::MAX, Ordering::SeqCst);
     }
 
     fn check(&self, attempt: &'static str) -> Result<(), Outage> {
         let spend = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
-        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
+        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
             Ok(_) => Ok(()),
+            Err(_) if self.is_permanent.load(Ordering::SeqCst) => Err(Outage::permanent(attempt, "access denied")),
             Err(_) => Err(Outage::new(attempt, "the fuse has blown")),
         }
     }

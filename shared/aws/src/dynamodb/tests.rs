@@ -17,9 +17,9 @@ use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::{self, Authority, Change, Guard, Step, Tries, UnreadAuthority};
 use domain::payout::{COLUMNS, COLUMNS_VERSION};
 use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, FindApiKey, FindExport, KeyRange, ListApiKeys,
-    ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey,
-    Unreadable, Upload,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, ErrorKind, FindApiKey, FindExport, KeyRange,
+    ListApiKeys, ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey,
+    StoreApiKey, Unreadable, Upload,
 };
 use domain::testing::{MemoryStore, address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
@@ -124,26 +124,45 @@ fn any_export() -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
     let status = prop::sample::select(Status::ALL.to_vec());
     let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
-    let times = (prop::option::of(minutes()), prop::option::of(minutes()), minutes());
+    let times = (prop::option::of(minutes()), prop::option::of(minutes()), prop::option::of(minutes()), minutes());
     let resends = prop::option::of((0_u32..4).prop_map(|count| Resends { day: start().start_of_day(), count }));
     (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 3]>()).prop_map(
-        |(status, fence, tries, lease, (due_at, link_expires_at, deadline), resends, [has_file, has_failure, mark])| {
+        |(status, fence, tries, lease, times, resends, [has_file, has_failure, mark])| {
             let mut export = export();
             export.terms.byte_order_mark = mark;
             let failure = has_failure.then(|| Failure::tries_used_up(tries));
             let file = has_file.then(file);
-            Export { status, fence, tries, lease, due_at, link_expires_at, deadline, file, failure, resends, ..export }
+            Export {
+                status,
+                fence,
+                tries,
+                lease,
+                due_at,
+                link_expires_at,
+                permanent_error_at,
+                deadline,
+                file,
+                failure,
+                resends,
+                ..export
+            }
         },
+            let (due_at, link_expires_at, permanent_error_at, deadline) = times;
     )
 }
 
 /// Any step that anybody may want to take on what they read.
 fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
-    let tries = Tries { most: 2, backoff: vec![] };
+    let tries = tries(2);
     let later = now.plus(Duration::from_secs(90));
+fn tries(most: u32) -> Tries {
+    Tries { most, backoff: vec![], permanent_wait: Duration::from_secs(60) }
+}
+
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 13 {
-        0 => lifecycle::give_up(read, now, later),
+    match choice % 14 {
+        0 => lifecycle::give_up(read, now, ErrorKind::Transient, later),
+        13 => lifecycle::give_up(read, now, ErrorKind::Permanent, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
         3 => lifecycle::fail(read, now, Authority::Owner, Failure::tries_used_up(2)),
@@ -154,7 +173,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         9 => lifecycle::fail(read, now, Authority::Administrator, Failure::ended_by_administrator(None)),
         11 => lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, Failure::deadline_passed_unread()),
         12 => lifecycle::fail_unread(now, UnreadAuthority::Administrator, Failure::ended_by_administrator(None)),
-        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::give_up(read, now, later)),
+        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance(read, now, 7)),
         _ => lifecycle::take(read, now, lease, &tries)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
@@ -302,7 +321,7 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
 async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
     let table = local().await;
     let (first, second) = (another(1), another(2));
-    let tries = Tries { most: 5, backoff: vec![] };
+    let tries = tries(5);
     let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
     let just_before = first.deadline.minus(Duration::from_millis(1));
     let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
@@ -694,7 +713,7 @@ async fn payouts_of_many_pages_are_read_once_each() {
 async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work() {
     let table = local().await;
     let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
-    let tries = Tries { most: 5, backoff: vec![] };
+    let tries = tries(5);
     let read = export();
     table.exports.accept_export(&read, None).await.unwrap();
     let take = lifecycle::take(&read, start(), lease("r"), &tries).unwrap();
