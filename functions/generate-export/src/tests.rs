@@ -289,6 +289,30 @@ async fn attempt_that_died_before_its_permanent_error_was_recorded_is_one_of_the
 }
 
 #[tokio::test]
+async fn finished_upload_that_may_not_be_looked_at_is_neither_thrown_away_nor_written_again() {
+    let whole = undisturbed(9).await;
+    let generator = with_parts_of(300, generator(9));
+    generator.links.fuse.blow();
+    generator.deliver("r1").await;
+    generator.links.fuse.mend();
+    // As if recording the file had failed: the file is there, and so is its checkpoint.
+    let record = generator.record();
+    let file = record.file.clone().unwrap();
+    generator.exports.put_export(Export { file: None, ..record });
+    // The upload is gone, and a look at its file is denied.
+    generator.files.fuse.deny_after(1);
+    generator.clock.advance(MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.files.files().len()), (Status::Pending, 1));
+    generator.files.fuse.mend();
+    generator.clock.advance(5 * MINUTE);
+    let reads = generator.payouts.reads();
+    generator.deliver("r3").await;
+    assert_eq!((generator.record().status, generator.payouts.reads()), (Status::Ready, reads));
+    assert_eq!((generator.record().file.unwrap().key, stored(&generator)), (file.key, whole));
+}
+
+#[tokio::test]
 async fn upload_that_is_lost_again_and_again_uses_up_the_tries() {
     // A bucket that refuses parts of this size when it comes to completing them.
     let generator = Generator { files: MemoryFiles::with_least_part(10_000), ..with_parts_of(300, generator(9)) };

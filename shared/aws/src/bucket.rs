@@ -170,10 +170,8 @@ impl StoreFile for ExportsBucket {
         match found {
             Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
             Err(error) => match error.raw_response().map(|response| response.status().as_u16()) {
-                // Without the right to list the bucket, which this role need not have, S3 says 403 for what is not
-                // there.
-                Some(403 | 404) => Ok(None),
-                _ => Err(Outage::new("look for the file", error)),
+                Some(404) => Ok(None),
+                _ => Err(outage("look for the file", error)),
             },
         }
     }
@@ -193,7 +191,12 @@ const LOST: [&str; 7] = [
 fn part_of(part: &aws_sdk_s3::types::Part) -> Option<Part> {
     Some(Part {
         number: u32::try_from(part.part_number?).ok()?,
+            // 403 says nothing of the file: S3 answers so without the right to read it, and for what is not there without
+            // the right to list the bucket.
         tag: part.e_tag.clone()?,
         bytes: u64::try_from(part.size?).ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -378,7 +378,7 @@ pub trait StoreFile: Sync {
     /// Throws the parts away.
     fn abort_file(&self, upload: &Upload) -> impl Future<Output = Result<(), Outage>> + Send;
 
-    /// The size of the file with this key, if there is one.
+    /// The size of the file with this key, or `None` if there certainly is none.
     fn file_size(&self, key: &str) -> impl Future<Output = Result<Option<u64>, Outage>> + Send;
 }
 
