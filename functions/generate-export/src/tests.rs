@@ -212,6 +212,23 @@ async fn file_that_cannot_be_completed_again_and_again_uses_up_the_tries() {
     assert!(generator.lock_is_free());
 }
 
+#[tokio::test]
+async fn upload_whose_completion_failed_is_completed_by_the_next_without_reading() {
+    let whole = undisturbed(9).await;
+    let undisturbed = with_parts_of(300, generator(9));
+    undisturbed.deliver("r").await;
+    let parts = undisturbed.files.files().values().next().unwrap().parts.len() as u64;
+    let generator = with_parts_of(300, generator(9));
+    generator.files.fuse.blow_after(1 + parts);
+    generator.deliver("r1").await;
+    assert!(generator.exports.checkpoint(&export().tenant, &export().id).unwrap().is_whole);
+    generator.files.fuse.mend();
+    let reads = generator.payouts.reads();
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.payouts.reads()), (Status::Ready, reads));
+    assert_eq!(stored(&generator), whole);
+}
+
 /// What a fault does to a generator.
 type Break = fn(&Fake);
 

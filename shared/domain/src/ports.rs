@@ -186,6 +186,9 @@ pub trait ListExports: Sync {
     /// Up to `size` of the tenant's exports that `filter` lets through at `now`, after `after`, as they are now. A page
     /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it. One
     /// whose record cannot be read is left out, and named.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if `after` comes before the exports that `filter` bounds.
     fn list_exports(
         &self,
         tenant: &TenantId,
@@ -256,6 +259,9 @@ pub struct DuePlace {
 pub trait DueExports: Sync {
     /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most; those behind
     /// `after` only, if it is given. May be a little behind the records.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if `after` is a place that is not due at `now`.
     fn due_exports(
         &self,
         status: Status,
@@ -290,6 +296,15 @@ pub struct KeyRange {
     pub up_to: PayoutKey,
 }
 
+impl KeyRange {
+    /// Whether no key can be in it. DynamoDB refuses to read such a range: the start key of a query must lie before the
+    /// end of what its condition allows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.after.as_ref().map_or("", |after| &after.0) >= self.up_to.0.as_str()
+    }
+}
+
 /// The first payouts of a range, written as lines of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayoutPage {
@@ -306,7 +321,10 @@ pub struct PayoutPage {
 /// Reads payouts.
 pub trait ReadPayouts: Sync {
     /// The first page of a range of `tenant`'s payouts, in order of creation and id, as they are now (strongly
-    /// consistent). A page may be empty and still have a next one.
+    /// consistent). A page may be empty and still have a next one, and the next one's range may be empty.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if the range is empty.
     fn read_page(&self, tenant: &TenantId, range: &KeyRange)
     -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
 }

@@ -145,6 +145,12 @@ impl ExportIds for SequentialIds {
     }
 }
 
+/// What DynamoDB says of a start key at or beyond the end of the query's range, or before its beginning.
+fn start_key_refused(attempt: &'static str) -> Outage {
+    let refusal = "The provided starting key is outside query boundaries based on provided conditions";
+    Outage::permanent(attempt, refusal)
+}
+
 /// The tables of exports and API keys.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -261,6 +267,13 @@ impl ListExports for MemoryStore {
         now: Timestamp,
     ) -> Result<HistoryPage, Outage> {
         self.fuse.check("list the exports")?;
+        let is_before = |after: &ExportId| match filter.order {
+            Order::OldestFirst => filter.created_from.is_some_and(|from| after.created_at() < from),
+            Order::NewestFirst => filter.created_to.is_some_and(|to| after.created_at() > to),
+        };
+        if after.is_some_and(is_before) {
+            return Err(start_key_refused("list the exports"));
+        }
         let mut exports: Vec<Export> = self.exports();
         if filter.order == Order::NewestFirst {
             exports.reverse();
@@ -361,6 +374,9 @@ impl DueExports for MemoryStore {
         limit: u32,
     ) -> Result<DuePage, Outage> {
         self.fuse.check("find due exports")?;
+        if after.is_some_and(|after| after.due_at > now.to_string()) {
+            return Err(start_key_refused("find due exports"));
+        }
         let due = |export: &Export| {
             let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
             (export.status == status && export.id.shard() == shard).then(|| Due {
@@ -720,14 +736,19 @@ impl ReadPayouts for MemoryPayouts {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.fuse.check("read the payouts")?;
-        let mut rows = self.in_range(tenant, range);
-        let (mut lines, mut first, mut last) = (Lines::default(), None, None);
-        for (key, row) in rows.by_ref().take(self.page_size.unwrap_or(usize::MAX)) {
-            lines.push(row, key);
-            first.get_or_insert_with(|| PayoutKey(key.clone()));
-            last = Some(PayoutKey(key.clone()));
+        if range.is_empty() {
+            return Err(start_key_refused("read the payouts"));
         }
-        let next = rows.next().and(last);
+        let page_size = self.page_size.unwrap_or(usize::MAX);
+        let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
+        let mut lines = Lines::default();
+        for (key, row) in &page {
+            lines.push(row, key);
+        }
+        let key = |(key, _): &(&String, _)| PayoutKey((*key).clone());
+        let first = page.first().map(key);
+        // As DynamoDB does, a full page has a next one, whether anything is on it or not.
+        let next = page.last().map(key).filter(|_| page.len() == page_size);
         let throttled = self.throttled_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         Ok(PayoutPage { section: lines.finish(), first, next, throttled: throttled.is_ok() })
     }

@@ -286,7 +286,15 @@ impl ListExports for ExportsTable {
         let mut exports: Vec<Export> = Vec::new();
         let mut unreadable = Vec::new();
         let mut looked_at = None;
+        // Behind the last key of the range there is nothing, and DynamoDB refuses to begin there.
+        let is_over = |sort: &String| match filter.order {
+            Order::OldestFirst => *sort >= last,
+            Order::NewestFirst => *sort <= first,
+        };
         let mut start = after.map(export_sort);
+        if start.as_ref().is_some_and(is_over) {
+            return Ok(HistoryPage::default());
+        }
         for _ in 0..MOST_PAGES {
             let reader = AnswerReader::new(|body| Ok(read_records(body)?));
             self.client
@@ -316,7 +324,7 @@ impl ListExports for ExportsTable {
                     Err(why) => unreadable.push((sort, why)),
                 }
             }
-            start = page.last;
+            start = page.last.filter(|last| !is_over(last));
             if exports.len() >= wanted || start.is_none() {
                 break;
             }
@@ -397,6 +405,7 @@ impl DueExports for ExportsTable {
         after: Option<&DuePlace>,
         limit: u32,
     ) -> Result<DuePage, Outage> {
+        let attempt = "find what is due";
         // A start key need not be an item's any more: what was dealt with has left the index.
         let start = after.map(|after| {
             Item::from([
@@ -405,18 +414,18 @@ impl DueExports for ExportsTable {
                 (DUE_STATE.to_owned(), AttributeValue::S(due_state(status, shard))),
                 (DUE_AT.to_owned(), text(&after.due_at)),
             ])
-        let attempt = "find what is due";
         });
         let found = self
             .client
             .query()
             .table_name(&self.table)
             .index_name("DueIndex")
-            .key_condition_expression("#dueState = :state AND #dueAt <= :now")
+            // Not `<= :now`: DynamoDB refuses a start key at the bound, and others that are due then may come behind it.
+            .key_condition_expression("#dueState = :state AND #dueAt < :justAfter")
             .expression_attribute_names("#dueState", DUE_STATE)
             .expression_attribute_names("#dueAt", DUE_AT)
             .expression_attribute_values(":state", AttributeValue::S(due_state(status, shard)))
-            .expression_attribute_values(":now", text(now))
+            .expression_attribute_values(":justAfter", text(now.plus(Duration::from_millis(1))))
             .set_exclusive_start_key(start)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
