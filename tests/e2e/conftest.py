@@ -31,6 +31,7 @@ BRISK_SETTINGS = {
         "RING_AFTER": "1s",
         "PART_SIZE": str(BRISK_PART_BYTES),
         "HAND_OVER_BEFORE": "1s",
+        "COMPLETION_TAKES": "1s",
     },
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }

@@ -47,6 +47,7 @@ SETTINGS = {
     "EXPORT_DEADLINE": "40s",
     "CHECKPOINT_EVERY": "0s",
     "HAND_OVER_BEFORE": "1s",
+    "COMPLETION_TAKES": "1s",
     "READERS": "1",
 }
 # How long a message that was received and not done stays away.

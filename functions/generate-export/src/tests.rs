@@ -44,6 +44,7 @@ fn generator(payouts: u64) -> Fake {
                 readers: 3,
                 checkpoint_every: Duration::ZERO,
                 hand_over_before: Duration::from_secs(45),
+                completion_takes: 3 * MINUTE,
             },
         },
     }
@@ -227,6 +228,32 @@ async fn upload_whose_completion_failed_is_completed_by_the_next_without_reading
     generator.deliver("r2").await;
     assert_eq!((generator.record().status, generator.payouts.reads()), (Status::Ready, reads));
     assert_eq!(stored(&generator), whole);
+}
+
+#[tokio::test]
+async fn file_is_completed_by_the_next_invocation_if_there_is_too_little_time_for_it() {
+    let whole = undisturbed(9).await;
+    // The time is looked at some ten times before the file is whole: nearly all of it is left then, or a third.
+    for (tick, is_left_to_the_next) in [(1, false), (18, true)] {
+        let generator = with_parts_of(300, generator(9));
+        generator.clock.tick(Duration::from_secs(tick));
+        generator.deliver("r1").await;
+        assert_eq!(generator.record().status == Status::Pending, is_left_to_the_next, "{tick} s");
+        assert_eq!(generator.files.completion_limits().is_empty(), is_left_to_the_next);
+        if is_left_to_the_next {
+            let record = generator.record();
+            assert_eq!((record.lease.as_ref(), record.tries), (None, 0), "that costs no try");
+            assert_eq!(generator.bell.rings(), [(record.tenant, record.id, Duration::ZERO)]);
+            let reads = generator.payouts.reads();
+            // However little time it has for that, the next one completes it.
+            generator.clock.tick(Duration::from_secs(55));
+            generator.deliver("r2").await;
+            assert_eq!(generator.payouts.reads(), reads);
+        }
+        assert_eq!((generator.record().status, generator.files.completion_limits().len()), (Status::Ready, 1));
+        assert!(generator.files.completion_limits()[0] <= 5 * MINUTE - Duration::from_secs(10));
+        assert_eq!(stored(&generator), whole);
+    }
 }
 
 /// What a fault does to a generator.

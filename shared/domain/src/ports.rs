@@ -384,13 +384,15 @@ pub trait StoreFile: Sync {
     /// The parts that are written, in order; `None` if there is no such upload (any more).
     fn parts(&self, upload: &Upload) -> impl Future<Output = Result<Option<Vec<Part>>, Outage>> + Send;
 
-    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`.
+    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`. With many parts this may take
+    /// minutes; after `within` it is given up, and may be done all the same.
     fn complete_file(
         &self,
         upload: &Upload,
         parts: &[Part],
         bytes: u64,
         crc64: u64,
+        within: Duration,
     ) -> impl Future<Output = Result<(), NotCompleted>> + Send;
 
     /// Throws the parts away.

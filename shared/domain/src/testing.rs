@@ -532,6 +532,7 @@ pub struct MemoryFiles {
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
     begun: AtomicU64,
     least_part: usize,
+    limits: Mutex<Vec<Duration>>,
     /// Makes every call fail.
     pub fuse: Fuse,
 }
@@ -559,6 +560,11 @@ impl MemoryFiles {
     /// How many uploads were begun and neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> usize {
         lock(&self.uploads).len()
+    }
+
+    /// Within which time each completion was to be done, the first first.
+    pub fn completion_limits(&self) -> Vec<Duration> {
+        lock(&self.limits).clone()
     }
 
     /// Replaces a part of an unfinished upload, as a late write of a stalled owner would.
@@ -628,7 +634,9 @@ impl StoreFile for MemoryFiles {
         parts: &[Part],
         bytes: u64,
         _crc64: u64,
+        within: Duration,
     ) -> Result<(), NotCompleted> {
+        lock(&self.limits).push(within);
         self.fuse.check("complete the file")?;
         let mut uploads = lock(&self.uploads);
         let Some(known) = uploads.get(&upload.id) else { return Err(NotCompleted::Lost("NoSuchUpload".into())) };
