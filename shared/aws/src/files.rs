@@ -2,7 +2,7 @@
 //!
 //! The lifecycle rule deletes files, and so may an administrator; no record says so.
 
-use std::fmt;
+use std::error::Error;
 use std::time::Duration;
 
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
@@ -10,6 +10,7 @@ use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -18,6 +19,7 @@ use domain::ports::{Clock as _, FindFile, Outage};
 
 use crate::clock::SystemClock;
 use crate::config::behavior_version;
+use crate::error::outage;
 use crate::presign::{HEAD_OBJECT, Place};
 
 /// Longer than all attempts together take.
@@ -28,20 +30,8 @@ const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
 pub struct StoredFiles {
     place: Place,
     credentials: Option<SharedCredentialsProvider>,
-    head: Operation<String, bool, UnexpectedStatus>,
+    head: Operation<String, bool, ErrorMetadata>,
 }
-
-/// S3 does not say whether the file is there.
-#[derive(Debug)]
-struct UnexpectedStatus(u16);
-
-impl fmt::Display for UnexpectedStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3 responded with status {}", self.0)
-    }
-}
-
-impl std::error::Error for UnexpectedStatus {}
 
 impl StoredFiles {
     /// The files of `bucket`, seen with this function's own credentials.
@@ -62,7 +52,7 @@ impl StoredFiles {
             .endpoint_url(&place.url)
             .no_auth()
             .with_connection_poisoning()
-            .retry_classifier(TransientErrorClassifier::<UnexpectedStatus>::new())
+            .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
             .retry_classifier(HttpStatusCodeClassifier::default())
             .standard_retry(&retries)
             .timeout_config(time_outs);
@@ -79,7 +69,11 @@ impl StoredFiles {
             .deserializer(|response: &HttpResponse| match response.status().as_u16() {
                 200 => Ok(true),
                 404 => Ok(false),
-                status => Err(OrchestratorError::operation(UnexpectedStatus(status))),
+                // S3 does not say whether the file is there. What it says has no body.
+                status => {
+                    let message = format!("S3 responded with status {status}");
+                    Err(OrchestratorError::operation(ErrorMetadata::builder().message(message).build()))
+                }
             })
             .build();
         Self { place, credentials: config.credentials_provider(), head }
@@ -88,14 +82,14 @@ impl StoredFiles {
 
 impl FindFile for StoredFiles {
     async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("look for the file", source);
-        let credentials = self.credentials.as_ref().ok_or_else(|| outage("no credentials".into()))?;
-        let credentials = credentials.provide_credentials().await.map_err(|error| outage(error.into()))?;
+        let permanent = |source: Box<dyn Error + Send + Sync>| Outage::permanent("look for the file", source);
+        let credentials = self.credentials.as_ref().ok_or_else(|| permanent("no credentials".into()))?;
+        let credentials = credentials.provide_credentials().await.map_err(|error| permanent(error.into()))?;
         let target = self
             .place
             .presigned(HEAD_OBJECT, &file.key, &credentials.into(), SystemClock.now(), SIGNATURE_LIFE)
-            .map_err(outage)?;
-        self.head.invoke(target).await.map_err(|error| outage(error.into()))
+            .map_err(permanent)?;
+        self.head.invoke(target).await.map_err(|error| outage("look for the file", error))
     }
 }
 
@@ -115,7 +109,7 @@ mod tests {
         let service = Server::start(responses, IdleConnection::Closed).await;
         let files = StoredFiles::new(&local(service.url.clone()), "exports".to_owned());
         let found = files.file_exists(&file()).await;
-        (found.map_err(|error| format!("{:?}", std::error::Error::source(&error).unwrap())), service.requests())
+        (found.map_err(|error| format!("{:?}", error.source().unwrap())), service.requests())
     }
 
     #[tokio::test]
@@ -132,7 +126,7 @@ mod tests {
         assert_eq!(lookup(&[NOT_FOUND]).await.0, Ok(false));
         for (responses, status, attempts) in [(&[FORBIDDEN], 403, 1), (&[BROKEN], 503, 3)] {
             let (found, requests) = lookup(responses).await;
-            assert!(found.unwrap_err().contains(&format!("UnexpectedStatus({status})")));
+            assert!(found.unwrap_err().contains(&format!("status {status}")));
             assert_eq!(requests.len(), attempts);
         }
         assert_eq!(lookup(&[BROKEN, NOT_FOUND]).await.0, Ok(false));

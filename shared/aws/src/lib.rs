@@ -12,6 +12,8 @@ pub mod clock;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(any(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+mod error;
 #[cfg(feature = "links")]
 pub mod files;
 pub mod ids;
@@ -26,6 +28,8 @@ pub mod queue;
 #[cfg(test)]
 mod server;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 #[cfg(all(test, feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
 mod wire;
 

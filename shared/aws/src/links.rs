@@ -17,6 +17,7 @@ use domain::ports::{Outage, SignLink};
 use domain::time::Timestamp;
 use serde::Deserialize;
 
+use crate::error::outage;
 use crate::presign::{GET_OBJECT, Place};
 
 /// How long a key that was read is used: a rotated one is in force everywhere after that.
@@ -88,11 +89,11 @@ impl LinkSigner {
             .secret_id(&self.secret)
             .send()
             .await
-            .map_err(|error| Outage::new("read the link signer's key", error))?;
+            .map_err(|error| outage("read the link signer's key", error))?;
         let text = secret.secret_string.unwrap_or_default();
         // The parser's error could quote the secret.
         serde_json::from_str(&text).map_err(|_| {
-            Outage::new(
+            Outage::permanent(
                 "read the link signer's key",
                 r#"the secret is not {"accessKeyId": "…", "secretAccessKey": "…"}"#,
             )
@@ -106,7 +107,7 @@ impl SignLink for LinkSigner {
         // A link has whole seconds, and begins with the one that `now` is in.
         let life = Duration::from_secs((end.seconds() - now.seconds()).try_into().unwrap_or(0));
         let signed = self.place.presigned(GET_OBJECT, &file.key, &signer, now, life);
-        let target = signed.map_err(|error| Outage::new("sign the link", error))?;
+        let target = signed.map_err(|error| Outage::permanent("sign the link", error))?;
         Ok(format!("{}{target}", self.place.url))
     }
 }

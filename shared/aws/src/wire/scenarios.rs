@@ -15,8 +15,8 @@ use domain::idempotency::Idempotency;
 use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
 use domain::mail::Mail;
 use domain::ports::{
-    AcceptExport as _, ApplyStep as _, Checkpoints as _, Doorbell as _, DueExports as _, DuePlace, FindApiKey as _,
-    FindExport as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey, ReadPayouts as _,
+    AcceptExport as _, ApplyStep as _, Checkpoints as _, Doorbell as _, DueExports as _, DuePlace, ErrorKind,
+    FindApiKey as _, FindExport as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey, ReadPayouts as _,
     RevokeApiKey as _, SendMail as _, SignLink as _, StoreApiKey as _, StoreFile as _, Upload,
 };
 use domain::testing::{address, export, file, operator, ready_export, start};
@@ -237,7 +237,7 @@ fn upload() -> Upload {
 
 /// Each transition, in every form that its condition and its update can have.
 fn steps() -> Vec<Scenario> {
-    let (now, tries) = (start(), Tries { most: 5, backoff: Vec::new() });
+    let (now, tries) = (start(), Tries { most: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
     let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
     let with_file = Export { file: Some(file()), ..export() };
     let failure = || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned() };
@@ -245,7 +245,8 @@ fn steps() -> Vec<Scenario> {
     let plain: Vec<(&str, &str, Step)> = vec![
         ("take", "", lifecycle::take(&export(), now, lease(), &tries).unwrap()),
         ("take", "file-recorded", lifecycle::take(&with_file, now, lease(), &tries).unwrap()),
-        ("give_up", "", lifecycle::give_up(&owned(), now, later())),
+        ("give_up", "transient", lifecycle::give_up(&owned(), now, ErrorKind::Transient, later())),
+        ("give_up", "permanent", lifecycle::give_up(&owned(), now, ErrorKind::Permanent, later())),
         ("progress", "", lifecycle::progress(&owned(), now, 7)),
         ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
         ("record_file", "", lifecycle::record_file(&owned(), now, file())),
@@ -334,7 +335,7 @@ fn files() -> Vec<Scenario> {
             .parts(&upload())),
         scenario!("complete_file", [xml(completed)], |config| async move {
             let parts = [1, 2].map(|number| Part { number, tag: "\"tag\"".to_owned(), bytes: 5 << 20 });
-            bucket(&config).complete_file(&upload(), &parts, 10 << 20, CRC64).await
+            bucket(&config).complete_file(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
         }),
         scenario!("abort_file", [Response::new(204, "")], |config| bucket(&config).abort_file(&upload())),
         scenario!("file_size", [Response::new(200, "").header("content-length", "20")], |config| bucket(&config)
