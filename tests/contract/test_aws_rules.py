@@ -210,3 +210,18 @@ def test_access_log_is_a_line_of_json() -> None:
 def test_trail_can_be_left_out_where_a_region_has_all_that_it_may_have() -> None:
     # CloudTrail User Guide, "Quotas in AWS CloudTrail".
     assert "a region allows five trails" in TEMPLATE["Parameters"]["RecordDownloads"]["Description"]
+
+
+# ------------------------------------------------------------------------------------------------------ the template
+
+
+def test_template_is_deployed_from_a_bucket_and_small_enough_for_that() -> None:
+    # CloudFormation takes 51,200 bytes with a request, and 1 MB from a bucket (CloudFormation User Guide, "Understand
+    # CloudFormation quotas").
+    template = (ROOT / "template.yaml").read_bytes()
+    samconfig = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
+    deploying = re.findall(r"^\[\w+\.deploy\.parameters\]\n((?:\w.*\n?)*)", samconfig, re.MULTILINE)
+    assert len(template) > 51_200
+    assert len(json.dumps(RESOURCES)) + len(template) < 1_000_000
+    assert len(deploying) == 3
+    assert all("resolve_s3 = true\n" in settings for settings in deploying)

@@ -293,6 +293,15 @@ def test_tables_and_files_outlive_the_stack() -> None:
             assert kept == ("RetainExceptOnCreate", "Retain"), name
 
 
+def test_trail_is_made_when_little_is_left_that_could_fail() -> None:
+    # CloudTrail may write to its bucket at once, and CloudFormation deletes no bucket that is not empty.
+    before = RESOURCES["DownloadTrail"]["DependsOn"]
+    body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    needed = set(re.findall(r"\$\{(\w+)", body)) & RESOURCES.keys()
+    assert {"DownloadLogBucketPolicy", "HttpApi", "JobsMapping", *FUNCTIONS} <= {*before, *needed}
+    assert "Dashboard" in before
+
+
 def test_queues_are_encrypted_and_for_tls_only() -> None:
     queues = list(of_type("AWS::SQS::Queue"))
     assert set(of_type("AWS::SQS::QueuePolicy")) == {f"{name}Policy" for name in queues}
