@@ -88,8 +88,9 @@ def mail(sender: str) -> Attempt:
     text = {"Data": "privileges"}
     content = {"Simple": {"Subject": text, "Body": {"Text": text}}}
     return lambda client, world: client("sesv2").send_email(
-        FromEmailAddress=sender, Destination={"ToAddresses": ["nobody@privileges.example"]}, Content=content
-    )
+        FromEmailAddress=sender, Destination={"ToAddresses": ["nobody@privileges.example"]}, Content=content,
+        ConfigurationSetName=world.stack.configurationSet,
+    )  # fmt: skip
 
 
 def log(crate: str) -> Attempt:

@@ -43,11 +43,13 @@ def _query_within_bounds(data: dict[str, Any]) -> Any:
     table = dynamodb._tables[dynamodb._normalize_table_name(data["TableName"])]
     hash_name, range_name, _ = dynamodb._resolve_index_keys(table, data.get("IndexName"))
     return (
-        _filter_refusal(data, {hash_name, range_name}) or _start_refusal(data, table, hash_name, range_name) or answer
+        _filter_rejection(data, {hash_name, range_name})
+        or _start_rejection(data, table, hash_name, range_name)
+        or answer
     )
 
 
-def _filter_refusal(data: dict[str, Any], keys: set[str]) -> Any:
+def _filter_rejection(data: dict[str, Any], keys: set[str]) -> Any:
     """A filter names no key attribute. Developer Guide, "Filter expressions for the Query operation"."""
     names = data.get("ExpressionAttributeNames") or {}
     for kind, text in dynamodb._tokenize(data.get("FilterExpression") or ""):
@@ -58,7 +60,7 @@ def _filter_refusal(data: dict[str, Any], keys: set[str]) -> Any:
     return None
 
 
-def _start_refusal(data: dict[str, Any], table: dict[str, Any], hash_name: str, range_name: str | None) -> Any:
+def _start_rejection(data: dict[str, Any], table: dict[str, Any], hash_name: str, range_name: str | None) -> Any:
     """A start key has the keys' attributes and lies in the partition and the range that is read.
 
     aws/aws-sdk-ruby issue 2456 (a key at the bound that is read towards), floci-io/floci issue 3322; the order of the
@@ -132,13 +134,13 @@ def _end(operator: str, bounds: list[Any], forward: bool) -> Any:
 
 
 def _validate_all(data: dict[str, Any], fields: tuple[str, ...], *wording: Any) -> Any:
-    if refused := _validate_expressions(data, fields, *wording):
-        return refused
+    if rejected := _validate_expressions(data, fields, *wording):
+        return rejected
     expressions = {field: data[field] for field in fields if data.get(field)}
-    return _unused_refusal(data, " ".join(expressions.values())) or _size_refusal(expressions)
+    return _unused_rejection(data, " ".join(expressions.values())) or _size_rejection(expressions)
 
 
-def _unused_refusal(data: dict[str, Any], text: str) -> Any:
+def _unused_rejection(data: dict[str, Any], text: str) -> Any:
     """Names and values that are given are used. Developer Guide, "Expression attribute names"."""
     for field in ("ExpressionAttributeValues", "ExpressionAttributeNames"):
         given = data.get(field) or {}
@@ -147,7 +149,7 @@ def _unused_refusal(data: dict[str, Any], text: str) -> Any:
     return None
 
 
-def _size_refusal(expressions: dict[str, str]) -> Any:
+def _size_rejection(expressions: dict[str, str]) -> Any:
     """300 operators and functions, 100 operands of IN. Developer Guide, "Service, account, and table quotas"."""
     for field, text in expressions.items():
         # Nothing shorter can be too much.

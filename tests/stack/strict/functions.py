@@ -47,7 +47,7 @@ _create, _update, _put_concurrency = (
 )  # fmt: skip
 _create_mapping, _handle = lambda_svc._create_esm, lambda_svc.handle_request
 _dispatch = lambda_svc._execute_function_dispatch
-_signal = lambda_runtime._signal
+_signal, _provided_environment = lambda_runtime._signal, lambda_svc._provided_worker_env
 
 
 # ---------------------------------------------------------------------------------------------- sizes and quotas
@@ -100,7 +100,7 @@ def _mapping_problem(function: str, source: str) -> tuple[str, str] | None:
     return INVALID, f"Queue visibility timeout: {visible} seconds is less than Function timeout: {timeout} seconds"
 
 
-def _refuse(*problems: tuple[str, str] | None) -> Any:
+def _reject(*problems: tuple[str, str] | None) -> Any:
     for problem in filter(None, problems):
         return error_response_json(*problem, 400)
     return None
@@ -117,21 +117,21 @@ def _variables(data: dict[str, Any]) -> dict[str, str]:
 
 def _create_checked(data: dict[str, Any]) -> Any:
     problems = _name_problem(data.get("FunctionName") or ""), _environment_problem(_variables(data))
-    return _refuse(*problems) or _create(data)
+    return _reject(*problems) or _create(data)
 
 
 def _update_checked(name: str, data: dict[str, Any]) -> Any:
-    return _refuse(_environment_problem(_variables(data))) or _update(name, data)
+    return _reject(_environment_problem(_variables(data))) or _update(name, data)
 
 
 def _put_concurrency_checked(name: str, data: dict[str, Any]) -> Any:
     problem = _concurrency_problem(name, int(data["ReservedConcurrentExecutions"]))
-    return _refuse(problem) or _put_concurrency(name, data)
+    return _reject(problem) or _put_concurrency(name, data)
 
 
 def _create_mapping_checked(data: dict[str, Any]) -> Any:
     function = data.get("FunctionName", "").rpartition(":")[2]
-    return _refuse(_mapping_problem(function, data.get("EventSourceArn", ""))) or _create_mapping(data)
+    return _reject(_mapping_problem(function, data.get("EventSourceArn", ""))) or _create_mapping(data)
 
 
 def _create_resource(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
@@ -241,6 +241,14 @@ def _ports(process: int) -> set[int]:
     return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
+def _environment(*arguments: Any) -> dict[str, str]:
+    """SES has a host of its own, as each service has in AWS: no other service's request learns that a connection to it
+    is dead."""
+    environment: dict[str, str] = _provided_environment(*arguments)
+    environment["AWS_ENDPOINT_URL_SESV2"] = environment["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost")
+    return environment
+
+
 class FrozenWorker(lambda_runtime.ProvidedWorker):
     """Stops the function's process from when it asks for its next event until there is one.
 
@@ -320,3 +328,4 @@ def enforce() -> None:
     TCPServer.run, TCPServer._read_data = _serve_known, _read_unless_dead
     lambda_runtime.ProvidedWorker = FrozenWorker
     lambda_runtime._signal = _signal_frozen
+    lambda_svc._provided_worker_env = _environment

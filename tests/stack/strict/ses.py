@@ -96,7 +96,7 @@ def _address_problem(address: str) -> str | None:
     return None
 
 
-def _refusal(mail: dict[str, Any]) -> Any:
+def _rejection(mail: dict[str, Any]) -> Any:
     """What keeps SES from accepting a mail, other than who sends it to whom. SES API v2 Reference, SendEmail."""
     if get_account_id() in _paused:
         return ses_v2._json_err("SendingPausedException", "Sending is paused for this account.")
@@ -122,8 +122,8 @@ async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, 
     if call != SEND_EMAIL:
         return await _handle_other(method, path, headers, body, query)
     mail = json.loads(body)
-    if refused := _refusal(mail):
-        return refused
+    if rejected := _rejection(mail):
+        return rejected
     status, response_headers, response = await _handle_other(method, path, headers, body, query)
     if status == 200:
         _sets[json.loads(response)["MessageId"]] = mail.get("ConfigurationSetName", "")

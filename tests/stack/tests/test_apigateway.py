@@ -86,17 +86,17 @@ def test_body_of_more_than_an_event_holds_is_rejected(door: Gateway, responses: 
 
 
 def test_response_of_more_than_6_megabytes_is_an_error(door: Gateway, responses: Responses) -> None:
-    """A function's response of more than 6 MB is an error, and the caller is not told which.
+    """A function's response of more than 6 MB is an internal error.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Invocation payload"
     """
     note(responses, send(door, "/?answer=6300000"), 500, "Internal Server Error")
 
 
-def test_function_that_takes_too_long_is_given_up(
+def test_function_that_takes_too_long_is_not_awaited(
     door: Gateway, responses: Responses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A function is waited for for 30 seconds.
+    """A function has 30 seconds to answer.
 
     Source: API Gateway Developer Guide, "Quotas for configuring and running an HTTP API"
     """

@@ -57,7 +57,7 @@ def test_part_below_the_minimum_is_rejected_unless_last(s3: Any, responses: Resp
 
 
 def test_second_completion_is_rejected(s3: Any, responses: Responses) -> None:
-    """An upload that is complete is gone: completing it again may answer NoSuchUpload, and does here.
+    """Completing an upload twice may return NoSuchUpload, and does here.
 
     Source: S3 API Reference, CompleteMultipartUpload, NoSuchUpload ("might have been aborted or completed")
     """
@@ -67,7 +67,7 @@ def test_second_completion_is_rejected(s3: Any, responses: Responses) -> None:
 
 
 def test_upload_that_vanished_is_not_found(s3: Any, responses: Responses) -> None:
-    """What is asked of an upload that was aborted, by whomever, is answered with NoSuchUpload.
+    """Requests for an upload that was aborted, whoever aborted it, return NoSuchUpload.
 
     Source: S3 API Reference, AbortMultipartUpload, UploadPart, ListParts
     """
