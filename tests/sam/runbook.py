@@ -42,6 +42,7 @@ PRINTED = {
     ("A table to restore", 1): r"there already: (?s:.*)DELETING",
     ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
     ("Mail", 3): r'"SendingEnabled": true',
+    ("A throttled route to remove", 1): r"POST /v1/exports/\{exportId\}/resend-email",
 }
 # What the local AWS does not know, and how it says so: not a word of it is about the command.
 NOT_KNOWN = {
