@@ -28,9 +28,11 @@ BRISK_SETTINGS = {
         "LEASE_GRACE": "1s",
         "MAX_TRIES": str(BRISK_MAX_TRIES),
         "RETRY_BACKOFF": "1s",
+        "PERMANENT_ERROR_WAIT": "1s",
         "RING_AFTER": "1s",
         "PART_SIZE": str(BRISK_PART_BYTES),
         "HAND_OVER_BEFORE": "1s",
+        "COMPLETION_TAKES": "1s",
     },
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }

@@ -164,7 +164,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"exports: read one", "exports: change", "signing key: read", "mail: send as the sender"},
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
-        "files: read", "files: write", "jobs: send", "jobs: take", "signing key: read", "mail: send as the sender",
+        "files: read", "files: write", "files: list", "jobs: send", "jobs: take", "signing key: read",
+        "mail: send as the sender",
     },
     "sweep-exports": {
         "exports: read one", "exports: find what is due", "exports: change", "exports: delete", "jobs: send",

@@ -42,10 +42,12 @@ SETTINGS = {
     # Two faults use up two of them, and a machine under load perhaps another.
     "MAX_TRIES": "5",
     "RETRY_BACKOFF": "1s",
+    "PERMANENT_ERROR_WAIT": "1s",
     "RING_AFTER": "1s",
     "EXPORT_DEADLINE": "40s",
     "CHECKPOINT_EVERY": "0s",
     "HAND_OVER_BEFORE": "1s",
+    "COMPLETION_TAKES": "1s",
     "READERS": "1",
 }
 # How long a message that was received and not done stays away.

@@ -23,7 +23,7 @@ use http::view::ExportView;
 use http::{Problem, Request, Success, idempotency, routes};
 use serde_json::{Value, json};
 use telemetry::{Chain, Metric};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// How long the bell may take: the caller waits for it.
 const LONGEST_RING: Duration = Duration::from_secs(2);
@@ -136,7 +136,7 @@ where
                 telemetry::note_export(&id);
                 info!("the request was accepted before");
                 let found = self.exports.find_export(&caller.tenant, &id).await?;
-                Ok(found.ok_or_else(|| Outage::new("read the accepted export", "it is not there"))?)
+                Ok(found.ok_or_else(|| Outage::permanent("read the accepted export", "it is not there"))?)
             }
             Err(NotAccepted::AlreadyPending(id)) => Err(Refused::AlreadyPending(id)),
             Err(NotAccepted::KeyReused) => Err(Refused::KeyReused),
@@ -148,6 +148,9 @@ where
         let ring = self.bell.ring(&export.tenant, &export.id, Duration::ZERO);
         match tokio::time::timeout(LONGEST_RING, ring).await {
             Ok(Ok(())) => {}
+            Ok(Err(outage)) if outage.is_permanent() => {
+                error!(error = %Chain(&outage), "bell cannot be rung: the sweeper will ring");
+            }
             Ok(Err(outage)) => warn!(error = %Chain(&outage), "bell not rung: the sweeper will ring"),
             Err(_) => warn!(seconds = LONGEST_RING.as_secs(), "bell took too long: the sweeper will ring if need be"),
         }

@@ -250,6 +250,14 @@ async fn bell_that_fails_changes_nothing_for_the_caller_and_leaves_it_to_the_swe
     assert_eq!((export.status, export.due_at), (Status::Pending, Some(start().plus(function.ring_after))));
 }
 
+#[tokio::test]
+async fn bell_that_cannot_be_rung_changes_nothing_for_the_caller_either() {
+    let function = function(MemoryBell::default());
+    function.bell.fuse.deny();
+    assert_eq!(answer_to(&function, "without-body").await["statusCode"], 202);
+    assert_eq!(function.exports.exports()[0].status, Status::Pending);
+}
+
 struct SilentBell;
 
 impl Doorbell for SilentBell {
@@ -294,6 +302,10 @@ async fn outage_is_told_and_leaves_nothing_behind() {
         assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(503), vec![("SERVICE_UNAVAILABLE", None)]));
         assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (0, 0));
     }
+    let denied = function(MemoryBell::default());
+    denied.exports.fuse.deny();
+    let answer = answer_to(&denied, "without-body").await;
+    assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(500), vec![("INTERNAL", None)]));
 }
 
 #[tokio::test]

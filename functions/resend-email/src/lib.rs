@@ -99,6 +99,7 @@ impl From<Refused> for Problem {
             Refused::NotResendable(NotResendable::NoFile, _) => Self::NoFile,
             Refused::NotResendable(NotResendable::FileGone, _) => Self::FileGone,
             Refused::NotResendable(NotResendable::TooOften, now) => Self::TooManyResends(rest_of_day(now)),
+            Refused::NotSent(NotSent::Outage(outage)) if outage.is_permanent() => outage.into(),
             Refused::NotSent(not_sent) => Self::EmailNotSent(not_sent),
             Refused::NotRecorded(outage) => Self::EmailSentNotRecorded(outage.into()),
             Refused::NotRead(not_read) => not_read.into(),
@@ -173,7 +174,9 @@ where
                     Ok(()) => return Ok(step.changed(&export)),
                     Err(NotApplied::Refused(Some(changed))) => return Ok(*changed),
                     Err(NotApplied::Refused(None)) => return Err(Outage::new("record the mail", "the export is gone")),
-                    Err(NotApplied::Outage(outage)) if tried >= RECORD_TRIES => return Err(outage),
+                    Err(NotApplied::Outage(outage)) if tried >= RECORD_TRIES || outage.is_permanent() => {
+                        return Err(outage);
+                    }
                     Err(NotApplied::Outage(outage)) => {
                         warn!(error = %Chain(&outage), tried, "mail not recorded yet");
                         tried += 1;
@@ -215,7 +218,7 @@ fn mail(
     back_office: Option<&BackOfficeUrl>,
 ) -> Result<Mail, Outage> {
     let export = Export { requested_by: reader, recipients, ..export.clone() };
-    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::new("write the mail", error))
+    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::permanent("write the mail", error))
 }
 
 /// How long it is until the next day begins, UTC.

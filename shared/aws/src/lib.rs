@@ -12,6 +12,8 @@ pub mod clock;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(any(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+mod error;
 pub mod ids;
 #[cfg(feature = "links")]
 pub mod links;
@@ -22,5 +24,7 @@ pub mod queue;
 #[cfg(test)]
 mod server;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use config::sdk_config;

@@ -26,6 +26,7 @@ use serde::Deserialize;
 
 use crate::clock::system_time;
 use crate::config::endpoint_url;
+use crate::error::outage;
 
 /// How long a key that was read is used: a rotated one is in force everywhere after that.
 const KEY_IS_FRESH: Duration = Duration::from_secs(5 * 60);
@@ -107,11 +108,11 @@ impl LinkSigner {
             .secret_id(&self.secret)
             .send()
             .await
-            .map_err(|error| Outage::new("read the link signer's key", error))?;
+            .map_err(|error| outage("read the link signer's key", error))?;
         let text = secret.secret_string.unwrap_or_default();
         // The parser's error could quote the secret.
         serde_json::from_str(&text).map_err(|_| {
-            Outage::new(
+            Outage::permanent(
                 "read the link signer's key",
                 r#"the secret is not {"accessKeyId": "…", "secretAccessKey": "…"}"#,
             )
@@ -139,7 +140,7 @@ impl Place {
 
     /// A link to the object with this key, good for `life` from `now` on.
     fn link(&self, key: &str, signer: &Identity, now: Timestamp, life: Duration) -> Result<String, Outage> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("sign the link", source);
+        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::permanent("sign the link", source);
         if life > LONGEST_LIFE {
             return Err(outage(format!("{} s are more than S3 lets a link live", life.as_secs()).into()));
         }

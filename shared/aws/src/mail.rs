@@ -61,7 +61,7 @@ impl SendMail for Mailer {
                     telemetry::measure(Metric::MailRefused);
                     NotSent::Refused(reason(refusal))
                 }
-                None => outage(error.into()),
+                None => NotSent::Outage(crate::error::outage("send the mail", error)),
             })?;
         telemetry::measure(Metric::MailSent);
         Ok(())

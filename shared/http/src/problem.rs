@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use domain::id::ExportId;
-use domain::ports::{NotRead, NotSent, Outage};
+use domain::ports::{ErrorKind, NotRead, NotSent, Outage};
 use lambda_http::http::header::{ALLOW, LOCATION};
 use serde::Serialize;
 
@@ -248,7 +248,10 @@ impl From<NoSuchExport> for Problem {
 
 impl From<Outage> for Problem {
     fn from(outage: Outage) -> Self {
-        Self::Unavailable(outage)
+        match outage.kind() {
+            ErrorKind::Transient => Self::Unavailable(outage),
+            ErrorKind::Permanent => Self::Internal(outage.into()),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use domain::lifecycle::{Change, Guard, Step};
 
 use super::item::{number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, KEEP_UNTIL, TTL, cc_value, due_state, failure_value, file_value, resends_value,
+    DUE_AT, DUE_STATE, KEEP_UNTIL, PERMANENT_ERROR_AT, TTL, cc_value, due_state, failure_value, file_value,
+    resends_value,
 };
 
 /// An update of a record: its condition, its clauses, and what their placeholders stand for.
@@ -86,6 +87,8 @@ impl Update {
             Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
             Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
             Guard::DueIs(due) => self.compare(DUE_AT, "=", text(due)),
+            Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
+            Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
         };
         self.conditions.push(condition);
     }
@@ -119,6 +122,8 @@ impl Update {
                 self.set("recipientsCc", cc_value(recipients));
             }
             Change::Resends(resends) => self.set("resends", resends_value(resends)),
+            Change::PermanentError(Some(at)) => self.set(PERMANENT_ERROR_AT, text(at)),
+            Change::PermanentError(None) => self.remove(&[PERMANENT_ERROR_AT]),
         }
     }
 
