@@ -121,6 +121,20 @@ def test_link_signer_may_read_files_and_nothing_else() -> None:
     assert set(properties("LinkSignerUser")) == {"Policies", "Tags"}, "no console, no group, no managed policy"
 
 
+@pytest.mark.parametrize("name", ["GetExportRole", "ResendEmailRole"])
+def test_role_that_looks_for_a_file_gets_404_for_a_missing_one(name: str) -> None:
+    """S3 answers a HEAD of a missing object with 403 to whoever may not list the bucket (HeadObject, Permissions)."""
+    of_the_bucket = [
+        {key: value for key, value in statement.items() if key != "Sid"}
+        for statement in statements(name)
+        if "ExportsBucket" in json.dumps(statement["Resource"])
+    ]
+    assert of_the_bucket == [
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": {"Fn::Sub": "${ExportsBucket.Arn}/exports/*"}},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": {"Fn::GetAtt": ["ExportsBucket", "Arn"]}},
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- link keys
 
 

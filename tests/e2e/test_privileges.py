@@ -159,9 +159,12 @@ ALLOWED: dict[str, set[str]] = {
     "get-caller": IDENTIFIES,
     "create-export": IDENTIFIES | {"exports: read one", "exports: add", "jobs: send"},
     "list-exports": IDENTIFIES | {"exports: list a tenant's"},
-    "get-export": IDENTIFIES | {"exports: read one", "signing key: read"},
+    "get-export": IDENTIFIES | {"exports: read one", "files: read", "files: list", "signing key: read"},
     "resend-email": IDENTIFIES
-    | {"exports: read one", "exports: change", "signing key: read", "mail: send as the sender"},
+    | {
+        "exports: read one", "exports: change", "files: read", "files: list", "signing key: read",
+        "mail: send as the sender",
+    },
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
         "files: read", "files: write", "files: list", "jobs: send", "jobs: take", "signing key: read",

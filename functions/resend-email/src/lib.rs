@@ -4,8 +4,8 @@
 //! sent, so that no race sends more than a day allows, and recorded after it was accepted: then the export is READY until
 //! the new link ends. Of two at once the later end stays.
 //!
-//! Whether the file is there is the record's to say: its retention is on it, and the bucket deletes later. A look at
-//! the bucket would need a right to read it, and could be out of date a moment later all the same.
+//! A file whose retention is over, or that was deleted before, makes it a 410: nothing is counted and nothing sent. An
+//! error that leaves open whether the file exists stops the request, too: the mail cannot be taken back.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use domain::file::ExportFile;
 use domain::lifecycle::{self, NotResendable};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Clock, FindApiKey, FindExport, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
+    ApplyStep, Clock, FindApiKey, FindExport, FindFile, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
 };
 use domain::time::Timestamp;
 use http::auth::{Authenticator, NotAuthorized};
@@ -41,11 +41,13 @@ const RECORD_WITHIN: Duration = Duration::from_secs(8);
 
 /// Sends mails again.
 #[derive(Debug)]
-pub struct ResendEmail<K, S, L, M, C> {
+pub struct ResendEmail<K, S, F, L, M, C> {
     /// Tells callers.
     pub callers: Authenticator<K>,
     /// The records.
     pub exports: S,
+    /// The files.
+    pub files: F,
     /// Makes the mail's link.
     pub links: L,
     /// Sends the mail.
@@ -84,7 +86,7 @@ pub enum Refused {
     /// The export could not be read.
     #[error(transparent)]
     NotRead(#[from] NotRead),
-    /// The mail could not be counted, or its link not be signed.
+    /// The mail could not be counted, its link not be signed, or its file not be looked for.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -108,10 +110,11 @@ impl From<Refused> for Problem {
     }
 }
 
-impl<K, S, L, M, C> ResendEmail<K, S, L, M, C>
+impl<K, S, F, L, M, C> ResendEmail<K, S, F, L, M, C>
 where
     K: FindApiKey,
     S: FindExport + ApplyStep,
+    F: FindFile,
     L: SignLink,
     M: SendMail,
     C: Clock,
@@ -137,8 +140,11 @@ where
         if link_end <= now {
             return Err(Refused::NotResendable(NotResendable::FileGone, now));
         }
-        let link = self.links.sign_link(file, now, link_end).await?;
-        let mail = mail(&export, caller.user, recipients, file, &link, link_end, self.back_office.as_ref())?;
+        let (exists, link) = tokio::join!(self.files.file_exists(file), self.links.sign_link(file, now, link_end));
+        if !exists? {
+            return Err(Refused::NotResendable(NotResendable::FileGone, now));
+        }
+        let mail = mail(&export, caller.user, recipients, file, &link?, link_end, self.back_office.as_ref())?;
 
         let counted = self.count(export, now).await?;
         self.mailer.send_mail(&mail).await?;

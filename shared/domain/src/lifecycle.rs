@@ -446,7 +446,7 @@ pub enum NotResendable {
     Pending,
     /// It failed before there was a file.
     NoFile,
-    /// The file's retention is over.
+    /// The file's retention is over, or the file was deleted.
     FileGone,
     /// It was sent again as often as a day allows.
     TooOften,

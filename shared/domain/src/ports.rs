@@ -402,6 +402,12 @@ pub trait StoreFile: Sync {
     fn file_size(&self, key: &str) -> impl Future<Output = Result<Option<u64>, Outage>> + Send;
 }
 
+/// Looks for files.
+pub trait FindFile: Sync {
+    /// Whether this file is still stored.
+    fn file_exists(&self, file: &ExportFile) -> impl Future<Output = Result<bool, Outage>> + Send;
+}
+
 /// Keeps how far the file of a pending export is.
 pub trait Checkpoints: Sync {
     /// The export's checkpoint, if there is one of a form that is known here.

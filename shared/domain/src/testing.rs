@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a sample that does not parse should end the test that asked for it")]
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -26,9 +26,9 @@ use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
     AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, DuePage, DuePlace, ExportIds, FindApiKey,
-    FindExport, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent, Outage,
-    Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Unreadable,
-    Upload,
+    FindExport, FindFile, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent,
+    Outage, Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile,
+    Unreadable, Upload,
 };
 use crate::time::Timestamp;
 
@@ -670,6 +670,35 @@ impl StoreFile for MemoryFiles {
     async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
         self.fuse.check("look for the file")?;
         Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
+    }
+}
+
+/// Files that exist unless they are deleted.
+#[derive(Debug, Default)]
+pub struct DeletableFiles {
+    deleted: Mutex<BTreeSet<String>>,
+    lookups: AtomicU64,
+    /// Makes every call fail.
+    pub fuse: Fuse,
+}
+
+impl DeletableFiles {
+    /// Deletes a file.
+    pub fn delete(&self, file: &ExportFile) {
+        lock(&self.deleted).insert(file.key.clone());
+    }
+
+    /// How often a file was looked for.
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::SeqCst)
+    }
+}
+
+impl FindFile for DeletableFiles {
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.fuse.check("look for the file")?;
+        Ok(!lock(&self.deleted).contains(&file.key))
     }
 }
 

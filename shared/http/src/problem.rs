@@ -63,7 +63,7 @@ pub enum Problem {
     NotYetMailed,
     /// The export failed before there was a file.
     NoFile,
-    /// The file's retention is over.
+    /// The file's retention is over, or the file was deleted.
     FileGone,
     /// The mail was sent again as often as a day allows; how long the day still lasts.
     TooManyResends(Duration),
@@ -167,7 +167,7 @@ impl Problem {
                 (ProblemStatus::Conflict, Entry::new("EXPORT_NOT_RESENDABLE", "Export not resendable", detail))
             }
             Self::FileGone => {
-                let detail = "The file's retention is over. Launch a new export.";
+                let detail = "The file was deleted. Launch a new export.";
                 (ProblemStatus::Gone, Entry::new("EXPORT_FILE_GONE", "Export file gone", detail))
             }
             Self::TooManyResends(_) => {
