@@ -45,8 +45,8 @@ class Plan:
 
 
 def limits(processors: int) -> dict[Uses, int]:
-    """How many parts may use each at once."""
-    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
+    """How many parts may use each at once. Two at a stack keep one processor busy."""
+    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: 2 * processors}
 
 
 def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ def breaks(job: Job) -> None:
     job.command(*script("raise SystemExit(3)"))
 
 
-def run(plans: dict[str, Plan], processors: int = 2) -> tuple[Watcher, dict[str, Job]]:
+def run(plans: dict[str, Plan], processors: int = 1) -> tuple[Watcher, dict[str, Job]]:
     watcher, jobs = Watcher(), {name: Job(name) for name in plans}
     Schedule(plans, jobs, limits(processors), watcher).run()
     return watcher, jobs
@@ -69,7 +69,7 @@ def run(plans: dict[str, Plan], processors: int = 2) -> tuple[Watcher, dict[str,
 def test_stacks_run_beside_one_compiler() -> None:
     plans = {"one": Plan(sleeps, Uses.COMPILER), "two": Plan(sleeps, Uses.COMPILER)}
     plans |= {name: Plan(sleeps, Uses.STACK) for name in ("first", "second", "third")}
-    watcher, _ = run(plans)
+    watcher, _ = run(plans, processors=1)
     assert {"one", "first", "second"} in watcher.at_once
     assert not any({"one", "two"} <= at_once for at_once in watcher.at_once)
     assert not any({"first", "second", "third"} <= at_once for at_once in watcher.at_once)
