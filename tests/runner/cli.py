@@ -19,10 +19,13 @@ from runner.schedule import Schedule, Uses, after_goldens, limits, with_needs
 def main() -> int:
     began = time.monotonic()
     arguments = _arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Unless it is ignored, as nohup has it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    # A shell starts what runs in the background with SIGINT ignored. So would every command be, which then could not
+    # stop its stacks in an orderly way.
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # Unless it is ignored, as nohup has it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     parts = [name for name, plan in PLANS.items() if not plan.is_preparation]
     usual = [name for name in parts if arguments.release or not PLANS[name].is_on_request]
     chosen = arguments.parts or usual

@@ -69,7 +69,7 @@ def run(plans: dict[str, Plan], processors: int = 1) -> tuple[Watcher, dict[str,
 def test_stacks_run_beside_one_compiler() -> None:
     plans = {"one": Plan(sleeps, Uses.COMPILER), "two": Plan(sleeps, Uses.COMPILER)}
     plans |= {name: Plan(sleeps, Uses.STACK) for name in ("first", "second", "third")}
-    watcher, _ = run(plans, processors=1)
+    watcher, _ = run(plans)
     assert {"one", "first", "second"} in watcher.at_once
     assert not any({"one", "two"} <= at_once for at_once in watcher.at_once)
     assert not any({"first", "second", "third"} <= at_once for at_once in watcher.at_once)
@@ -237,8 +237,15 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_tests_run_ends_what_it_started_when_interrupted(number: int, tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    sleeper = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(120)"
+    sleeper = f"""
+import os, pathlib, time
+folder = pathlib.Path({str(tmp_path)!r})
+try:
+    (folder / f"started-{{os.getpid()}}").touch()
+    time.sleep(120)
+finally:
+    (folder / f"stopped-{{os.getpid()}}").touch()
+"""
     main = f"""
 import sys
 from pathlib import Path
@@ -255,9 +262,11 @@ sys.exit(cli.main())
     process = subprocess.Popen(
         script(main), env={**os.environ, "PYTHONPATH": search}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # As in the background of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not (pid_file.exists() and pid_file.read_text()):
+    while len(started := list(tmp_path.glob("started-*"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -265,7 +274,8 @@ sys.exit(cli.main())
     printed, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 130, printed
     assert "Interrupted" in printed
-    assert not is_running(int(pid_file.read_text()))
+    assert len(list(tmp_path.glob("stopped-*"))) == 2, "the commands were killed"
+    assert not any(is_running(int(path.name.removeprefix("started-"))) for path in started)
 
 
 def git(folder: Path, line: str) -> None:
