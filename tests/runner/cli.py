@@ -13,7 +13,7 @@ import build
 from runner import report, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
-from runner.schedule import Schedule, Uses, after_goldens, limits, with_needs
+from runner.schedule import Schedule, Uses, limits, with_needs
 
 
 def main() -> int:
@@ -33,12 +33,11 @@ def main() -> int:
     streams = len(chosen) == 1
     options = Options(arguments.whole, arguments.seed, arguments.update)
     jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
-    plans = after_goldens(PLANS, jobs) if options.update else PLANS
     before = worktree.changes()
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = dict.fromkeys(Uses, 1) if streams else limits(processors)
     progress = report.Stream() if streams else report.Progress(len(jobs))
-    schedule = Schedule(plans, jobs, free, progress)
+    schedule = Schedule(PLANS, jobs, free, progress)
     try:
         schedule.run()
     except KeyboardInterrupt:

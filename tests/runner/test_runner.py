@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import golden
-from runner import counts, job, report, worktree
+from runner import counts, job, report, tools, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
-from runner.schedule import Plan, Schedule, Uses, after_goldens, limits, with_needs
+from runner.schedule import Plan, Schedule, Uses, limits, with_needs
 
 LIMIT_SECONDS = 20.0
 
@@ -102,13 +102,22 @@ def test_parts_come_with_all_that_they_need() -> None:
     assert with_needs(PLANS, ["faults"]) == ["python", "functions", "invariants", "faults"]
 
 
-def test_part_that_reads_goldens_comes_after_the_one_that_rewrites_them() -> None:
+def test_part_comes_after_others_that_run_however_they_end() -> None:
     plans = {
-        "reader": Plan(sleeps, Uses.PROCESSOR, reads_goldens_of=("writer", "not chosen")),
-        "writer": Plan(sleeps, Uses.COMPILER),
+        "reader": Plan(sleeps, Uses.PROCESSOR, after=("writer", "not chosen")),
+        "writer": Plan(breaks, Uses.COMPILER),
     }
-    watcher, _ = run(after_goldens(plans, plans))
+    watcher, jobs = run(plans)
     assert watcher.order == ["writer", "reader"]
+    assert not jobs["reader"].failed
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_part_names_only_parts_that_there_are(name: str) -> None:
+    plan = PLANS[name]
+    assert {*plan.needs, *plan.after} < PLANS.keys()
+    assert set(plan.tools) <= tools.TOOLS.keys()
+    assert plan.description
 
 
 def test_command_is_killed_when_its_time_is_up() -> None:
