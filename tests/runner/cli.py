@@ -71,7 +71,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="part", help="one of those below (default: all)")
     parser.add_argument("--release", action="store_true", help="also the parts that build for release")
-    parser.add_argument("--whole", action="store_true", help="faults: every fault at every call; deploy: sam sync, too")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="leave nothing out for taking long: every fault at every call, ignored unit tests, sam sync",
+    )
     parser.add_argument("--seed", type=int, help="faults: which are chosen by chance; each run prints its seed")
     parser.add_argument(
         "--update", action="store_true", help="rewrite the expected tables and pictures instead of comparing them"
@@ -96,11 +100,11 @@ def _work_tree(options: Options, before: worktree.Changes) -> Job:
     if after.reason:
         job.skip(f"whether the run changed files: {after.reason}")
     elif options.update:
-        job.skip("whether the run changed files: it may with --update" + "".join(f"\n    {path}" for path in changed))
+        job.skip(f"files may change with --update: {', '.join(changed) or 'none did'}")
     elif changed:
-        job.fail("files changed during the run (expected results are rewritten only with --update):")
-        job.reasons += [f"  {path}" for path in changed]
-    job.close()
+        job.fail("files changed during the run: " + ", ".join(changed))
+    else:
+        job.counts.passed = 1
     return job
 
 

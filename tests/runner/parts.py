@@ -122,11 +122,13 @@ def doc(job: Job) -> None:
 def unit(job: Job) -> None:
     """Unit tests, property tests and examples in the documentation."""
     if shutil.which("cargo-nextest"):
-        job.command("cargo", "nextest", "run", "--cargo-profile", PROFILE, *WORKSPACE)
+        ignored = ["--run-ignored", "all"] if job.options.whole else []
+        job.command("cargo", "nextest", "run", "--cargo-profile", PROFILE, *WORKSPACE, *ignored)
         job.command("cargo", "test", "--profile", PROFILE, "--doc", *WORKSPACE)
     else:
         job.report("cargo-nextest is not installed: cargo test does the same, but slower")
-        job.command("cargo", "test", "--profile", PROFILE, *WORKSPACE)
+        ignored = ["--", "--include-ignored"] if job.options.whole else []
+        job.command("cargo", "test", "--profile", PROFILE, *WORKSPACE, *ignored)
 
 
 def e2e(job: Job) -> None:
@@ -225,7 +227,7 @@ PLANS: dict[str, Plan] = {
     "functions": Plan(functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "format": Plan(format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",)),
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
-    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("make",), after=("unit",)),
+    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),

@@ -114,7 +114,9 @@ class Schedule:
             self._waiting.remove(name)
             self._free[plan.uses] -= 1
             self._running[name] = job
-            job.reasons += [f"needs {need}, which failed" for need in plan.needs if self._jobs[need].failed]
+            for need in plan.needs:
+                if self._jobs[need].failed:
+                    job.fail(f"needs {need}, which failed")
             job.began = time.monotonic()
             self._watcher.started(job)
             threading.Thread(target=self._work, args=(plan, job), name=name, daemon=True).start()
@@ -132,6 +134,5 @@ class Schedule:
         except Exception as error:
             job.fail(f"{type(error).__name__}: {error}")
         finally:
-            job.close()
             job.seconds = time.monotonic() - job.began
             self._ended.put(job.name)

@@ -156,16 +156,23 @@ def test_golden_is_compared_and_written_only_on_update(tmp_path: Path, monkeypat
     assert table.read_text() == "two\n"
 
 
-def test_part_without_counts_is_one_test() -> None:
-    for action, wanted in ((sleeps, (1, 0)), (breaks, (0, 1))):
-        _, jobs = run({"test": Plan(action, Uses.STACK)})
-        assert (jobs["test"].counts.passed, jobs["test"].counts.failed) == wanted
+def test_command_without_counts_is_one_test() -> None:
+    part = Job("test")
+    sleeps(part)
+    breaks(part)
+    part.command(*script("print('= 3 passed, 1 skipped in 0.1s =')"))
+    assert (part.counts.passed, part.counts.failed, part.counts.skipped) == (4, 1, 1)
+
+
+def test_failure_that_no_test_reports_is_counted() -> None:
+    part = Job("test")
+    part.command(*script("print('= 3 passed in 0.1s ='); raise SystemExit(1)"))
+    assert (part.counts.passed, part.counts.failed) == (3, 1)
 
 
 def test_skipped_check_is_not_passed_and_says_why() -> None:
     part = Job("supply")
     part.skip("advisories: no network")
-    part.close()
     assert report.outcome(part) == "skipped"
     text = report.summary([part], [])
     assert "skipped: advisories: no network" in text
