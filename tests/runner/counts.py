@@ -49,6 +49,8 @@ def read(output: str) -> Counts:
     text, counts = _COLOURS.sub("", output), Counts()
     for ran, good, left_out in _NEXTEST.findall(text):
         counts += Counts(int(good), int(ran) - int(good), int(left_out or 0))
+        if left_out:
+            counts.skips.append(f"{left_out} ignored, which take minutes: only with --whole")
     for good, bad, ignored in _CARGO_TEST.findall(text):
         counts += Counts(int(good), int(bad), int(ignored))
     for line in _PYTEST.findall(text):

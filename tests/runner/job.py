@@ -80,16 +80,17 @@ class Job:
         return sum(spent.cpu for spent in self.spent)
 
     def command(self, *command: str | Path, **environment: str) -> bool:
-        """Runs a command in the project's root and adds the outcome of its tests. Returns whether it succeeded."""
-        return self._must_succeed(command, self._run(command, environment))
+        """Runs a command in the project's root and adds the outcome of its tests; it is one itself if it counts none.
+        Returns whether it succeeded."""
+        return self._must_succeed(command, *self._run(command, environment))
 
     def compile(self, *command: str | Path, **environment: str) -> bool:
         """Runs a command that compiles. Tests that run meanwhile come first: some measure time."""
-        return self._must_succeed(command, self._run(command, environment, niceness=COMPILER_NICENESS))
+        return self._must_succeed(command, *self._run(command, environment, niceness=COMPILER_NICENESS))
 
     def succeeds(self, *command: str | Path, seconds: float) -> bool:
         """Whether a command succeeds within this time. It may fail."""
-        return self._run(command, {}, seconds=seconds) == 0
+        return self._run(command, {}, seconds=seconds)[0] == 0
 
     def pytest(self, *arguments: str | Path, **environment: str) -> bool:
         """Runs pytest. Its durations say where the time went."""
@@ -101,6 +102,8 @@ class Job:
         self.report(f"Skipped: {reason}")
 
     def fail(self, reason: str) -> None:
+        """Counts something that is not as it must be."""
+        self.counts += Counts(failed=1)
         self.reasons.append(reason)
         self.report(reason)
 
@@ -111,13 +114,6 @@ class Job:
         if self.streams:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
-
-    def close(self) -> None:
-        """A part that counts no tests is one test itself; one that failed has at least one failure."""
-        if self.reasons and not self.counts.failed:
-            self.counts.failed = 1
-        elif not self.counts.total:
-            self.counts.passed = 1
 
     def interrupt(self) -> None:
         """Ends the command that runs and whatever it started, also what has left its process group."""
@@ -135,20 +131,25 @@ class Job:
             if _started_at(pid) == began:
                 os.kill(pid, signal.SIGKILL)
 
-    def _must_succeed(self, command: Sequence[str | Path], code: int) -> bool:
+    def _must_succeed(self, command: Sequence[str | Path], code: int, output: str) -> bool:
+        found = counts.read(output)
         if code != 0:
             self.reasons.append(f"exit code {code} of {_line(command)}")
+            found.failed = found.failed or 1
+        elif not found.total:
+            found.passed = 1
+        self.counts += found
         return code == 0
 
     def _run(
         self, command: Sequence[str | Path], environment: dict[str, str], niceness: int = 0, seconds: float = math.inf
-    ) -> int:
-        """The exit code of a command, or minus the signal that ended it."""
+    ) -> tuple[int, str]:
+        """The exit code of a command, or minus the signal that ended it, and what it printed."""
         self.report(f"$ {_line(command)}")
         began, output = time.monotonic(), bytearray()
         with self._lock:
             if self._is_interrupted:
-                return -signal.SIGINT
+                return -signal.SIGINT, ""
             process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
@@ -180,8 +181,7 @@ class Job:
         with self._lock:
             self._process = 0
         self.spent.append(Spent(_line(command)[:80], time.monotonic() - began, usage.ru_utime + usage.ru_stime))
-        self.counts += counts.read(output.decode(errors="replace"))
-        return process.returncode
+        return process.returncode, output.decode(errors="replace")
 
     def _environment(self, environment: dict[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != UPDATE_GOLDENS}
