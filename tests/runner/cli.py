@@ -13,16 +13,19 @@ import build
 from runner import report, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
-from runner.schedule import Schedule, Uses, after_goldens, limits, with_needs
+from runner.schedule import Schedule, Uses, limits, with_needs
 
 
 def main() -> int:
     began = time.monotonic()
     arguments = _arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Unless it is ignored, as nohup has it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    # A shell starts what runs in the background with SIGINT ignored. So would every command be, which then could not
+    # stop its stacks in an orderly way.
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # Unless it is ignored, as nohup has it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     parts = [name for name, plan in PLANS.items() if not plan.is_preparation]
     usual = [name for name in parts if arguments.release or not PLANS[name].is_on_request]
     chosen = arguments.parts or usual
@@ -30,12 +33,11 @@ def main() -> int:
     streams = len(chosen) == 1
     options = Options(arguments.whole, arguments.seed, arguments.update)
     jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
-    plans = after_goldens(PLANS, jobs) if options.update else PLANS
     before = worktree.changes()
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = dict.fromkeys(Uses, 1) if streams else limits(processors)
     progress = report.Stream() if streams else report.Progress(len(jobs))
-    schedule = Schedule(plans, jobs, free, progress)
+    schedule = Schedule(PLANS, jobs, free, progress)
     try:
         schedule.run()
     except KeyboardInterrupt:

@@ -217,13 +217,15 @@ def _host() -> str:
 
 
 _RUST = ("cargo", "cc")
+# What calls cargo as its user does comes after these, because it would wait for cargo's lock.
+COMPILING = ("functions", "invariants", "test-programs", "clippy", "doc")
 
 PLANS: dict[str, Plan] = {
     "python": Plan(python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "functions": Plan(functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "format": Plan(format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",)),
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
-    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("make",), reads_goldens_of=("unit",)),
+    "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("make",), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
@@ -231,18 +233,19 @@ PLANS: dict[str, Plan] = {
     "browser": Plan(browser, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
     "schemathesis": Plan(schemathesis, Uses.STACK, needs=("python", "functions")),
     "test-programs": Plan(test_programs, Uses.COMPILER, tools=_RUST, is_preparation=True),
-    "unit": Plan(unit, Uses.COMPILER, needs=("test-programs",)),
     "clippy": Plan(clippy, Uses.COMPILER, tools=_RUST),
     "doc": Plan(doc, Uses.COMPILER, tools=_RUST),
+    "unit": Plan(unit, Uses.COMPILER, needs=("test-programs",)),
     "sam-python": Plan(sam_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply-python": Plan(supply_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply": Plan(supply, Uses.PROCESSOR, needs=("supply-python",), tools=("cargo",)),
     "load": Plan(load, Uses.STACK, needs=("python", "functions")),
     "runbook": Plan(runbook, Uses.STACK, needs=("python", "sam-python", "functions")),
-    # These call cargo, and wait for its lock while something compiles: so they come last.
-    "local": Plan(local, Uses.STACK, needs=("python", "functions")),
-    "deploy": Plan(deploy, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make", "curl and jq")),
-    "sam": Plan(sam, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make",)),
+    "local": Plan(local, Uses.STACK, needs=("python", "functions"), after=COMPILING),
+    "deploy": Plan(
+        deploy, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make", "curl and jq"), after=COMPILING
+    ),
+    "sam": Plan(sam, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make",), after=COMPILING),
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
     "footprint": Plan(footprint, Uses.COMPILER, tools=_RUST, is_on_request=True),

@@ -10,8 +10,8 @@ import enum
 import queue
 import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from runner import tools
@@ -34,8 +34,8 @@ class Plan:
     uses: Uses
     needs: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
-    # Parts whose expected results it reads. Where those are rewritten, it comes after them.
-    reads_goldens_of: tuple[str, ...] = ()
+    # Parts that come first if they run, too, however they end.
+    after: tuple[str, ...] = ()
     is_preparation: bool = False
     is_on_request: bool = False
 
@@ -45,8 +45,8 @@ class Plan:
 
 
 def limits(processors: int) -> dict[Uses, int]:
-    """How many parts may use each at once."""
-    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
+    """How many parts may use each at once. Two at a stack keep one processor busy."""
+    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: 2 * processors}
 
 
 def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
@@ -57,14 +57,6 @@ def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
         wanted |= new
         pending += new
     return [name for name in plans if name in wanted]
-
-
-def after_goldens(plans: Mapping[str, Plan], chosen: Container[str]) -> dict[str, Plan]:
-    """The plans of a run that rewrites expected results."""
-    return {
-        name: replace(plan, needs=(*plan.needs, *(part for part in plan.reads_goldens_of if part in chosen)))
-        for name, plan in plans.items()
-    }
 
 
 class Watcher(Protocol):
@@ -116,7 +108,8 @@ class Schedule:
         """Starts every part that can."""
         for name in list(self._waiting):
             plan, job = self._plans[name], self._jobs[name]
-            if not self._done.issuperset(plan.needs) or not self._free[plan.uses]:
+            first = {*plan.needs, *plan.after} & self._jobs.keys()
+            if not self._done.issuperset(first) or not self._free[plan.uses]:
                 continue
             self._waiting.remove(name)
             self._free[plan.uses] -= 1

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import golden
-from runner import counts, job, report, worktree
+from runner import counts, job, report, tools, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
-from runner.schedule import Plan, Schedule, Uses, after_goldens, limits, with_needs
+from runner.schedule import Plan, Schedule, Uses, limits, with_needs
 
 LIMIT_SECONDS = 20.0
 
@@ -60,7 +60,7 @@ def breaks(job: Job) -> None:
     job.command(*script("raise SystemExit(3)"))
 
 
-def run(plans: dict[str, Plan], processors: int = 2) -> tuple[Watcher, dict[str, Job]]:
+def run(plans: dict[str, Plan], processors: int = 1) -> tuple[Watcher, dict[str, Job]]:
     watcher, jobs = Watcher(), {name: Job(name) for name in plans}
     Schedule(plans, jobs, limits(processors), watcher).run()
     return watcher, jobs
@@ -102,13 +102,22 @@ def test_parts_come_with_all_that_they_need() -> None:
     assert with_needs(PLANS, ["faults"]) == ["python", "functions", "invariants", "faults"]
 
 
-def test_part_that_reads_goldens_comes_after_the_one_that_rewrites_them() -> None:
+def test_part_comes_after_others_that_run_however_they_end() -> None:
     plans = {
-        "reader": Plan(sleeps, Uses.PROCESSOR, reads_goldens_of=("writer", "not chosen")),
-        "writer": Plan(sleeps, Uses.COMPILER),
+        "reader": Plan(sleeps, Uses.PROCESSOR, after=("writer", "not chosen")),
+        "writer": Plan(breaks, Uses.COMPILER),
     }
-    watcher, _ = run(after_goldens(plans, plans))
+    watcher, jobs = run(plans)
     assert watcher.order == ["writer", "reader"]
+    assert not jobs["reader"].failed
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_part_names_only_parts_that_there_are(name: str) -> None:
+    plan = PLANS[name]
+    assert {*plan.needs, *plan.after} < PLANS.keys()
+    assert set(plan.tools) <= tools.TOOLS.keys()
+    assert plan.description
 
 
 def test_command_is_killed_when_its_time_is_up() -> None:
@@ -237,8 +246,15 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_tests_run_ends_what_it_started_when_interrupted(number: int, tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    sleeper = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(120)"
+    sleeper = f"""
+import os, pathlib, time
+folder = pathlib.Path({str(tmp_path)!r})
+try:
+    (folder / f"started-{{os.getpid()}}").touch()
+    time.sleep(120)
+finally:
+    (folder / f"stopped-{{os.getpid()}}").touch()
+"""
     main = f"""
 import sys
 from pathlib import Path
@@ -255,9 +271,11 @@ sys.exit(cli.main())
     process = subprocess.Popen(
         script(main), env={**os.environ, "PYTHONPATH": search}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # As in the background of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not (pid_file.exists() and pid_file.read_text()):
+    while len(started := list(tmp_path.glob("started-*"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -265,7 +283,8 @@ sys.exit(cli.main())
     printed, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 130, printed
     assert "Interrupted" in printed
-    assert not is_running(int(pid_file.read_text()))
+    assert len(list(tmp_path.glob("stopped-*"))) == 2, "the commands were killed"
+    assert not any(is_running(int(path.name.removeprefix("started-"))) for path in started)
 
 
 def git(folder: Path, line: str) -> None:

@@ -102,8 +102,8 @@ def prepared(stack: Stack) -> list[tuple[str, str]]:
     stack.put_payouts(TENANT, rows)
     leaked = launch(stack)
     until(lambda: call(stack, "GET", f"{EXPORTS}/{leaked}")["status"] == "READY")
-    # From now on no link can be signed.
-    stack.configure("generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="1m", MAX_TRIES="99")
+    # From now on no link can be signed. The second attempt comes after all commands, however slow this machine is.
+    stack.configure("generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="15m", MAX_TRIES="99")
     stuck = launch(stack)
     record = {"tenantId": {"S": TENANT}, "sk": {"S": f"EXPORT#{stuck}"}}
     exports = {"TableName": stack.exportsTable, "Key": record}
