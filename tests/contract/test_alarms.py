@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from emitted import FUNCTIONS, METRICS, codes_of_constructors, emitters, failures, linked, sources
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -34,23 +36,6 @@ REFERRED = {
     "ApiId": "AWS::Serverless::HttpApi",
     "ses:configuration-set": "AWS::SES::ConfigurationSet",
 }
-# Which functions tell a metric of ours: a graph of another would stay empty. Held to by tests/e2e/test_metrics.py.
-TELLERS = {
-    "ExportsCreated": {"create-export"},
-    "ExportsReady": {"generate-export"},
-    "ExportDuration": {"generate-export"},
-    "ExportRows": {"generate-export"},
-    "ExportsFailed": {"generate-export", "sweep-exports", "end-export"},
-    "ExportsRungAgain": {"sweep-exports"},
-    "ExportsExpired": {"sweep-exports"},
-    "SweepErrors": {"sweep-exports"},
-    "OldestPendingAge": {"sweep-exports"},
-    "MailsSent": {"generate-export", "resend-email", "sweep-exports", "end-export"},
-    "MailsRefused": {"generate-export", "resend-email", "sweep-exports", "end-export"},
-    "HttpServerErrors": {
-        "create-export", "get-export", "list-exports", "resend-email", "get-caller", "describe-api", "back-office",
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +76,7 @@ def metrics_of(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield alarm
     for query in alarm.get("Metrics", []):
         if "MetricStat" in query:
-            yield query["MetricStat"]["Metric"]
+            yield {**query["MetricStat"]["Metric"], "Unit": query["MetricStat"].get("Unit")}
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -110,7 +95,8 @@ def test_alarm_looks_at_a_metric_that_is_told(name: str) -> None:
             assert tuple(dimensions) in ours.dimensions
             # An alarm with another unit than the metric's never sees it.
             assert metric["Unit"] == ours.unit
-            assert crate(referred(dimensions["FunctionName"])) in TELLERS[metric["MetricName"]]
+            assert crate(referred(dimensions["FunctionName"])) in emitters()[metric["MetricName"]]
+            dimensions.pop("Code", None)
         for dimension, value in dimensions.items():
             assert RESOURCES[referred(value)]["Type"] == REFERRED[dimension]
 
@@ -131,6 +117,9 @@ def test_alarm_over_an_expression_names_the_metrics_it_has_and_returns_one_serie
     (returned,) = (query for query in queries.values() if query["ReturnData"])
     words = set(re.findall(r"\b[a-z]\w*", returned["Expression"]))
     assert words == queries.keys() - {returned["Id"]}
+    # What CloudWatch takes of an alarm (User Guide, "Limits that apply to alarms based on metric math expressions").
+    assert len(words) <= 10
+    assert "SEARCH" not in returned["Expression"]
     periods = {query["MetricStat"]["Period"] for query in queries.values() if "MetricStat" in query}
     assert len(periods) == 1
 
@@ -198,7 +187,30 @@ def test_mails_events_become_the_metrics_that_the_alarms_look_at() -> None:
     assert dimension["DimensionName"] == OF_AWS["AWS/SES"][0]
 
 
-def test_dashboard_shows_metrics_that_are_told_and_all_of_ours() -> None:
+def test_failed_exports_are_watched_by_one_alarm_and_invalid_rows_by_another() -> None:
+    watched = {
+        name: [
+            (crate(referred(dimensions["FunctionName"])), dimensions["Code"])
+            for metric in metrics_of(alarm)
+            if metric["MetricName"] == "ExportsFailed"
+            for dimensions in [{d["Name"]: d["Value"] for d in metric["Dimensions"]}]
+        ]
+        for name, alarm in ALARMS.items()
+    }
+    others, invalid = watched.pop("FailedExportsAlarm"), watched.pop("InvalidRowsAlarm")
+    assert not any(watched.values())
+    assert invalid == [("generate-export", "PAYOUTS_NOT_WRITABLE")]
+    assert sorted(others + invalid) == sorted(failures())
+    assert 0 == ALARMS["FailedExportsAlarm"]["Threshold"] < ALARMS["InvalidRowsAlarm"]["Threshold"]
+
+
+def test_runbook_says_what_to_do_for_every_failure_code() -> None:
+    runbook = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
+    section = runbook.partition("\n## An export that failed\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted({code for _, code in failures()})
+
+
+def test_dashboard_shows_what_is_emitted_all_of_it_and_nothing_else() -> None:
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     # A number and no text: quotes are left out around it.
     widgets = json.loads(body.replace("${PendingAlarmSeconds}", "3600"))["widgets"]
@@ -208,29 +220,44 @@ def test_dashboard_shows_metrics_that_are_told_and_all_of_ours() -> None:
             shown |= searched(metric[0]["expression"])
             continue
         namespace, name, dimension, value = metric[:4]
-        shown.add(name)
+        (resource,) = re.fullmatch(r"\$\{(\w+)(?:\.QueueName)?\}", value).groups()
+        assert RESOURCES[resource]["Type"] == REFERRED[dimension]
         if namespace in OF_AWS:
             assert dimension == OF_AWS[namespace][0]
             assert name in OF_AWS[namespace][1]
         else:
             assert namespace == told()[name].namespace
             assert (dimension,) in told()[name].dimensions
-            assert value.removeprefix("${AWS::StackName}-") in TELLERS[name]
-    assert told().keys() <= shown
+            shown.add((name, crate(resource)))
+    assert shown == {(name, function) for name, functions in emitters().items() for function in functions}
 
 
-def searched(expression: str) -> set[str]:
-    """The metric that a search finds, whose namespace and dimensions must be a told one's."""
+def searched(expression: str) -> set[tuple[str, str]]:
+    """The metric that a search finds, with its functions, whose namespace and dimensions must be a told one's."""
     (schema,) = re.findall(r"SEARCH\('\{([^}]+)\}", expression)
     (name,) = re.findall(r'MetricName="(\w+)"', expression)
     namespace, *dimensions = schema.split(",")
     assert namespace == told()[name].namespace
     assert tuple(dimensions) in told()[name].dimensions
-    return {name}
+    return {(name, crate(function)) for function in re.findall(r'"\$\{(\w+)\}"', expression)}
 
 
-def test_metrics_that_are_told_have_a_teller() -> None:
-    assert told().keys() == TELLERS.keys()
+def test_metrics_that_are_emitted_are_those_of_the_golden_lines_each_by_some_function() -> None:
+    assert emitters().keys() == told().keys()
+    assert all(emitters().values())
+
+
+def test_emitters_are_read_from_all_that_emits() -> None:
+    # What emitted.py looks for is the only way in which a metric is emitted and an export's failure comes about.
+    for function in FUNCTIONS:
+        code = linked(function)
+        assert len(re.findall(r"\bMetric::", code)) == len(re.findall(r"\bmeasure\(Metric::", code))
+        # What links nothing of the kind has no other name for it either.
+        assert not re.search(r"use telemetry::(\{[^}]*)?Metric as|\bFailure as\b", code)
+    assert "pub enum Metric" in METRICS.read_text(encoding="utf-8")
+    shared = [sources(folder) for folder in sorted((ROOT / "shared").iterdir())]
+    assert not [text for text in shared if re.search(r"\bFailure::\w+\(", text)]
+    assert set(codes_of_constructors().values()) == {code for _, code in failures()}
 
 
 def test_widgets_of_the_dashboard_do_not_overlap() -> None:

@@ -22,6 +22,7 @@ from tenant import Tenant, await_quiet
 
 # Small, so that a file of some megabytes has several parts.
 BRISK_PART_BYTES = 1 << 18
+BRISK_RULES = {"STACK_S3_PART_MINIMUM": str(BRISK_PART_BYTES)}
 BRISK_MAX_TRIES = 2
 BRISK_SETTINGS = {
     "create-export": {"RING_AFTER": "1s"},
@@ -29,20 +30,22 @@ BRISK_SETTINGS = {
         "LEASE_GRACE": "1s",
         "MAX_TRIES": str(BRISK_MAX_TRIES),
         "RETRY_BACKOFF": "1s",
+        "PERMANENT_ERROR_WAIT": "1s",
         "RING_AFTER": "1s",
         "PART_SIZE": str(BRISK_PART_BYTES),
         "HAND_OVER_BEFORE": "1s",
+        "COMPLETION_TAKES": "1s",
     },
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }
 # By fixture: how tests that use it are marked. All others are plain.
-MARKS = {"brisk_stack": "brisk", "timed_stack": "timed"}
+MARKS = {"brisk_stack": "brisk", "timed_stack": "timed", "new_stack": "timed", "stacks": "timed"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "plain: needs no stack, or the template as it is")
     config.addinivalue_line("markers", "brisk: needs a stack with seconds where there are minutes")
-    config.addinivalue_line("markers", "timed: waits for what takes a minute, or needs the page's address in mails")
+    config.addinivalue_line("markers", "timed: waits for what takes a minute, or needs a stack of another kind")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,15 +71,17 @@ def timed_stack() -> Iterator[Stack]:
     with Stack.start(auth=True, linked=True) as running:
         yield running
         assert_logs_tell_nothing(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 @pytest.fixture(scope="session")
 def brisk_stack() -> Iterator[Stack]:
     """Seconds where there are minutes, small parts, few tries, and no sweep but those that a test asks for."""
-    with Stack.start(auth=True, settings=BRISK_SETTINGS) as running:
+    with Stack.start(auth=True, settings=BRISK_SETTINGS, rules=BRISK_RULES) as running:
         stop_schedule(running)
         yield running
         assert_logs_tell_nothing(running)
+        assert_mails_have_the_configuration_set(running)
 
 
 def assert_logs_tell_nothing(stack: Stack) -> None:
@@ -84,6 +89,11 @@ def assert_logs_tell_nothing(stack: Stack) -> None:
     found = leaks.of_stack(stack)
     if found:
         pytest.fail(f"{len(found)} log lines tell too much, or are none:\n" + "\n".join(found[:50]), pytrace=False)
+
+
+def assert_mails_have_the_configuration_set(stack: Stack) -> None:
+    """What the alarms on bounces and complaints count is the mails of the stack's configuration set."""
+    assert {mail.configuration_set for mail in stack.mails()} <= {stack.configurationSet}
 
 
 @pytest.fixture

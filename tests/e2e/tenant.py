@@ -111,6 +111,11 @@ class Tenant:
         )
         return [{key: deserialize(value) for key, value in item.items()} for page in found for item in page["Items"]]
 
+    def delete_file(self, export_id: str) -> None:
+        """Deletes an export's file from the bucket, as an administrator may."""
+        key = self.record(export_id)["file"]["key"]
+        self.stack.client("s3").delete_object(Bucket=self.stack.bucket, Key=key)
+
     def record(self, export_id: str) -> dict[str, Any]:
         (record,) = (item for item in self.items() if item["sk"] == f"EXPORT#{export_id}")
         return record

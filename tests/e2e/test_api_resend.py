@@ -141,6 +141,33 @@ def test_export_whose_file_is_gone_says_so(tenant: Tenant) -> None:
     assert tenant.world() == before
 
 
+def test_export_whose_file_was_deleted_is_gone_and_neither_counted_nor_mailed(tenant: Tenant) -> None:
+    past = PastExports(tenant)
+    export_id = past.real["exportId"]
+    tenant.delete_file(export_id)
+    failed = {"code": "EMAIL_NOT_SENT", "message": "The mail service refused the mail."}
+    for changes in (
+        {},
+        {"status": "EXPIRED", "linkExpiresAt": in_days(-1), "dueState": None, "dueAt": None},
+        {"status": "FAILED", "failure": failed, "linkExpiresAt": None, "dueState": None, "dueAt": None},
+    ):
+        past.change(export_id, **changes)
+        before = tenant.world()
+        answer = resend(tenant, export_id, CC)
+        assert (answer.status, answer.error_codes()) == (410, ["EXPORT_FILE_GONE"]), changes
+        assert tenant.world() == before
+        assert "resends" not in tenant.record(export_id)
+
+
+def test_ready_export_whose_file_was_deleted_has_no_download_url(tenant: Tenant) -> None:
+    export_id = tenant.export()["exportId"]
+    before = tenant.detail(export_id)
+    tenant.delete_file(export_id)
+    after = tenant.detail(export_id)
+    assert after == {name: value for name, value in before.items() if not name.startswith("downloadUrl")}
+    assert before["downloadUrl"]
+
+
 def test_link_ends_with_the_file(tenant: Tenant) -> None:
     past = PastExports(tenant)
     export_id = past.real["exportId"]

@@ -53,8 +53,8 @@ def test_ended_export_keeps_its_file_whose_mail_can_be_sent_again(brisk_tenant: 
     tenant = brisk_tenant
     payouts = plain_payouts(3)
     tenant.put_payouts(payouts)
-    # The link cannot be signed: the file is recorded, and the mail is tried again and again.
-    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "RETRY_BACKOFF": "2s", "MAX_TRIES": "99"}
+    # The link cannot be signed: the file is recorded, and the mail is to be tried once more.
+    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "PERMANENT_ERROR_WAIT": "8s"}
     with changed(tenant.stack, "generate-export", **broken):
         export_id = tenant.launch(tenant.cc)
         wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id))

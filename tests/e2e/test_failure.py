@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from conftest import BRISK_MAX_TRIES
 from expected_csv import expected_csv
 from interventions import changed, held_queue
 from payouts import large_payouts, payout, plain_payouts
@@ -66,16 +65,18 @@ def test_mail_that_ses_refuses_fails_the_export_which_keeps_its_file(brisk_tenan
     assert tenant.mails() == []
 
 
-def test_export_that_never_succeeds_fails_when_its_tries_are_used_up(brisk_tenant: Tenant) -> None:
+def test_export_that_meets_a_permanent_error_fails_at_its_second_attempt(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    with changed(tenant.stack, "generate-export", PAYOUTS_TABLE="no-such-table"):
+    # More tries than it takes.
+    with changed(tenant.stack, "generate-export", PAYOUTS_TABLE="no-such-table", MAX_TRIES="9"):
         export_id = tenant.launch(tenant.cc)
         export = tenant.await_status(export_id, "FAILED", sweeping=True)
     assert export["failure"]["code"] == "GENERATION_FAILED"
     assert export["failure"]["retryable"] is True
     # A reader needs no names of tables to act on it.
     assert "no-such-table" not in export["failure"]["message"]
-    assert tenant.record(export_id)["tries"] == BRISK_MAX_TRIES
+    assert "retrying does not fix" in export["failure"]["message"]
+    assert tenant.record(export_id)["fence"] == 2
     assert_left_nothing(tenant, export_id)
     assert_told_the_requester_alone(tenant, export["failure"])
 

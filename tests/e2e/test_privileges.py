@@ -90,8 +90,9 @@ def mail(sender: str) -> Attempt:
     text = {"Data": "privileges"}
     content = {"Simple": {"Subject": text, "Body": {"Text": text}}}
     return lambda client, world: client("sesv2").send_email(
-        FromEmailAddress=sender, Destination={"ToAddresses": ["nobody@privileges.example"]}, Content=content
-    )
+        FromEmailAddress=sender, Destination={"ToAddresses": ["nobody@privileges.example"]}, Content=content,
+        ConfigurationSetName=world.stack.configurationSet,
+    )  # fmt: skip
 
 
 def log(crate: str) -> Attempt:
@@ -160,12 +161,16 @@ ALLOWED: dict[str, set[str]] = {
     "get-caller": IDENTIFIES,
     "create-export": IDENTIFIES | {"exports: read one", "exports: add", "jobs: send"},
     "list-exports": IDENTIFIES | {"exports: list a tenant's"},
-    "get-export": IDENTIFIES | {"exports: read one", "signing key: read"},
+    "get-export": IDENTIFIES | {"exports: read one", "files: read", "files: list", "signing key: read"},
     "resend-email": IDENTIFIES
-    | {"exports: read one", "exports: change", "signing key: read", "mail: send as the sender"},
+    | {
+        "exports: read one", "exports: change", "files: read", "files: list", "signing key: read",
+        "mail: send as the sender",
+    },
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
-        "files: read", "files: write", "jobs: send", "jobs: take", "signing key: read", "mail: send as the sender",
+        "files: read", "files: write", "files: list", "jobs: send", "jobs: take", "signing key: read",
+        "mail: send as the sender",
     },
     "sweep-exports": {
         "exports: read one", "exports: find what is due", "exports: change", "exports: delete", "jobs: send",
@@ -254,7 +259,7 @@ def test_every_function_is_tried(stack: Stack) -> None:
 def test_roles_as_deployed_name_actions_and_resources_of_this_stack_and_have_no_more(stack: Stack) -> None:
     iam = stack.client("iam")
     known = (
-        stack.exportsTable, stack.payoutsTable, stack.apiKeysTable, stack.bucket, SENDER, SENDER.partition("@")[2],
+        stack.exportsTable, stack.payoutsTable, stack.apiKeysTable, stack.bucket, ":identity/*",
         stack.jobsQueueUrl.rpartition("/")[2], "link-signer", "configuration-set/", "/aws/lambda/",
     )  # fmt: skip
     for crate in stack.functions:

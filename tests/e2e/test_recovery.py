@@ -71,7 +71,7 @@ def test_mail_that_cannot_be_sent_for_now_is_sent_later_with_the_file_written_be
     tenant, payouts = brisk_tenant, plain_payouts(3)
     tenant.put_payouts(payouts)
     # Long enough that the next try comes after the cause is gone.
-    with changed(tenant.stack, "generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="3s"):
+    with changed(tenant.stack, "generate-export", LINK_SIGNER_SECRET="no-such-secret", PERMANENT_ERROR_WAIT="3s"):
         export_id = tenant.launch()
 
         def has_given_up() -> bool:

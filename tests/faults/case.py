@@ -42,10 +42,12 @@ SETTINGS = {
     "LEASE_GRACE": "1s",
     "MAX_TRIES": "5",
     "RETRY_BACKOFF": "1s",
+    "PERMANENT_ERROR_WAIT": "1s",
     "RING_AFTER": "1s",
     "EXPORT_DEADLINE": "120s",
     "CHECKPOINT_EVERY": "0s",
     "HAND_OVER_BEFORE": "1s",
+    "COMPLETION_TAKES": "1s",
     "READERS": "1",
 }
 # How long a message that was received and not done stays away.

@@ -19,6 +19,8 @@ from sweep import Choice, Results, Sweep
 # How many pairs of faults each flow has.
 PAIRS = 1
 PAIRS_OF_THE_WHOLE = 25
+# Flows with several parts upload each row as one.
+ONE_BYTE_PARTS = {"STACK_S3_PART_MINIMUM": "1"}
 RESULTS = Path(__file__).with_name("results") / "faults.md"
 
 
@@ -48,7 +50,7 @@ def results(request: pytest.FixtureRequest) -> Results:
 @pytest.fixture(scope="session")
 def bench() -> Iterator[Bench]:
     # On the file system that the programs are on, so that they can be linked.
-    with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start() as stack:
+    with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start(rules=ONE_BYTE_PARTS) as stack:
         stop_schedule(stack)
         yield Bench(stack, Path(folder))
 

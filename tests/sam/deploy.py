@@ -45,6 +45,8 @@ def run(deploying: list[Block], skipped: list[str]) -> int:
     def deploy(stack: Stack, parameters: Mapping[str, str]) -> None:
         config = settings(deploying, parameters)
         with shell(stack.awsEndpointUrl, stack.region, config) as reader:
+            quota = reader.run(script(deploying, "get-account-settings"))
+            assert re.fullmatch(r"\[\s*\d+,\s*\d+\s*\]\s*", quota), quota
             reader.run(script(deploying, "create-email-identity"))
             reader.run(script(deploying, "sam deploy"))
             answer = reader.run(script(deploying, "ManageApiKeysFunction"))
@@ -57,8 +59,8 @@ def run(deploying: list[Block], skipped: list[str]) -> int:
         outputs = reader.run(script(deploying, "stack-outputs"))
         assert {"ApiUrl", "BackOfficeUrl"} <= set(re.findall(r"\w+", outputs)), outputs
         export_id = export(reader, stack, found["key"])
-        # Sender, deploy, key, outputs, export; then what is for afterwards.
-        return 5 + later(reader, script(deploying, "sam delete"), export_id, skipped)
+        # Quota, sender, deploy, key, outputs, export; then what is for afterwards.
+        return 6 + later(reader, script(deploying, "sam delete"), export_id, skipped)
 
 
 def script(deploying: list[Block], mark: str) -> str:

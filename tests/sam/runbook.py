@@ -31,6 +31,7 @@ PRINTED = {
     ("An export that is stuck", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
     ("An export that is stuck", 2): r'"tries": \{\s+"N": "1"\s+\}(?s:.*)"message":"took the work"',
     ("An export that is stuck", 3): r'"code":\s*"ENDED_BY_ADMINISTRATOR"(?s:.*)"requesterTold":\s*true',
+    ("An export that failed", 1): r'"message":\s*"export ended by an administrator"',
     ("No sweep", 1): r'"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
     ("The generator fails", 1): r"panicked(?s:.*)Task timed out(?s:.*)signal: killed",
@@ -41,6 +42,7 @@ PRINTED = {
     ("A table to restore", 1): r"there already: (?s:.*)DELETING",
     ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
     ("Mail", 3): r'"SendingEnabled": true',
+    ("A throttled route to remove", 1): r"POST /v1/exports/\{exportId\}/resend-email",
 }
 # What the local AWS does not know, and how it says so: not a word of it is about the command.
 NOT_KNOWN = {

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[2] / "target"
@@ -23,10 +24,14 @@ class EmulatorError(Exception):
 
 
 class Emulator:
-    """One ministack on a free port of 127.0.0.1, with all its files in a folder of its own under target/stack."""
+    """One ministack on a free port of 127.0.0.1, with all its files in a folder of its own under target/stack.
 
-    def __init__(self, auth: bool) -> None:
+    `auth` makes it enforce IAM policies; `settings` are those of the package `strict`.
+    """
+
+    def __init__(self, auth: bool, settings: Mapping[str, str] | None = None) -> None:
         self._auth = auth
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = Path()
@@ -89,6 +94,7 @@ class Emulator:
                     # Would listen on a second port.
                     "IOT_MTLS_ENABLED": "0",
                     "AUTH": "true" if self._auth else "false",
+                    **self._settings,
                 },
                 cwd=folder,
                 pass_fds=[listener.fileno()],

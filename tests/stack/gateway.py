@@ -18,7 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+# API Gateway Developer Guide, "Quotas for configuring and running an HTTP API".
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_HEAD_BYTES = 10_240
+# A request that becomes a larger event than Lambda takes is too large as well: Lambda Developer Guide, "Lambda quotas".
+MAX_EVENT_BYTES = 6 * 1024 * 1024
 INTEGRATION_SECONDS = 30
 # Each request under way has a process of its own. An account has a limit to those, too, but also the cores for them:
 # here, with more of them than this machine can run, all become so slow that none is done in a function's time.
@@ -111,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._answer(400, {"message": "Bad Request"})
             return
+        if len(self.requestline) + sum(map(len, self.headers.values())) > MAX_HEAD_BYTES:
+            self._answer(431, {"message": "Request Header Fields Too Large"})
+            return
         # The emulator's own routes (reset, mailbox) are not part of the API, and this port is.
         if unquote(self.path).lstrip("/").startswith("_"):
             self._answer(404, {"message": "Not Found"})
@@ -161,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             length += len(chunk)
             if length <= MAX_BODY_BYTES:
                 body += chunk
-        return bytes(body) if length <= MAX_BODY_BYTES else None
+        return bytes(body) if length <= MAX_BODY_BYTES and _bytes_in_event(body) <= MAX_EVENT_BYTES else None
 
     def _chunks(self) -> Iterator[bytes]:
         lengths, codings = (self.headers.get_all(name, []) for name in ("content-length", "transfer-encoding"))
@@ -212,6 +219,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(payload)
+
+
+def _bytes_in_event(body: bytes) -> int:
+    """What a body takes in an event: as a JSON string, or in Base64 if it is no text."""
+    try:
+        return len(json.dumps(body.decode(), ensure_ascii=False).encode())
+    except UnicodeDecodeError:
+        return len(body) * 4 // 3
 
 
 def _is_function_error(payload: bytes) -> bool:

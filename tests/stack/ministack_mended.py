@@ -1,15 +1,13 @@
-"""Starts the emulator (ministack) with eight things mended that cannot be made up for from outside.
-
-S3's CRC64NVME: in AWS, that of an object in parts is always that of the whole object, and CompleteMultipartUpload
-checks the one it is given. The emulator takes it for a checksum of the parts' checksums, and so refuses all right ones.
-
-The right to send mail: AWS checks SendEmail against the sender's identity and the configuration set, with the sender as
-`ses:FromAddress`. The emulator checks it against `*`, which no narrow policy has, and knows no such key.
+"""Starts the emulator (ministack) as strict as AWS (package `strict`), and with seven things mended that cannot be made
+up for from outside.
 
 TLS: the emulator speaks plain HTTP, on the loopback interface only, and says so to policies: the template's would deny
 every request. Here the loopback counts as a secure transport.
 
 Alarms over an expression: the emulator's CloudFormation refuses them. It gets the first metric of the expression.
+
+Numbers that a template takes from its parameters: the emulator's event source mapping keeps them as text, and then
+delivers nothing.
 
 Searching logs for any of several terms (`?one ?"the other"`): the emulator looks for all, question marks included.
 
@@ -26,65 +24,22 @@ from __future__ import annotations
 
 import functools
 import gc
-import json
 import os
 import shlex
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
-from email.utils import parseaddr
 from typing import Any
 
 from awscrt import checksums
 from hypercorn.config import Config, Sockets
 from ministack import app
 from ministack.core import iam_evaluator
-from ministack.core.responses import AccountRegionScopedDict, get_account_id, get_region
-from ministack.services import cloudwatch_logs, dynamodb, s3, ses
+from ministack.core.responses import AccountRegionScopedDict
+from ministack.services import cloudwatch_logs, dynamodb, lambda_svc, s3, ses
 from ministack.services.cloudformation import provisioners
 
-HEADER = "x-amz-checksum-crc64nvme"
-_complete = s3._complete_multipart_upload
-
-
-def _complete_whole(
-    bucket: str, key: str, body: bytes, query: dict[str, Any], headers: dict[str, str] | None = None
-) -> Any:
-    headers = dict(headers or {})
-    given = headers.pop(HEADER, None)
-    upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
-    if given and upload:
-        whole = b"".join(part["body"] for _, part in sorted(upload["parts"].items()))
-        if given != s3._compute_s3_checksum("CRC64NVME", whole):
-            message = "The CRC64NVME you specified did not match the calculated checksum."
-            return s3._error("BadDigest", message, 400, f"/{bucket}/{key}")
-    return _complete(bucket, key, body, query, headers)
-
-
-SEND_EMAIL = ("POST", "/v2/email/outbound-emails")
-_enforce_other = app._enforce_ses_v2
-
-
-def _enforce_mail(
-    method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
-) -> Any:
-    if (method, path.rstrip("/")) != SEND_EMAIL:
-        return _enforce_other(method, path, headers, body, query, request_id)
-    mail = json.loads(body)
-    sender = parseaddr(mail["FromEmailAddress"])[1]
-    resources = [f"identity/{sender}"]
-    if name := mail.get("ConfigurationSetName"):
-        resources.append(f"configuration-set/{name}")
-    for resource in resources:
-        arn = f"arn:aws:ses:{get_region()}:{get_account_id()}:{resource}"
-        denied = app._enforce_data_plane(
-            "sesv2", "ses:SendEmail", headers, query, request_id, resource_arn=arn,
-            service_context={"ses:FromAddress": sender}, named_resource=arn,
-        )  # fmt: skip
-        if denied:
-            return denied
-    return None
-
+import strict
 
 _resolve_other = iam_evaluator._resolve_condition_key
 
@@ -103,6 +58,16 @@ def _record_alarm(name: str, properties: dict[str, Any]) -> Any:
         properties = {key: value for key, value in properties.items() if key != "Metrics"}
         properties |= {**stats[0]["Metric"], "Statistic": stats[0]["Stat"], "Period": stats[0]["Period"]}
     return _record_plain_alarm(name, properties)
+
+
+_numbered_mapping = provisioners._lambda_esm_attrs
+
+
+def _mapping_attributes(mapping_id: str) -> Any:
+    """Called at the end of each creation and update."""
+    if scaling := lambda_svc._esms[mapping_id].get("ScalingConfig"):
+        scaling["MaximumConcurrency"] = int(scaling["MaximumConcurrency"])
+    return _numbered_mapping(mapping_id)
 
 
 _compile_other = cloudwatch_logs._compile_filter_pattern
@@ -141,17 +106,17 @@ def _inherited_sockets(_: Config) -> Sockets:
 
 if __name__ == "__main__":
     Config.create_sockets = _inherited_sockets
-    s3._complete_multipart_upload = _complete_whole
     # The emulator's own is in Python: a few seconds for a part, in which it answers nobody.
     s3._crc64nvme = checksums.crc64nvme
     iam_evaluator._resolve_condition_key = _resolve_condition_key
-    app._enforce_ses_v2 = _enforce_mail
     provisioners._cw_metric_alarm_record = _record_alarm
+    provisioners._lambda_esm_attrs = _mapping_attributes
     cloudwatch_logs._compile_filter_pattern = _compile_pattern
     dynamodb._condition_syntax_error = functools.lru_cache(maxsize=1000)(dynamodb._condition_syntax_error)
     # What is new is collected as ever, and all that is kept a tenth as often.
     new, newer, kept = gc.get_threshold()
     gc.set_threshold(new, newer, 10 * kept)
     ses._sent_emails = _Mailbox()
+    strict.enforce()
     app._handle_ses_messages_request = _list_later_mails(app._handle_ses_messages_request)
     app.main()

@@ -58,6 +58,7 @@ class Mail:
     subject: str
     text: str
     html: str
+    configuration_set: str
 
 
 class Stack:
@@ -66,6 +67,8 @@ class Stack:
     def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
         self._report = report
         self._emulator: Emulator | None = None
+        # Whether the emulator is another stack's, which then ends it.
+        self._is_guest = False
         self._gateway: Gateway | None = None
         self._clients: dict[str, Any] = {}
         self._mails: list[Mail] = []
@@ -86,6 +89,7 @@ class Stack:
         self.jobsQueueUrl = ""
         self.deadLetterQueueUrl = ""
         self.mailboxUrl = ""
+        self.configurationSet = ""
         self.functions: dict[str, str] = {}
 
     # ------------------------------------------------------------------------------------------------- life cycle
@@ -101,6 +105,8 @@ class Stack:
         name: str = NAME,
         deploy: Callable[[Stack, Mapping[str, str]], None] | None = None,
         report: Callable[[str], None] = lambda _: None,
+        rules: Mapping[str, str] | None = None,
+        beside: Stack | None = None,
     ) -> Stack:
         """Builds the functions, starts the emulator, deploys the template and issues an operator's API key.
 
@@ -108,11 +114,17 @@ class Stack:
         template's, and `settings` are environment variables by function, for those the template has no parameter for.
         With `linked`, mails lead to this stack's own page. `deploy` is another way to deploy: given the stack with the
         emulator up, and the parameters, it leaves CloudFormation's stack called `name`, and issues the first key.
+        `rules` are settings of the package `strict`. A stack `beside` another is in its account: it shares the
+        emulator, as that was started, and must be stopped before.
         """
         stack = cls(report)
         stack.name = name
+        if beside:
+            stack._emulator, stack._is_guest = beside._emulator, True
+        else:
+            stack._emulator = Emulator(auth, rules)
         try:
-            stack._start(port, auth, dict(parameters or {}), settings or {}, linked, deploy)
+            stack._start(port, dict(parameters or {}), settings or {}, linked, deploy)
         except BaseException:
             stack.stop()
             raise
@@ -121,7 +133,6 @@ class Stack:
     def _start(
         self,
         port: int,
-        auth: bool,
         parameters: dict[str, str],
         settings: Mapping[str, Mapping[str, str]],
         linked: bool,
@@ -134,9 +145,10 @@ class Stack:
         if not deploy:
             self._report("Building the functions")
             build.build()
-        self._report("Starting the emulated AWS")
-        self._emulator = Emulator(auth)
-        self._emulator.start()
+        assert self._emulator is not None
+        if not self._is_guest:
+            self._report("Starting the emulated AWS")
+            self._emulator.start()
         self.awsEndpointUrl = self._emulator.url
         self.mailboxUrl = f"{self._emulator.url}/_ministack/ses/messages"
         self._report("Deploying template.yaml")
@@ -171,7 +183,7 @@ class Stack:
         if gateway is not None:
             gateway.close()
         emulator, self._emulator = self._emulator, None
-        if emulator is not None:
+        if emulator is not None and not self._is_guest:
             emulator.stop()
 
     def __enter__(self) -> Stack:
@@ -271,16 +283,20 @@ class Stack:
             return list(self._logs.setdefault(crate, _Log(self.client("logs"), self.functions[crate])).lines())
 
     def mails(self) -> list[Mail]:
-        """All mails that SES accepted so far, in order. Only those that are new are read."""
+        """All mails that SES accepted so far, in order, but for those of another stack's configuration set. Only those
+        that are new are read."""
         with self._reading:
             with urllib.request.urlopen(f"{self.mailboxUrl}?after={len(self._mails)}", timeout=60) as answer:
                 accounts = json.load(answer)["messages"]
             self._mails += [
-                Mail(m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "")
+                Mail(
+                    m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "",
+                    m["ConfigurationSetName"],
+                )
                 for messages in accounts.values()
                 for m in messages
-            ]
-            return list(self._mails)
+            ]  # fmt: skip
+            return [mail for mail in self._mails if mail.configuration_set in ("", self.configurationSet)]
 
     def describe(self) -> dict[str, Any]:
         """What target/local/stack.json tells scripts."""
@@ -307,7 +323,7 @@ class Stack:
             )
         except ClientError as error:
             raise StackError(f"the template is refused: {error.response['Error']['Message']}") from error
-        change_set = {"StackName": NAME, "ChangeSetName": created["Id"]}
+        change_set = {"StackName": self.name, "ChangeSetName": created["Id"]}
         described = client.describe_change_set(**change_set)
         deadline = time.monotonic() + DEPLOY_SECONDS
         while described["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS") and time.monotonic() < deadline:
@@ -338,6 +354,9 @@ class Stack:
         self.deadLetterQueueUrl = outputs["DeadLetterQueueUrl"]
         pages = client.get_paginator("list_stack_resources").paginate(StackName=self.name)
         resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        (self.configurationSet,) = (
+            r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::SES::ConfigurationSet"
+        )
         functions = [r["PhysicalResourceId"] for r in resources if r["ResourceType"] == "AWS::Lambda::Function"]
         self.functions = {function.removeprefix(f"{self.name}-"): function for function in sorted(functions)}
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
@@ -348,11 +367,11 @@ class Stack:
 
         What is uploaded only starts the function's program: to send all of them through the emulator takes seconds.
         """
-        client, bucket = self.client("s3"), f"{NAME}-code"
+        client, bucket = self.client("s3"), f"{self.name}-code"
         client.create_bucket(Bucket=bucket)
         assert self._emulator is not None
-        programs = self._emulator.folder / "programs"
-        programs.mkdir()
+        programs = self._emulator.folder / "programs" / self.name
+        programs.mkdir(parents=True)
 
         def upload(match: re.Match[str]) -> str:
             # Linked, so that a build meanwhile changes nothing that runs here.
@@ -373,7 +392,8 @@ class Stack:
         return f"https://s3.{self.region}.amazonaws.com/{bucket}/{TEMPLATE.name}"
 
     def _first_failure(self) -> str | None:
-        events = self.client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
+        pages = self.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=self.name)
+        events = [event for page in pages for event in page["StackEvents"]]
         failures = [e for e in events if e["ResourceStatus"].endswith("_FAILED")]
         oldest = failures[-1] if failures else None
         return f"{oldest['LogicalResourceId']}: {oldest.get('ResourceStatusReason', '')}" if oldest else None
@@ -396,7 +416,7 @@ class Stack:
         handed in as a secret of the owner's own. Returns the user's name, or None if the caller brought a secret."""
         if "LinkSignerSecretArn" in parameters:
             return None
-        iam, user = self.client("iam"), f"{NAME}-link-signer"
+        iam, user = self.client("iam"), f"{self.name}-link-signer"
         iam.create_user(UserName=user)
         key = iam.create_access_key(UserName=user)["AccessKey"]
         secret = json.dumps({"accessKeyId": key["AccessKeyId"], "secretAccessKey": key["SecretAccessKey"]})

@@ -2,7 +2,7 @@
 
 import { fill, h, icon, refill } from "./dom.js";
 import { Problem, explain } from "./api.js";
-import { canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { GONE_ADVICE, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { amount, number, payouts, relative, shortId, size, sum, utcTime } from "./format.js";
 import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
@@ -76,7 +76,7 @@ export class Details {
     this.#dialog.setAttribute("aria-busy", "true");
     try {
       const item = await this.#api.detail(this.#id, loading.signal);
-      this.#exports.put(item);
+      this.#exports.putDetail(item);
     } catch (error) {
       if (loading.signal.aborted) return;
       const isMissing = error instanceof Problem && error.status === 404;
@@ -107,15 +107,15 @@ export class Details {
       const rows = item.progress.rows;
       return notice("waiting", "clock", h("p", {}, h("strong", {}, rows ? `${payouts(rows)} so far.` : "The export is starting."), ` You get an e-mail when it is done: you may close this page.`), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
     }
-    if (status === "READY") {
+    if (status === "READY" && canDownload(item)) {
       return notice("good", "check", h("p", {}, h("strong", {}, "The file is ready."), ` Sent to ${recipientsText(item.recipients)}. The link expires ${relative(item.linkExpiresAt)}.`));
     }
     if (status === "FAILED") {
       const failure = item.failure ?? {};
-      return notice("bad", "fault", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(failure)));
+      return notice("bad", "fault", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(item)));
     }
     const gone = isFileGone(item);
-    return notice("over", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? " Relaunch the export to get a new file." : " Send the e-mail again to get a new link to the same file, or relaunch to export what there is now."));
+    return notice("over", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? ` ${GONE_ADVICE}` : " Send the e-mail again to get a new link to the same file, or relaunch to export what there is now."));
   }
 
   #buttons(item) {
@@ -144,7 +144,7 @@ function factsOf(item) {
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
       ["Payouts up to", time(item.asOf, utcTime(item.asOf))],
-      item.linkExpiresAt && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
+      item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
       ["To", to],
       cc.length > 0 && [`CC (${cc.length})`, h("ul", { class: "plain" }, cc.map((address) => h("li", {}, address)))],
       item.failure && ["Failure", h("code", {}, item.failure.code)],
@@ -152,7 +152,7 @@ function factsOf(item) {
   ];
 }
 
-function fileOf({ file }) {
+function fileOf({ file, isFileDeleted }) {
   return [
     h("h3", {}, "File"),
     facts([
@@ -160,7 +160,7 @@ function fileOf({ file }) {
       ["Rows", number(file.rows)],
       ["Size", size(file.bytes)],
       ["SHA-256", h("code", { class: "hash" }, file.sha256), copyButton(file.sha256, "SHA-256")],
-      [Date.parse(file.expiresAt) > Date.now() ? "Kept until" : "Kept until (over)", time(file.expiresAt)],
+      !isFileDeleted && [Date.parse(file.expiresAt) > Date.now() ? "Kept until" : "Kept until (over)", time(file.expiresAt)],
     ]),
   ];
 }

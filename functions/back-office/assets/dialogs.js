@@ -6,6 +6,7 @@ import { say } from "./announce.js";
 import { Problem, Unreachable, explain } from "./api.js";
 import { CcField } from "./cc-field.js";
 import { isSame } from "./addresses.js";
+import { GONE_ADVICE } from "./exports.js";
 import { notice, recipientsText } from "./pieces.js";
 
 /** Shows a modal dialog, and removes it when it closes. */
@@ -75,8 +76,11 @@ export function launch({ api, caller, cc = [], onLaunched, onPending }) {
   });
 }
 
-/** Asks for the recipients and sends an export's e-mail again. */
-export function resend({ api, caller, item, onSent }) {
+/**
+ * Asks for the recipients and sends an export's e-mail again. `onSent` gets the export; `onGone` is told that its file was
+ * deleted, and `onRelaunch` that the user wants a new one.
+ */
+export function resend({ api, caller, item, onSent, onGone, onRelaunch }) {
   const { to, cc } = item.recipients;
   const first = isSame(to, caller.email) ? null : to;
   mailForm({
@@ -94,7 +98,19 @@ export function resend({ api, caller, item, onSent }) {
       say(`E-mail sent to ${recipientsText(sent.recipients)}.`, "good");
       onSent(sent);
     },
-    onRefused: () => false,
+    onRefused(problem, form) {
+      if (!problem.has("EXPORT_FILE_GONE")) return false;
+      onGone();
+      const relaunch = () => {
+        form.close();
+        onRelaunch();
+      };
+      form.stop(
+        notice("over", "hourglass", h("p", {}, h("strong", {}, "The file was deleted."), ` ${GONE_ADVICE}`),
+          h("button", { type: "button", class: "button small", onclick: relaunch }, "Relaunch")),
+      );
+      return true;
+    },
   });
 }
 

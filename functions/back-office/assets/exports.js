@@ -19,8 +19,14 @@ const FAILURES = {
 };
 
 export const failureTitle = ({ code }) => FAILURES[code]?.[0] ?? "Failed";
-export const failureAdvice = ({ code, retryable }) =>
-  FAILURES[code]?.[1] ?? (retryable ? "Relaunch the export." : "Tell your administrator the export ID.");
+export function failureAdvice(item) {
+  const { code, retryable } = item.failure ?? {};
+  if (isFileGone(item)) return `The file was deleted. ${GONE_ADVICE}`;
+  return FAILURES[code]?.[1] ?? (retryable ? "Relaunch the export." : "Tell your administrator the export ID.");
+}
+
+/** What to do about an export whose file was deleted. */
+export const GONE_ADVICE = "Relaunch the export to get a new file.";
 
 /** The status at `now`: a link's end does not wait for the next answer. */
 export function statusOf(item, now = Date.now()) {
@@ -28,17 +34,22 @@ export function statusOf(item, now = Date.now()) {
   return isOver ? "EXPIRED" : item.status;
 }
 
-const hasFile = (item, now) => Boolean(item.file) && Date.parse(item.file.expiresAt) > now;
+const hasFile = (item, now) => Boolean(item.file) && !item.isFileDeleted && Date.parse(item.file.expiresAt) > now;
 
 export const isFileGone = (item, now = Date.now()) => Boolean(item.file) && !hasFile(item, now);
-export const canDownload = (item, now = Date.now()) => statusOf(item, now) === "READY";
+export const canDownload = (item, now = Date.now()) => statusOf(item, now) === "READY" && hasFile(item, now);
 export const canResend = (item, now = Date.now()) => item.status !== "PENDING" && hasFile(item, now);
 export const canRelaunch = (item, now = Date.now()) =>
   ["EXPIRED", "FAILED"].includes(statusOf(item, now)) || isFileGone(item, now);
 
+/** A link that ends this soon is perhaps not given out any more, though the file is there. */
+const LINK_IS_ENDING = 5000;
+
 /** Tells of every export that changes ("change") and of a pending one that ends ("end"). */
 export class Exports extends EventTarget {
   #known = new Map();
+  /** Whose file was deleted before its time. Lists do not say it, so it is kept beside what they say. */
+  #deleted = new Set();
   #latest = null;
 
   get(id) {
@@ -58,12 +69,32 @@ export class Exports extends EventTarget {
   put(item) {
     const before = this.#known.get(item.exportId);
     if (before && before.updatedAt > item.updatedAt) return;
-    this.#known.set(item.exportId, item);
+    const known = { ...item, isFileDeleted: this.#deleted.has(item.exportId) };
+    this.#known.set(item.exportId, known);
     // Ids begin with their time.
     if (this.#latest === null || item.exportId > this.#latest) this.#latest = item.exportId;
-    this.dispatchEvent(new CustomEvent("change", { detail: item }));
+    this.dispatchEvent(new CustomEvent("change", { detail: known }));
     if (before?.status === "PENDING" && item.status !== "PENDING") {
-      this.dispatchEvent(new CustomEvent("end", { detail: item }));
+      this.dispatchEvent(new CustomEvent("end", { detail: known }));
     }
+  }
+
+  /** Takes an export's detail: READY without a link to download means that the file was deleted. */
+  putDetail(item) {
+    if (item.downloadUrl) this.#deleted.delete(item.exportId);
+    else if (item.status === "READY" && Date.parse(item.linkExpiresAt) > Date.now() + LINK_IS_ENDING) this.#deleted.add(item.exportId);
+    this.put(item);
+  }
+
+  /** Takes an export whose e-mail was sent again just now: its file is there. */
+  putResent(item) {
+    this.#deleted.delete(item.exportId);
+    this.put(item);
+  }
+
+  /** The server found the file of this export deleted. */
+  loseFile(id) {
+    this.#deleted.add(id);
+    this.put(this.#known.get(id));
   }
 }

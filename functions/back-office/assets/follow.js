@@ -67,7 +67,7 @@ export class Follower {
       this.#asking = null;
     }
     if (this.#stopped) return;
-    if (seen) this.#exports.put(seen);
+    if (seen) this.#exports.putDetail(seen);
     this.#plan();
   }
 }

@@ -2,7 +2,7 @@
 
 import { h, refill } from "./dom.js";
 import { size, payouts, relative } from "./format.js";
-import { canDownload, canRelaunch, canResend, failureTitle, statusOf } from "./exports.js";
+import { canDownload, canRelaunch, canResend, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { action, badge, recipientsText, time } from "./pieces.js";
 
 const HEADLINES = { PENDING: "In progress", READY: "Ready to download", EXPIRED: "The link has expired" };
@@ -34,12 +34,12 @@ export class Latest {
 
   #words(item) {
     const status = statusOf(item);
-    const headline = HEADLINES[status] ?? failureTitle(item.failure ?? {});
+    const headline = status === "READY" && isFileGone(item) ? "The file was deleted" : HEADLINES[status] ?? failureTitle(item.failure ?? {});
     const isPending = status === "PENDING";
     const facts = [
       isPending && (item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting"),
       item.file && `${payouts(item.file.rows)}, ${size(item.file.bytes)}`,
-      status === "READY" && `Link expires ${relative(item.linkExpiresAt)}`,
+      canDownload(item) && `Link expires ${relative(item.linkExpiresAt)}`,
     ].filter(Boolean);
     const recipients = recipientsText(item.recipients);
     const sent = { PENDING: `, will be sent to ${recipients}`, FAILED: "" }[status] ?? `, sent to ${recipients}`;

@@ -5,7 +5,7 @@ import { say } from "./announce.js";
 import { explain } from "./api.js";
 import { Details } from "./details.js";
 import * as dialogs from "./dialogs.js";
-import { Exports, failureTitle } from "./exports.js";
+import { Exports, GONE_ADVICE, failureTitle, isFileGone } from "./exports.js";
 import * as filters from "./filters.js";
 import { Follower } from "./follow.js";
 import { payouts } from "./format.js";
@@ -33,7 +33,7 @@ export class PayoutsPage {
     const actions = {
       open: (id) => this.#open(id),
       download: (item) => this.#download(item),
-      resend: (item) => dialogs.resend({ api, caller, item, onSent: (sent) => this.#exports.put(sent) }),
+      resend: (item) => this.#resend(item),
       relaunch: (item) => this.#relaunch(item),
     };
     this.#latest = new Latest(this.#exports, actions);
@@ -129,6 +129,17 @@ export class PayoutsPage {
     else this.#ask([]);
   }
 
+  #resend(item) {
+    dialogs.resend({
+      api: this.#api,
+      caller: this.#caller,
+      item,
+      onSent: (sent) => this.#exports.putResent(sent),
+      onGone: () => this.#exports.loseFile(item.exportId),
+      onRelaunch: () => this.#relaunch(item),
+    });
+  }
+
   #relaunch(item) {
     const pending = this.#exports.pending;
     if (pending) {
@@ -159,7 +170,11 @@ export class PayoutsPage {
   async #download({ exportId }) {
     try {
       const item = await this.#api.detail(exportId);
-      this.#exports.put(item);
+      this.#exports.putDetail(item);
+      if (isFileGone(this.#exports.get(exportId))) {
+        say(`The file was deleted. ${GONE_ADVICE}`, "bad");
+        return;
+      }
       const url = item.downloadUrl && new URL(item.downloadUrl);
       if (!url || !["https:", "http:"].includes(url.protocol)) {
         say("The download link has just expired. Send the e-mail again to get a new one.", "bad");

@@ -3,7 +3,7 @@
 import { h, icon } from "./dom.js";
 import { say } from "./announce.js";
 import { localTime, number, payouts, relative, utcTime } from "./format.js";
-import { STATUSES, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { STATUSES, canDownload, failureTitle, isFileGone, statusOf } from "./exports.js";
 
 /** The status in a word and a picture, not by its colour alone. */
 export function badge(item) {
@@ -22,7 +22,7 @@ export function remark(item) {
   const status = statusOf(item);
   if (status === "PENDING") return item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting";
   if (status === "FAILED") return failureTitle(item.failure ?? {});
-  if (status === "READY") return `Link expires ${relative(item.linkExpiresAt)}`;
+  if (status === "READY" && canDownload(item)) return `Link expires ${relative(item.linkExpiresAt)}`;
   return isFileGone(item) ? "File deleted" : `Link expired ${relative(item.linkExpiresAt)}`;
 }
 

@@ -21,8 +21,9 @@ use http::fault::Faults;
 use http::problem::POLL_AFTER;
 use http::view::ExportView;
 use http::{Problem, Request, Success, idempotency, routes};
+use serde_json::{Value, json};
 use telemetry::{Chain, Metric};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// How long the bell may take: the caller waits for it.
 const LONGEST_RING: Duration = Duration::from_secs(2);
@@ -99,13 +100,12 @@ where
     pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
         let now = self.clock.now();
         let ApiKeyRecord { hash, caller, .. } = self.callers.operators_key(request, now).await?;
-        let Command { recipients, idempotency_key } = parse(request, &caller.user.email, &self.allowed)?;
-        let idempotency = idempotency_key.map(|key| {
-            let copies = recipients.cc().iter().map(EmailAddress::as_str);
-            idempotency::remembered(key, &hash, routes::EXPORTS, copies)
-        });
+        let command = parse(request, &caller.user.email, &self.allowed)?;
+        let idempotency = command
+            .idempotency_key
+            .map(|key| idempotency::remembered(key, &hash, routes::EXPORTS, &command.normal_form()));
 
-        let export = self.accept(&caller, recipients, idempotency.as_ref(), now).await?;
+        let export = self.accept(&caller, command.recipients, idempotency.as_ref(), now).await?;
 
         let answer = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
         Ok(match export.status_at(now) {
@@ -136,7 +136,7 @@ where
                 telemetry::note_export(&id);
                 info!("the request was accepted before");
                 let found = self.exports.find_export(&caller.tenant, &id).await?;
-                Ok(found.ok_or_else(|| Outage::new("read the accepted export", "it is not there"))?)
+                Ok(found.ok_or_else(|| Outage::permanent("read the accepted export", "it is not there"))?)
             }
             Err(NotAccepted::AlreadyPending(id)) => Err(Refused::AlreadyPending(id)),
             Err(NotAccepted::KeyReused) => Err(Refused::KeyReused),
@@ -148,6 +148,9 @@ where
         let ring = self.bell.ring(&export.tenant, &export.id, Duration::ZERO);
         match tokio::time::timeout(LONGEST_RING, ring).await {
             Ok(Ok(())) => {}
+            Ok(Err(outage)) if outage.is_permanent() => {
+                error!(error = %Chain(&outage), "bell cannot be rung: the sweeper will ring");
+            }
             Ok(Err(outage)) => warn!(error = %Chain(&outage), "bell not rung: the sweeper will ring"),
             Err(_) => warn!(seconds = LONGEST_RING.as_secs(), "bell took too long: the sweeper will ring if need be"),
         }
@@ -158,6 +161,17 @@ where
 struct Command<'a> {
     recipients: Recipients,
     idempotency_key: Option<&'a str>,
+}
+
+impl Command<'_> {
+    /// All that is asked for, as the fingerprint covers it: the one place where an option is added to it. An option is
+    /// left out while it has its default.
+    fn normal_form(&self) -> Value {
+        // Without `..`: a command with a new field does not compile until it is decided about here.
+        let Self { recipients, idempotency_key: _ } = self;
+        let cc: Vec<_> = recipients.cc().iter().map(EmailAddress::as_str).collect();
+        json!({"cc": cc, "to": recipients.to().as_str()})
+    }
 }
 
 /// What `caller` asks for, or all that is wrong with it.

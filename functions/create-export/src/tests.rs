@@ -150,6 +150,45 @@ async fn idempotency_key_with_another_body_is_refused_also_while_an_export_is_pe
     assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (1, 1));
 }
 
+/// The answer to the sample event with an idempotency key, with this body.
+async fn answer_to_body(function: &Fake<MemoryBell>, body: Value) -> Value {
+    let with_body = |event: &mut Value| event["body"] = json!(body.to_string());
+    let handler = async |request| function.handle(&request).await;
+    http::testing::answer_to_changed("create-export", "with-idempotency-key", with_body, handler).await
+}
+
+#[tokio::test]
+async fn idempotency_fingerprint_covers_every_field_that_a_body_may_have() {
+    // A value for each field that is not its default.
+    let values = BTreeMap::from([("cc", json!(["finance@example.com"]))]);
+    assert_eq!(values.keys().copied().collect::<Vec<_>>(), documented_fields(), "name a value for each field");
+    for (field, value) in values {
+        let function = function(MemoryBell::default());
+        assert_eq!(answer_to_body(&function, json!({})).await["statusCode"], 202);
+        let other = answer_to_body(&function, json!({field: value})).await;
+        assert_eq!(errors(&other), [("IDEMPOTENCY_KEY_REUSED", None)], "{field}");
+    }
+}
+
+/// The fields of a launch's body, by the API's description.
+fn documented_fields() -> Vec<String> {
+    let document = include_str!("../../describe-api/openapi.json");
+    let document: Value = serde_json::from_str(document).unwrap();
+    let schema = &document["paths"][routes::EXPORTS]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let schema = document.pointer(schema["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+#[tokio::test]
+async fn idempotency_fingerprint_covers_the_main_recipient() {
+    let function = function(MemoryBell::default());
+    answer_to(&function, "with-idempotency-key").await;
+    let user = domain::caller::Person { email: address("ben@example.com"), ..operator("acme").user };
+    let function = CreateExport { callers: callers(Caller { user, ..operator("acme") }), ..function };
+    let answer = answer_to(&function, "with-idempotency-key").await;
+    assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(422), vec![("IDEMPOTENCY_KEY_REUSED", None)]));
+}
+
 #[tokio::test]
 async fn refused_request_leaves_its_idempotency_key_unused() {
     let function = function(MemoryBell::default());
@@ -211,6 +250,14 @@ async fn bell_that_fails_changes_nothing_for_the_caller_and_leaves_it_to_the_swe
     assert_eq!((export.status, export.due_at), (Status::Pending, Some(start().plus(function.ring_after))));
 }
 
+#[tokio::test]
+async fn bell_that_cannot_be_rung_changes_nothing_for_the_caller_either() {
+    let function = function(MemoryBell::default());
+    function.bell.fuse.deny();
+    assert_eq!(answer_to(&function, "without-body").await["statusCode"], 202);
+    assert_eq!(function.exports.exports()[0].status, Status::Pending);
+}
+
 struct SilentBell;
 
 impl Doorbell for SilentBell {
@@ -255,6 +302,10 @@ async fn outage_is_told_and_leaves_nothing_behind() {
         assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(503), vec![("SERVICE_UNAVAILABLE", None)]));
         assert_eq!((function.exports.exports().len(), function.bell.rings().len()), (0, 0));
     }
+    let denied = function(MemoryBell::default());
+    denied.exports.fuse.deny();
+    let answer = answer_to(&denied, "without-body").await;
+    assert_eq!((&answer["statusCode"], errors(&answer)), (&json!(500), vec![("INTERNAL", None)]));
 }
 
 #[tokio::test]

@@ -92,9 +92,10 @@ pub enum NotEnded {
 
 impl From<NotEnded> for Diagnostic {
     fn from(error: NotEnded) -> Self {
-        let error_type = match error {
+        let error_type = match &error {
             NotEnded::BadRequest(_) | NotEnded::NoSuchExport | NotEnded::NotPending(_) => "BadRequest",
-            NotEnded::NotRead(_) | NotEnded::Outage(_) => "Outage",
+            NotEnded::NotRead(NotRead::Outage(outage)) | NotEnded::Outage(outage) if !outage.is_permanent() => "Outage",
+            NotEnded::NotRead(_) | NotEnded::Outage(_) => "PermanentError",
         };
         Self { error_type: error_type.to_owned(), error_message: Chain(&error).to_string() }
     }

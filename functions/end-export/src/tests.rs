@@ -36,7 +36,8 @@ fn record(function: &Fake) -> Export {
 /// An export that somebody works on, with its file recorded.
 fn held() -> Export {
     let lease = Lease { holder: "r".into(), until: start().plus(std::time::Duration::from_secs(300)) };
-    let step = take(&export(), start(), lease, &Tries { most: 5, backoff: Vec::new() }).unwrap();
+    let tries = Tries { most: 5, backoff: Vec::new(), permanent_wait: std::time::Duration::ZERO };
+    let step = take(&export(), start(), lease, &tries).unwrap();
     Export { file: Some(file()), ..step.changed(&export()) }
 }
 
@@ -185,6 +186,24 @@ async fn bad_request_is_refused_and_names_every_field_at_fault() {
         assert_eq!(end(&function, event).await, Err(message.to_owned()));
     }
     assert_eq!(record(&function), export());
+}
+
+#[tokio::test]
+async fn error_type_says_whether_asking_again_can_help() {
+    let function = function(export());
+    let error_type = async || {
+        let refused = function.handle(LambdaEvent::new(sample("end"), lambda_runtime::Context::default())).await;
+        Diagnostic::from(refused.unwrap_err()).error_type
+    };
+    for calls in [0, 1] {
+        function.exports.fuse.blow_after(calls);
+        assert_eq!(error_type().await, "Outage");
+        function.exports.fuse.deny_after(calls);
+        assert_eq!(error_type().await, "PermanentError");
+    }
+    function.exports.fuse.mend();
+    function.exports.spoil(&export().tenant, &export().id, "status");
+    assert_eq!(error_type().await, "PermanentError");
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use domain::id::{ExportId, TenantId};
 use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotApplied, NotRead, NotSent, Outage, ReadPayouts, SendMail,
-    SignLink, StoreFile, Unreadable,
+    ApplyStep, Checkpoints, Clock, Doorbell, ErrorKind, FindExport, NotApplied, NotRead, NotSent, Outage, ReadPayouts,
+    SendMail, SignLink, StoreFile, Unreadable,
 };
 use telemetry::{Chain, Metric};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::Invocation;
 use crate::write_file::{FileLimits, FileWriter, NotWritten};
@@ -157,6 +157,10 @@ where
                 info!(status = %read.status, "nothing to do: finished, or in work elsewhere");
                 return Ok(None);
             }
+            Err(NotTaken::TooSoon) => {
+                info!(tries = read.tries, "nothing to do: too soon after a permanent error");
+                return Ok(None);
+            }
             Err(NotTaken::TriesUsedUp | NotTaken::DeadlinePassed) => {
                 info!(tries = read.tries, "nothing to do: the sweeper ends this export");
                 return Ok(None);
@@ -188,7 +192,7 @@ where
         let link_end = file.link_end(now, export.terms.link_life);
         let link = self.links.sign_link(&file, now, link_end).await?;
         let mail = Mail::ready(export, &file, &link, link_end, self.back_office.as_ref())
-            .map_err(|error| Outage::new("write the mail", error))?;
+            .map_err(|error| Outage::permanent("write the mail", error))?;
         self.mailer.send_mail(&mail).await?;
         let now = self.clock.now();
         self.apply(export, &lifecycle::ready(export, now, link_end)).await?;
@@ -204,7 +208,7 @@ where
             files: &self.files,
             clock: &self.clock,
             limits: &self.limits.file,
-            most_tries: self.limits.tries.most,
+            tries: &self.limits.tries,
             ring_after: self.limits.ring_after,
             ends_at: invocation.ends_at,
         };
@@ -253,21 +257,31 @@ where
     }
 
     async fn ring(&self, export: &Export, delay: Duration) {
-        if let Err(outage) = self.bell.ring(&export.tenant, &export.id, delay).await {
-            warn!(error = %Chain(&outage), "the bell was not rung");
+        match self.bell.ring(&export.tenant, &export.id, delay).await {
+            Ok(()) => {}
+            Err(outage) if outage.is_permanent() => error!(error = %Chain(&outage), "the bell cannot be rung"),
+            Err(outage) => warn!(error = %Chain(&outage), "the bell was not rung"),
         }
     }
 
-    /// Gives the lease up, then rings with a delay. Whatever of this fails, the sweeper rings: when the lease is over,
-    /// or a little after the bell should have come.
+    /// Gives the lease up, if there is another attempt, then rings with a delay. Whatever of this fails, the sweeper
+    /// rings: when the lease is over, or a little after the bell should have come.
     async fn try_again_later(&self, export: &Export, outage: Outage) {
-        warn!(error = %Chain(&outage), tries = export.tries, "the export stopped for now");
-        let tries = &self.limits.tries;
-        if export.tries >= tries.most {
-            return self.end(export, Failure::tries_used_up(export.tries)).await;
-        }
-        let (now, wait) = (self.clock.now(), tries.wait_after(export.tries));
-        let step = lifecycle::give_up(export, now, now.plus(wait + self.limits.ring_after));
+        let (now, kind) = (self.clock.now(), outage.kind());
+        let failure = match kind {
+            ErrorKind::Transient => {
+                warn!(error = %Chain(&outage), tries = export.tries, "the export stopped for now");
+                Failure::tries_used_up(export.tries)
+            }
+            ErrorKind::Permanent => {
+                error!(error = %Chain(&outage), tries = export.tries, "the export met a permanent error");
+                Failure::permanent_error()
+            }
+        };
+        let Some(wait) = self.limits.tries.wait_after_error(export, now, kind) else {
+            return self.end(export, failure).await;
+        };
+        let step = lifecycle::give_up(export, now, kind, now.plus(wait + self.limits.ring_after));
         if let Err(not_applied) = self.apply(export, &step).await {
             warn!(error = %Chain(&not_applied), "the lease was not given up");
             return;

@@ -23,6 +23,10 @@ const MOST_PARTS: u32 = 10_000;
 /// A partition gives about 12 MB/s: more readers would mostly wait, and take from the payments service.
 const READERS: usize = 4;
 
+/// What S3 may take to complete a file of many parts: "several minutes" (API Reference, CompleteMultipartUpload). Of an
+/// invocation's five, an invocation that does nothing else has that long and more.
+const COMPLETION_TAKES: Duration = Duration::from_secs(180);
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
@@ -33,6 +37,7 @@ async fn main() -> Result<(), Error> {
         tries: Tries {
             most: settings.number_or("MAX_TRIES", Tries::MOST)?,
             backoff: settings.spans_or("RETRY_BACKOFF", &Tries::BACKOFF)?,
+            permanent_wait: settings.span_or("PERMANENT_ERROR_WAIT", Tries::PERMANENT_WAIT)?,
         },
         lease_grace: settings.span_or("LEASE_GRACE", Duration::from_secs(15))?,
         ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
@@ -42,6 +47,7 @@ async fn main() -> Result<(), Error> {
             readers: settings.number_or("READERS", READERS)?,
             checkpoint_every: settings.span_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
             hand_over_before: settings.span_or("HAND_OVER_BEFORE", Duration::from_secs(45))?,
+            completion_takes: settings.span_or("COMPLETION_TAKES", COMPLETION_TAKES)?,
         },
     };
     let generator = Generator {

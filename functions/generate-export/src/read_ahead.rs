@@ -155,8 +155,10 @@ impl<'a, P: ReadPayouts> ReadAhead<'a, P> {
             waiting: 0,
             failed: None,
         };
-        let first = reading.segment(range, None);
-        reading.plan.push_back(first);
+        if !range.is_empty() {
+            let first = reading.segment(range, None);
+            reading.plan.push_back(first);
+        }
         reading
     }
 
@@ -278,6 +280,10 @@ impl<'a, P: ReadPayouts> ReadAhead<'a, P> {
         positions.widen(measure.begins.as_ref().unwrap_or(&next));
         positions.widen(&next);
         let rest = KeyRange { after: Some(next), up_to: range.up_to };
+        // The page ended with the range, and did not know.
+        if rest.is_empty() {
+            return self.learn(at, &measure);
+        }
         if segment.begins.is_none() || segment.pages_read >= MOST_PAGES {
             let width = measure.width(positions, 1);
             self.plan.insert(at + 1, Stretch::Uncut(Uncut { range: rest, width }));
@@ -356,8 +362,12 @@ mod tests {
 
     /// The ids of all payouts up to the year 9999, in the order they are given.
     async fn read(payouts: &impl ReadPayouts, readers: usize) -> Vec<String> {
+        read_up_to(PayoutKey("9999-01-01T00:00:00.000Z".into()), payouts, readers).await
+    }
+
+    async fn read_up_to(up_to: PayoutKey, payouts: &impl ReadPayouts, readers: usize) -> Vec<String> {
         let tenant = operator("acme").tenant;
-        let range = KeyRange { after: None, up_to: PayoutKey("9999-01-01T00:00:00.000Z".into()) };
+        let range = KeyRange { after: None, up_to };
         let mut reading = ReadAhead::new(payouts, &tenant, range, readers);
         let mut ids = Vec::new();
         let mut last = PayoutKey(String::new());
@@ -388,9 +398,32 @@ mod tests {
 
     #[tokio::test]
     async fn payouts_that_fit_into_a_page_are_one_read() {
-        let payouts = table((0..10).map(after));
-        assert_eq!(read(&payouts, 4).await, all(10));
+        let payouts = table((0..9).map(after));
+        assert_eq!(read(&payouts, 4).await, all(9));
         assert_eq!(payouts.reads(), 1);
+    }
+
+    /// The key of a payout of [`table`].
+    fn key_of(number: usize, time: Timestamp) -> PayoutKey {
+        PayoutKey(format!("{time}#payout-000000000000-{number:06}"))
+    }
+
+    #[tokio::test]
+    async fn page_that_ends_with_its_range_is_the_last() {
+        let payouts = table((0..30).map(after));
+        assert_eq!(read_up_to(key_of(19, after(19)), &payouts, 4).await, all(20));
+    }
+
+    #[tokio::test]
+    async fn empty_range_is_not_read() {
+        let payouts = table((0..30).map(after));
+        let tenant = operator("acme").tenant;
+        for (from, to) in [(9, 9), (9, 3)] {
+            let range = KeyRange { after: Some(key_of(from, after(9))), up_to: key_of(to, after(9)) };
+            let mut reading = ReadAhead::new(&payouts, &tenant, range, 4);
+            assert!(reading.next().await.unwrap().is_none());
+        }
+        assert_eq!(payouts.reads(), 0);
     }
 
     /// A table that takes 20 ms for a page, whoever else reads.
@@ -482,12 +515,17 @@ mod tests {
         fn every_payout_is_given_once_and_in_order(
             mut millis in prop::collection::vec(prop_oneof![0_i64..5, 0..100_000_i64, 0..300_000_000_000_i64], 0..600),
             readers in 1_usize..6,
+            end: prop::sample::Index,
         ) {
             millis.sort_unstable();
             let count = millis.len();
-            let payouts = table(millis.into_iter().map(after));
+            let payouts = table(millis.iter().map(|millis| after(*millis)));
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             prop_assert_eq!(runtime.block_on(read(&payouts, readers)), all(count));
+            if let Some(last) = (count > 0).then(|| end.index(count)) {
+                let up_to = key_of(last, after(millis[last]));
+                prop_assert_eq!(runtime.block_on(read_up_to(up_to, &payouts, readers)), all(last + 1));
+            }
         }
     }
 }

@@ -46,14 +46,14 @@ impl Tally {
     /// Counts payouts.
     ///
     /// # Errors
-    /// [`Outage`] if a sum is beyond what can be held.
+    /// A permanent [`Outage`] if a sum is beyond what can be held.
     pub fn add(&mut self, section: &Section) -> Result<(), Outage> {
         self.add_bytes(&section.csv);
         self.rows += section.rows;
         if self.totals.add_all(&section.totals) {
             Ok(())
         } else {
-            Err(Outage::new("count the totals", "a sum of amounts is too large"))
+            Err(Outage::permanent("count the totals", "a sum of amounts is too large"))
         }
     }
 

@@ -35,7 +35,7 @@ fn generator(payouts: u64) -> Fake {
         back_office: None,
         clock: FixedClock::default(),
         limits: Limits {
-            tries: Tries { most: 3, backoff: vec![MINUTE] },
+            tries: Tries { most: 3, backoff: vec![MINUTE], permanent_wait: 5 * MINUTE },
             lease_grace: Duration::from_secs(15),
             ring_after: MINUTE,
             file: FileLimits {
@@ -44,6 +44,7 @@ fn generator(payouts: u64) -> Fake {
                 readers: 3,
                 checkpoint_every: Duration::ZERO,
                 hand_over_before: Duration::from_secs(45),
+                completion_takes: 3 * MINUTE,
             },
         },
     }
@@ -210,6 +211,149 @@ async fn file_that_cannot_be_completed_again_and_again_uses_up_the_tries() {
     let record = generator.record();
     assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
     assert!(generator.lock_is_free());
+}
+
+#[tokio::test]
+async fn upload_whose_completion_failed_is_completed_by_the_next_without_reading() {
+    let whole = undisturbed(9).await;
+    let undisturbed = with_parts_of(300, generator(9));
+    undisturbed.deliver("r").await;
+    let parts = undisturbed.files.files().values().next().unwrap().parts.len() as u64;
+    let generator = with_parts_of(300, generator(9));
+    generator.files.fuse.blow_after(1 + parts);
+    generator.deliver("r1").await;
+    assert!(generator.exports.checkpoint(&export().tenant, &export().id).unwrap().is_whole);
+    generator.files.fuse.mend();
+    let reads = generator.payouts.reads();
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.payouts.reads()), (Status::Ready, reads));
+    assert_eq!(stored(&generator), whole);
+}
+
+#[tokio::test]
+async fn file_is_completed_by_the_next_invocation_if_there_is_too_little_time_for_it() {
+    let whole = undisturbed(9).await;
+    // The time is looked at some ten times before the file is whole: nearly all of it is left then, or a third.
+    for (tick, is_left_to_the_next) in [(1, false), (18, true)] {
+        let generator = with_parts_of(300, generator(9));
+        generator.clock.tick(Duration::from_secs(tick));
+        generator.deliver("r1").await;
+        assert_eq!(generator.record().status == Status::Pending, is_left_to_the_next, "{tick} s");
+        assert_eq!(generator.files.completion_limits().is_empty(), is_left_to_the_next);
+        if is_left_to_the_next {
+            let record = generator.record();
+            assert_eq!((record.lease.as_ref(), record.tries), (None, 0), "that costs no try");
+            assert_eq!(generator.bell.rings(), [(record.tenant, record.id, Duration::ZERO)]);
+            let reads = generator.payouts.reads();
+            // However little time it has for that, the next one completes it.
+            generator.clock.tick(Duration::from_secs(55));
+            generator.deliver("r2").await;
+            assert_eq!(generator.payouts.reads(), reads);
+        }
+        assert_eq!((generator.record().status, generator.files.completion_limits().len()), (Status::Ready, 1));
+        assert!(generator.files.completion_limits()[0] <= 5 * MINUTE - Duration::from_secs(10));
+        assert_eq!(stored(&generator), whole);
+    }
+}
+
+/// What a fault does to a generator.
+type Break = fn(&Fake);
+
+#[tokio::test]
+async fn permanent_error_fails_the_export_at_the_second_attempt_five_minutes_later() {
+    let breaks: [(&str, Break); 3] = [
+        ("payouts", |generator| generator.payouts.fuse.deny()),
+        ("files", |generator| generator.files.fuse.deny()),
+        ("links", |generator| generator.links.fuse.deny()),
+    ];
+    for (name, break_it) in breaks {
+        let generator = with_parts_of(300, generator(9));
+        break_it(&generator);
+        generator.deliver("r1").await;
+        let record = generator.record();
+        assert_eq!((record.status, record.lease), (Status::Pending, None), "{name}");
+        assert_eq!(generator.bell.rings(), [(record.tenant, record.id, 5 * MINUTE)], "{name}");
+        assert_eq!(record.due_at, Some(start().plus(6 * MINUTE)), "{name}: the sweeper comes after the bell");
+        // A message that comes too early, as a doubled one may, does nothing.
+        generator.clock.advance(5 * MINUTE - Duration::from_millis(1));
+        generator.deliver("early").await;
+        assert_eq!(generator.record().fence, 1, "{name}");
+        generator.clock.advance(Duration::from_millis(1));
+        break_it(&generator);
+        generator.deliver("r2").await;
+        let record = generator.record();
+        let failure = record.failure.unwrap();
+        assert_eq!((record.status, failure.code), (Status::Failed, FailureCode::GenerationFailed), "{name}");
+        assert!(failure.message.contains("permission") && !failure.message.contains("denied"), "{failure:?}");
+        assert_eq!((record.fence, generator.mailer.mails().len()), (2, 1), "{name}");
+        assert!(generator.lock_is_free(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn permission_that_is_there_at_the_second_attempt_makes_the_export_ready() {
+    let generator = generator(3);
+    generator.links.fuse.deny();
+    generator.deliver("r1").await;
+    generator.links.fuse.mend();
+    generator.clock.advance(5 * MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.files.files().len()), (Status::Ready, 1));
+}
+
+#[tokio::test]
+async fn permanent_error_is_remembered_over_an_attempt_that_died() {
+    let generator = generator(3);
+    generator.payouts.fuse.deny();
+    generator.deliver("r1").await;
+    // The second attempt holds the lease, and is never heard of again.
+    let taken = domain::export::Lease { holder: "r2".into(), until: start().plus(10 * MINUTE) };
+    generator.exports.put_export(Export { lease: Some(taken), fence: 2, tries: 2, ..generator.record() });
+    generator.clock.advance(10 * MINUTE);
+    generator.deliver("r3").await;
+    assert_eq!(generator.record().status, Status::Failed);
+    assert!(generator.record().failure.unwrap().message.contains("permission"));
+}
+
+#[tokio::test]
+async fn attempt_that_died_before_its_permanent_error_was_recorded_is_one_of_the_tries() {
+    let generator = generator(3);
+    generator.payouts.fuse.deny();
+    // The lease is taken; giving it up is not recorded.
+    generator.exports.fuse.blow_after(2);
+    generator.deliver("r1").await;
+    generator.exports.fuse.mend();
+    assert_eq!((generator.record().tries, generator.record().permanent_error_at), (1, None));
+    generator.clock.advance(6 * MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!(generator.record().status, Status::Pending, "the first that is known");
+    generator.clock.advance(5 * MINUTE);
+    generator.deliver("r3").await;
+    assert_eq!(generator.record().status, Status::Failed);
+}
+
+#[tokio::test]
+async fn finished_upload_that_may_not_be_looked_at_is_neither_thrown_away_nor_written_again() {
+    let whole = undisturbed(9).await;
+    let generator = with_parts_of(300, generator(9));
+    generator.links.fuse.blow();
+    generator.deliver("r1").await;
+    generator.links.fuse.mend();
+    // As if recording the file had failed: the file is there, and so is its checkpoint.
+    let record = generator.record();
+    let file = record.file.clone().unwrap();
+    generator.exports.put_export(Export { file: None, ..record });
+    // The upload is gone, and a look at its file is denied.
+    generator.files.fuse.deny_after(1);
+    generator.clock.advance(MINUTE);
+    generator.deliver("r2").await;
+    assert_eq!((generator.record().status, generator.files.files().len()), (Status::Pending, 1));
+    generator.files.fuse.mend();
+    generator.clock.advance(5 * MINUTE);
+    let reads = generator.payouts.reads();
+    generator.deliver("r3").await;
+    assert_eq!((generator.record().status, generator.payouts.reads()), (Status::Ready, reads));
+    assert_eq!((generator.record().file.unwrap().key, stored(&generator)), (file.key, whole));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use domain::checkpoint::Checkpoint;
 use domain::export::Export;
 use domain::file::{ExportFile, Faults, download_name, object_key, opening};
-use domain::lifecycle;
+use domain::lifecycle::{self, Tries};
 use domain::ports::{
     ApplyStep, Checkpoints, Clock, KeyRange, NotApplied, NotCompleted, Outage, Part, PayoutKey, ReadPayouts, StoreFile,
     Upload,
@@ -48,6 +48,9 @@ pub struct FileLimits {
     /// With less time left than this, the work is handed over; or with less than a quarter of the invocation's time,
     /// where that is shorter.
     pub hand_over_before: Duration,
+    /// How long it may take to complete a file in parts. With less time left, or with less than half of the invocation's
+    /// time where that is shorter, the next invocation completes the file.
+    pub completion_takes: Duration,
 }
 
 /// Why there is no file.
@@ -93,17 +96,36 @@ pub struct FileWriter<'a, S, P, F, C> {
     pub clock: &'a C,
     /// Numbers the work goes by.
     pub limits: &'a FileLimits,
-    /// How often the work may be taken without getting further: nobody goes on after the last try.
-    pub most_tries: u32,
+    /// How often the work may be tried: nobody goes on after the last time.
+    pub tries: &'a Tries,
     /// How long the sweeper waits for a bell's effect before it rings again.
     pub ring_after: Duration,
     /// When Lambda ends this invocation.
     pub ends_at: Timestamp,
 }
 
-/// When the work is handed over.
-fn hand_over_at(begun_at: Timestamp, ends_at: Timestamp, hand_over_before: Duration) -> Timestamp {
-    ends_at.minus(hand_over_before.min(ends_at.since(begun_at) / 4))
+/// What is left of an invocation's time when a completion is given up: enough to record what came of it.
+const RECORD_BEFORE: Duration = Duration::from_secs(10);
+
+/// The times that an invocation goes by.
+struct Times {
+    /// When the work is handed over.
+    hand_over_at: Timestamp,
+    /// From when on a file that was written here is completed by the next invocation.
+    complete_by: Timestamp,
+    /// When a completion is given up.
+    record_at: Timestamp,
+}
+
+impl Times {
+    fn new(begun_at: Timestamp, ends_at: Timestamp, limits: &FileLimits) -> Self {
+        let whole = ends_at.since(begun_at);
+        Self {
+            hand_over_at: ends_at.minus(limits.hand_over_before.min(whole / 4)),
+            complete_by: ends_at.minus(limits.completion_takes.min(whole / 2)),
+            record_at: ends_at.minus(RECORD_BEFORE.min(whole / 4)),
+        }
+    }
 }
 
 impl<S, P, F, C> FileWriter<'_, S, P, F, C>
@@ -118,19 +140,21 @@ where
     /// # Errors
     /// [`NotWritten`]. What was written so far is thrown away, unless another can go on with it.
     pub async fn write(&self, export: &mut Export) -> Result<ExportFile, NotWritten> {
+        let times = Times::new(self.clock.now(), self.ends_at, self.limits);
         let mut draft = match self.resume(export).await? {
             Resumed::Draft(draft) => *draft,
             Resumed::Whole(file) => return Ok(file),
         };
-        let written = self.fill(export, &mut draft).await;
+        let written = self.fill(export, &mut draft, &times).await;
         if let (Err(not_written), Some(upload)) = (&written, &draft.upload) {
             // Whoever finds a checkpoint goes on with its upload. All other uploads nobody will ever complete.
             let is_over = match not_written {
                 NotWritten::Faults(_) | NotWritten::TooLarge(_) => true,
                 NotWritten::NotApplied(NotApplied::Refused(_)) => false,
-                NotWritten::OutOfTime { .. }
-                | NotWritten::NotApplied(NotApplied::Outage(_))
-                | NotWritten::Outage(_) => export.tries >= self.most_tries,
+                NotWritten::OutOfTime { .. } => export.tries >= self.tries.most,
+                NotWritten::NotApplied(NotApplied::Outage(outage)) | NotWritten::Outage(outage) => {
+                    self.tries.wait_after_error(export, self.clock.now(), outage.kind()).is_none()
+                }
             };
             if is_over || draft.checkpointed == 0 {
                 self.abort(upload).await;
@@ -189,7 +213,7 @@ where
     }
 
     /// Reads what is left to read, and makes it a file.
-    async fn fill(&self, export: &mut Export, draft: &mut Draft) -> Result<ExportFile, NotWritten> {
+    async fn fill(&self, export: &mut Export, draft: &mut Draft, times: &Times) -> Result<ExportFile, NotWritten> {
         let tenant = export.tenant.clone();
         let key = object_key(&tenant, &export.id, export.fence);
         let name = download_name(&tenant, &export.id, export.as_of());
@@ -200,7 +224,6 @@ where
         let mut reading = ReadAhead::new(self.payouts, &tenant, range, self.limits.readers);
         let mut writes: FuturesUnordered<BoxFuture<'_, Result<Part, Outage>>> = FuturesUnordered::new();
         let mut told_at = self.clock.now();
-        let hand_over_at = hand_over_at(told_at, self.ends_at, self.limits.hand_over_before);
         let mut faults = Faults::default();
         loop {
             // Parts that are done are noted while the next page comes.
@@ -230,7 +253,7 @@ where
                 }
             }
             let now = self.clock.now();
-            if now >= hand_over_at {
+            if now >= times.hand_over_at {
                 if faults.count > 0 {
                     faults.are_all = false;
                     break;
@@ -256,7 +279,7 @@ where
         while let Some(part) = writes.next().await {
             draft.note_written(part?);
         }
-        self.complete(export, draft).await
+        self.complete(export, draft, times).await
     }
 
     /// Takes what is gathered as the next part. The first part begins the upload.
@@ -311,6 +334,16 @@ where
     /// Gives the lease up, with a checkpoint if there is a new one. What is gathered for the next part is thrown away.
     async fn hand_over(&self, export: &mut Export, draft: &mut Draft, now: Timestamp) -> NotWritten {
         let checkpoint = draft.checkpoint(false);
+        self.hand_over_with(export, draft, checkpoint, now).await
+    }
+
+    async fn hand_over_with(
+        &self,
+        export: &mut Export,
+        draft: &mut Draft,
+        checkpoint: Option<Checkpoint>,
+        now: Timestamp,
+    ) -> NotWritten {
         let has_advanced =
             draft.has_advanced || checkpoint.as_ref().is_some_and(|checkpoint| draft.advances(checkpoint));
         let rows = checkpoint.as_ref().map_or(export.rows_written, |checkpoint| checkpoint.rows);
@@ -331,15 +364,20 @@ where
     }
 
     /// Makes the parts a file. All that is known of it is in the checkpoint before, so that one whose answer is lost
-    /// need not be written again.
-    async fn complete(&self, export: &mut Export, draft: &mut Draft) -> Result<ExportFile, NotWritten> {
+    /// need not be written again. That may take minutes: with less time left, whoever wrote the file leaves this to the
+    /// next invocation, which has nothing else to do. An invocation that began with a whole file never does.
+    async fn complete(&self, export: &mut Export, draft: &mut Draft, times: &Times) -> Result<ExportFile, NotWritten> {
         let now = self.clock.now();
         let (Some(upload), Some(checkpoint)) = (draft.upload.clone(), draft.checkpoint(true)) else {
             return Err(Outage::new("complete the file", "parts of it are missing").into());
         };
+        if now > times.complete_by && (draft.has_advanced || draft.advances(&checkpoint)) {
+            return Err(self.hand_over_with(export, draft, Some(checkpoint), now).await);
+        }
         self.keep_checkpoint(export, draft, &checkpoint, now).await?;
         let (bytes, crc64) = (draft.tally.bytes, draft.tally.crc64());
-        match self.files.complete_file(&upload, &draft.written, bytes, crc64).await {
+        let within = times.record_at.since(self.clock.now());
+        match self.files.complete_file(&upload, &draft.written, bytes, crc64, within).await {
             Ok(()) => {}
             Err(NotCompleted::Outage(outage)) => return Err(outage.into()),
             Err(NotCompleted::Lost(reason)) => {

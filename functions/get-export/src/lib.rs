@@ -1,8 +1,9 @@
-//! `GET /v1/payments/marketplace-payouts/export/{exportId}`: an export in detail, with a link to its file if it is ready.
+//! `GET /v1/payments/marketplace-payouts/export/{exportId}`: an export in detail, with a link to its file if it is ready
+//! and the file still exists.
 
 use domain::export::Status;
 use domain::id::ExportType;
-use domain::ports::{Clock, FindApiKey, FindExport, NotRead, Outage, SignLink};
+use domain::ports::{Clock, FindApiKey, FindExport, FindFile, NotRead, Outage, SignLink};
 use http::auth::{Authenticator, NotAuthorized};
 use http::problem::{NoSuchExport, POLL_AFTER};
 use http::view::{Download, ExportView};
@@ -10,11 +11,13 @@ use http::{Problem, Request, Success};
 
 /// Shows exports.
 #[derive(Debug)]
-pub struct GetExport<K, S, L, C> {
+pub struct GetExport<K, S, F, L, C> {
     /// Tells callers.
     pub callers: Authenticator<K>,
     /// The records.
     pub exports: S,
+    /// The files.
+    pub files: F,
     /// Makes download links.
     pub links: L,
     /// Tells the time.
@@ -49,10 +52,11 @@ impl From<Refused> for Problem {
     }
 }
 
-impl<K, S, L, C> GetExport<K, S, L, C>
+impl<K, S, F, L, C> GetExport<K, S, F, L, C>
 where
     K: FindApiKey,
     S: FindExport,
+    F: FindFile,
     L: SignLink,
     C: Clock,
 {
@@ -67,7 +71,7 @@ where
         telemetry::note_export(&id);
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(NoSuchExport)?;
-        let download = Download::of(&export, now, &self.links).await?;
+        let download = Download::of(&export, now, &self.files, &self.links).await?;
 
         let answer = Success::ok(&ExportView::new(&export, now).with_download(download));
         Ok(match export.status_at(now) {

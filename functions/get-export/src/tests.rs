@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::export::{Export, Failure, FailureCode};
-use domain::testing::{FixedClock, MemoryLinks, MemoryStore, export, file, operator, ready_export};
+use domain::testing::{DeletableFiles, FixedClock, MemoryLinks, MemoryStore, export, file, operator, ready_export};
 use http::testing::{assert_is_documented, callers, sample_events};
 use serde_json::{Value, json};
 
 use super::*;
 
-type Fake = GetExport<MemoryStore, MemoryStore, MemoryLinks, FixedClock>;
+type Fake = GetExport<MemoryStore, MemoryStore, DeletableFiles, MemoryLinks, FixedClock>;
 
 /// The function in front of a table with `export`; the caller is of the tenant `acme`.
 fn function(export: Export) -> Fake {
@@ -17,6 +17,7 @@ fn function(export: Export) -> Fake {
     GetExport {
         callers: callers(operator("acme")),
         exports,
+        files: DeletableFiles::default(),
         links: MemoryLinks::default(),
         clock: FixedClock::default(),
     }
@@ -60,6 +61,41 @@ async fn ready_export_has_a_link_made_for_this_answer() {
     assert_eq!(answer["body"]["downloadUrlExpiresAt"], "2026-10-08T09:45:00.000Z");
     assert_eq!((&answer["body"]["status"], answer["headers"].get("retry-after")), (&json!("READY"), None));
     assert_eq!(answer["body"]["file"]["sha256"], file().sha256);
+}
+
+#[tokio::test]
+async fn ready_export_whose_file_was_deleted_has_no_link() {
+    let function = function(ready_export());
+    function.files.delete(&file());
+    let answer = answer_to(&function, "export").await;
+    assert_eq!((&answer["statusCode"], &answer["body"]["status"]), (&json!(200), &json!("READY")));
+    for name in ["downloadUrl", "downloadUrlExpiresAt"] {
+        assert_eq!(answer["body"].get(name), None);
+    }
+}
+
+#[tokio::test]
+async fn ready_export_is_shown_with_its_link_if_it_is_unknown_whether_the_file_exists() {
+    let function = function(ready_export());
+    function.files.fuse.blow();
+    let answer = answer_to(&function, "export").await;
+    assert_eq!((&answer["statusCode"], answer["body"]["downloadUrl"].is_string()), (&json!(200), true));
+}
+
+#[tokio::test]
+async fn file_is_looked_for_only_while_the_export_is_ready() {
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "refused".into() };
+    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
+    let expired = Export { status: Status::Expired, ..ready_export() };
+    for (export, lookups) in [(export(), 0), (failed, 0), (expired, 0), (ready_export(), 1)] {
+        let function = function(export);
+        answer_to(&function, "export").await;
+        assert_eq!(function.files.lookups(), lookups);
+    }
+    let over = function(ready_export());
+    over.clock.set(ready_export().link_expires_at.unwrap());
+    answer_to(&over, "export").await;
+    assert_eq!(over.files.lookups(), 0);
 }
 
 #[tokio::test]
@@ -122,5 +158,8 @@ async fn examples_of_the_description_are_real_answers() {
     ] {
         assert_is_documented(&answer_to(&function(export), "export").await, example);
     }
+    let deleted = function(ready_export());
+    deleted.files.delete(&file());
+    assert_is_documented(&answer_to(&deleted, "export").await, "ReadyExportWithoutFile");
     assert_is_documented(&answer_to(&function(export()), "unknown-export").await, "NoSuchExport");
 }

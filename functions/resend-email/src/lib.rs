@@ -4,8 +4,8 @@
 //! sent, so that no race sends more than a day allows, and recorded after it was accepted: then the export is READY until
 //! the new link ends. Of two at once the later end stays.
 //!
-//! Whether the file is there is the record's to say: its retention is on it, and the bucket deletes later. A look at
-//! the bucket would need a right to read it, and could be out of date a moment later all the same.
+//! A file whose retention is over, or that was deleted before, makes it a 410: nothing is counted and nothing sent. An
+//! error that leaves open whether the file exists stops the request, too: the mail cannot be taken back.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use domain::file::ExportFile;
 use domain::lifecycle::{self, NotResendable};
 use domain::mail::Mail;
 use domain::ports::{
-    ApplyStep, Clock, FindApiKey, FindExport, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
+    ApplyStep, Clock, FindApiKey, FindExport, FindFile, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
 };
 use domain::time::Timestamp;
 use http::auth::{Authenticator, NotAuthorized};
@@ -41,11 +41,13 @@ const RECORD_WITHIN: Duration = Duration::from_secs(8);
 
 /// Sends mails again.
 #[derive(Debug)]
-pub struct ResendEmail<K, S, L, M, C> {
+pub struct ResendEmail<K, S, F, L, M, C> {
     /// Tells callers.
     pub callers: Authenticator<K>,
     /// The records.
     pub exports: S,
+    /// The files.
+    pub files: F,
     /// Makes the mail's link.
     pub links: L,
     /// Sends the mail.
@@ -84,7 +86,7 @@ pub enum Refused {
     /// The export could not be read.
     #[error(transparent)]
     NotRead(#[from] NotRead),
-    /// The mail could not be counted, or its link not be signed.
+    /// The mail could not be counted, its link not be signed, or its file not be looked for.
     #[error(transparent)]
     Outage(#[from] Outage),
 }
@@ -99,6 +101,7 @@ impl From<Refused> for Problem {
             Refused::NotResendable(NotResendable::NoFile, _) => Self::NoFile,
             Refused::NotResendable(NotResendable::FileGone, _) => Self::FileGone,
             Refused::NotResendable(NotResendable::TooOften, now) => Self::TooManyResends(rest_of_day(now)),
+            Refused::NotSent(NotSent::Outage(outage)) if outage.is_permanent() => outage.into(),
             Refused::NotSent(not_sent) => Self::EmailNotSent(not_sent),
             Refused::NotRecorded(outage) => Self::EmailSentNotRecorded(outage.into()),
             Refused::NotRead(not_read) => not_read.into(),
@@ -107,10 +110,11 @@ impl From<Refused> for Problem {
     }
 }
 
-impl<K, S, L, M, C> ResendEmail<K, S, L, M, C>
+impl<K, S, F, L, M, C> ResendEmail<K, S, F, L, M, C>
 where
     K: FindApiKey,
     S: FindExport + ApplyStep,
+    F: FindFile,
     L: SignLink,
     M: SendMail,
     C: Clock,
@@ -136,8 +140,11 @@ where
         if link_end <= now {
             return Err(Refused::NotResendable(NotResendable::FileGone, now));
         }
-        let link = self.links.sign_link(file, now, link_end).await?;
-        let mail = mail(&export, caller.user, recipients, file, &link, link_end, self.back_office.as_ref())?;
+        let (exists, link) = tokio::join!(self.files.file_exists(file), self.links.sign_link(file, now, link_end));
+        if !exists? {
+            return Err(Refused::NotResendable(NotResendable::FileGone, now));
+        }
+        let mail = mail(&export, caller.user, recipients, file, &link?, link_end, self.back_office.as_ref())?;
 
         let counted = self.count(export, now).await?;
         self.mailer.send_mail(&mail).await?;
@@ -173,7 +180,9 @@ where
                     Ok(()) => return Ok(step.changed(&export)),
                     Err(NotApplied::Refused(Some(changed))) => return Ok(*changed),
                     Err(NotApplied::Refused(None)) => return Err(Outage::new("record the mail", "the export is gone")),
-                    Err(NotApplied::Outage(outage)) if tried >= RECORD_TRIES => return Err(outage),
+                    Err(NotApplied::Outage(outage)) if tried >= RECORD_TRIES || outage.is_permanent() => {
+                        return Err(outage);
+                    }
                     Err(NotApplied::Outage(outage)) => {
                         warn!(error = %Chain(&outage), tried, "mail not recorded yet");
                         tried += 1;
@@ -215,7 +224,7 @@ fn mail(
     back_office: Option<&BackOfficeUrl>,
 ) -> Result<Mail, Outage> {
     let export = Export { requested_by: reader, recipients, ..export.clone() };
-    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::new("write the mail", error))
+    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::permanent("write the mail", error))
 }
 
 /// How long it is until the next day begins, UTC.

@@ -2,6 +2,7 @@
 
 use aws::clock::SystemClock;
 use aws::dynamodb::{ApiKeysTable, ExportsTable};
+use aws::files::StoredFiles;
 use aws::links::LinkSigner;
 use aws::mail::Mailer;
 use aws::settings::Settings;
@@ -15,10 +16,12 @@ async fn main() -> Result<(), http::Error> {
     telemetry::init();
     let settings = Settings::from_env();
     let config = aws::sdk_config(settings)?;
+    let bucket = settings.text("EXPORTS_BUCKET")?;
     let function = ResendEmail {
         callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
         exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
-        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, settings.text("EXPORTS_BUCKET")?),
+        files: StoredFiles::new(&config, bucket.clone()),
+        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, bucket),
         mailer: Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET")),
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         clock: SystemClock,

@@ -6,15 +6,15 @@ use domain::export::{Failure, Status};
 use domain::id::{ExportId, TenantId};
 use domain::lifecycle::Step;
 use domain::testing::{
-    FixedClock, MailService, MemoryLinks, MemoryMailbox, MemoryStore, address, export, file, operator, ready_export,
-    start,
+    DeletableFiles, FixedClock, MailService, MemoryLinks, MemoryMailbox, MemoryStore, address, export, file, operator,
+    ready_export, start,
 };
 use http::testing::{assert_is_documented, callers, sample_events};
 use serde_json::{Value, json};
 
 use super::*;
 
-type Fake<S> = ResendEmail<MemoryStore, S, MemoryLinks, MemoryMailbox, FixedClock>;
+type Fake<S> = ResendEmail<MemoryStore, S, DeletableFiles, MemoryLinks, MemoryMailbox, FixedClock>;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -32,6 +32,7 @@ fn function<S>(exports: S) -> Fake<S> {
     ResendEmail {
         callers: callers(Caller { user, ..operator("acme") }),
         exports,
+        files: DeletableFiles::default(),
         links: MemoryLinks::default(),
         mailer: MemoryMailbox::default(),
         back_office: None,
@@ -152,6 +153,31 @@ async fn link_ends_with_the_file_if_that_comes_first() {
 }
 
 #[tokio::test]
+async fn export_whose_file_was_deleted_is_gone_and_neither_counted_nor_mailed() {
+    let failure = Some(Failure::email_not_sent("refused"));
+    let failed = Export { status: Status::Failed, failure, link_expires_at: None, due_at: None, ..ready_export() };
+    for export in [ready_export(), expired_export(), failed] {
+        let function = function(store(export.clone()));
+        function.files.delete(&file());
+        let answer = answer_to(&function, "without-body").await;
+        assert_eq!((&answer["statusCode"], code(&answer)), (&json!(410), Some("EXPORT_FILE_GONE")), "{answer}");
+        assert_eq!((only(&function), function.mailer.mails().len()), (export, 0));
+    }
+}
+
+#[tokio::test]
+async fn file_is_looked_for_only_if_the_mail_may_be_sent_again() {
+    let no_file = Export { status: Status::Failed, failure: Some(Failure::tries_used_up(5)), ..export() };
+    let over = ExportFile { expires_at: start(), ..file() };
+    let over = Export { file: Some(over), ..expired_export() };
+    for (export, lookups) in [(export(), 0), (no_file, 0), (over, 0), (ready_export(), 1), (expired_export(), 1)] {
+        let function = function(store(export));
+        answer_to(&function, "without-body").await;
+        assert_eq!(function.files.lookups(), lookups);
+    }
+}
+
+#[tokio::test]
 async fn export_without_a_file_is_not_resendable() {
     let failed = Export { status: Status::Failed, failure: Some(Failure::tries_used_up(5)), ..export() };
     for (export, retry_after) in [(export(), Some("5")), (failed, None)] {
@@ -224,7 +250,9 @@ async fn outage_before_the_mail_costs_no_count_and_sends_none() {
     without_signer.links.fuse.blow();
     let without_count = function(store(ready_export()));
     without_count.exports.fuse.blow_after(1);
-    for function in [without_signer, without_count] {
+    let without_files = function(store(ready_export()));
+    without_files.files.fuse.blow();
+    for function in [without_signer, without_count, without_files] {
         let answer = answer_to(&function, "without-body").await;
         assert_eq!((&answer["statusCode"], code(&answer)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
         assert_eq!((only(&function), function.mailer.mails().len()), (ready_export(), 0));

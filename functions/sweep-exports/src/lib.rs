@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::back_office::BackOfficeUrl;
 use domain::ending::end_as_failed;
 use domain::export::{Export, Failure, Status};
+use domain::id::ExportId;
 use domain::lifecycle::{self, Authority, UnreadAuthority};
 use domain::ports::{
     ApplyStep, Clock, Doorbell, Due, DueExports, DuePlace, FindExport, NotApplied, NotRead, Outage, SendMail,
@@ -23,19 +24,17 @@ use futures_util::future::{join, join_all};
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use telemetry::{Chain, Metric};
+use tokio::time::timeout;
 use tracing::{Instrument, error, info, warn};
 
 /// How many due exports of one shard are read at once.
 const PAGE: u32 = 100;
 
-/// How many pending exports of one shard are looked at for the oldest. Their keys fit into one page of the index.
+/// How many pending exports of one shard are read at once to find the oldest: the usual number fits into one page.
 const PENDING_PAGE: u32 = 2000;
 
 /// Longer than any deadline may be: what is not due before then is not pending.
 const BEYOND_DEADLINES: Duration = Duration::from_secs(8 * 86_400);
-
-/// How many exports' shards there are.
-const SHARDS: u8 = 8;
 
 /// A sweep reads no further page when less than this is left of its time.
 const TIME_TO_FINISH: Duration = Duration::from_secs(10);
@@ -126,8 +125,9 @@ where
     /// # Errors
     /// [`Outage`] if a shard could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, Outage> {
-        let shards =
-            [Status::Pending, Status::Ready].into_iter().flat_map(|status| (0..SHARDS).map(move |n| (status, n)));
+        let shards = [Status::Pending, Status::Ready]
+            .into_iter()
+            .flat_map(|status| (0..ExportId::SHARDS).map(move |n| (status, n)));
         // All at once: one whose exports cannot be dealt with, which takes time, keeps no other waiting.
         let sweeps = shards.map(|(status, shard)| async move {
             let (swept, unread) = self.sweep_shard(status, shard, ends_at).await;
@@ -138,7 +138,7 @@ where
         });
         let (mut swept, mut unread) = (Swept::default(), None);
         // Beside the sweeps, and told with them: the age matters most when there is no time for all that is due.
-        let (oldest_pending, sweeps) = join(self.oldest_pending(), join_all(sweeps)).await;
+        let (oldest_pending, sweeps) = join(self.oldest_pending_before(ends_at), join_all(sweeps)).await;
         for (shard, outage) in sweeps {
             swept += shard;
             unread = outage.or(unread);
@@ -206,21 +206,44 @@ where
         (swept, None)
     }
 
+    /// The age of the oldest pending export, as far as it can be found a little before `ends_at`. None, which the alarm on
+    /// missing sweeps looks at, and not the age of another one, if it cannot.
+    async fn oldest_pending_before(&self, ends_at: Timestamp) -> Option<Duration> {
+        let limit = ends_at.since(self.clock.now()).saturating_sub(TIME_TO_FINISH);
+        let found = timeout(limit, self.oldest_pending()).await;
+        found.unwrap_or_else(|_| {
+            error!("the age of the oldest pending export is not known: there was no time to read them all");
+            None
+        })
+    }
+
     /// The age of the oldest pending export, due or in work; zero if there is none. None if that cannot be told.
+    ///
+    /// The index is in the order of the next look, which says nothing of the age: all keys are read.
     async fn oldest_pending(&self) -> Option<Duration> {
         let now = self.clock.now();
         let due_by = now.plus(BEYOND_DEADLINES);
-        let shards = (0..SHARDS).map(async |shard| {
-            match self.exports.due_exports(Status::Pending, shard, due_by, None, PENDING_PAGE).await {
-                Ok(pending) => Some(pending.due),
-                Err(outage) => {
-                    error!(error = %Chain(&outage), shard, "the age of what is pending is not known");
-                    None
+        let shards = (0..ExportId::SHARDS).map(async |shard| {
+            let (mut oldest, mut after) = (Duration::ZERO, None);
+            loop {
+                match self.exports.due_exports(Status::Pending, shard, due_by, after.as_ref(), PENDING_PAGE).await {
+                    Ok(page) => {
+                        let ages = page.due.iter().map(|due| now.since(due.id.created_at()));
+                        oldest = ages.fold(oldest, Duration::max);
+                        after = page.next;
+                    }
+                    Err(outage) => {
+                        error!(error = %Chain(&outage), shard, "the age of the oldest pending export is not known");
+                        return None;
+                    }
+                }
+                if after.is_none() {
+                    return Some(oldest);
                 }
             }
         });
-        let shards: Option<Vec<Vec<Due>>> = join_all(shards).await.into_iter().collect();
-        Some(shards?.iter().flatten().map(|due| now.since(due.id.created_at())).fold(Duration::ZERO, Duration::max))
+        let shards: Option<Vec<Duration>> = join_all(shards).await.into_iter().collect();
+        shards?.into_iter().max()
     }
 
     async fn look_at(&self, due: &Due, status: Status) -> Result<Outcome, NotRead> {

@@ -7,6 +7,7 @@ use domain::lifecycle::Step;
 use domain::ports::{DuePage, NotRead};
 use domain::testing::{FixedClock, MemoryBell, MemoryMailbox, MemoryStore, export, ready_export, start};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -306,13 +307,40 @@ async fn age_of_the_oldest_pending_export_is_zero_when_none_is() {
 }
 
 #[tokio::test]
+async fn oldest_pending_export_is_found_behind_any_number_of_younger_ones() {
+    // In one shard, all of them with a next look before the oldest one's.
+    let younger = (0..=PENDING_PAGE).map(|number| {
+        let mut random = [0; 10];
+        random[5..9].copy_from_slice(&number.to_be_bytes());
+        let id = ExportId::new(export().id.export_type(), start().plus(80 * MINUTE), &random);
+        Export { id, due_at: Some(start().plus(90 * MINUTE)), ..export() }
+    });
+    let oldest = ExportId::new(export().id.export_type(), start(), &[0; 10]);
+    let oldest = Export { id: oldest, due_at: Some(start().plus(99 * MINUTE)), ..export() };
+    let sweeper = sweeper(younger.chain([oldest]), 85);
+    assert_eq!(sweeper.oldest_pending().await, Some(85 * MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn age_that_is_not_found_in_time_is_not_told() {
+    let Sweeper { exports: store, bell, mailer, back_office, clock, most_tries, ring_after } = sweeper([export()], 1);
+    let exports = Spoilt { store, bad: Vec::new(), tells_age: false };
+    let sweeper = Sweeper { exports, bell, mailer, back_office, clock, most_tries, ring_after };
+    let began = Instant::now();
+    assert_eq!(sweeper.oldest_pending_before(sweeper.clock.now().plus(MINUTE)).await, None);
+    assert_eq!(began.elapsed(), MINUTE - TIME_TO_FINISH);
+}
+
+#[tokio::test(start_paused = true)]
 async fn index_that_does_not_tell_the_age_keeps_no_export_waiting() {
     let Sweeper { exports: store, bell, mailer, back_office, clock, most_tries, ring_after } = sweeper([export()], 1);
     let exports = Spoilt { store, bad: Vec::new(), tells_age: false };
     let sweeper = Sweeper { exports, bell, mailer, back_office, clock, most_tries, ring_after };
     let sweep = sweeper.sweep(sweeper.clock.now().plus(MINUTE));
-    tokio::time::timeout(Duration::from_millis(50), sweep).await.unwrap_err();
+    timeout(Duration::from_millis(50), sweep).await.unwrap_err();
     assert_eq!(sweeper.bell.rings().len(), 1);
+    // The sweep itself ends in time.
+    sweeper.sweep(sweeper.clock.now().plus(MINUTE)).await.unwrap();
 }
 
 #[tokio::test]

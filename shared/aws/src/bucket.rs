@@ -3,18 +3,24 @@
 //! Integrity is S3's own: every body carries its CRC64NVME in a signed header, and a file in parts is checked as a
 //! whole, checksum and size, when it is completed. So bodies are not hashed once more for the signature.
 
-use std::error::Error;
 use std::num::TryFromIntError;
 use std::time::Duration;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use domain::file::CONTENT_TYPE;
 use domain::ports::{NotCompleted, Outage, Part, StoreFile, Upload};
+
+use crate::error::outage;
+
+/// How long the answer to a completion may take to begin. S3 begins it once it works on the request (API Reference,
+/// CompleteMultipartUpload); botocore waits as long by default, so a connection that is silent for longer is dead.
+const COMPLETION_BEGINS: Duration = Duration::from_secs(60);
 
 /// The bucket that holds the files.
 #[derive(Clone, Debug)]
@@ -56,7 +62,7 @@ impl StoreFile for ExportsBucket {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| Outage::new("write the file", error))?;
+            .map_err(|error| outage("write the file", error))?;
         Ok(())
     }
 
@@ -72,13 +78,13 @@ impl StoreFile for ExportsBucket {
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| Outage::new("begin the file", error))?;
+            .map_err(|error| outage("begin the file", error))?;
         let id = begun.upload_id.ok_or_else(|| Outage::new("begin the file", "the answer has no upload id"))?;
         Ok(Upload { key: key.to_owned(), id })
     }
 
     async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
-        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("write a part of the file", source);
+        let attempt = "write a part of the file";
         let size = bytes.len() as u64;
         let written = self
             .client
@@ -86,20 +92,20 @@ impl StoreFile for ExportsBucket {
             .bucket(&self.bucket)
             .key(&upload.key)
             .upload_id(&upload.id)
-            .part_number(i32::try_from(number).map_err(|error| outage(error.into()))?)
+            .part_number(i32::try_from(number).map_err(|error| Outage::permanent(attempt, error))?)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| outage(error.into()))?;
-        let tag = written.e_tag.ok_or_else(|| outage("the answer has no ETag".into()))?;
+            .map_err(|error| outage(attempt, error))?;
+        let tag = written.e_tag.ok_or_else(|| Outage::new(attempt, "the answer has no ETag"))?;
         Ok(Part { number, tag, bytes: size })
     }
 
     async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
-        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("list the parts of the file", source);
+        let attempt = "list the parts of the file";
         let mut pages = self
             .client
             .list_parts()
@@ -112,22 +118,42 @@ impl StoreFile for ExportsBucket {
         let mut parts = Vec::new();
         while let Some(listed) = pages.next().await {
             match listed {
-                Ok(part) => parts.push(part_of(&part).ok_or_else(|| outage("a part lacks its number or ETag".into()))?),
+                Ok(part) => {
+                    parts.push(part_of(&part).ok_or_else(|| Outage::new(attempt, "a part lacks its number or ETag"))?);
+                }
                 Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
-                Err(error) => return Err(outage(error.into())),
+                Err(error) => return Err(outage(attempt, error)),
             }
         }
         Ok(Some(parts))
     }
 
-    async fn complete_file(&self, upload: &Upload, parts: &[Part], bytes: u64, crc64: u64) -> Result<(), NotCompleted> {
-        let outage = |source: Box<dyn Error + Send + Sync>| Outage::new("complete the file", source);
+    async fn complete_file(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        bytes: u64,
+        crc64: u64,
+        within: Duration,
+    ) -> Result<(), NotCompleted> {
+        let attempt = "complete the file";
+        let wrong = |error: TryFromIntError| Outage::permanent(attempt, error);
         let part = |part: &Part| {
             let number = i32::try_from(part.number)?;
             Ok(CompletedPart::builder().part_number(number).e_tag(&part.tag).build())
         };
         let parts: Result<Vec<_>, TryFromIntError> = parts.iter().map(part).collect();
-        let parts = parts.map_err(|error| outage(error.into()))?;
+        let parts = parts.map_err(wrong)?;
+        // For minutes S3 sends a blank now and then, under a status of 200, and at last the result or an error: neither an
+        // attempt's time-out nor a throughput too low must end that.
+        let time_outs = TimeoutConfig::builder()
+            .read_timeout(COMPLETION_BEGINS)
+            .disable_operation_attempt_timeout()
+            .operation_timeout(within)
+            .build();
+        let patient = aws_sdk_s3::config::Builder::new()
+            .timeout_config(time_outs)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let completed = self
             .client
             .complete_multipart_upload()
@@ -137,14 +163,16 @@ impl StoreFile for ExportsBucket {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .checksum_type(ChecksumType::FullObject)
             .checksum_crc64_nvme(base64::encode(crc64.to_be_bytes()))
-            .mpu_object_size(i64::try_from(bytes).map_err(|error| outage(error.into()))?)
+            .mpu_object_size(i64::try_from(bytes).map_err(wrong)?)
+            .customize()
+            .config_override(patient)
             .send()
             .await;
         match completed {
             Ok(_) => Ok(()),
             Err(error) => match error.code() {
                 Some(code) if LOST.contains(&code) => Err(NotCompleted::Lost(code.to_owned())),
-                _ => Err(outage(error.into()).into()),
+                _ => Err(outage(attempt, error).into()),
             },
         }
     }
@@ -157,7 +185,7 @@ impl StoreFile for ExportsBucket {
             .upload_id(&upload.id)
             .send()
             .await
-            .map_err(|error| Outage::new("throw the parts away", error))?;
+            .map_err(|error| outage("throw the parts away", error))?;
         Ok(())
     }
 
@@ -165,11 +193,11 @@ impl StoreFile for ExportsBucket {
         let found = self.client.head_object().bucket(&self.bucket).key(key).send().await;
         match found {
             Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
+            // 403 says nothing of the file: S3 answers so without the right to read it, and for what is not there without
+            // the right to list the bucket.
             Err(error) => match error.raw_response().map(|response| response.status().as_u16()) {
-                // Without the right to list the bucket, which this role need not have, S3 says 403 for what is not
-                // there.
-                Some(403 | 404) => Ok(None),
-                _ => Err(Outage::new("look for the file", error)),
+                Some(404) => Ok(None),
+                _ => Err(outage("look for the file", error)),
             },
         }
     }
@@ -193,3 +221,6 @@ fn part_of(part: &aws_sdk_s3::types::Part) -> Option<Part> {
         bytes: u64::try_from(part.size?).ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+#[cfg(feature = "mail")]
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -16,8 +18,12 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::settings::{SettingError, Settings};
 
+/// Its cryptography is ring's: half the code of AWS-LC, and nothing to wait for at a process's start. The CA certificates
+/// of the system are read once a process, whatever number of HTTPS clients there is.
+const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
+
 /// The SDK's defaults as of this date: an update of the crates changes nothing unseen.
-fn behavior_version() -> BehaviorVersion {
+pub(crate) fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
@@ -59,15 +65,21 @@ impl LoadServiceConfig for Environment {
     }
 }
 
+/// An HTTPS client that opens a connection for every request and keeps none. An idle time-out would not do: it is measured
+/// with clocks that may stand still while Lambda freezes the process.
+#[cfg(feature = "mail")]
+pub(crate) fn connection_per_request() -> SharedHttpClient {
+    HttpClientBuilder::new().pool_max_idle_per_host(0).tls_provider(TLS).build_https()
+}
+
 pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
     let time_outs = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(20))
         .build();
-    // One for all clients: they share their connections to a service, and the authorities that the system trusts are
-    // read once. Its cryptography is ring's: half the code of AWS-LC, and nothing to wait for at a process's start.
-    let https = HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    // One for all clients but the mailer's: they share their connections to a service.
+    let https = HttpClientBuilder::new().tls_provider(TLS).build_https();
     let mut config = SdkConfig::builder()
         .behavior_version(behavior_version())
         .region(Region::new(region))

@@ -12,13 +12,26 @@ pub mod clock;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+<<<<<<< HEAD
+#[cfg(any(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+mod error;
+=======
+#[cfg(feature = "links")]
+pub mod files;
+>>>>>>> w-edge
 pub mod ids;
 #[cfg(feature = "links")]
 pub mod links;
 #[cfg(feature = "mail")]
 pub mod mail;
+#[cfg(feature = "links")]
+mod presign;
 #[cfg(feature = "queue")]
 pub mod queue;
+#[cfg(test)]
+mod server;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use config::sdk_config;

@@ -9,6 +9,8 @@ use domain::mail::Mail;
 use domain::ports::{NotSent, Outage, SendMail};
 use telemetry::Metric;
 
+use crate::config::connection_per_request;
+
 /// Sends mails from one address.
 #[derive(Clone, Debug)]
 pub struct Mailer {
@@ -20,11 +22,16 @@ pub struct Mailer {
 impl Mailer {
     /// A mailer that sends from `sender`, by `configuration_set` if there is one.
     ///
-    /// SendEmail has no token that makes a retry safe, so the SDK's own retries are off: an answer that was lost must
-    /// not send the mail a second time unseen.
+    /// SendEmail has no token that makes a retry safe, so nothing retries it: a response that was lost must not send the
+    /// mail a second time unseen. The SDK's retries are off, and hyper retries only what it has not begun to write to a
+    /// reused connection. So a mail must not meet a connection that died while Lambda froze the process: each has its
+    /// own.
     #[must_use]
     pub fn new(config: &SdkConfig, sender: String, configuration_set: Option<String>) -> Self {
-        let config = aws_sdk_sesv2::config::Builder::from(config).retry_config(RetryConfig::disabled()).build();
+        let config = aws_sdk_sesv2::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .http_client(connection_per_request())
+            .build();
         Self { client: aws_sdk_sesv2::Client::from_conf(config), sender, configuration_set }
     }
 }
@@ -54,7 +61,7 @@ impl SendMail for Mailer {
                     telemetry::measure(Metric::MailRefused);
                     NotSent::Refused(reason(refusal))
                 }
-                None => outage(error.into()),
+                None => NotSent::Outage(crate::error::outage("send the mail", error)),
             })?;
         telemetry::measure(Metric::MailSent);
         Ok(())
@@ -92,7 +99,10 @@ fn reason(error: &SendEmailError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::local;
+    use crate::server::{IdleConnection, Server};
     use aws_smithy_types::error::ErrorMetadata;
+    use domain::testing::{export, file};
 
     fn error(code: &str, message: &str) -> SendEmailError {
         SendEmailError::generic(ErrorMetadata::builder().code(code).message(message).build())
@@ -113,5 +123,22 @@ mod tests {
             "Email address is not verified."
         );
         assert_eq!(reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
+    }
+
+    const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"MessageId\":\"1\"}";
+
+    #[tokio::test]
+    async fn mail_after_a_freeze_is_sent_once_whatever_became_of_idle_connections() {
+        let mail = Mail::ready(&export(), &file(), "https://files.example/1.csv", export().as_of(), None).unwrap();
+        for idle in [IdleConnection::Closed, IdleConnection::Gone] {
+            let service = Server::start(&[ACCEPTED], idle).await;
+            let mailer = Mailer::new(&local(service.url.clone()), "exports@example.com".to_owned(), None);
+            for sent in 1..=3 {
+                mailer.send_mail(&mail).await.unwrap_or_else(|error| panic!("{idle:?}: mail {sent}: {error:?}"));
+                assert_eq!(service.requests().len(), sent, "{idle:?}");
+            }
+            let is_mail = |request: &String| request.starts_with("POST /v2/email/outbound-emails ");
+            assert!(service.requests().iter().all(is_mail), "{idle:?}");
+        }
     }
 }

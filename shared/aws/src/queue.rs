@@ -7,6 +7,8 @@ use domain::id::{ExportId, TenantId};
 use domain::ports::{Doorbell, Outage};
 use serde::{Deserialize, Serialize};
 
+use crate::error::outage;
+
 /// The version of the messages that are sent.
 const VERSION: u32 = 1;
 
@@ -64,8 +66,8 @@ impl Doorbell for JobsQueue {
     async fn ring(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), Outage> {
         let id = id.to_string();
         let message = Message { version: VERSION, tenant_id: tenant.as_str(), export_id: &id };
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("ring the generator", source);
-        let body = serde_json::to_string(&message).map_err(|error| outage(error.into()))?;
+        let attempt = "ring the generator";
+        let body = serde_json::to_string(&message).map_err(|error| Outage::permanent(attempt, error))?;
         let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or(0);
         self.client
             .send_message()
@@ -74,7 +76,7 @@ impl Doorbell for JobsQueue {
             .delay_seconds(delay)
             .send()
             .await
-            .map_err(|error| outage(error.into()))?;
+            .map_err(|error| outage(attempt, error))?;
         Ok(())
     }
 }

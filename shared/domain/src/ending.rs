@@ -25,7 +25,7 @@ pub async fn end_as_failed(
     exports.apply_step(&export.tenant, &export.id, &step).await?;
     match Mail::failed(export, &failure, back_office) {
         Ok(mail) => Ok(mailer.send_mail(&mail).await),
-        Err(error) => Ok(Err(Outage::new("write the failure's mail", error).into())),
+        Err(error) => Ok(Err(Outage::permanent("write the failure's mail", error).into())),
     }
 }
 

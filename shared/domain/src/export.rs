@@ -161,6 +161,15 @@ impl Failure {
         Self { code: FailureCode::GenerationFailed, message }
     }
 
+    /// Two attempts met an error that retrying does not fix. What it was is in the log only: it may name what is inside.
+    #[must_use]
+    pub fn permanent_error() -> Self {
+        let message = "The export could not be generated because of an error that retrying does not fix, such as a missing \
+                       permission. An administrator finds the cause in the log by the export ID. Launch the export again \
+                       once it is corrected.";
+        Self { code: FailureCode::GenerationFailed, message: message.to_owned() }
+    }
+
     /// An administrator ended it, for this `reason` if one was given.
     #[must_use]
     pub fn ended_by_administrator(reason: Option<&Reason>) -> Self {
@@ -226,7 +235,7 @@ pub enum FailureCode {
     FileTooLarge,
     /// The file is there, but the mail service refuses the mail.
     EmailNotSent,
-    /// The work was tried as often as allowed and never ended.
+    /// The work was tried as often as allowed and never ended, or met an error that retrying does not fix.
     GenerationFailed,
     /// The export was pending for longer than it may be.
     DeadlinePassed,
@@ -321,6 +330,8 @@ pub struct Export {
     pub failure: Option<Failure>,
     /// How often the mail was sent again.
     pub resends: Option<Resends>,
+    /// When an attempt ended in a permanent error since the checkpoint last advanced.
+    pub permanent_error_at: Option<Timestamp>,
 }
 
 impl Export {
@@ -347,6 +358,7 @@ impl Export {
             link_expires_at: None,
             failure: None,
             resends: None,
+            permanent_error_at: None,
         }
     }
 

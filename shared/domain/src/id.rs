@@ -108,10 +108,13 @@ impl ExportId {
         Timestamp::from_millis(millis)
     }
 
-    /// A number from 0 to 7 that spreads exports evenly, the same for ever.
+    /// How many shards there are. Records carry the number of theirs: with another count none of them would be found.
+    pub const SHARDS: u8 = 8;
+
+    /// A number below [`Self::SHARDS`] that spreads exports evenly, the same for ever.
     #[must_use]
     pub fn shard(&self) -> u8 {
-        self.uuid.as_bytes().last().map_or(0, |byte| byte % 8)
+        self.uuid.as_bytes().last().map_or(0, |byte| byte % Self::SHARDS)
     }
 }
 
@@ -187,7 +190,7 @@ mod tests {
             prop_assert_eq!(id(a).to_string().parse::<ExportId>(), Ok(id(a)));
             prop_assert_eq!(id(a).created_at().millis(), a);
             prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), a.cmp(&b));
-            prop_assert!(id(a).shard() < 8);
+            prop_assert!(id(a).shard() < ExportId::SHARDS);
         }
     }
 }

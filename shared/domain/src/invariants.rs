@@ -24,6 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::export::{Export, FailureCode, Lease, Status};
@@ -273,7 +274,8 @@ fn left(world: &World<'_>, export: &Export, findings: &mut Findings) {
         findings.add(Invariant::NothingIsLeft, export, format!("is {}, and has a checkpoint", export.status));
     }
     let lease = Lease { holder: "a message".to_owned(), until: world.now };
-    if take(export, world.now, lease, &Tries { most: u32::MAX, backoff: Vec::new() }) != Err(NotTaken::Finished) {
+    let tries = Tries { most: u32::MAX, backoff: Vec::new(), permanent_wait: Duration::ZERO };
+    if take(export, world.now, lease, &tries) != Err(NotTaken::Finished) {
         let seen = format!("is {}, and a message that is left would begin it again", export.status);
         findings.add(Invariant::NothingIsLeft, export, seen);
     }

@@ -18,14 +18,16 @@
 //! **Fence and lease.** Who takes the work raises the fence and holds a lease. Whatever an owner writes is guarded by
 //! its fence, so that one who lost the work without knowing (a stall, a lost answer) can change nothing any more.
 //!
-//! **Tries** count the times the work was taken since it last got further. **The deadline** ends the export whoever
-//! holds a lease, so that a tenant is never locked out for longer than that and one sweep.
+//! **Tries** count the times the work was taken since it last got further. After a **permanent error** there is one more
+//! attempt, [`Tries::permanent_wait`] later at the earliest. **The deadline** ends the export whoever holds a lease, so
+//! that a tenant is never locked out for longer than that and one sweep.
 
 use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::export::{Export, Failure, Lease, Resends, Status};
 use crate::file::ExportFile;
+use crate::ports::ErrorKind;
 use crate::time::Timestamp;
 
 /// What must hold of the record for a step to be carried out.
@@ -59,6 +61,8 @@ pub enum Guard {
     ResendsAre(Option<Resends>),
     /// The sweeper is to look at this time.
     DueIs(Timestamp),
+    /// The last permanent error that is known was met at this time, or none is known.
+    PermanentErrorIs(Option<Timestamp>),
 }
 
 /// What a step writes.
@@ -74,8 +78,15 @@ pub enum Change {
     Tries(u32),
     /// The lease, or that there is none.
     Lease(Option<Lease>),
-    /// When the sweeper looks next, or that it need not.
-    Due(Option<Timestamp>),
+    /// The sweeper looks next at this time, among the exports of this status, which is the one after the step.
+    Due {
+        /// The status by which the sweeper finds it.
+        status: Status,
+        /// When it looks.
+        at: Timestamp,
+    },
+    /// The sweeper need not look any more.
+    NotDue,
     /// How many payouts are written.
     Rows(u64),
     /// The file, which also tells how many payouts are written.
@@ -88,6 +99,8 @@ pub enum Change {
     Recipients(Recipients),
     /// How often the mail was sent again.
     Resends(Resends),
+    /// When an attempt ended in a permanent error, or that none has since the checkpoint advanced.
+    PermanentError(Option<Timestamp>),
 }
 
 /// A transition, ready to be carried out in one conditional write.
@@ -121,6 +134,7 @@ impl Guard {
             Self::LinkEndBefore(end) => export.link_expires_at.is_none_or(|known| known < *end),
             Self::ResendsAre(resends) => export.resends == *resends,
             Self::DueIs(due) => export.due_at == Some(*due),
+            Self::PermanentErrorIs(at) => export.permanent_error_at == *at,
         }
     }
 }
@@ -143,7 +157,8 @@ impl Step {
                 Change::Fence(fence) => export.fence = fence,
                 Change::Tries(tries) => export.tries = tries,
                 Change::Lease(lease) => export.lease = lease,
-                Change::Due(due) => export.due_at = due,
+                Change::Due { at, .. } => export.due_at = Some(at),
+                Change::NotDue => export.due_at = None,
                 Change::Rows(rows) => export.rows_written = rows,
                 Change::File(file) => {
                     export.rows_written = file.rows;
@@ -153,6 +168,7 @@ impl Step {
                 Change::Failure(failure) => export.failure = failure,
                 Change::Recipients(recipients) => export.recipients = recipients,
                 Change::Resends(resends) => export.resends = Some(resends),
+                Change::PermanentError(at) => export.permanent_error_at = at,
             }
         }
         export
@@ -166,6 +182,8 @@ pub struct Tries {
     pub most: u32,
     /// How long to wait after the first, second, … try; the last one holds for all further tries.
     pub backoff: Vec<Duration>,
+    /// How long to wait after a permanent error before the one more attempt that there is.
+    pub permanent_wait: Duration,
 }
 
 /// How long a bell may take to have an effect before the sweeper rings again.
@@ -177,12 +195,31 @@ impl Tries {
     /// How soon again, unless a setting says otherwise.
     pub const BACKOFF: [Duration; 4] =
         [Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(240), Duration::from_secs(600)];
+    /// How long after a permanent error, unless a setting says otherwise: a new permission takes minutes to be in force
+    /// everywhere.
+    pub const PERMANENT_WAIT: Duration = Duration::from_secs(300);
 
     /// How long to wait once `tries` were made.
     #[must_use]
     pub fn wait_after(&self, tries: u32) -> Duration {
         let index = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
         self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
+    }
+
+    /// How long to wait after an attempt on `export` met an error of this kind at `now`, or `None` if it was the last
+    /// one. An attempt that dies before its permanent error is on the record counts as any other: the next one that
+    /// meets the error is then the first that is known.
+    #[must_use]
+    pub fn wait_after_error(&self, export: &Export, now: Timestamp, kind: ErrorKind) -> Option<Duration> {
+        if export.tries >= self.most {
+            return None;
+        }
+        match kind {
+            ErrorKind::Transient => Some(self.wait_after(export.tries)),
+            ErrorKind::Permanent => (export.permanent_error_at.is_none()
+                && now.plus(self.permanent_wait) < export.deadline)
+                .then_some(self.permanent_wait),
+        }
     }
 }
 
@@ -197,6 +234,8 @@ pub enum NotTaken {
     TriesUsedUp,
     /// Its time is over.
     DeadlinePassed,
+    /// The last attempt ended in a permanent error, too short a time ago.
+    TooSoon,
 }
 
 /// Takes the work: raises the fence, counts a try, and holds `lease`.
@@ -216,15 +255,19 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
     if export.tries >= tries.most {
         return Err(NotTaken::TriesUsedUp);
     }
+    if export.permanent_error_at.is_some_and(|at| now < at.plus(tries.permanent_wait)) {
+        return Err(NotTaken::TooSoon);
+    }
     let mut guards = vec![
         Guard::StatusIs(Status::Pending),
         Guard::FenceIs(export.fence),
         Guard::LeaseOverAt(now),
         Guard::TriesBelow(tries.most),
         Guard::DeadlineAfter(now),
+        // The owner before may be late, and record its error or the file between the look and this write, which its fence
+        // allows: the new owner would not know of it.
+        Guard::PermanentErrorIs(export.permanent_error_at),
     ];
-    // The owner before may be late, and record the file between the look and this write, which its fence allows: the new
-    // owner would not know of it, and write another.
     if export.file.is_none() {
         guards.push(Guard::NoFileRecorded);
     }
@@ -233,7 +276,7 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
         changes: vec![
             Change::Fence(export.fence + 1),
             Change::Tries(export.tries + 1),
-            Change::Due(Some(lease.until.min(export.deadline))),
+            due_pending(export, lease.until),
             Change::Lease(Some(lease)),
             Change::UpdatedAt(now),
         ],
@@ -241,14 +284,15 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
     })
 }
 
-/// Gives the lease up after a fault that may pass, to be tried again at `retry_at`.
+/// Gives the lease up after an error of this kind, to be tried again at `retry_at`. A permanent one is remembered in the
+/// same write, so that the next attempt knows of it whatever happens in between.
 #[must_use]
-pub fn give_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Step {
-    Step {
-        guards: owner(export),
-        changes: vec![Change::Lease(None), Change::Due(Some(retry_at.min(export.deadline))), Change::UpdatedAt(now)],
-        ends_work: false,
+pub fn give_up(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Timestamp) -> Step {
+    let mut changes = vec![Change::Lease(None), due_pending(export, retry_at), Change::UpdatedAt(now)];
+    if kind == ErrorKind::Permanent {
+        changes.push(Change::PermanentError(Some(now)));
     }
+    Step { guards: owner(export), changes, ends_work: false }
 }
 
 /// Tells how many payouts are written so far.
@@ -260,29 +304,26 @@ pub fn progress(export: &Export, now: Timestamp, rows: u64) -> Step {
 /// The checkpoint moves forward: the tries begin anew.
 #[must_use]
 pub fn advance(export: &Export, now: Timestamp, rows: u64) -> Step {
-    Step {
-        guards: owner(export),
-        changes: vec![Change::Rows(rows), Change::Tries(0), Change::UpdatedAt(now)],
-        ends_work: false,
-    }
+    let mut changes = vec![Change::Rows(rows), Change::UpdatedAt(now)];
+    changes.extend(begin_anew());
+    Step { guards: owner(export), changes, ends_work: false }
+}
+
+/// What is forgotten once the checkpoint has advanced.
+const fn begin_anew() -> [Change; 2] {
+    [Change::Tries(0), Change::PermanentError(None)]
 }
 
 /// Gives the lease up because the invocation's time is over, for the next one to go on. Whoever did not get further
 /// than the checkpoint it began with has spent a try.
 #[must_use]
 pub fn hand_over(export: &Export, now: Timestamp, rows: u64, has_advanced: bool, ring_at: Timestamp) -> Step {
-    let tries = if has_advanced { 0 } else { export.tries };
-    Step {
-        guards: owner(export),
-        changes: vec![
-            Change::Rows(rows),
-            Change::Tries(tries),
-            Change::Lease(None),
-            Change::Due(Some(ring_at.min(export.deadline))),
-            Change::UpdatedAt(now),
-        ],
-        ends_work: false,
+    let mut changes =
+        vec![Change::Rows(rows), Change::Lease(None), due_pending(export, ring_at), Change::UpdatedAt(now)];
+    if has_advanced {
+        changes.extend(begin_anew());
     }
+    Step { guards: owner(export), changes, ends_work: false }
 }
 
 /// Records the whole file: later tries only mail.
@@ -301,7 +342,7 @@ pub fn ready(export: &Export, now: Timestamp, link_end: Timestamp) -> Step {
         changes: vec![
             Change::Status(Status::Ready),
             Change::LinkEnd(link_end),
-            Change::Due(Some(link_end)),
+            Change::Due { status: Status::Ready, at: link_end },
             Change::Lease(None),
             Change::UpdatedAt(now),
         ],
@@ -371,7 +412,7 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
             Change::Status(Status::Failed),
             Change::Failure(Some(failure)),
             Change::Lease(None),
-            Change::Due(None),
+            Change::NotDue,
             Change::UpdatedAt(now),
         ],
         ends_work: true,
@@ -383,7 +424,7 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
 pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Pending), Guard::DueIs(due_at)],
-        changes: vec![Change::Due(Some(next.min(export.deadline)))],
+        changes: vec![due_pending(export, next)],
         ends_work: false,
     }
 }
@@ -393,7 +434,7 @@ pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
 pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
-        changes: vec![Change::Status(Status::Expired), Change::Due(None), Change::UpdatedAt(now)],
+        changes: vec![Change::Status(Status::Expired), Change::NotDue, Change::UpdatedAt(now)],
         ends_work: false,
     }
 }
@@ -405,7 +446,7 @@ pub enum NotResendable {
     Pending,
     /// It failed before there was a file.
     NoFile,
-    /// The file's retention is over.
+    /// The file's retention is over, or the file was deleted.
     FileGone,
     /// It was sent again as often as a day allows.
     TooOften,
@@ -447,12 +488,17 @@ pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> St
             Change::Status(Status::Ready),
             Change::Recipients(recipients),
             Change::LinkEnd(link_end),
-            Change::Due(Some(link_end)),
+            Change::Due { status: Status::Ready, at: link_end },
             Change::Failure(None),
             Change::UpdatedAt(now),
         ],
         ends_work: false,
     }
+}
+
+/// The sweeper looks at a pending export at its deadline at the latest.
+fn due_pending(export: &Export, at: Timestamp) -> Change {
+    Change::Due { status: Status::Pending, at: at.min(export.deadline) }
 }
 
 /// What every write of the work's owner is guarded by.

@@ -18,17 +18,49 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::time::Timestamp;
 
-/// Something outside did not answer, or not as it should: trying again may help.
+/// Whether a failed call can succeed when it is retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It can: a time-out, a throttled request, an error of the service.
+    Transient,
+    /// It cannot until a person changes something: access denied, a missing table, an invalid record.
+    Permanent,
+}
+
+/// Something outside did not answer, or not as it should.
 #[derive(Debug)]
 pub struct Outage {
     attempt: &'static str,
+    kind: ErrorKind,
     source: Box<dyn Error + Send + Sync>,
 }
 
 impl Outage {
-    /// An outage met while trying to `attempt`, such as "read the export".
+    /// A transient error met while trying to `attempt`, such as "read the export".
     pub fn new(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { attempt, source: source.into() }
+        Self::of_kind(ErrorKind::Transient, attempt, source)
+    }
+
+    /// A permanent error met while trying to `attempt`.
+    pub fn permanent(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of_kind(ErrorKind::Permanent, attempt, source)
+    }
+
+    /// An error of this kind met while trying to `attempt`.
+    pub fn of_kind(kind: ErrorKind, attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { attempt, kind, source: source.into() }
+    }
+
+    /// Whether retrying can help.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether retrying cannot help.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self.kind, ErrorKind::Permanent)
     }
 }
 
@@ -154,6 +186,9 @@ pub trait ListExports: Sync {
     /// Up to `size` of the tenant's exports that `filter` lets through at `now`, after `after`, as they are now. A page
     /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it. One
     /// whose record cannot be read is left out, and named.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if `after` comes before the exports that `filter` bounds.
     fn list_exports(
         &self,
         tenant: &TenantId,
@@ -224,6 +259,9 @@ pub struct DuePlace {
 pub trait DueExports: Sync {
     /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most; those behind
     /// `after` only, if it is given. May be a little behind the records.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if `after` is a place that is not due at `now`.
     fn due_exports(
         &self,
         status: Status,
@@ -258,6 +296,15 @@ pub struct KeyRange {
     pub up_to: PayoutKey,
 }
 
+impl KeyRange {
+    /// Whether no key can be in it. DynamoDB refuses to read such a range: the start key of a query must lie before the
+    /// end of what its condition allows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.after.as_ref().map_or("", |after| &after.0) >= self.up_to.0.as_str()
+    }
+}
+
 /// The first payouts of a range, written as lines of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayoutPage {
@@ -274,7 +321,10 @@ pub struct PayoutPage {
 /// Reads payouts.
 pub trait ReadPayouts: Sync {
     /// The first page of a range of `tenant`'s payouts, in order of creation and id, as they are now (strongly
-    /// consistent). A page may be empty and still have a next one.
+    /// consistent). A page may be empty and still have a next one, and the next one's range may be empty.
+    ///
+    /// # Errors
+    /// [`Outage`]; a permanent one if the range is empty.
     fn read_page(&self, tenant: &TenantId, range: &KeyRange)
     -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
 }
@@ -334,20 +384,28 @@ pub trait StoreFile: Sync {
     /// The parts that are written, in order; `None` if there is no such upload (any more).
     fn parts(&self, upload: &Upload) -> impl Future<Output = Result<Option<Vec<Part>>, Outage>> + Send;
 
-    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`.
+    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`. With many parts this may take
+    /// minutes; after `within` it is given up, and may be done all the same.
     fn complete_file(
         &self,
         upload: &Upload,
         parts: &[Part],
         bytes: u64,
         crc64: u64,
+        within: Duration,
     ) -> impl Future<Output = Result<(), NotCompleted>> + Send;
 
     /// Throws the parts away.
     fn abort_file(&self, upload: &Upload) -> impl Future<Output = Result<(), Outage>> + Send;
 
-    /// The size of the file with this key, if there is one.
+    /// The size of the file with this key, or `None` if there certainly is none.
     fn file_size(&self, key: &str) -> impl Future<Output = Result<Option<u64>, Outage>> + Send;
+}
+
+/// Looks for files.
+pub trait FindFile: Sync {
+    /// Whether this file is still stored.
+    fn file_exists(&self, file: &ExportFile) -> impl Future<Output = Result<bool, Outage>> + Send;
 }
 
 /// Keeps how far the file of a pending export is.

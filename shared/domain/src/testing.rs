@@ -5,10 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "a sample that does not parse should end the test that asked for it")]
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -26,19 +26,22 @@ use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
     AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, DuePage, DuePlace, ExportIds, FindApiKey,
-    FindExport, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent, Outage,
-    Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile, Unreadable,
-    Upload,
+    FindExport, FindFile, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent,
+    Outage, Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile,
+    Unreadable, Upload,
 };
 use crate::time::Timestamp;
 
 /// Decides when a port fails: never, until it is told to.
 #[derive(Debug)]
-pub struct Fuse(AtomicU64);
+pub struct Fuse {
+    calls_left: AtomicU64,
+    is_permanent: AtomicBool,
+}
 
 impl Default for Fuse {
     fn default() -> Self {
-        Self(AtomicU64::new(u64::MAX))
+        Self { calls_left: AtomicU64::new(u64::MAX), is_permanent: AtomicBool::new(false) }
     }
 }
 
@@ -50,18 +53,31 @@ impl Fuse {
 
     /// The next `calls` calls are carried out, all later ones fail.
     pub fn blow_after(&self, calls: u64) {
-        self.0.store(calls, Ordering::SeqCst);
+        self.is_permanent.store(false, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// From now on every call is denied, which is a permanent error.
+    pub fn deny(&self) {
+        self.deny_after(0);
+    }
+
+    /// The next `calls` calls are carried out, all later ones are denied.
+    pub fn deny_after(&self, calls: u64) {
+        self.is_permanent.store(true, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
     }
 
     /// From now on every call is carried out.
     pub fn mend(&self) {
-        self.0.store(u64::MAX, Ordering::SeqCst);
+        self.calls_left.store(u64::MAX, Ordering::SeqCst);
     }
 
     fn check(&self, attempt: &'static str) -> Result<(), Outage> {
         let spend = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
-        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
+        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
             Ok(_) => Ok(()),
+            Err(_) if self.is_permanent.load(Ordering::SeqCst) => Err(Outage::permanent(attempt, "access denied")),
             Err(_) => Err(Outage::new(attempt, "the fuse has blown")),
         }
     }
@@ -127,6 +143,12 @@ impl ExportIds for SequentialIds {
         }
         Ok(ExportId::new(export_type, at, &random))
     }
+}
+
+/// What DynamoDB says of a start key at or beyond the end of the query's range, or before its beginning.
+fn start_key_refused(attempt: &'static str) -> Outage {
+    let refusal = "The provided starting key is outside query boundaries based on provided conditions";
+    Outage::permanent(attempt, refusal)
 }
 
 /// The tables of exports and API keys.
@@ -245,6 +267,13 @@ impl ListExports for MemoryStore {
         now: Timestamp,
     ) -> Result<HistoryPage, Outage> {
         self.fuse.check("list the exports")?;
+        let is_before = |after: &ExportId| match filter.order {
+            Order::OldestFirst => filter.created_from.is_some_and(|from| after.created_at() < from),
+            Order::NewestFirst => filter.created_to.is_some_and(|to| after.created_at() > to),
+        };
+        if after.is_some_and(is_before) {
+            return Err(start_key_refused("list the exports"));
+        }
         let mut exports: Vec<Export> = self.exports();
         if filter.order == Order::NewestFirst {
             exports.reverse();
@@ -345,6 +374,9 @@ impl DueExports for MemoryStore {
         limit: u32,
     ) -> Result<DuePage, Outage> {
         self.fuse.check("find due exports")?;
+        if after.is_some_and(|after| after.due_at > now.to_string()) {
+            return Err(start_key_refused("find due exports"));
+        }
         let due = |export: &Export| {
             let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
             (export.status == status && export.id.shard() == shard).then(|| Due {
@@ -500,6 +532,7 @@ pub struct MemoryFiles {
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
     begun: AtomicU64,
     least_part: usize,
+    limits: Mutex<Vec<Duration>>,
     /// Makes every call fail.
     pub fuse: Fuse,
 }
@@ -527,6 +560,11 @@ impl MemoryFiles {
     /// How many uploads were begun and neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> usize {
         lock(&self.uploads).len()
+    }
+
+    /// Within which time each completion was to be done, the first first.
+    pub fn completion_limits(&self) -> Vec<Duration> {
+        lock(&self.limits).clone()
     }
 
     /// Replaces a part of an unfinished upload, as a late write of a stalled owner would.
@@ -596,7 +634,9 @@ impl StoreFile for MemoryFiles {
         parts: &[Part],
         bytes: u64,
         _crc64: u64,
+        within: Duration,
     ) -> Result<(), NotCompleted> {
+        lock(&self.limits).push(within);
         self.fuse.check("complete the file")?;
         let mut uploads = lock(&self.uploads);
         let Some(known) = uploads.get(&upload.id) else { return Err(NotCompleted::Lost("NoSuchUpload".into())) };
@@ -630,6 +670,35 @@ impl StoreFile for MemoryFiles {
     async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
         self.fuse.check("look for the file")?;
         Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
+    }
+}
+
+/// Files that exist unless they are deleted.
+#[derive(Debug, Default)]
+pub struct DeletableFiles {
+    deleted: Mutex<BTreeSet<String>>,
+    lookups: AtomicU64,
+    /// Makes every call fail.
+    pub fuse: Fuse,
+}
+
+impl DeletableFiles {
+    /// Deletes a file.
+    pub fn delete(&self, file: &ExportFile) {
+        lock(&self.deleted).insert(file.key.clone());
+    }
+
+    /// How often a file was looked for.
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::SeqCst)
+    }
+}
+
+impl FindFile for DeletableFiles {
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.fuse.check("look for the file")?;
+        Ok(!lock(&self.deleted).contains(&file.key))
     }
 }
 
@@ -704,14 +773,19 @@ impl ReadPayouts for MemoryPayouts {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.fuse.check("read the payouts")?;
-        let mut rows = self.in_range(tenant, range);
-        let (mut lines, mut first, mut last) = (Lines::default(), None, None);
-        for (key, row) in rows.by_ref().take(self.page_size.unwrap_or(usize::MAX)) {
-            lines.push(row, key);
-            first.get_or_insert_with(|| PayoutKey(key.clone()));
-            last = Some(PayoutKey(key.clone()));
+        if range.is_empty() {
+            return Err(start_key_refused("read the payouts"));
         }
-        let next = rows.next().and(last);
+        let page_size = self.page_size.unwrap_or(usize::MAX);
+        let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
+        let mut lines = Lines::default();
+        for (key, row) in &page {
+            lines.push(row, key);
+        }
+        let key = |(key, _): &(&String, _)| PayoutKey((*key).clone());
+        let first = page.first().map(key);
+        // As DynamoDB does, a full page has a next one, whether anything is on it or not.
+        let next = page.last().map(key).filter(|_| page.len() == page_size);
         let throttled = self.throttled_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         Ok(PayoutPage { section: lines.finish(), first, next, throttled: throttled.is_ok() })
     }

@@ -6,6 +6,7 @@
 
 use domain::caller::KeyHash;
 use domain::idempotency::Idempotency;
+use serde_json::{Value, json};
 
 use crate::fault::{Fault, FaultCode};
 use crate::fingerprint;
@@ -32,15 +33,18 @@ pub fn key(request: &Request) -> Result<Option<&str>, Fault> {
     })
 }
 
-/// What is remembered of a request of the holder of `api_key` to `route` that asked for `command` with this `key`.
+/// The version of the form that fingerprints are made of.
+///
+/// A new option that is left out of a request's normal form while it has its default changes no stored fingerprint, so it
+/// needs no new version.
+const FORM: u32 = 1;
+
+/// What is remembered of a request of the holder of `api_key` to `route` with this `key`. `request` is its normal form:
+/// whatever it asks for, in one way of writing.
 #[must_use]
-pub fn remembered<'a>(
-    key: &str,
-    api_key: &KeyHash,
-    route: &str,
-    command: impl IntoIterator<Item = &'a str>,
-) -> Idempotency {
-    Idempotency { key: fingerprint::of([api_key.as_str(), route, key]), fingerprint: fingerprint::of(command) }
+pub fn remembered(key: &str, api_key: &KeyHash, route: &str, request: &Value) -> Idempotency {
+    let form = json!({"form": FORM, "request": request, "route": route}).to_string();
+    Idempotency { key: fingerprint::of([api_key.as_str(), route, key]), fingerprint: fingerprint::of([form.as_str()]) }
 }
 
 #[cfg(test)]
@@ -50,8 +54,8 @@ mod tests {
     use crate::tests::request;
     use serde_json::json;
 
-    fn remember(key: &str, api_key: &str, route: &str, command: &[&str]) -> Idempotency {
-        remembered(key, &hash_of(api_key), route, command.iter().copied())
+    fn remember(key: &str, api_key: &str, route: &str, request: &Value) -> Idempotency {
+        remembered(key, &hash_of(api_key), route, request)
     }
 
     #[test]
@@ -73,19 +77,32 @@ mod tests {
 
     #[test]
     fn keys_of_other_callers_and_routes_do_not_meet() {
-        let known = remember("k", "a", "r", &[]);
-        assert_eq!(remember("k", "a", "r", &["x"]).key, known.key, "whatever was asked for");
+        let known = remember("k", "a", "r", &json!({}));
+        assert_eq!(remember("k", "a", "r", &json!({"cc": ["x"]})).key, known.key, "whatever was asked for");
         for other in [("k2", "a", "r"), ("k", "b", "r"), ("k", "a", "s"), ("rk", "a", ""), ("", "a", "rk")] {
-            assert_ne!(remember(other.0, other.1, other.2, &[]).key, known.key, "{other:?}");
+            assert_ne!(remember(other.0, other.1, other.2, &json!({})).key, known.key, "{other:?}");
         }
     }
 
     #[test]
-    fn what_was_asked_for_has_its_own_fingerprint() {
-        let of = |command: &[&str]| remember("k", "a", "r", command).fingerprint;
-        assert_eq!(of(&["a@x.com", "b@x.com"]), of(&["a@x.com", "b@x.com"]));
-        for other in [&[][..], &["a@x.com"], &["b@x.com", "a@x.com"]] {
-            assert_ne!(of(other), of(&["a@x.com", "b@x.com"]), "{other:?}");
+    fn fingerprint_covers_route_and_request_whatever_the_order_of_fields() {
+        let of = |route: &str, request: Value| remember("k", "a", route, &request).fingerprint;
+        let known = of("r", json!({"to": "a@x.com", "cc": ["b@x.com"]}));
+        assert_eq!(of("r", json!({"cc": ["b@x.com"], "to": "a@x.com"})), known);
+        for (route, request) in [
+            ("s", json!({"to": "a@x.com", "cc": ["b@x.com"]})),
+            ("r", json!({"to": "a@x.com", "cc": []})),
+            ("r", json!({"to": "b@x.com", "cc": ["a@x.com"]})),
+            ("r", json!({"to": "a@x.com", "cc": ["b@x.com"], "format": "XLSX"})),
+            ("r", json!(["a@x.com", "b@x.com"])),
+        ] {
+            assert_ne!(of(route, request.clone()), known, "{route} {request}");
         }
+    }
+
+    #[test]
+    fn fingerprint_of_this_form_stays_what_it_is() {
+        let known = remember("k", "a", "r", &json!({"to": "a@x.com", "cc": ["b@x.com"]})).fingerprint;
+        assert_eq!(known, fingerprint::of([r#"{"form":1,"request":{"cc":["b@x.com"],"to":"a@x.com"},"route":"r"}"#]));
     }
 }

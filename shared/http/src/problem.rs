@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use domain::id::ExportId;
-use domain::ports::{NotRead, NotSent, Outage};
+use domain::ports::{ErrorKind, NotRead, NotSent, Outage};
 use lambda_http::http::header::{ALLOW, LOCATION};
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ pub enum Problem {
     NotYetMailed,
     /// The export failed before there was a file.
     NoFile,
-    /// The file's retention is over.
+    /// The file's retention is over, or the file was deleted.
     FileGone,
     /// The mail was sent again as often as a day allows; how long the day still lasts.
     TooManyResends(Duration),
@@ -167,7 +167,7 @@ impl Problem {
                 (ProblemStatus::Conflict, Entry::new("EXPORT_NOT_RESENDABLE", "Export not resendable", detail))
             }
             Self::FileGone => {
-                let detail = "The file's retention is over. Launch a new export.";
+                let detail = "The file was deleted. Launch a new export.";
                 (ProblemStatus::Gone, Entry::new("EXPORT_FILE_GONE", "Export file gone", detail))
             }
             Self::TooManyResends(_) => {
@@ -248,7 +248,10 @@ impl From<NoSuchExport> for Problem {
 
 impl From<Outage> for Problem {
     fn from(outage: Outage) -> Self {
-        Self::Unavailable(outage)
+        match outage.kind() {
+            ErrorKind::Transient => Self::Unavailable(outage),
+            ErrorKind::Permanent => Self::Internal(outage.into()),
+        }
     }
 }
 

@@ -118,6 +118,19 @@ async fn outage_is_answered_with_a_wait_and_logged_once_with_its_causes() {
 }
 
 #[tokio::test]
+async fn permanent_error_is_answered_without_a_wait_and_logged_once_with_its_causes() {
+    let denied = async |_| Err(Outage::permanent("read the table", "access denied for role r").into());
+    let (answer, log) = served(denied).await;
+    assert_eq!((answer.status_code, header(&answer, "retry-after")), (500, None));
+    let told = body(&answer);
+    assert_eq!(told["errors"][0]["code"], "INTERNAL");
+    assert!(!told.to_string().contains("table") && !told.to_string().contains("denied"));
+    let [line] = &log[..] else { panic!("{log:?}") };
+    assert_eq!((&line["level"], &line["status"]), (&json!("ERROR"), &json!(500)));
+    assert_eq!(line["error"], "could not read the table: access denied for role r");
+}
+
+#[tokio::test]
 async fn work_that_is_not_done_in_time_is_answered_and_logged_as_an_outage() {
     let (answer, log, metrics) = measured(async |_| std::future::pending().await).await;
     assert_eq!((answer.status_code, header(&answer, "retry-after")), (503, Some("5")));

@@ -8,9 +8,11 @@ use domain::email::{EmailAddress, Recipients};
 use domain::export::{Export, Failure, Status};
 use domain::file::ExportFile;
 use domain::money::Money;
-use domain::ports::{Outage, SignLink};
+use domain::ports::{FindFile, Outage, SignLink};
 use domain::time::Timestamp;
 use serde::{Serialize, Serializer};
+use telemetry::Chain;
+use tracing::warn;
 
 /// How long a download link lives that is made for one answer.
 const DOWNLOAD_LIFE: Duration = Duration::from_secs(15 * 60);
@@ -98,11 +100,19 @@ pub struct Download {
 
 impl Download {
     /// A link to the export's file for the next 15 minutes, but for no longer than the mailed link and the file live;
-    /// none if the export is not ready.
+    /// none if the export is not ready, or its file was deleted.
+    ///
+    /// A link is made without the store, so a store that does not respond takes nothing away: the link then answers for
+    /// itself.
     ///
     /// # Errors
     /// [`Outage`] if it cannot be signed.
-    pub async fn of(export: &Export, now: Timestamp, links: &impl SignLink) -> Result<Option<Self>, Outage> {
+    pub async fn of(
+        export: &Export,
+        now: Timestamp,
+        files: &impl FindFile,
+        links: &impl SignLink,
+    ) -> Result<Option<Self>, Outage> {
         let (Status::Ready, Some(file), Some(link_end)) = (export.status_at(now), &export.file, export.link_expires_at)
         else {
             return Ok(None);
@@ -113,8 +123,13 @@ impl Download {
         if end <= now {
             return Ok(None);
         }
-        let download_url = links.sign_link(file, now, end).await?;
-        Ok(Some(Self { download_url, download_url_expires_at: end }))
+        let (exists, download_url) = tokio::join!(files.file_exists(file), links.sign_link(file, now, end));
+        match exists {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(outage) => warn!(error = %Chain(&outage), "unknown whether the file still exists"),
+        }
+        Ok(Some(Self { download_url: download_url?, download_url_expires_at: end }))
     }
 }
 
@@ -197,7 +212,7 @@ fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> 
 mod tests {
     use super::*;
     use domain::export::FailureCode;
-    use domain::testing::{self, MemoryLinks, ready_export, start};
+    use domain::testing::{self, DeletableFiles, MemoryLinks, ready_export, start};
     use serde_json::{Value, json};
 
     fn shown(export: &Export, now: Timestamp) -> Value {
@@ -257,7 +272,7 @@ mod tests {
     }
 
     async fn download_end(export: &Export, now: Timestamp) -> Option<String> {
-        let download = Download::of(export, now, &MemoryLinks::default()).await.unwrap()?;
+        let download = Download::of(export, now, &DeletableFiles::default(), &MemoryLinks::default()).await.unwrap()?;
         let end = download.download_url_expires_at.to_string();
         assert!(download.download_url.ends_with(&format!("?from={now}&until={end}")), "{}", download.download_url);
         Some(end)

@@ -223,6 +223,9 @@ impl Bench {
             let id = id.parse()?;
             history.push(if subject.is_route { ready(id)? } else { accepted(TENANT_OF_EVENTS, id)? });
         }
+        for file in history.iter().filter_map(|export| export.file.as_ref()) {
+            fake.put_file(&file.key);
+        }
         fake.block_on(write(fake, &history))??;
         Ok(event.to_string())
     }

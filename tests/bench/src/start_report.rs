@@ -214,7 +214,7 @@ fn footprint(results: &[Started]) -> Vec<Bar> {
         let measure = format!("{}: its growth over the last 900", route.function);
         bars.push(Bar::at_most(measure, warm.growth_percent, "%", 5.0, None));
     }
-    for (function, calls) in [("create-export", 2.0), ("list-exports", 1.0), ("get-export", 1.0)] {
+    for (function, calls) in [("create-export", 2.0), ("list-exports", 1.0), ("get-export", 2.0)] {
         let ours = find(results, function, Who::Function);
         if let Some(warm) = ours.and_then(|started| started.warm.as_ref()) {
             // A key that is believed for 45 s and one that is used for 5 minutes are read again in a run that is longer.

@@ -133,6 +133,50 @@ def test_expired_export_whose_file_is_gone_can_only_be_relaunched(tenant: Tenant
     expect(office.exports).to_have_count(2)
 
 
+def test_ready_export_whose_file_was_deleted_says_so_and_can_only_be_relaunched(
+    tenant: Tenant, open_office: Opener
+) -> None:
+    export_id = tenant.export(["finance@copies.example"])["exportId"]
+    office = open_office(tenant)
+    tenant.delete_file(export_id)
+    # The history does not look for files, so its button is still there.
+    office.row(export_id).get_by_role("button", name="Download").click()
+    expect(office.message).to_contain_text("The file was deleted. Relaunch the export to get a new file.")
+    expect(office.row(export_id)).to_contain_text("File deleted")
+    expect(office.latest).to_contain_text("The file was deleted")
+    panel = office.open_details(export_id)
+    expect(panel).to_contain_text("The file was deleted. Relaunch the export to get a new file.")
+    for name in ("Download CSV", "Resend e-mail"):
+        expect(panel.get_by_role("button", name=name)).to_have_count(0)
+    office.inspect("details of an export whose file was deleted")
+    # A list that is loaded later does not unsay it.
+    office.page.keyboard.press("Escape")
+    office.button("Refresh").click()
+    expect(office.row(export_id)).to_contain_text("File deleted")
+    office.row(export_id).get_by_role("button", name="Relaunch").click()
+    office.dialog.get_by_role("button", name="Confirm export").click()
+    expect(office.latest).to_contain_text("Ready to download")
+
+
+def test_sending_again_after_the_file_was_deleted_offers_a_relaunch(tenant: Tenant, open_office: Opener) -> None:
+    export_id = tenant.export(["finance@copies.example"])["exportId"]
+    office = open_office(tenant)
+    panel = office.open_details(export_id)
+    tenant.delete_file(export_id)
+    panel.get_by_role("button", name="Resend e-mail").click()
+    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
+    dialog.get_by_role("button", name="Send e-mail").click()
+    expect(dialog).to_contain_text("The file was deleted. Relaunch the export to get a new file.")
+    expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
+    dialog.get_by_role("button", name="Relaunch").click()
+    dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
+    assert office.chips() == ["finance@copies.example"]
+    dialog.get_by_role("button", name="Confirm export").click()
+    expect(panel).not_to_contain_text(export_id)
+    expect(panel).to_contain_text("The file is ready.")
+    assert len(tenant.mails()) == 2
+
+
 def test_failed_export_says_why_and_what_to_do(tenant: Tenant, open_office: Opener) -> None:
     tenant.put_payouts([payout("po_<b>1</b>", currency="EURO")])
     export_id = tenant.launch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
@@ -84,6 +85,14 @@ def test_pictures_of_the_page(acme: Tenant, open_office: Opener) -> None:
     expect(office.dialog).to_have_attribute("aria-busy", "false")
     office.page.set_viewport_size({"width": 1280, "height": 1240})
     office.inspect("details", picture="details")
+
+    (export_id,) = re.findall(r"mpo_[0-9a-f-]{36}", office.page.url)
+    office.page.keyboard.press("Escape")
+    acme.delete_file(export_id)
+    office.page.set_viewport_size({"width": 1280, "height": 860})
+    office.latest.get_by_role("button", name="Details").click()
+    expect(office.dialog).to_contain_text("The file was deleted.")
+    office.inspect("details of a deleted file", picture="details-deleted")
 
 
 @UPDATE_ONLY

@@ -46,8 +46,8 @@ impl Broken {
             Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkEndIs(_))),
             Self::LookByDeadline => {
                 for change in &mut step.changes {
-                    if let Change::Due(Some(due)) = change {
-                        *due = due.plus(std::time::Duration::from_secs(3600));
+                    if let Change::Due { at, .. } = change {
+                        *at = at.plus(std::time::Duration::from_secs(3600));
                     }
                 }
             }

@@ -8,6 +8,7 @@ use domain::file::{ExportFile, Totals};
 use domain::id::{ExportId, ExportType};
 use domain::invariants::Violation;
 use domain::lifecycle::{self, Authority, Step, Tries};
+use domain::ports::ErrorKind;
 use domain::testing::operator;
 use stateright::{Model, Property};
 
@@ -57,6 +58,8 @@ pub enum Outcome {
     Refused,
     /// No effect, and an error.
     NoEffect,
+    /// No effect, and a permanent error.
+    Denied,
     /// Its effect, and an error.
     NoAnswer,
     /// No effect: the process died before.
@@ -102,8 +105,8 @@ enum Came {
     On(Work),
     /// The work is another's.
     Lost,
-    /// Trying again may help.
-    Stopped,
+    /// It met an error of this kind.
+    Stopped(ErrorKind),
 }
 
 impl Protocol {
@@ -160,7 +163,7 @@ impl Protocol {
     }
 
     pub(crate) fn tries() -> Tries {
-        Tries { most: 2, backoff: vec![TICK] }
+        Tries { most: 2, backoff: vec![TICK], permanent_wait: TICK }
     }
 
     /// The tries by which the work is taken.
@@ -241,24 +244,25 @@ impl Protocol {
             Outcome::NoAnswer => {
                 self.work(state, &mut generator);
                 generator = before.clone();
-                Came::Stopped
+                Came::Stopped(ErrorKind::Transient)
             }
-            Outcome::NoEffect => Came::Stopped,
+            Outcome::NoEffect => Came::Stopped(ErrorKind::Transient),
+            Outcome::Denied => Came::Stopped(ErrorKind::Permanent),
             Outcome::Refused => Came::On(Work::Fail(Reason::Mail)),
             Outcome::Died => Came::On(Work::End),
         };
         generator.next = match came {
             Came::On(next) => next,
             Came::Lost => abandon(&generator, &before.next, Work::End),
-            Came::Stopped => match &before.next {
+            Came::Stopped(kind) => match &before.next {
                 // It is unknown whether the work was taken: the queue delivers the message again.
                 Work::Take(_) => {
                     state.messages.insert(generator.place);
                     Work::End
                 }
                 Work::Abort(then) => (**then).clone(),
-                Work::GiveUp | Work::Fail(_) => Work::End,
-                stopped => abandon(&generator, stopped, later(&generator)),
+                Work::GiveUp(_) | Work::Fail(_) => Work::End,
+                stopped => abandon(&generator, stopped, later(&generator, kind, state.now)),
             },
         };
         if generator.next == Work::End {
@@ -299,7 +303,7 @@ impl Protocol {
             Work::Write => {
                 let draft = &mut generator.draft;
                 let Some(parts) = draft.upload.and_then(|key| state.uploads.get_mut(&key)) else {
-                    return Came::Stopped;
+                    return Came::Stopped(ErrorKind::Transient);
                 };
                 parts.insert(draft.parts.len(), own.fence);
                 draft.parts.push(own.fence);
@@ -361,8 +365,8 @@ impl Protocol {
                 self.apply_own(state, generator, &lifecycle::fail(&own, now, Authority::Owner, failure), None);
                 Came::On(Work::End)
             }
-            Work::GiveUp => {
-                let step = lifecycle::give_up(&own, now, now.plus(TICK));
+            Work::GiveUp(kind) => {
+                let step = lifecycle::give_up(&own, now, kind, now.plus(TICK));
                 if self.apply_own(state, generator, &step, None) {
                     state.messages.insert(place);
                 }
@@ -454,7 +458,7 @@ impl Protocol {
 
     fn complete(&self, state: &mut State, generator: &Generator) -> Came {
         let draft = &generator.draft;
-        let Some(key) = draft.upload else { return Came::Stopped };
+        let Some(key) = draft.upload else { return Came::Stopped(ErrorKind::Transient) };
         let is_as_named = state
             .uploads
             .get(&key)
@@ -469,7 +473,7 @@ impl Protocol {
         if state.objects.get(&key).map(Vec::len) == Some(draft.parts.len()) {
             return Came::On(Work::RecordFile(key, draft.parts.clone()));
         }
-        Came::On(Work::Abort(Box::new(later(generator))))
+        Came::On(Work::Abort(Box::new(later(generator, ErrorKind::Transient, state.now))))
     }
 
     fn sweep_on(&self, state: &mut State, slot: usize, outcome: Outcome) -> Option<()> {
@@ -570,9 +574,12 @@ fn lease(now: Tick) -> Lease {
     Lease { holder: "invocation".to_owned(), until: time(now + 1) }
 }
 
-/// Where the work is given up for now: another try, unless they are used up.
-fn later(generator: &Generator) -> Work {
-    if generator.own.tries >= Protocol::tries().most { Work::Fail(Reason::Tries) } else { Work::GiveUp }
+/// Where the work stops after an error of this kind: another try, unless there is none.
+fn later(generator: &Generator, kind: ErrorKind, now: Tick) -> Work {
+    match Protocol::tries().wait_after_error(&generator.own, time(now), kind) {
+        Some(_) => Work::GiveUp(kind),
+        None => Work::Fail(Reason::Tries),
+    }
 }
 
 /// Goes on to `then`, after the upload was thrown away if it was being written and no checkpoint is known to name it.
@@ -643,6 +650,10 @@ impl Model for Protocol {
             }
             if generator.next == Work::Mail && faulty {
                 actions.push(Action::Generate(slot, Outcome::Refused));
+            }
+            // Whose table denies can record nothing, not even that.
+            if matches!(generator.next, Work::Put | Work::Write | Work::Mail) && faulty {
+                actions.push(Action::Generate(slot, Outcome::Denied));
             }
             if generator.next == Work::Write {
                 actions.push(Action::OutOfTime(slot));

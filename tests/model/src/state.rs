@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use domain::export::Export;
+use domain::ports::ErrorKind;
 
 use crate::world::key_text;
 
@@ -39,7 +40,7 @@ impl Record {
         let lease = self.lease.as_ref().map(|lease| lease.until);
         let failure = self.failure.as_ref().map(|failure| failure.code.as_str());
         let resends = self.resends.map(|resends| resends.count);
-        let end = (self.link_expires_at, self.recipients.to(), failure, resends);
+        let end = (self.link_expires_at, self.recipients.to(), failure, resends, self.permanent_error_at);
         (self.id, self.status, self.fence, self.tries, lease, self.due_at, self.file_facts(), end)
     }
 
@@ -194,7 +195,8 @@ pub struct Generator {
 
 impl Generator {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        (self.place, self.own.fence, self.own.tries, self.own.file_facts(), &self.draft, &self.next)
+        let own = (self.own.fence, self.own.tries, self.own.permanent_error_at, self.own.file_facts());
+        (self.place, own, &self.draft, &self.next)
     }
 }
 
@@ -244,8 +246,8 @@ pub enum Work {
     Abort(Box<Work>),
     /// Ends the export as failed.
     Fail(Reason),
-    /// Gives the lease up, and rings.
-    GiveUp,
+    /// Gives the lease up after an error of this kind, and rings.
+    GiveUp(ErrorKind),
     /// Nothing: the invocation ends.
     End,
 }

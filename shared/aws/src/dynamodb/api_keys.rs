@@ -9,6 +9,7 @@ use domain::ports::{FindApiKey, ListApiKeys, Outage, RevokeApiKey, StoreApiKey};
 use domain::time::Timestamp;
 
 use super::item::{BadItem, Item, get, get_optional_time, text};
+use crate::error::outage;
 
 /// What is known of API keys, by the key's hash.
 #[derive(Clone, Debug)]
@@ -35,9 +36,9 @@ impl FindApiKey for ApiKeysTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| Outage::new("look the API key up", error))?;
+            .map_err(|error| outage("look the API key up", error))?;
         let record = found.item().map(from_item).transpose();
-        record.map_err(|bad| Outage::new("look the API key up", bad))
+        record.map_err(|bad| Outage::permanent("look the API key up", bad))
     }
 }
 
@@ -56,14 +57,14 @@ impl StoreApiKey for ApiKeysTable {
             .condition_expression("attribute_not_exists(keyHash)")
             .send()
             .await
-            .map_err(|error| Outage::new("store the API key", error))?;
+            .map_err(|error| outage("store the API key", error))?;
         Ok(())
     }
 }
 
 impl ListApiKeys for ApiKeysTable {
     async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, Outage> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("list the API keys", source);
+        let attempt = "list the API keys";
         let mut pages = self
             .client
             .query()
@@ -77,8 +78,8 @@ impl ListApiKeys for ApiKeysTable {
             .send();
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| outage(error.into()))?;
-            records.push(from_item(&item).map_err(|bad| outage(bad.into()))?);
+            let item = item.map_err(|error| outage(attempt, error))?;
+            records.push(from_item(&item).map_err(|bad| Outage::permanent(attempt, bad))?);
         }
         Ok(records)
     }
@@ -86,7 +87,7 @@ impl ListApiKeys for ApiKeysTable {
 
 impl RevokeApiKey for ApiKeysTable {
     async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, Outage> {
-        let outage = |source: Box<dyn std::error::Error + Send + Sync>| Outage::new("revoke the API key", source);
+        let attempt = "revoke the API key";
         let revoked = self
             .client
             .update_item()
@@ -101,11 +102,11 @@ impl RevokeApiKey for ApiKeysTable {
         match revoked {
             Ok(revoked) => {
                 let record = revoked.attributes().map(from_item).transpose();
-                record.map_err(|bad| outage(bad.into()))
+                record.map_err(|bad| Outage::permanent(attempt, bad))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-                _ => Err(outage(error.into())),
+                _ => Err(outage(attempt, error)),
             },
         }
     }

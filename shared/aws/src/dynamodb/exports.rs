@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::{BoxError, BuildError, SdkError};
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -17,8 +17,8 @@ use domain::id::{ExportId, TenantId};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
 use domain::lifecycle::Step;
 use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, FindExport, ListExports, NotAccepted,
-    NotApplied, NotRead, Outage,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, ErrorKind, FindExport, ListExports,
+    NotAccepted, NotApplied, NotRead, Outage,
 };
 use domain::time::Timestamp;
 
@@ -30,6 +30,7 @@ use super::record::{
     export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, read, to_item,
 };
 use super::step::Update;
+use crate::error::{kind_of, outage};
 
 /// How long to wait before a write is tried again that met another transaction on the same item. Nothing was written
 /// then, and the other one is over within milliseconds.
@@ -81,7 +82,7 @@ impl ExportsTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| Outage::new(attempt, error))?;
+            .map_err(|error| outage(attempt, error))?;
         Ok(found.item)
     }
 
@@ -128,9 +129,9 @@ impl ExportsTable {
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => match waits.next() {
                     Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
-                    None => return Err(Outage::new("write the export", error).into()),
+                    None => return Err(outage(WRITE, error).into()),
                 },
-                _ => return Err(Outage::new("write the export", error).into()),
+                _ => return Err(outage(WRITE, error).into()),
             }
         }
     }
@@ -164,7 +165,7 @@ impl ExportsTable {
 
     /// Writes all of `writes`, the first of which is the record's, or none.
     async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<LockLeft, NotApplied> {
-        match self.transact(writes).await.map_err(|error| Outage::new("write the export", error))? {
+        match self.transact(writes).await.map_err(not_transacted)? {
             Transacted::Done => Ok(LockLeft(false)),
             Transacted::Cancelled(reasons) => match reasons.first().filter(|reason| is_refused(reason)) {
                 Some(refused) => Err(refused_with(refused.item())),
@@ -176,6 +177,23 @@ impl ExportsTable {
 
 /// Whether nothing was written because the lock names another export.
 struct LockLeft(bool);
+
+/// What writes of a record are named in errors.
+const WRITE: &str = "write the export";
+
+fn not_built(error: BuildError) -> Outage {
+    Outage::permanent(WRITE, error)
+}
+
+/// A transaction that was cancelled for several reasons is as good as the worst of them.
+fn not_transacted(error: TransactError) -> Outage {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+        return outage(WRITE, error);
+    };
+    let mut codes = cancelled.cancellation_reasons().iter().filter_map(CancellationReason::code);
+    let is_permanent = codes.any(|code| code != "None" && kind_of(Some(code), 400) == ErrorKind::Permanent);
+    Outage::of_kind(if is_permanent { ErrorKind::Permanent } else { ErrorKind::Transient }, WRITE, error)
+}
 
 fn is_refused(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
@@ -190,13 +208,12 @@ fn with_jitter(wait: Duration) -> Duration {
 fn refused_with(item: Option<&Item>) -> NotApplied {
     match item.map(|item| from_item(item)).transpose() {
         Ok(export) => NotApplied::Refused(export.map(Box::new)),
-        Err(bad) => Outage::new("read the export", bad).into(),
+        Err(bad) => Outage::permanent("read the export", bad).into(),
     }
 }
 
 impl AcceptExport for ExportsTable {
     async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
-        let outage = |source: BoxError| Outage::new("write the export", source);
         let export_type = export.id.export_type();
         let mut lock = key(&export.tenant, lock_sort(export_type));
         lock.insert("exportId".to_owned(), text(export.id));
@@ -226,8 +243,8 @@ impl AcceptExport for ExportsTable {
             .into_iter()
             .map(|put| put.build().map(|put| TransactWriteItem::builder().put(put).build()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| outage(error.into()))?;
-        let reasons = match self.transact(&writes).await.map_err(|error| outage(error.into()))? {
+            .map_err(not_built)?;
+        let reasons = match self.transact(&writes).await.map_err(not_transacted)? {
             Transacted::Done => return Ok(()),
             Transacted::Cancelled(reasons) => reasons,
         };
@@ -240,7 +257,7 @@ impl AcceptExport for ExportsTable {
             (_, _, Some(lock)) => get(lock, "exportId").map(NotAccepted::AlreadyPending),
             _ => Err(BadItem("exportId")),
         };
-        Err(refused.unwrap_or_else(|bad| outage(bad.into()).into()))
+        Err(refused.unwrap_or_else(|bad| Outage::permanent(WRITE, bad).into()))
     }
 }
 
@@ -253,7 +270,7 @@ impl ListExports for ExportsTable {
         size: usize,
         now: Timestamp,
     ) -> Result<HistoryPage, Outage> {
-        let outage = |source: BoxError| Outage::new("list the exports", source);
+        let attempt = "list the exports";
         let earliest = Timestamp::from_millis(0);
         let (first, last) = export_sorts(
             filter.export_type,
@@ -269,7 +286,15 @@ impl ListExports for ExportsTable {
         let mut exports: Vec<Export> = Vec::new();
         let mut unreadable = Vec::new();
         let mut looked_at = None;
+        // Behind the last key of the range there is nothing, and DynamoDB refuses to begin there.
+        let is_over = |sort: &String| match filter.order {
+            Order::OldestFirst => *sort >= last,
+            Order::NewestFirst => *sort <= first,
+        };
         let mut start = after.map(export_sort);
+        if start.as_ref().is_some_and(is_over) {
+            return Ok(HistoryPage::default());
+        }
         for _ in 0..MOST_PAGES {
             let reader = AnswerReader::new(|body| Ok(read_records(body)?));
             self.client
@@ -289,8 +314,8 @@ impl ListExports for ExportsTable {
                 .interceptor(reader.clone())
                 .send()
                 .await
-                .map_err(|error| outage(error.into()))?;
-            let page = reader.answer().map_err(|other| outage(other.into()))?;
+                .map_err(|error| outage(attempt, error))?;
+            let page = reader.answer().map_err(|other| Outage::permanent(attempt, other))?;
             for (sort, record) in page.records {
                 looked_at = export_of_sort(&sort).or(looked_at);
                 match record {
@@ -299,7 +324,7 @@ impl ListExports for ExportsTable {
                     Err(why) => unreadable.push((sort, why)),
                 }
             }
-            start = page.last;
+            start = page.last.filter(|last| !is_over(last));
             if exports.len() >= wanted || start.is_none() {
                 break;
             }
@@ -333,7 +358,7 @@ impl ApplyStep for ExportsTable {
             let [checkpoint, lock] = self.tidy_parts(tenant, id)?;
             Ok([self.update_part(tenant, id, &update)?, checkpoint, lock])
         };
-        let [record, checkpoint, lock] = build().map_err(|error: BuildError| Outage::new("write the export", error))?;
+        let [record, checkpoint, lock] = build().map_err(not_built)?;
         let all = [record, checkpoint, lock];
         if let LockLeft(true) = self.transact_step(&all).await? {
             // The lock names another export: that one keeps it.
@@ -365,7 +390,7 @@ impl Checkpoints for ExportsTable {
             let put = TransactWriteItem::builder().put(put).build();
             Ok([self.update_part(tenant, id, &Update::of(id, step))?, put])
         };
-        let writes = build().map_err(|error: BuildError| Outage::new("write the checkpoint", error))?;
+        let writes = build().map_err(not_built)?;
         self.transact_step(&writes).await?;
         Ok(())
     }
@@ -380,6 +405,7 @@ impl DueExports for ExportsTable {
         after: Option<&DuePlace>,
         limit: u32,
     ) -> Result<DuePage, Outage> {
+        let attempt = "find what is due";
         // A start key need not be an item's any more: what was dealt with has left the index.
         let start = after.map(|after| {
             Item::from([
@@ -394,22 +420,23 @@ impl DueExports for ExportsTable {
             .query()
             .table_name(&self.table)
             .index_name("DueIndex")
-            .key_condition_expression("#dueState = :state AND #dueAt <= :now")
+            // Not `<= :now`: DynamoDB refuses a start key at the bound, and others that are due then may come behind it.
+            .key_condition_expression("#dueState = :state AND #dueAt < :justAfter")
             .expression_attribute_names("#dueState", DUE_STATE)
             .expression_attribute_names("#dueAt", DUE_AT)
             .expression_attribute_values(":state", AttributeValue::S(due_state(status, shard)))
-            .expression_attribute_values(":now", text(now))
+            .expression_attribute_values(":justAfter", text(now.plus(Duration::from_millis(1))))
             .set_exclusive_start_key(start)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| Outage::new("find what is due", error))?;
+            .map_err(|error| outage(attempt, error))?;
         let place = |key: &Item| {
             let part = |name| get_text(key, name).map(str::to_owned);
             Ok(DuePlace { due_at: part(DUE_AT)?, tenant: part(TENANT)?, sort: part(SORT)? })
         };
         let next = found.last_evaluated_key().map(place).transpose();
-        let next = next.map_err(|bad: BadItem| Outage::new("find what is due", bad))?;
+        let next = next.map_err(|bad: BadItem| Outage::permanent(attempt, bad))?;
         // One that cannot be read must not hide the others.
         let readable: Vec<Due> = found.items().iter().filter_map(|item| due(item).ok()).collect();
         let unreadable = found.items().len().saturating_sub(readable.len()) as u64;

@@ -8,6 +8,7 @@ use super::answer::AnswerReader;
 use super::item::text;
 use super::page::read_page;
 use super::record::{SORT, TENANT, key};
+use crate::error::outage;
 
 /// Payouts, by tenant and `<createdAt>#<payoutId>`.
 #[derive(Clone, Debug)]
@@ -43,8 +44,8 @@ impl ReadPayouts for PayoutsTable {
             .interceptor(reader.clone())
             .send()
             .await
-            .map_err(|error| Outage::new("read the payouts", error))?;
-        let page = reader.answer().map_err(|other| Outage::new("read the payouts", other))?;
+            .map_err(|error| outage("read the payouts", error))?;
+        let page = reader.answer().map_err(|other| Outage::permanent("read the payouts", other))?;
         Ok(PayoutPage {
             section: page.section,
             first: page.first.map(PayoutKey),

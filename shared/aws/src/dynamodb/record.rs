@@ -33,6 +33,9 @@ pub(super) const TTL: &str = "ttl";
 /// What [`TTL`] of an export becomes once its work is over.
 pub(super) const KEEP_UNTIL: &str = "keepUntil";
 
+/// When an attempt ended in a permanent error; only on records of which that is known.
+pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
+
 /// The sort key of an export's record.
 pub(super) fn export_sort(id: &ExportId) -> String {
     format!("EXPORT#{id}")
@@ -122,6 +125,9 @@ pub(super) fn to_item(export: &Export) -> Item {
     if let Some(resends) = &export.resends {
         put("resends", resends_value(resends));
     }
+    if let Some(at) = export.permanent_error_at {
+        put(PERMANENT_ERROR_AT, text(at));
+    }
     item
 }
 
@@ -168,6 +174,7 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, BadItem> {
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
         failure: get_map(item, "failure", failure)?,
         resends: get_map(item, "resends", resends)?,
+        permanent_error_at: get_optional_time(item, PERMANENT_ERROR_AT)?,
     })
 }
 

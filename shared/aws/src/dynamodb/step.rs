@@ -9,7 +9,8 @@ use domain::lifecycle::{Change, Guard, Step};
 
 use super::item::{number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, KEEP_UNTIL, TTL, cc_value, due_state, failure_value, file_value, resends_value,
+    DUE_AT, DUE_STATE, KEEP_UNTIL, PERMANENT_ERROR_AT, TTL, cc_value, due_state, failure_value, file_value,
+    resends_value,
 };
 
 /// An update of a record: its condition, its clauses, and what their placeholders stand for.
@@ -32,7 +33,7 @@ impl Update {
             update.require(guard);
         }
         for change in &step.changes {
-            update.write(id, change, status_after(step));
+            update.write(id, change);
         }
         if step.ends_work {
             update.let_age();
@@ -86,11 +87,13 @@ impl Update {
             Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
             Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
             Guard::DueIs(due) => self.compare(DUE_AT, "=", text(due)),
+            Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
+            Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
         };
         self.conditions.push(condition);
     }
 
-    fn write(&mut self, id: &ExportId, change: &Change, status: Option<Status>) {
+    fn write(&mut self, id: &ExportId, change: &Change) {
         match change {
             Change::Status(status) => self.set("status", text(status)),
             Change::UpdatedAt(now) => self.set("updatedAt", text(now)),
@@ -101,13 +104,11 @@ impl Update {
                 self.set("leaseUntil", text(lease.until));
             }
             Change::Lease(None) => self.remove(&["leaseHolder", "leaseUntil"]),
-            Change::Due(Some(due)) => {
-                self.set(DUE_AT, text(due));
-                if let Some(status) = status {
-                    self.set(DUE_STATE, AttributeValue::S(due_state(status, id.shard())));
-                }
+            Change::Due { status, at } => {
+                self.set(DUE_AT, text(at));
+                self.set(DUE_STATE, AttributeValue::S(due_state(*status, id.shard())));
             }
-            Change::Due(None) => self.remove(&[DUE_AT, DUE_STATE]),
+            Change::NotDue => self.remove(&[DUE_AT, DUE_STATE]),
             Change::Rows(rows) => self.set("rowsWritten", number(rows)),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));
@@ -121,6 +122,8 @@ impl Update {
                 self.set("recipientsCc", cc_value(recipients));
             }
             Change::Resends(resends) => self.set("resends", resends_value(resends)),
+            Change::PermanentError(Some(at)) => self.set(PERMANENT_ERROR_AT, text(at)),
+            Change::PermanentError(None) => self.remove(&[PERMANENT_ERROR_AT]),
         }
     }
 
@@ -151,18 +154,4 @@ impl Update {
         self.values.insert(placeholder.clone(), value);
         placeholder
     }
-}
-
-/// The status that a record has once the step is carried out: the one it writes, or else the one it requires. A step
-/// that sets when the sweeper looks says one of the two.
-fn status_after(step: &Step) -> Option<Status> {
-    let written = step.changes.iter().find_map(|change| match change {
-        Change::Status(status) => Some(*status),
-        _ => None,
-    });
-    let required = step.guards.iter().find_map(|guard| match guard {
-        Guard::StatusIs(status) => Some(*status),
-        _ => None,
-    });
-    written.or(required)
 }

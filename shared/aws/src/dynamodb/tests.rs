@@ -14,21 +14,26 @@ use domain::export::{Export, Failure, Lease, Resends, Status};
 use domain::history::{HistoryFilter, Order};
 use domain::id::{ExportId, ExportType};
 use domain::idempotency::{Idempotency, REMEMBERED_FOR};
-use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
+use domain::lifecycle::{self, Authority, Change, Guard, Step, Tries, UnreadAuthority};
 use domain::payout::{COLUMNS, COLUMNS_VERSION};
 use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, FindApiKey, FindExport, KeyRange, ListApiKeys,
-    ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, StoreApiKey,
-    Unreadable, Upload,
+    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, ErrorKind, FindApiKey, FindExport, KeyRange,
+    ListApiKeys, ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey,
+    StoreApiKey, Unreadable, Upload,
 };
-use domain::testing::{MemoryStore, address, export, file, operator, ready_export, start};
+use domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::item::{Item, text};
-use super::record::{SORT, checkpoint_attributes, checkpoint_sort, export_sort, from_item, key, lock_sort, to_item};
+use super::record::{
+    DUE_AT, DUE_STATE, SORT, checkpoint_attributes, checkpoint_sort, due_state, export_sort, from_item, key, lock_sort,
+    to_item,
+};
 use super::*;
+
+mod strict;
 
 /// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
 struct Local {
@@ -43,6 +48,8 @@ async fn local() -> Local {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
     let config = crate::config::local(url);
+    let strict = strict::Strict(config.http_client().unwrap());
+    let config = config.into_builder().http_client(strict).build();
     let client = aws_sdk_dynamodb::Client::new(&config);
     create_table(&client, "Exports", &["tenantId", "sk"], Some(("DueIndex", ["dueState", "dueAt"]))).await;
     create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
@@ -121,26 +128,45 @@ fn any_export() -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
     let status = prop::sample::select(Status::ALL.to_vec());
     let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
-    let times = (prop::option::of(minutes()), prop::option::of(minutes()), minutes());
+    let times = (prop::option::of(minutes()), prop::option::of(minutes()), prop::option::of(minutes()), minutes());
     let resends = prop::option::of((0_u32..4).prop_map(|count| Resends { day: start().start_of_day(), count }));
     (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 3]>()).prop_map(
-        |(status, fence, tries, lease, (due_at, link_expires_at, deadline), resends, [has_file, has_failure, mark])| {
+        |(status, fence, tries, lease, times, resends, [has_file, has_failure, mark])| {
             let mut export = export();
             export.terms.byte_order_mark = mark;
+            let (due_at, link_expires_at, permanent_error_at, deadline) = times;
             let failure = has_failure.then(|| Failure::tries_used_up(tries));
             let file = has_file.then(file);
-            Export { status, fence, tries, lease, due_at, link_expires_at, deadline, file, failure, resends, ..export }
+            Export {
+                status,
+                fence,
+                tries,
+                lease,
+                due_at,
+                link_expires_at,
+                permanent_error_at,
+                deadline,
+                file,
+                failure,
+                resends,
+                ..export
+            }
         },
     )
 }
 
+fn tries(most: u32) -> Tries {
+    Tries { most, backoff: vec![], permanent_wait: Duration::from_secs(60) }
+}
+
 /// Any step that anybody may want to take on what they read.
 fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
-    let tries = Tries { most: 2, backoff: vec![] };
+    let tries = tries(2);
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 13 {
-        0 => lifecycle::give_up(read, now, later),
+    match choice % 14 {
+        0 => lifecycle::give_up(read, now, ErrorKind::Transient, later),
+        13 => lifecycle::give_up(read, now, ErrorKind::Permanent, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
         3 => lifecycle::fail(read, now, Authority::Owner, Failure::tries_used_up(2)),
@@ -151,7 +177,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         9 => lifecycle::fail(read, now, Authority::Administrator, Failure::ended_by_administrator(None)),
         11 => lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, Failure::deadline_passed_unread()),
         12 => lifecycle::fail_unread(now, UnreadAuthority::Administrator, Failure::ended_by_administrator(None)),
-        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::give_up(read, now, later)),
+        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance(read, now, 7)),
         _ => lifecycle::take(read, now, lease, &tries)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
@@ -195,11 +221,36 @@ fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
                 let got = outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await);
                 prop_assert_eq!(got, expected);
                 let now = table.exports.find_export(&record.tenant, &record.id).await.unwrap();
-                prop_assert_eq!(now, memory.export(&record.tenant, &record.id));
+                prop_assert_eq!(&now, &memory.export(&record.tenant, &record.id));
+                prop_assert_eq!(index_key(&table.export_item(&record).await), now.as_ref().and_then(due_key));
                 Ok::<(), TestCaseError>(())
             })
         })
         .unwrap();
+}
+
+/// Where DueIndex has the item, if it does.
+fn index_key(item: &Item) -> Option<(String, String)> {
+    let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    part(DUE_STATE).zip(part(DUE_AT))
+}
+
+/// Where DueIndex must have the export for the sweeper to find it.
+fn due_key(export: &Export) -> Option<(String, String)> {
+    export.due_at.map(|due| (due_state(export.status, export.id.shard()), due.to_string()))
+}
+
+#[tokio::test]
+async fn next_check_is_indexed_by_the_status_that_the_step_names() {
+    let table = local().await;
+    let record = ready_export();
+    table.put_export(&record).await;
+    // Neither a guard nor another change names a status.
+    let due = Change::Due { status: Status::Pending, at: start() };
+    let step = Step { guards: vec![Guard::FenceIs(record.fence)], changes: vec![due], ends_work: false };
+    table.exports.apply_step(&record.tenant, &record.id, &step).await.unwrap();
+    let expected = (due_state(Status::Pending, record.id.shard()), start().to_string());
+    assert_eq!(index_key(&table.export_item(&record).await), Some(expected));
 }
 
 /// What DynamoDB may delete the record by: nothing, never, or from this second on.
@@ -274,7 +325,7 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
 async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
     let table = local().await;
     let (first, second) = (another(1), another(2));
-    let tries = Tries { most: 5, backoff: vec![] };
+    let tries = tries(5);
     let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
     let just_before = first.deadline.minus(Duration::from_millis(1));
     let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
@@ -509,6 +560,69 @@ async fn due_exports_are_those_of_the_status_and_shard_longest_due_first() {
 }
 
 #[tokio::test]
+async fn exports_that_are_due_just_now_are_found_page_by_page() {
+    let (table, memory) = (local().await, MemoryStore::default());
+    // In the order of their keys.
+    let numbers = [16, 8, 24];
+    for random in numbers {
+        let export = Export { due_at: Some(start()), ..another(random) };
+        table.put_export(&export).await;
+        memory.put_export(export);
+    }
+    let (mut after, mut after_in_memory) = (None, None);
+    for random in numbers {
+        let page = table.exports.due_exports(Status::Pending, 0, start(), after.as_ref(), 1).await.unwrap();
+        assert_eq!(page.due.iter().map(|due| due.id).collect::<Vec<_>>(), [another(random).id]);
+        let in_memory = memory.due_exports(Status::Pending, 0, start(), after_in_memory.as_ref(), 1).await.unwrap();
+        assert_eq!(in_memory.due, page.due);
+        after = page.next;
+        after_in_memory = in_memory.next.or(after_in_memory);
+    }
+    // What is not due at that time is no place to go on from.
+    let before = Timestamp::from_millis(start().millis() - 1);
+    let refused = table.exports.due_exports(Status::Pending, 0, before, after.as_ref(), 1).await;
+    assert!(refused.is_err_and(|outage| outage.is_permanent()));
+    let refused = memory.due_exports(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
+    assert!(refused.is_err_and(|outage| outage.is_permanent()));
+}
+
+#[tokio::test]
+async fn page_of_the_history_that_ends_with_its_dates_is_the_last() {
+    let (table, memory) = (local().await, MemoryStore::default());
+    let (first, last) = (accepted_at(start(), 0), accepted_at(start().plus(Duration::from_secs(1)), 0xff));
+    for export in [&first, &last] {
+        table.put_export(export).await;
+        memory.put_export((*export).clone());
+    }
+    for (order, end, before) in
+        [(Order::OldestFirst, &last, accepted_at(start_less(1), 1)), (Order::NewestFirst, &first, later(2))]
+    {
+        let filter = HistoryFilter {
+            export_type: ExportType::MarketplacePayouts,
+            statuses: vec![],
+            created_from: Some(first.created_at()),
+            created_to: Some(last.created_at()),
+            order,
+        };
+        let now = start().plus(Duration::from_secs(99));
+        let list = async |after| table.exports.list_exports(&first.tenant, &filter, Some(after), 1, now).await;
+        let page = list(&end.id).await.unwrap();
+        assert_eq!((page.exports, page.next_after), (vec![], None), "{order:?}");
+        assert!(list(&before.id).await.is_err_and(|outage| outage.is_permanent()), "{order:?}");
+        let in_memory = memory.list_exports(&first.tenant, &filter, Some(&before.id), 1, now).await;
+        assert!(in_memory.is_err_and(|outage| outage.is_permanent()), "{order:?}");
+    }
+}
+
+fn start_less(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(start().millis() - 1000 * seconds)
+}
+
+fn later(seconds: u64) -> Export {
+    accepted_at(start().plus(Duration::from_secs(seconds)), 1)
+}
+
+#[tokio::test]
 async fn entry_of_what_is_due_that_names_no_export_hides_no_other() {
     let table = local().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
@@ -605,7 +719,7 @@ async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<Payo
         let page = table.payouts.read_page(&export().tenant, &range).await.unwrap();
         range.after = page.next.clone();
         pages.push(page);
-        if range.after.is_none() {
+        if range.after.is_none() || range.is_empty() {
             return pages;
         }
     }
@@ -649,6 +763,21 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
 }
 
 #[tokio::test]
+async fn range_without_a_key_is_refused() {
+    let (table, memory) = (local().await, MemoryPayouts::default());
+    let key = |text: &str| PayoutKey(text.to_owned());
+    for (after, up_to) in [("b", "b"), ("c", "b")] {
+        let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
+        assert!(range.is_empty());
+        let tenant = export().tenant;
+        assert!(table.payouts.read_page(&tenant, &range).await.is_err_and(|outage| outage.is_permanent()));
+        assert!(memory.read_page(&tenant, &range).await.is_err_and(|outage| outage.is_permanent()));
+    }
+    let range = KeyRange { after: Some(key("a")), up_to: key("b") };
+    assert!(!range.is_empty() && table.payouts.read_page(&export().tenant, &range).await.is_ok());
+}
+
+#[tokio::test]
 async fn payouts_of_many_pages_are_read_once_each() {
     let table = local().await;
     let big = AttributeValue::S("x".repeat(200_000));
@@ -666,7 +795,7 @@ async fn payouts_of_many_pages_are_read_once_each() {
 async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work() {
     let table = local().await;
     let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
-    let tries = Tries { most: 5, backoff: vec![] };
+    let tries = tries(5);
     let read = export();
     table.exports.accept_export(&read, None).await.unwrap();
     let take = lifecycle::take(&read, start(), lease("r"), &tries).unwrap();

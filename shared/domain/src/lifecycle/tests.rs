@@ -17,7 +17,11 @@ fn minutes(n: u64) -> Timestamp {
 }
 
 fn tries() -> Tries {
-    Tries { most: 3, backoff: vec![Duration::from_secs(15), Duration::from_secs(60)] }
+    Tries {
+        most: 3,
+        backoff: vec![Duration::from_secs(15), Duration::from_secs(60)],
+        permanent_wait: Duration::from_secs(300),
+    }
 }
 
 fn lease(until: Timestamp) -> Lease {
@@ -52,6 +56,14 @@ pub fn file() -> ExportFile {
 
 fn taken(now: Timestamp, export: &Export) -> Export {
     take(export, now, lease(now.plus(HOUR / 12)), &tries()).unwrap().apply(export).unwrap()
+}
+
+fn gave_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Export {
+    give_up(export, now, ErrorKind::Transient, retry_at).apply(export).unwrap()
+}
+
+fn met_permanent_error(export: &Export, now: Timestamp) -> Export {
+    give_up(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)).apply(export).unwrap()
 }
 
 fn failure() -> Failure {
@@ -100,7 +112,7 @@ fn two_who_read_the_same_record_cannot_both_take_it() {
     let step = take(&read, minutes(0), lease(minutes(5)), &tries()).unwrap();
     let after = step.apply(&read).unwrap();
     assert_eq!(step.apply(&after), None);
-    assert_eq!(step.apply(&give_up(&after, minutes(1), minutes(2)).apply(&after).unwrap()), None);
+    assert_eq!(step.apply(&gave_up(&after, minutes(1), minutes(2))), None);
 }
 
 #[test]
@@ -118,7 +130,8 @@ fn former_owner_changes_nothing() {
     let first = taken(minutes(0), &export());
     let second = taken(minutes(6), &first);
     for step in [
-        give_up(&first, minutes(7), minutes(8)),
+        give_up(&first, minutes(7), ErrorKind::Transient, minutes(8)),
+        give_up(&first, minutes(7), ErrorKind::Permanent, minutes(8)),
         record_file(&first, minutes(7), file()),
         progress(&first, minutes(7), 9),
         advance(&first, minutes(7), 9),
@@ -133,9 +146,52 @@ fn former_owner_changes_nothing() {
 #[test]
 fn giving_up_frees_the_work_but_keeps_the_tries() {
     let export = taken(minutes(0), &export());
-    let export = give_up(&export, minutes(1), minutes(2)).apply(&export).unwrap();
+    let export = gave_up(&export, minutes(1), minutes(2));
     assert_eq!((export.lease.as_ref(), export.tries, export.due_at), (None, 1, Some(minutes(2))));
     assert_eq!(taken(minutes(2), &export).tries, 2);
+}
+
+#[test]
+fn permanent_error_is_followed_by_one_more_attempt_five_minutes_later() {
+    let first = taken(minutes(0), &export());
+    assert_eq!(tries().wait_after_error(&first, minutes(1), ErrorKind::Permanent), Some(HOUR / 12));
+    let read = met_permanent_error(&first, minutes(1));
+    assert_eq!((read.permanent_error_at, read.due_at, read.tries), (Some(minutes(1)), Some(minutes(6)), 1));
+    let too_early = minutes(6).minus(Duration::from_millis(1));
+    assert_eq!(take(&read, too_early, lease(minutes(11)), &tries()).unwrap_err(), NotTaken::TooSoon);
+    let second = taken(minutes(6), &read);
+    assert_eq!(tries().wait_after_error(&second, minutes(7), ErrorKind::Permanent), None);
+    assert_eq!(tries().wait_after_error(&second, minutes(7), ErrorKind::Transient), Some(HOUR / 60));
+}
+
+#[test]
+fn permanent_error_is_known_to_later_attempts_whatever_happens_to_the_one_in_between() {
+    let read = met_permanent_error(&taken(minutes(0), &export()), minutes(1));
+    let second = taken(minutes(6), &read);
+    for third in [taken(minutes(12), &second), taken(minutes(8), &gave_up(&second, minutes(7), minutes(8)))] {
+        assert_eq!(tries().wait_after_error(&Export { tries: 1, ..third }, minutes(13), ErrorKind::Permanent), None);
+    }
+    for forgot in [advance(&second, minutes(7), 9), hand_over(&second, minutes(7), 9, true, minutes(8))] {
+        assert_eq!(forgot.apply(&second).unwrap().permanent_error_at, None, "the work got further since");
+    }
+    let stood_still = hand_over(&second, minutes(7), 9, false, minutes(8)).apply(&second).unwrap();
+    assert_eq!(stood_still.permanent_error_at, Some(minutes(1)));
+}
+
+#[test]
+fn permanent_error_that_is_recorded_late_keeps_off_the_one_who_does_not_know_of_it() {
+    let late_owner = taken(minutes(0), &export());
+    let take_it = take(&late_owner, minutes(6), lease(minutes(11)), &tries()).unwrap();
+    assert_eq!(take_it.apply(&met_permanent_error(&late_owner, minutes(6))), None);
+}
+
+#[test]
+fn permanent_error_ends_the_export_where_no_second_attempt_fits_in() {
+    let last_try = taken(minutes(0), &Export { tries: 2, ..export() });
+    assert_eq!(tries().wait_after_error(&last_try, minutes(1), ErrorKind::Permanent), None);
+    let late = taken(minutes(350), &export());
+    assert_eq!(tries().wait_after_error(&late, minutes(354), ErrorKind::Permanent), Some(HOUR / 12));
+    assert_eq!(tries().wait_after_error(&late, minutes(355), ErrorKind::Permanent), None);
 }
 
 #[test]
@@ -303,7 +359,8 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
     Some(match choice % 16 {
         0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
-        1 => give_up(export, now, now.plus(HOUR / 60)),
+        1 if choice > 128 => give_up(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
+        1 => give_up(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
         3 => ready(export, now, now.plus(HOUR)),
         4 => fail(export, now, Authority::Owner, failure()),
@@ -328,7 +385,13 @@ proptest! {
         for (choice, minutes_later, from_stale) in moves {
             now = now.plus(Duration::from_secs(60 * minutes_later));
             let read = if from_stale { stale.clone() } else { record.clone() };
-            let Some(after) = any_step(&read, choice, now).and_then(|step| step.apply(&record)) else { continue };
+            let Some(step) = any_step(&read, choice, now) else { continue };
+            let Some(after) = step.apply(&record) else { continue };
+            for change in &step.changes {
+                if let Change::Due { status, .. } = change {
+                    prop_assert_eq!(*status, after.status, "the sweeper would look for it in another place");
+                }
+            }
             prop_assert!(after.fence >= record.fence);
             prop_assert!(after.tries <= 3);
             // Finished is finished: only a link's end, or a further mail, changes it.

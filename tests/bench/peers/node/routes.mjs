@@ -20,13 +20,22 @@ if (route === 'create') {
   sendMessage = (message) => sqs.send(new SendMessageCommand({ QueueUrl: JOBS_QUEUE_URL, MessageBody: message }));
 }
 
+let exists;
 let signLink;
 if (route === 'detail') {
   const { GetSecretValueCommand, SecretsManagerClient } = await import('@aws-sdk/client-secrets-manager');
-  const { GetObjectCommand, S3Client } = await import('@aws-sdk/client-s3');
+  const { GetObjectCommand, HeadObjectCommand, S3Client } = await import('@aws-sdk/client-s3');
   const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
   const found = await new SecretsManagerClient().send(new GetSecretValueCommand({ SecretId: LINK_SIGNER_SECRET }));
   const s3 = new S3Client({ credentials: signer(JSON.parse(found.SecretString)) });
+  exists = (key) =>
+    s3.send(new HeadObjectCommand({ Bucket: EXPORTS_BUCKET, Key: key })).then(
+      () => true,
+      (error) => {
+        if (error.name !== 'NotFound') throw error;
+        return false;
+      },
+    );
   signLink = (key) =>
     getSignedUrl(s3, new GetObjectCommand({ Bucket: EXPORTS_BUCKET, Key: key }), { expiresIn: 900 });
 }
@@ -89,7 +98,8 @@ export async function detail(event) {
   );
   if (!found.Item) return answer(404, { errors: [{ code: 'EXPORT_NOT_FOUND' }] });
   const shown = view(found.Item);
-  if (found.Item.status === 'READY') shown.downloadUrl = await signLink(found.Item.file.key);
+  const { status, file } = found.Item;
+  if (status === 'READY' && (await exists(file.key))) shown.downloadUrl = await signLink(file.key);
   return answer(200, shown);
 }
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
 
 ROUTE = os.environ["_HANDLER"].split(".")[1]
 SECONDS_BELIEVED = 45
@@ -88,6 +89,16 @@ def history(event, context):
     return answer(200, {"content": exports, "size": len(exports)})
 
 
+def exists(key):
+    try:
+        s3.head_object(Bucket=os.environ["EXPORTS_BUCKET"], Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise
+        return False
+    return True
+
+
 def detail(event, context):
     caller = authenticate(event)
     if caller is None:
@@ -101,7 +112,7 @@ def detail(event, context):
         return answer(404, {"errors": [{"code": "EXPORT_NOT_FOUND"}]})
     export = plain(found["Item"])
     shown = view(export)
-    if export["status"] == "READY":
+    if export["status"] == "READY" and exists(export["file"]["key"]):
         shown["downloadUrl"] = s3.generate_presigned_url(
             "get_object",
             Params={"Bucket": os.environ["EXPORTS_BUCKET"], "Key": export["file"]["key"]},

@@ -184,6 +184,11 @@ impl Fake {
         lock(&self.shared.calls).clone()
     }
 
+    /// Puts a file into the bucket.
+    pub fn put_file(&self, key: &str) {
+        self.shared.bucket.put_file(format!("/{BUCKET}/{key}"));
+    }
+
     /// The files that were written, by key.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, File> {

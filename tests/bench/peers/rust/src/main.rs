@@ -194,9 +194,13 @@ impl App {
         let mut shown = view(&export);
         if let (Some(file), Some(s3)) = (&export.file, &self.s3) {
             let bucket = env::var("EXPORTS_BUCKET")?;
-            let life = PresigningConfig::expires_in(Duration::from_secs(900))?;
-            let link = s3.get_object().bucket(bucket).key(&file.key).presigned(life).await?;
-            shown["downloadUrl"] = json!(link.uri());
+            let found = s3.head_object().bucket(&bucket).key(&file.key).send().await;
+            if !found.as_ref().err().and_then(|error| error.as_service_error()).is_some_and(|error| error.is_not_found()) {
+                found?;
+                let life = PresigningConfig::expires_in(Duration::from_secs(900))?;
+                let link = s3.get_object().bucket(bucket).key(&file.key).presigned(life).await?;
+                shown["downloadUrl"] = json!(link.uri());
+            }
         }
         answer(200, &shown)
     }

@@ -1,0 +1,137 @@
+use domain::caller::KeyHash;
+use domain::file::ExportFile;
+use domain::ports::{AcceptExport, Doorbell, FindApiKey, NotAccepted, SignLink, StoreFile};
+use domain::testing::{export, file, start};
+use std::time::Duration;
+
+use super::*;
+use crate::bucket::ExportsBucket;
+use crate::dynamodb::{ApiKeysTable, ExportsTable};
+use crate::links::LinkSigner;
+use crate::queue::JobsQueue;
+use crate::testing::{Answering, response};
+
+/// The error of one call of each service, when that service answers with this status and code.
+async fn met(service: &str, status: u16, code: &str) -> (Outage, u32) {
+    let code = code.to_owned();
+    let aws = Answering::new(move |request| {
+        let is_xml = request.uri().contains("exports/");
+        response(
+            status,
+            match is_xml {
+                true if code.is_empty() => String::new(),
+                true => format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>"),
+                false => format!(r#"{{"__type": "com.amazonaws#{code}", "message": "m"}}"#),
+            },
+        )
+    });
+    let config = aws.config();
+    let error = match service {
+        "dynamodb" => {
+            let table = ApiKeysTable::new(&config, "ApiKeys".into());
+            table.find_api_key(&KeyHash::from_digest([7; 32])).await.unwrap_err()
+        }
+        "s3" => ExportsBucket::new(&config, "exports".into()).file_size("exports/x.csv").await.unwrap_err(),
+        "s3 put" => {
+            let bucket = ExportsBucket::new(&config, "exports".into());
+            bucket.put_file("exports/x.csv", "x.csv", vec![1]).await.unwrap_err()
+        }
+        "sqs" => {
+            let queue = JobsQueue::new(&config, "http://aws.example/1/jobs".into());
+            queue.ring(&export().tenant, &export().id, Duration::ZERO).await.unwrap_err()
+        }
+        "secretsmanager" => {
+            let links = LinkSigner::new(&config, "secret".into(), "exports".into());
+            let file = ExportFile { key: "exports/x.csv".into(), ..file() };
+            links.sign_link(&file, start(), start().plus(Duration::from_secs(60))).await.unwrap_err()
+        }
+        other => panic!("{other}"),
+    };
+    (error, aws.requests())
+}
+
+#[tokio::test(start_paused = true)]
+async fn permanent_error_is_known_by_its_code_and_status_and_is_sent_once() {
+    for (service, status, code) in [
+        ("dynamodb", 400, "AccessDeniedException"),
+        ("dynamodb", 400, "ResourceNotFoundException"),
+        ("dynamodb", 400, "ValidationException"),
+        ("dynamodb", 400, "MissingAuthenticationTokenException"),
+        ("s3", 403, ""),
+        ("s3", 400, ""),
+        ("s3 put", 403, "AccessDenied"),
+        ("s3 put", 404, "NoSuchBucket"),
+        ("s3 put", 400, "KMS.DisabledException"),
+        ("s3 put", 400, "KMS.NotFoundException"),
+        ("s3 put", 301, "PermanentRedirect"),
+        ("sqs", 403, "AccessDenied"),
+        ("sqs", 400, "QueueDoesNotExist"),
+        ("sqs", 400, "KmsAccessDenied"),
+        ("sqs", 400, "KmsDisabled"),
+        ("sqs", 400, "KmsInvalidState"),
+        ("sqs", 400, "KmsNotFound"),
+        ("secretsmanager", 400, "AccessDeniedException"),
+        ("secretsmanager", 400, "ResourceNotFoundException"),
+        ("secretsmanager", 400, "DecryptionFailure"),
+        ("secretsmanager", 400, "InvalidRequestException"),
+    ] {
+        let (error, requests) = met(service, status, code).await;
+        assert_eq!((error.kind(), requests), (ErrorKind::Permanent, 1), "{service}: {status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn transient_error_is_known_by_its_code_and_status() {
+    for (service, status, code) in [
+        ("dynamodb", 400, "ProvisionedThroughputExceededException"),
+        ("dynamodb", 400, "ThrottlingException"),
+        ("dynamodb", 400, "RequestLimitExceeded"),
+        ("dynamodb", 400, "UnrecognizedClientException"),
+        ("dynamodb", 400, "ExpiredTokenException"),
+        ("dynamodb", 500, "InternalServerError"),
+        ("dynamodb", 503, "ServiceUnavailable"),
+        ("s3", 500, ""),
+        ("s3", 503, ""),
+        ("s3 put", 503, "SlowDown"),
+        ("s3 put", 400, "RequestTimeout"),
+        ("s3 put", 400, "ExpiredToken"),
+        ("s3 put", 400, "BadDigest"),
+        ("s3 put", 403, "RequestTimeTooSkewed"),
+        ("s3 put", 409, "OperationAborted"),
+        ("sqs", 400, "RequestThrottled"),
+        ("sqs", 400, "KmsThrottled"),
+        ("sqs", 500, "InternalFailure"),
+        ("secretsmanager", 400, "ThrottlingException"),
+        ("secretsmanager", 500, "InternalServiceError"),
+        ("secretsmanager", 429, "AnythingElse"),
+    ] {
+        let (error, _) = met(service, status, code).await;
+        assert_eq!(error.kind(), ErrorKind::Transient, "{service}: {status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_transaction_is_permanent_if_one_of_its_reasons_is() {
+    for (codes, kind) in [
+        (["None", "TransactionConflict"], ErrorKind::Transient),
+        (["ThrottlingError", "None"], ErrorKind::Transient),
+        (["ProvisionedThroughputExceeded", "TransactionConflict"], ErrorKind::Transient),
+        (["None", "ValidationError"], ErrorKind::Permanent),
+        (["TransactionConflict", "ValidationError"], ErrorKind::Permanent),
+    ] {
+        let reasons = codes.map(|code| format!(r#"{{"Code": "{code}"}}"#)).join(", ");
+        let code = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+        let body = format!(r#"{{"__type": "{code}", "Message": "m", "CancellationReasons": [{reasons}]}}"#);
+        let aws = Answering::new(move |_| response(400, body.clone()));
+        let table = ExportsTable::new(&aws.config(), "Exports".into());
+        let Err(NotAccepted::Outage(error)) = table.accept_export(&export(), None).await else { panic!("{codes:?}") };
+        assert_eq!(error.kind(), kind, "{codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn secret_of_another_form_is_a_permanent_error() {
+    let aws = Answering::new(|_| response(200, r#"{"SecretString": "no JSON"}"#));
+    let links = LinkSigner::new(&aws.config(), "secret".into(), "exports".into());
+    assert!(links.sign_link(&file(), start(), start()).await.is_err_and(|error| error.is_permanent()));
+}

@@ -1,0 +1,244 @@
+"""DynamoDB: where a Query may start, what expressions may hold, and transactions that overlap.
+
+What live DynamoDB answers is taken from the captures of nubo-db/dynamodb-conformance and dynoxide-rs 3.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ministack.core.responses import error_response_json, get_account_id, get_region
+from ministack.services import dynamodb
+
+TRANSACTION_SECONDS = float(os.environ.get("STACK_TRANSACTION_SECONDS", 0.005))
+MOST_OPERATORS = 300
+MOST_IN_OPERANDS = 100
+OPERATORS = {"EQ", "NE", "LT", "LE", "GT", "GE", "PLUS", "MINUS"}
+WORDS = {"AND", "OR", "NOT", "BETWEEN", "IN"}
+PLAIN_WRITES = {"PutItem": "Item", "UpdateItem": "Key", "DeleteItem": "Key"}
+
+_query = dynamodb._query
+_validate_expressions = dynamodb._validate_expression_attrs
+_handle_other = dynamodb.handle_request
+
+
+def _invalid(message: str) -> Any:
+    return error_response_json("ValidationException", message, 400)
+
+
+# ------------------------------------------------------------------------------------------------------------- Query
+
+
+def _query_within_bounds(data: dict[str, Any]) -> Any:
+    answer = _query(data)
+    # What the emulator has no rows for, or rejects for the start key's range, is looked at more closely.
+    checks = ("ExclusiveStartKey" in data, "FilterExpression" in data)
+    if not any(checks) or (answer[0] != 200 and b"starting key does not match" not in answer[2]):
+        return answer
+    table = dynamodb._tables[dynamodb._normalize_table_name(data["TableName"])]
+    hash_name, range_name, _ = dynamodb._resolve_index_keys(table, data.get("IndexName"))
+    return (
+        _filter_rejection(data, {hash_name, range_name})
+        or _start_rejection(data, table, hash_name, range_name)
+        or answer
+    )
+
+
+def _filter_rejection(data: dict[str, Any], keys: set[str]) -> Any:
+    """A filter names no key attribute. Developer Guide, "Filter expressions for the Query operation"."""
+    names = data.get("ExpressionAttributeNames") or {}
+    for kind, text in dynamodb._tokenize(data.get("FilterExpression") or ""):
+        name = names.get(text) if kind == "NAME_REF" else text if kind == "IDENT" else None
+        if name in keys:
+            message = "Filter Expression can only contain non-primary key attributes: Primary key attribute"
+            return _invalid(f"{message}: {name}")
+    return None
+
+
+def _start_rejection(data: dict[str, Any], table: dict[str, Any], hash_name: str, range_name: str | None) -> Any:
+    """A start key has the keys' attributes and lies in the partition and the range that is read.
+
+    aws/aws-sdk-ruby issue 2456 (a key at the bound that is read towards), floci-io/floci issue 3322; the order of the
+    checks is that of dynoxide-rs' captures. An index may have further items at the bound: there it is allowed.
+    """
+    start = data.get("ExclusiveStartKey")
+    condition = data.get("KeyConditionExpression")
+    if not start or not condition:
+        return None
+    names = {name for name in (table["pk_name"], table.get("sk_name"), hash_name, range_name) if name}
+    if set(start) != names or any(set(start[name]) != {dynamodb._get_attr_type(table, name)} for name in names):
+        return _invalid("The provided starting key is invalid")
+    partition, ranged = None, None
+    for clause in dynamodb._key_condition_clauses(dynamodb._tokenize(condition)):
+        name, operator, values = _clause(clause, data)
+        if name == hash_name:
+            partition = values[0]
+        else:
+            ranged = (operator, values)
+    outside_range = _invalid("The provided starting key does not match the range key predicate")
+    if ranged:
+        kind = dynamodb._get_attr_type(table, range_name)
+        at, *bounds = (dynamodb._sort_key_value(value, kind) for value in (start[range_name], *ranged[1]))
+        if not _in_range(at, ranged[0], bounds):
+            return outside_range
+    if start[hash_name] != partition or (ranged and ranged[0] == "EQ"):
+        if ranged:
+            return _invalid("The query can return at most one row and cannot be restarted")
+        return _invalid("The provided starting key is outside query boundaries based on provided conditions")
+    if ranged and not data.get("IndexName") and at == _end(ranged[0], bounds, data.get("ScanIndexForward", True)):
+        return outside_range
+    return None
+
+
+def _clause(tokens: list[tuple[str, str]], data: dict[str, Any]) -> tuple[str, str, list[dict[str, Any]]]:
+    """The attribute, the operator and the operands of one condition on a key."""
+    names = data.get("ExpressionAttributeNames") or {}
+    operator = next((kind for kind, _ in tokens if kind in OPERATORS), None)
+    words = [text for kind, text in tokens if kind == "IDENT"]
+    if any(word.lower() == "begins_with" for word in words):
+        operator = "begins_with"
+    elif operator is None:
+        operator = "BETWEEN"
+    named = [names.get(text, text) for kind, text in tokens if kind in ("IDENT", "NAME_REF")]
+    name = next(name for name in named if name.lower() not in ("begins_with", "between", "and"))
+    values = [data["ExpressionAttributeValues"][text] for kind, text in tokens if kind == "VALUE_REF"]
+    return name, operator, values
+
+
+def _in_range(at: Any, operator: str, bounds: list[Any]) -> bool:
+    low, high = bounds[0], bounds[-1]
+    return {
+        "EQ": at == low,
+        "LT": at < high,
+        "LE": at <= high,
+        "GT": at > low,
+        "GE": at >= low,
+        "BETWEEN": low <= at <= high,
+        "begins_with": at[: len(low)] == low if operator == "begins_with" else False,
+    }[operator]
+
+
+def _end(operator: str, bounds: list[Any], forward: bool) -> Any:
+    """The inclusive bound that a Query reads towards, if there is one."""
+    if operator in ("LE" if forward else "GE", "BETWEEN"):
+        return bounds[-1] if forward else bounds[0]
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------- expressions
+
+
+def _validate_all(data: dict[str, Any], fields: tuple[str, ...], *wording: Any) -> Any:
+    if rejected := _validate_expressions(data, fields, *wording):
+        return rejected
+    expressions = {field: data[field] for field in fields if data.get(field)}
+    return _unused_rejection(data, " ".join(expressions.values())) or _size_rejection(expressions)
+
+
+def _unused_rejection(data: dict[str, Any], text: str) -> Any:
+    """Names and values that are given are used. Developer Guide, "Expression attribute names"."""
+    for field in ("ExpressionAttributeValues", "ExpressionAttributeNames"):
+        given = data.get(field) or {}
+        if unused := set(given) - set(re.findall(r"[:#]\w+", text)):
+            return _invalid(f"Value provided in {field} unused in expressions: keys: {{{', '.join(sorted(unused))}}}")
+    return None
+
+
+def _size_rejection(expressions: dict[str, str]) -> Any:
+    """300 operators and functions, 100 operands of IN. Developer Guide, "Service, account, and table quotas"."""
+    for field, text in expressions.items():
+        # Nothing shorter can be too much.
+        if len(text) <= 2 * MOST_IN_OPERANDS:
+            continue
+        tokens = dynamodb._tokenize(text)
+        count = sum(
+            kind in OPERATORS
+            or (kind == "IDENT" and text.upper() in WORDS)
+            or (kind == "IDENT" and text.lower() in dynamodb._DDB_EXPR_FUNCTIONS)
+            for kind, text in tokens
+        )
+        if count > MOST_OPERATORS:
+            return _invalid(f"Invalid {field}: The expression contains too many operators; operator count: {count}")
+        for operands in re.findall(r"\bIN\s*\(([^)]*)\)", text, re.IGNORECASE):
+            if (count := operands.count(",") + 1) > MOST_IN_OPERANDS:
+                message = f"The IN operator is provided with too many operands; number of operands: {count}"
+                return _invalid(f"Invalid {field}: {message}")
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ transactions
+
+# The items and the client tokens of the transactions that are under way.
+_items: set[tuple[str, ...]] = set()
+_tokens: set[tuple[str, ...]] = set()
+
+
+async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
+    """Requests that overlap a transaction. Developer Guide, "Transaction conflict handling in DynamoDB"; API Reference,
+    TransactWriteItems, "Errors".
+
+    The emulator handles a request in one go. Here a transaction is under way for a moment after it was handled.
+    """
+    action = headers.get("x-amz-target", "").rpartition(".")[2]
+    if action in ("TransactWriteItems", "TransactGetItems"):
+        data = json.loads(body)
+        items = [_item(next(iter(member.values()))) for member in data.get("TransactItems") or [] if member]
+        token = (get_account_id(), get_region(), data.get("ClientRequestToken") or "")
+        if token[2] and token in _tokens:
+            message = "The transaction with the given request token is already in progress."
+            return error_response_json("TransactionInProgressException", message, 400)
+        if items and (conflicting := _items.intersection(items)):
+            return _cancelled(item in conflicting for item in items)
+        if action == "TransactWriteItems":
+            return await _handle_transaction(token, items, (method, path, headers, body, query))
+    elif _items and action in PLAIN_WRITES and _item(json.loads(body)) in _items:
+        message = "Transaction is ongoing for the item"
+        return error_response_json("TransactionConflictException", message, 400)
+    return await _handle_other(method, path, headers, body, query)
+
+
+async def _handle_transaction(token: tuple[str, ...], items: list[tuple[str, ...]], request: tuple[Any, ...]) -> Any:
+    _items.update(items)
+    _tokens.add(token)
+    try:
+        answer = await _handle_other(*request)
+        await asyncio.sleep(TRANSACTION_SECONDS)
+        return answer
+    finally:
+        _items.difference_update(items)
+        _tokens.discard(token)
+
+
+def _item(action: Any) -> tuple[str, ...]:
+    """What identifies the item of an action or of a plain write."""
+    name = dynamodb._normalize_table_name(action.get("TableName"))
+    table = dynamodb._tables.get(name)
+    if not table:
+        return ()
+    key = action.get("Key") or action.get("Item") or {}
+    parts = [json.dumps(key.get(attribute)) for attribute in (table["pk_name"], table.get("sk_name")) if attribute]
+    return get_account_id(), get_region(), name, *parts
+
+
+def _cancelled(conflicts: Iterable[bool]) -> Any:
+    conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+    reasons = [conflict if is_conflict else {"Code": "None"} for is_conflict in conflicts]
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    body = {
+        "__type": "TransactionCanceledException",
+        "message": f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]",
+        "CancellationReasons": reasons,
+    }
+    headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-errortype": "TransactionCanceledException"}
+    return 400, headers, json.dumps(body).encode()
+
+
+def enforce() -> None:
+    dynamodb._query = _query_within_bounds
+    dynamodb._validate_expression_attrs = _validate_all
+    dynamodb.handle_request = _handle

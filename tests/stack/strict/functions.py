@@ -1,0 +1,331 @@
+"""Lambda: the sizes and quotas of functions, and that a function is frozen between invocations.
+
+A frozen function's connections go: `closed` by the service, which the function can see when it goes on (the default),
+or `dead`, where it learns only from the reset that its next request is answered with. Which of the two is the
+environment variable STACK_FROZEN_CONNECTIONS of the function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hypercorn.asyncio.tcp_server import TCPServer
+from ministack import app
+from ministack.core import lambda_runtime
+from ministack.core.responses import error_response_json
+from ministack.services import lambda_svc, sqs
+from ministack.services.cloudformation import provisioners
+
+LONGEST_NAME = 64
+MOST_ENVIRONMENT_BYTES = 4096
+MOST_REQUEST_BYTES = 6 << 20
+MOST_RESPONSE_BYTES = 6_291_556
+# What is reserved must leave this many to all other functions.
+UNRESERVED = 100
+QUOTA = int(os.environ.get("STACK_LAMBDA_QUOTA", 1000))
+RESERVED_VARIABLES = {
+    "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+}  # fmt: skip
+INVALID = "InvalidParameterValueException"
+
+_create, _update, _put_concurrency = (
+    lambda_svc._create_function, lambda_svc._update_config, lambda_svc._put_function_concurrency
+)  # fmt: skip
+_create_mapping, _handle = lambda_svc._create_esm, lambda_svc.handle_request
+_dispatch = lambda_svc._execute_function_dispatch
+_signal, _provided_environment = lambda_runtime._signal, lambda_svc._provided_worker_env
+
+
+# ---------------------------------------------------------------------------------------------- sizes and quotas
+
+
+def _name_problem(name: str) -> tuple[str, str] | None:
+    """A function's name has 64 characters at most. Lambda API Reference, CreateFunction, FunctionName."""
+    if len(name) <= LONGEST_NAME:
+        return None
+    constraint = f"Member must have length less than or equal to {LONGEST_NAME}"
+    message = (
+        f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: {constraint}"
+    )
+    return "ValidationException", message
+
+
+def _environment_problem(variables: dict[str, str]) -> tuple[str, str] | None:
+    """An environment has 4 KB at most, and no variable of Lambda's own. Lambda Developer Guide, "Lambda quotas" and
+    "Working with Lambda environment variables"."""
+    problem = "Lambda was unable to configure your environment variables because the environment variables you have"
+    measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+    if len(measured.encode()) > MOST_ENVIRONMENT_BYTES:
+        return INVALID, f"{problem} provided exceeded the 4KB limit. String measured: {measured}"
+    if reserved := sorted(RESERVED_VARIABLES & set(variables)):
+        why = "provided contains reserved keys that are currently not supported for modification. Reserved keys used in"
+        return INVALID, f"{problem} {why} this request: {', '.join(reserved)}"
+    return None
+
+
+def _concurrency_problem(function: str, reserved: int) -> tuple[str, str] | None:
+    """Reservations leave 100 of the account's quota, or all of a smaller one. Lambda API Reference,
+    PutFunctionConcurrency; aws-samples/alarm-context-tool issue 2 and awslabs/amazon-neptune-tools issue 324."""
+    others = sum(int(f.get("concurrency") or 0) for name, f in lambda_svc._functions.items() if name != function)
+    least = min(UNRESERVED, QUOTA)
+    if reserved == 0 or QUOTA - others - reserved >= least:
+        return None
+    message = "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution"
+    return INVALID, f"{message} below its minimum value of [{least}]."
+
+
+def _mapping_problem(function: str, source: str) -> tuple[str, str] | None:
+    """A queue's messages stay invisible for as long as the function may run. Lambda Developer Guide, "Creating and
+    configuring an Amazon SQS event source mapping"."""
+    queue, known = sqs._queue_by_arn(source), lambda_svc._functions.get(function)
+    if queue is None or known is None:
+        return None
+    visible, timeout = int(queue["attributes"]["VisibilityTimeout"]), int(known["config"]["Timeout"])
+    if visible >= timeout:
+        return None
+    return INVALID, f"Queue visibility timeout: {visible} seconds is less than Function timeout: {timeout} seconds"
+
+
+def _reject(*problems: tuple[str, str] | None) -> Any:
+    for problem in filter(None, problems):
+        return error_response_json(*problem, 400)
+    return None
+
+
+def _raise(*problems: tuple[str, str] | None) -> None:
+    for problem in filter(None, problems):
+        raise ValueError(f"{problem[1]} (Service: Lambda, Status Code: 400)")
+
+
+def _variables(data: dict[str, Any]) -> dict[str, str]:
+    return (data.get("Environment") or {}).get("Variables") or {}
+
+
+def _create_checked(data: dict[str, Any]) -> Any:
+    problems = _name_problem(data.get("FunctionName") or ""), _environment_problem(_variables(data))
+    return _reject(*problems) or _create(data)
+
+
+def _update_checked(name: str, data: dict[str, Any]) -> Any:
+    return _reject(_environment_problem(_variables(data))) or _update(name, data)
+
+
+def _put_concurrency_checked(name: str, data: dict[str, Any]) -> Any:
+    problem = _concurrency_problem(name, int(data["ReservedConcurrentExecutions"]))
+    return _reject(problem) or _put_concurrency(name, data)
+
+
+def _create_mapping_checked(data: dict[str, Any]) -> Any:
+    function = data.get("FunctionName", "").rpartition(":")[2]
+    return _reject(_mapping_problem(function, data.get("EventSourceArn", ""))) or _create_mapping(data)
+
+
+def _create_resource(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+    _raise(_name_problem(properties.get("FunctionName") or ""), _environment_problem(_variables(properties)))
+    reserved = properties.get("ReservedConcurrentExecutions")
+    if reserved is not None:
+        _raise(_concurrency_problem("", int(reserved)))
+    created = provisioners._lambda_create(logical_id, properties, stack_name)
+    if reserved is not None:
+        lambda_svc._functions[created[0]]["concurrency"] = int(reserved)
+    return created
+
+
+def _update_resource(
+    physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str, logical_id: str | None = None
+) -> Any:
+    _raise(_environment_problem(_variables(new)))
+    reserved = new.get("ReservedConcurrentExecutions")
+    if reserved is not None:
+        _raise(_concurrency_problem(physical_id, int(reserved)))
+    updated = provisioners._lambda_update(physical_id, old, new, stack_name, logical_id)
+    lambda_svc._functions[updated[0]]["concurrency"] = None if reserved is None else int(reserved)
+    return updated
+
+
+def _create_mapping_resource(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+    _, function, _, _ = provisioners._lambda_function_for_cfn_ref(properties.get("FunctionName", ""))
+    _raise(_mapping_problem(function, properties.get("EventSourceArn", "")))
+    return provisioners._lambda_esm_create(logical_id, properties, stack_name)
+
+
+async def _handle_small(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
+    """A function's event has 6 MB at most. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
+    if path.endswith("/invocations") and len(body) > MOST_REQUEST_BYTES:
+        message = f"Request must be smaller than {MOST_REQUEST_BYTES} bytes for the InvokeFunction operation"
+        return error_response_json("RequestTooLargeException", message, 413)
+    return await _handle(method, path, headers, body, query)
+
+
+def _dispatch_small(func: dict[str, Any], config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
+    """A function's response has 6 MB at most. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
+    result = _dispatch(func, config, event, request_id, started)
+    body = result.get("body")
+    texts = sum(len(text) for text in body.values() if isinstance(text, str)) if isinstance(body, dict) else 0
+    # Whatever is smaller than that fits, however it is written.
+    if texts <= MOST_RESPONSE_BYTES // 6:
+        return result
+    if len(json.dumps(body, ensure_ascii=False).encode()) <= MOST_RESPONSE_BYTES:
+        return result
+    message = f"Response payload size exceeded maximum allowed payload size ({MOST_RESPONSE_BYTES} bytes)."
+    error = {"errorMessage": message, "errorType": "Function.ResponseSizeTooLarge"}
+    return {**result, "body": error, "error": True}
+
+
+# ------------------------------------------------------------------------------------------------------- freezing
+
+# The emulator's side of each connection that it has, by the port that it comes from.
+_connections: dict[int, TCPServer] = {}
+_dead: set[TCPServer] = set()
+_serve, _read_data = TCPServer.run, TCPServer._read_data
+
+
+async def _serve_known(self: TCPServer) -> None:
+    port = self.writer.get_extra_info("peername")[1]
+    _connections[port] = self
+    try:
+        await _serve(self)
+    finally:
+        _dead.discard(self)
+        if _connections.get(port) is self:
+            del _connections[port]
+
+
+async def _read_unless_dead(self: TCPServer) -> None:
+    read = self.reader.read
+
+    async def read_or_reset(most: int) -> bytes:
+        data = await read(most)
+        if data and self in _dead:
+            linger = struct.pack("ii", 1, 0)
+            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.writer.transport.abort()
+            raise ConnectionResetError
+        return data
+
+    self.reader.read = read_or_reset
+    await _read_data(self)
+
+
+async def _cut(ports: Iterable[int], quietly: bool) -> None:
+    for port in ports:
+        if server := _connections.get(port):
+            if quietly:
+                _dead.add(server)
+            else:
+                server.writer.close()
+
+
+def _ports(process: int) -> set[int]:
+    """The local ports of a process' TCP connections."""
+    inodes = set()
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if (target := os.readlink(file)).startswith("socket:["):
+                inodes.add(target[8:-1])
+    rows = [row.split() for row in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
+
+
+def _environment(*arguments: Any) -> dict[str, str]:
+    """SES has a host of its own, as each service has in AWS: no other service's request learns that a connection to it
+    is dead."""
+    environment: dict[str, str] = _provided_environment(*arguments)
+    environment["AWS_ENDPOINT_URL_SESV2"] = environment["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost")
+    return environment
+
+
+class FrozenWorker(lambda_runtime.ProvidedWorker):
+    """Stops the function's process from when it asks for its next event until there is one.
+
+    Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle": the environment is frozen when
+    the runtime has no more to do; "Best practices": a connection may be gone by the next invocation.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._freezing = threading.Lock()
+        self._is_invoked = self._is_waiting = self._is_frozen = False
+
+    def invoke(self, *arguments: Any, **more: Any) -> Any:
+        with self._freezing:
+            self._is_invoked = True
+            self._thaw()
+        try:
+            return super().invoke(*arguments, **more)
+        finally:
+            with self._freezing:
+                self._is_invoked = False
+                self._freeze()
+
+    def _mark_first_poll(self, generation: int) -> bool:
+        is_current = super()._mark_first_poll(generation)
+        with self._freezing:
+            self._is_waiting = is_current
+            self._freeze()
+        return bool(is_current)
+
+    def _record_result(self, *arguments: Any) -> bool:
+        with self._freezing:
+            self._is_waiting = False
+        return bool(super()._record_result(*arguments))
+
+    def _spawn(self, *arguments: Any) -> None:
+        with self._freezing:
+            self._is_waiting = self._is_frozen = False
+        super()._spawn(*arguments)
+
+    def _freeze(self) -> None:
+        process = self._proc
+        if self._is_waiting and not self._is_invoked and process is not None and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            self._is_frozen = True
+
+    def _thaw(self) -> None:
+        process = self._proc
+        if not self._is_frozen or process is None:
+            return
+        self._is_frozen = False
+        with contextlib.suppress(OSError):  # it was killed
+            quietly = _variables(self.config).get("STACK_FROZEN_CONNECTIONS") == "dead"
+            asyncio.run_coroutine_threadsafe(_cut(_ports(process.pid), quietly), app._MAIN_LOOP).result()
+        process.send_signal(signal.SIGCONT)
+
+
+def _signal_frozen(process: Any) -> None:
+    """A process that is stopped ends once it goes on."""
+    _signal(process)
+    if process is not None:
+        process.send_signal(signal.SIGCONT)
+
+
+def enforce() -> None:
+    lambda_svc._create_function = _create_checked
+    lambda_svc._update_config = _update_checked
+    lambda_svc._put_function_concurrency = _put_concurrency_checked
+    lambda_svc._create_esm = _create_mapping_checked
+    lambda_svc._execute_function_dispatch = _dispatch_small
+    lambda_svc.handle_request = _handle_small
+    if "STACK_LAMBDA_QUOTA" in os.environ:
+        lambda_svc._ACCOUNT_CONCURRENCY_CAP = QUOTA
+    handlers = provisioners._RESOURCE_HANDLERS
+    handlers["AWS::Lambda::Function"] |= {"create": _create_resource, "update": _update_resource}
+    handlers["AWS::Lambda::EventSourceMapping"]["create"] = _create_mapping_resource
+    TCPServer.run, TCPServer._read_data = _serve_known, _read_unless_dead
+    lambda_runtime.ProvidedWorker = FrozenWorker
+    lambda_runtime._signal = _signal_frozen
+    lambda_svc._provided_worker_env = _environment

@@ -1,0 +1,16 @@
+"""The table of rules has a row for each rule and no other."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from conftest import TABLE, rules
+
+
+@pytest.mark.skipif(os.environ.get("STACK_RULES") == "write", reason="the table is written after the tests")
+def test_table_has_a_row_for_each_rule_and_no_other() -> None:
+    rows = re.findall(r"\| `(test_\w+)` \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(test for tests in rules().values() for test in tests)
