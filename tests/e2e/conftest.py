@@ -40,13 +40,13 @@ BRISK_SETTINGS = {
     "sweep-exports": {"RING_AFTER": "1s", "MAX_TRIES": str(BRISK_MAX_TRIES)},
 }
 # By fixture: how tests that use it are marked. All others are plain.
-MARKS = {"brisk_stack": "brisk", "timed_stack": "timed"}
+MARKS = {"brisk_stack": "brisk", "timed_stack": "timed", "new_stack": "timed", "stacks": "timed"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "plain: needs no stack, or the template as it is")
     config.addinivalue_line("markers", "brisk: needs a stack with seconds where there are minutes")
-    config.addinivalue_line("markers", "timed: waits for what takes a minute, or needs the page's address in mails")
+    config.addinivalue_line("markers", "timed: waits for what takes a minute, or needs a stack of another kind")
 
 
 @pytest.hookimpl(tryfirst=True)

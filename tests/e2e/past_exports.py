@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import boto3
-
 from payouts import plain_payouts
 from tenant import Tenant
 
@@ -42,9 +40,7 @@ class PastExports:
         self.tenant = tenant
         tenant.put_payouts(plain_payouts(1))
         self.real = tenant.record(tenant.export()["exportId"])
-        stack = tenant.stack
-        session = boto3.session.Session("test", "test", region_name=stack.region)
-        self.table = session.resource("dynamodb", endpoint_url=stack.awsEndpointUrl).Table(stack.exportsTable)
+        self.table = tenant.stack.table(tenant.stack.exportsTable)
 
     def forget_the_real_one(self) -> None:
         self.table.delete_item(Key={"tenantId": self.tenant.id, "sk": self.real["sk"]})

@@ -6,6 +6,7 @@ The outcome is in results/privileges.md: this test compares it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -234,6 +235,7 @@ def test_function_may_do_what_it_needs_and_nothing_else(world: World, table: dic
     )  # fmt: skip
     config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, parameter_validation=False)
 
+    @functools.cache
     def client(service: str) -> Any:
         return session.client(service, endpoint_url=world.stack.awsEndpointUrl, config=config)
 

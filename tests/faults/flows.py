@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from case import EXPORTS, MOST_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case
+from case import EXPORTS, GENERATE_SECONDS, MOST_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case
 from payouts import payout
 from proxy import CONFLICTS, Fault, Injection, Paging, Plan
 from runtime import End
@@ -15,14 +15,13 @@ from waiting import now
 
 MOST_POSTS = 6
 ROWS_A_PAGE = 4
-# How long the generator has where its client waits for a time-out, or tries a call as often as it ever does.
-WAITING_SECONDS = 12.0
-# The same where it waits for S3's time-out, and how long an export may then be pending.
-WAITING_LONG_SECONDS = 55.0
-LONG = {"EXPORT_DEADLINE": "180s"}
-LONG_QUIET_SECONDS = 240.0
+# How long the generator has where it waits for S3's time-out, and how long an export may then be pending.
+WAITING_LONG_SECONDS = 90.0
+LONG = {"EXPORT_DEADLINE": "300s"}
+LONG_QUIET_SECONDS = 400.0
 
 KILLED = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
+STALLED = (Fault.STALLED, Fault.OVERTAKEN)
 SUCCESS = (200, 202)
 # What a client may be told of a fault: that it did no harm, or to try again. Or nothing, by a process that died.
 ANSWERS = (*SUCCESS, 503, None)
@@ -41,7 +40,7 @@ class Flow:
     # Payouts come few on a page, this slowly.
     page_seconds: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    generate_seconds: float = 3.0
+    generate_seconds: float = GENERATE_SECONDS
     # The generator runs out of time in this flow, whatever else it meets.
     is_short: bool = False
     given: tuple[Injection, ...] = ()
@@ -56,15 +55,15 @@ class Flow:
         if any(injection.waits_long for injection in injections):
             seconds, settings = WAITING_LONG_SECONDS, {**LONG, **self.settings}
             return Case(bench, plan, self.payouts, paging, settings, seconds, quiet_seconds=LONG_QUIET_SECONDS)
-        waits = any(i.every or i.stays or i.fault in (Fault.HANGS, Fault.SLOW) for i in injections)
-        seconds = max(self.generate_seconds, WAITING_SECONDS) if waits else self.generate_seconds
         quiet_seconds = LONG_QUIET_SECONDS if any(injection.stays for injection in injections) else QUIET_SECONDS
-        return Case(bench, plan, self.payouts, paging, self.settings, seconds, quiet_seconds=quiet_seconds)
+        return Case(
+            bench, plan, self.payouts, paging, self.settings, self.generate_seconds, quiet_seconds=quiet_seconds
+        )
 
     def ends_with(self, *injections: Injection) -> set[str]:
         """All that it may end as with these faults. Of two, one may keep the other from being met."""
         ends = set().union(*(self._ends_with(injection) for injection in injections))
-        if self.run is create and sum(injection.fault is Fault.STALLED for injection in injections) > 1:
+        if self.run is create and sum(injection.fault in STALLED for injection in injections) > 1:
             # A process that stalls again when it is woken may be ended before it has written anything.
             ends |= {"refused with no answer"}
         return ends if len(injections) == 1 else ends | {self.ends}
@@ -89,7 +88,7 @@ class Flow:
 
     def _is_unseen(self, injection: Injection) -> bool:
         """Whether no client is told of the fault: it is met by trying again, or nobody waits for what it befalls."""
-        if injection.fault in (*KILLED, Fault.STALLED):
+        if injection.fault in (*KILLED, *STALLED):
             return False
         is_met = not injection.every and not injection.operation.startswith("ses:")
         return is_met or injection.at_start or injection.operation == "sqs:SendMessage"
@@ -142,6 +141,7 @@ def end_tried(case: Case) -> None:
     # A process that is out of time before it has taken the work, on a machine under load, is followed by another.
     assert deliver_until_taken(case), f"nobody took the export: {case.records()}\n{case.last_logs()}"
     case.drop_messages()
+    case.end_leases()
     sweep_when_due(case, "leaseUntil")
     case.settle()
 
@@ -281,10 +281,10 @@ SMALL = Flow("generate, small", "generate-export", generate)
 IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS)
 CREATE = Flow("create", "create-export", create)
 HANDED_OVER = Flow(
-    "generate, handed over", "generate-export", generate, payouts=20, page_seconds=0.4, generate_seconds=2.4,
+    "generate, handed over", "generate-export", generate, payouts=28, page_seconds=0.4, generate_seconds=8.0,
     is_short=True,
-    # It has as little time for each try as is needed to get further: under load, some come to nothing.
-    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_TRIES": "10"},
+    # It reads for two seconds, and has six more to hand over. Under load it may not get further in all of its tries.
+    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_TRIES": "10", "HAND_OVER_BEFORE": "6s"},
 )  # fmt: skip
 AT_FAULT = Flow(
     "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
@@ -311,7 +311,7 @@ FLOWS = [
         "sweep: end, tries", "sweep-exports", end_tried, ends="FAILED GENERATION_FAILED", payouts=10, page_seconds=0.0,
         settings={**PARTS, "MAX_TRIES": "1"}, is_short=True, given=(KILLED_AT_UPLOAD,),
     ),
-    Flow("sweep: expire", "sweep-exports", expire, ends="EXPIRED", settings={"LINK_LIFE": "2s"}, generate_seconds=12.0),
+    Flow("sweep: expire", "sweep-exports", expire, ends="EXPIRED", settings={"LINK_LIFE": "2s"}),
     Flow("resend", "resend-email", resend),
     Flow("end", "end-export", end, ends="FAILED ENDED_BY_ADMINISTRATOR"),
     Flow("end, in work", "end-export", end_in_work, ends="FAILED ENDED_BY_ADMINISTRATOR", given=(STALLED_AT_FILE,)),

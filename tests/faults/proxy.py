@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
+import select
 import signal
 import socket
 import struct
@@ -32,10 +34,8 @@ from urllib.parse import urlsplit
 from forms import form, operation_of
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-# Longer than the functions' clients wait for an answer: 5 s, and S3's, whose bodies are large, 30 s.
-HANG_SECONDS = 6.0
-S3_HANG_SECONDS = 32.0
-# Longer than the other clients wait, and much shorter than S3's does.
+# The functions' clients wait 5 s for an answer, S3's, whose bodies are large, 30 s. Longer than the others and much
+# shorter than S3's:
 SLOW_SECONDS = 8.0
 # How long after its caller was told that the connection is lost a call has its effect.
 LATE_SECONDS = 1.2
@@ -53,11 +53,12 @@ class Fault(Enum):
     CONFLICT = "transaction conflict"
     ERROR_IN_200 = "error in a 200"
     REJECTED = "message rejected"
-    HANGS = "hangs past the client's time-out, no effect"
+    HANGS = "hangs until the client gives up, no effect"
     SLOW = "slow: the effect is had, the answer comes late"
     KILLED_BEFORE = "process killed before the effect"
     KILLED_AFTER = "process killed after the effect"
     STALLED = "process stalls; wakes, and has the effect, when all is over"
+    OVERTAKEN = "process stalls; wakes, and has the effect, while its successor works"
 
 
 # How often the functions try a write that meets another transaction.
@@ -67,10 +68,14 @@ RETRIED = (Fault.REFUSED, Fault.LOST, Fault.THROTTLED, Fault.INTERNAL, Fault.CON
 # The forms of all calls, by function.
 FORMS: set[tuple[str, str]] = set()
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
+# Another process takes up what one of these leaves. The others' work ends with their only request.
+SUCCEEDED = ("generate-export", "sweep-exports")
+# At which of its calls the successor waits for the one before to wake and end: by then it holds the lease.
+SUCCESSORS_CALL = 3
 
 
-def possible(operation: str) -> list[Fault]:
-    """The faults that this operation can have."""
+def possible(crate: str, operation: str) -> list[Fault]:
+    """The faults that this operation of a function can have."""
     service, name = operation.split(":")
     faults = [
         Fault.REFUSED, Fault.LOST, Fault.LATE, Fault.THROTTLED, Fault.INTERNAL, Fault.HANGS, Fault.KILLED_BEFORE,
@@ -84,6 +89,8 @@ def possible(operation: str) -> list[Fault]:
         faults.append(Fault.SLOW)
     if service == "ses":
         faults.append(Fault.REJECTED)
+    if crate in SUCCEEDED:
+        faults.append(Fault.OVERTAKEN)
     return faults
 
 
@@ -184,7 +191,13 @@ class Proxy(ThreadingHTTPServer):
         # Whether the process was given its event.
         self.has_event: Callable[[], bool] = lambda: True
         self.stalled = threading.Event()
+        # Which of the two ways to stall it was.
+        self.is_overtaken = False
         self.woken = threading.Event()
+        self.ended = threading.Event()
+        # Called before the call that a successor waits at.
+        self.before_successors_call: Callable[[], None] = lambda: None
+        self._calls = itertools.count(1)
         # The mails that SES accepted.
         self.mails: list[dict[str, Any]] = []
         self._late: list[threading.Thread] = []
@@ -197,6 +210,7 @@ class Proxy(ThreadingHTTPServer):
 
     def close(self) -> None:
         """Also waits for the effects that are late."""
+        self.ended.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -213,11 +227,21 @@ class Proxy(ThreadingHTTPServer):
         assert self.process is not None
         self.process.kill()
 
-    def stall(self) -> None:
+    def stall(self, is_overtaken: bool) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        self.is_overtaken = is_overtaken
         self.stalled.set()
-        self.woken.wait(120)
+        self.woken.wait()
+
+    def hang(self, connection: socket.socket) -> None:
+        """Until the client has closed the connection, however long that takes it."""
+        while not self.ended.is_set() and not select.select([connection], [], [], 0.1)[0]:
+            pass
+
+    def count(self) -> None:
+        if next(self._calls) == SUCCESSORS_CALL:
+            self.before_successors_call()
 
     def later(self, action: Any) -> None:
         def run() -> None:
@@ -247,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Headers and body are sent apart: the body would wait for the other side's acknowledgement.
     disable_nagle_algorithm = True
-    timeout = 150
+    timeout = 600
     server: Proxy
 
     def handle_one_request(self) -> None:
@@ -262,6 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         operation = operation_of(self.command, self.path, self.headers)
         FORMS.add((self.server.crate, form(operation, self.path, self.headers, body)))
+        self.server.count()
         # A presigned call has no such header, but a URL of its own, the same at every try.
         call_id = self.headers.get("amz-sdk-invocation-id") or self.path
         at_start = not self.server.has_event()
@@ -278,7 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.later(lambda: self._forward(operation, body))
             self._reset()
         elif fault is Fault.HANGS:
-            time.sleep(S3_HANG_SECONDS if operation.startswith("s3:") else HANG_SECONDS)
+            self.server.hang(self.connection)
             self._reset()
         elif fault is Fault.SLOW:
             answer = self._forward(operation, body)
@@ -291,8 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._forward(operation, body)
             self.server.kill()
             self._reset()
-        elif fault is Fault.STALLED:
-            self.server.stall()
+        elif fault in (Fault.STALLED, Fault.OVERTAKEN):
+            self.server.stall(fault is Fault.OVERTAKEN)
             self._answer(self._forward(operation, body))
         else:
             self._answer(_error(fault, operation, body))

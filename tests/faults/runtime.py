@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from proxy import Proxy
 
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 # How soon it is seen that a process died or stalled. Its answer is seen at once.
 POLL_SECONDS = 0.03
 
@@ -69,6 +69,10 @@ class Invocation:
             stderr=subprocess.STDOUT,
         )
         proxy.process = self._process
+
+    @property
+    def is_overtaken(self) -> bool:
+        return self._proxy.is_overtaken
 
     def run(self) -> Outcome:
         """Waits for the invocation's end, or until the process stalls: then `go_on` waits for the rest of it."""

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from case import Bench, Case
-from flows import KILLED, SUCCESS, Flow
+from flows import KILLED, STALLED, SUCCESS, Flow
 from proxy import RETRIED, Call, Fault, Injection, possible
 
 # Most of a case is waiting: for leases, time-outs and the SDK's next try.
@@ -170,7 +170,7 @@ def singles(calls: Iterable[Call]) -> list[tuple[Injection, ...]]:
     return [
         (Injection(call.crate, call.operation, call.place, fault, every, at_start=call.at_start),)
         for call in calls
-        for fault in possible(call.operation)
+        for fault in possible(call.crate, call.operation)
         for every in ((False, True) if fault in RETRIED and call.operation != "ses:SendEmail" else (False,))
     ]
 
@@ -214,6 +214,7 @@ def _run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:
             allowed = flow.answers_with(*injections)
             problems += [f"a client was answered with {status}" for status in case.answers if status not in allowed]
             problems += _uploads_left(injections, case)
+            problems += _out_of_time(flow, injections, case)
         except AssertionError as error:
             problems.append(str(error))
         if problems:
@@ -233,7 +234,7 @@ def _mails_too_many(flow: Flow, injections: tuple[Injection, ...], case: Case) -
         for injection in injections
         if injection.operation in ("ses:SendEmail", "dynamodb:TransactWriteItems")
         # A lost process is counted as such.
-        and injection.fault not in (*KILLED, Fault.STALLED)
+        and injection.fault not in (*KILLED, *STALLED)
     )
     most = due + lost + case.lost_processes["generate-export"]
     return [f"{sent} mails with a link, and {most} at most"] if sent > most else []
@@ -247,6 +248,14 @@ def _uploads_left(injections: tuple[Injection, ...], case: Case) -> list[str]:
     if not is_known or case.lost_processes["generate-export"]:
         return []
     return [f"the upload to {key} is left" for key in case.uploads()]
+
+
+def _out_of_time(flow: Flow, injections: tuple[Injection, ...], case: Case) -> list[str]:
+    """A call that hangs ends with its time-out. It does not take up the time of its process."""
+    lost = case.lost_processes[flow.crate]
+    if not lost or flow.is_short or any(injection.fault is not Fault.HANGS for injection in injections):
+        return []
+    return [f"{lost} processes of {flow.crate} were out of time"]
 
 
 def came_to(case: Case) -> str:

@@ -93,7 +93,7 @@ def test_message_of_a_finished_export_leaves_a_new_one_alone_that_is_in_work(ben
         assert case.violations() == []
 
 
-@pytest.mark.parametrize(
+STALLS = pytest.mark.parametrize(
     ("operation", "place", "mails"),
     [
         ("dynamodb:UpdateItem", 1, 1),
@@ -105,6 +105,9 @@ def test_message_of_a_finished_export_leaves_a_new_one_alone_that_is_in_work(ben
         ("dynamodb:TransactWriteItems", 1, 2),
     ],
 )
+
+
+@STALLS
 def test_owner_that_wakes_after_its_successor_finished_changes_nothing_but_the_number_of_mails(
     bench: Bench, operation: str, place: int, mails: int
 ) -> None:
@@ -117,6 +120,23 @@ def test_owner_that_wakes_after_its_successor_finished_changes_nothing_but_the_n
         assert before["statuses"] == ["READY"]
         case.settle()
         assert world(case)["items"] == before["items"]
+        assert case.ready_mails() == mails
+        assert case.violations() == []
+
+
+@STALLS
+def test_owner_that_wakes_while_its_successor_works_changes_nothing_but_the_number_of_mails(
+    bench: Bench, operation: str, place: int, mails: int
+) -> None:
+    plan = Plan([Injection("generate-export", operation, place, Fault.OVERTAKEN)])
+    with Case(bench, plan) as case:
+        job = launched(case)
+        assert case.hand([job]).end is End.STALLED
+        assert case.stalled() == 1
+        case.run_on()
+        # It woke and ended before its successor did.
+        assert case.stalled() == 0
+        assert world(case)["statuses"] == ["READY"]
         assert case.ready_mails() == mails
         assert case.violations() == []
 

@@ -140,8 +140,18 @@ def unit(job: Job) -> None:
 
 
 def e2e(job: Job) -> None:
-    """Black-box tests by URL, against local stacks that they start themselves."""
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser")
+    """Black-box tests by URL, against a local stack of the template as it is."""
+    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "plain")
+
+
+def e2e_brisk(job: Job) -> None:
+    """Black-box tests by URL, against a local stack with seconds where there are minutes."""
+    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "brisk")
+
+
+def e2e_timed(job: Job) -> None:
+    """Black-box tests by URL that wait for what takes a minute, or need a local stack of another kind."""
+    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "timed")
 
 
 def faults(job: Job) -> None:
@@ -238,10 +248,11 @@ PLANS: dict[str, Plan] = {
     "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_RUST, is_preparation=True),
-    "rules": Plan(rules, Uses.STACK, needs=("python",)),
-    "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
-    "faults": Plan(faults, Uses.STACK, needs=("python", "functions", "invariants")),
+    "e2e-timed": Plan(e2e_timed, Uses.STACK, needs=("python", "functions")),
     "browser": Plan(browser, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
+    "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
+    "e2e-brisk": Plan(e2e_brisk, Uses.STACK, needs=("python", "functions")),
+    "faults": Plan(faults, Uses.STACK, needs=("python", "functions", "invariants")),
     "schemathesis": Plan(schemathesis, Uses.STACK, needs=("python", "functions")),
     "test-programs": Plan(test_programs, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "clippy": Plan(clippy, Uses.COMPILER, tools=_RUST),
@@ -250,6 +261,7 @@ PLANS: dict[str, Plan] = {
     "sam-python": Plan(sam_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply-python": Plan(supply_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply": Plan(supply, Uses.PROCESSOR, needs=("supply-python",), tools=("cargo",)),
+    "rules": Plan(rules, Uses.STACK, needs=("python",)),
     "load": Plan(load, Uses.STACK, needs=("python", "functions")),
     "runbook": Plan(runbook, Uses.STACK, needs=("python", "sam-python", "functions")),
     "local": Plan(local, Uses.STACK, needs=("python", "functions"), after=COMPILING),

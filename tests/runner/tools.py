@@ -56,7 +56,7 @@ TOOLS = {
         lambda: chromium.find() is not None,
         chromium.ADVICE,
         # The page's preferred font: without it, pictures of the page show another one.
-        ("chromium", "fonts-inter"),
+        ("chromium-headless-shell", "fonts-inter"),
     ),
 }
 

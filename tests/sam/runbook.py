@@ -23,7 +23,7 @@ import sample_payouts  # isort: skip
 
 RUNBOOK = ROOT / "RUNBOOK.md"
 EXPORTS = "/v1/payments/marketplace-payouts/export"
-EXPORT_SECONDS = 60.0
+EXPORT_SECONDS = 120.0
 LEAVER = "leaver@acme.example"
 
 # By heading and number of a block: what it prints.

@@ -27,7 +27,7 @@ FOLDER = ROOT / "target" / "schemathesis"
 SEED = "20261008"
 # Resends of one export are bounded a day, and hundreds are sent here.
 SETTINGS = {"resend-email": {"MAX_RESENDS_A_DAY": "1000000"}}
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 
 
 def main() -> int:

@@ -234,17 +234,21 @@ class Stack:
     def put_payouts(self, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Writes payouts as the payments service does; rows have the attributes of its table but the keys."""
         count = 0
-        with self._payouts.batch_writer() as batch:
+        with self.table(self.payoutsTable).batch_writer() as batch:
             for row in rows:
                 batch.put_item(Item={"tenantId": tenant, "sk": f"{row['createdAt']}#{row['payoutId']}", **row})
                 count += 1
         return count
 
+    def table(self, name: str) -> Any:
+        """A table whose items are plain values."""
+        return self._dynamodb.Table(name)
+
     @functools.cached_property
-    def _payouts(self) -> Any:
+    def _dynamodb(self) -> Any:
         """Made once: boto3 needs a tenth of a second for it."""
         session = boto3.session.Session("test", "test", region_name=self.region)
-        return session.resource("dynamodb", endpoint_url=self.awsEndpointUrl).Table(self.payoutsTable)
+        return session.resource("dynamodb", endpoint_url=self.awsEndpointUrl)
 
     def configure(self, crate: str, **variables: str) -> None:
         """Merges variables into a function's environment, and returns once new invocations see them."""
@@ -373,8 +377,8 @@ class Stack:
         client, bucket = self.client("s3"), f"{self.name}-code"
         client.create_bucket(Bucket=bucket)
         assert self._emulator is not None
-        programs = self._emulator.folder / self.name
-        programs.mkdir()
+        programs = self._emulator.folder / "programs" / self.name
+        programs.mkdir(parents=True)
 
         def upload(match: re.Match[str]) -> str:
             # Linked, so that a build meanwhile changes nothing that runs here.

@@ -36,7 +36,7 @@ def test_typed_addresses_become_chips_at_comma_semicolon_enter_and_when_the_fiel
     field.press("Enter")
     field.press_sequentially("d@copies.example")
     field.press("Tab")
-    assert office.chips() == [f"{name}@copies.example" for name in "abcd"]
+    office.expect_chips([f"{name}@copies.example" for name in "abcd"])
     expect(dialog).to_contain_text(f"The file will be sent to {tenant.email} and 4 others.")
 
 
@@ -56,7 +56,7 @@ def test_pasted_list_is_taken_apart(pasted: str, chips: list[str], tenant: Tenan
     office = open_office(tenant)
     office.open_launch()
     office.paste(pasted)
-    assert office.chips() == chips
+    office.expect_chips(chips)
 
 
 def test_one_pasted_address_stays_in_the_field_to_go_on_typing(tenant: Tenant, open_office: Opener) -> None:
@@ -64,7 +64,7 @@ def test_one_pasted_address_stays_in_the_field_to_go_on_typing(tenant: Tenant, o
     field = office.open_launch().get_by_label("CC recipients")
     office.paste("finance@copies.example")
     expect(field).to_have_value("finance@copies.example")
-    assert office.chips() == []
+    office.expect_chips([])
 
 
 def test_fault_shows_as_it_is_entered_keeps_the_list_from_being_sent_and_is_corrected(
@@ -84,7 +84,7 @@ def test_fault_shows_as_it_is_entered_keeps_the_list_from_being_sent_and_is_corr
     dialog.get_by_role("button", name="finance@copies, not valid").click()
     expect(field).to_have_value("finance@copies")
     field.press_sequentially(".example,")
-    assert office.chips() == ["finance@copies.example"]
+    office.expect_chips(["finance@copies.example"])
     expect(dialog.locator(".faults")).to_be_empty()
     assert tenant.items() == []
 
@@ -96,7 +96,7 @@ def test_list_of_more_than_49_is_not_sent(tenant: Tenant, open_office: Opener) -
     expect(dialog.locator(".faults")).to_contain_text("At most 49 CC addresses: remove 1.")
     dialog.get_by_role("button", name="Remove cc7@copies.example").click()
     expect(dialog.locator(".faults")).to_be_empty()
-    assert len(office.chips()) == 49
+    expect(dialog.locator(".chip-text")).to_have_count(49)
     office.expect_no_sideways_scrolling()
 
 
@@ -116,7 +116,7 @@ def test_chips_are_one_tab_stop_and_keys_move_correct_and_remove(tenant: Tenant,
     expect(field).to_be_focused()
     expect(field).to_have_value("b@x.example")
     keyboard.press("Enter")
-    assert office.chips() == ["a@x.example", "b@x.example"]
+    office.expect_chips(["a@x.example", "b@x.example"])
     # Back from the field to the chips, and before them to what stands before the field: two steps.
     keyboard.press("Shift+Tab")
     assert office.page.evaluate("document.activeElement.closest('.chips') !== null")
@@ -129,12 +129,12 @@ def test_chips_are_one_tab_stop_and_keys_move_correct_and_remove(tenant: Tenant,
     keyboard.press("Backspace")
     keyboard.press("Control+A")
     keyboard.press("Backspace")
-    assert office.chips() == []
+    office.expect_chips([])
 
 
 def test_main_recipient_and_repeated_addresses_are_left_out(tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
     dialog = office.open_launch()
     office.paste(f"{tenant.email.upper()}, a@x.example, A@x.example")
-    assert office.chips() == ["a@x.example"]
+    office.expect_chips(["a@x.example"])
     expect(dialog.get_by_role("status").filter(has_text="already a recipient")).to_have_count(1)

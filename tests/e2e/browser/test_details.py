@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from playwright.sync_api import Locator, expect
 
-from office import Office, Opener
+from office import Opener
 from past import give_past
 from payouts import payout, plain_payouts
 from tenant import Tenant, link_in
@@ -37,7 +37,7 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
     export = tenant.export([LONG, "finance@copies.example"])
     office = open_office(tenant)
     panel = office.open_details(export["exportId"])
-    assert query_of(office) == f"?export={export['exportId']}"
+    office.expect_query(export=export["exportId"])
     assert fact(panel, "Rows") == "1,202"
     assert fact(panel, "SHA-256") == export["file"]["sha256"]
     assert fact(panel, "Name") == export["file"]["name"]
@@ -65,7 +65,7 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
     office.page.keyboard.press("Escape")
     expect(office.dialog).to_have_count(0)
     expect(office.page.get_by_title(f"Details of {export['exportId']}", exact=True)).to_be_focused()
-    assert query_of(office) == ""
+    office.expect_query()
     # A shared address opens it, Back closes it.
     other = open_office(tenant, query=f"?export={export['exportId']}")
     other.expect_details(export["exportId"])
@@ -81,7 +81,7 @@ def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open
     office.inspect("details of an expired export")
     panel.get_by_role("button", name="Resend e-mail").click()
     dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
-    assert office.chips() == ["finance@copies.example"]
+    office.expect_chips(["finance@copies.example"])
     office.inspect("sending again")
     dialog.get_by_role("button", name="Send e-mail").click()
     expect(panel).to_contain_text("The file is ready.")
@@ -91,7 +91,7 @@ def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open
     expect(office.row(export_id)).to_contain_text("Ready")
     expect(office.row(export_id).get_by_role("button", name="Download")).to_be_visible()
     assert tenant.record(export_id)["status"] == "READY"
-    mail = wait_for("the mail", lambda: tenant.mails()[before:], 10)[-1]
+    mail = wait_for("the mail", lambda: tenant.mails()[before:])[-1]
     assert (mail.to, mail.cc) == ([tenant.email], ["finance@copies.example"])
     assert link_in(mail)
 
@@ -125,12 +125,12 @@ def test_expired_export_whose_file_is_gone_can_only_be_relaunched(tenant: Tenant
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     panel.get_by_role("button", name="Relaunch").click()
     dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
-    assert office.chips() == ["finance@copies.example"]
+    office.expect_chips(["finance@copies.example"])
     dialog.get_by_role("button", name="Confirm export").click()
     # The panel goes on with the new export, to its end.
     expect(panel).not_to_contain_text(export_id)
     expect(panel).to_contain_text("The file is ready.")
-    assert len(office.ids()) == 2
+    expect(office.exports).to_have_count(2)
 
 
 def test_ready_export_whose_file_was_deleted_says_so_and_can_only_be_relaunched(
@@ -215,7 +215,3 @@ def test_export_of_another_tenant_is_told_as_missing(tenant: Tenant, open_office
     office = open_office(tenant, query=f"?export={export_id}")
     expect(office.page.get_by_role("dialog", name="Export details")).to_contain_text("Your tenant has no export")
     office.inspect("details of a missing export")
-
-
-def query_of(office: Office) -> str:
-    return str(office.page.evaluate("location.search"))

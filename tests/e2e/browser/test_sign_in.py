@@ -89,7 +89,7 @@ def test_key_that_is_revoked_while_one_works_leads_back_to_the_sign_in(tenant: T
     office.page.unroute("**/v1/**")
     office.sign_in(tenant.key)
     office.expect_loaded()
-    assert office.page.url.endswith("?status=READY")
+    office.expect_query(status="READY")
 
 
 def test_page_has_no_third_party_and_nothing_before_the_sign_in_but_itself(stack: Stack, open_office: Opener) -> None:
