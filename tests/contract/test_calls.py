@@ -15,7 +15,7 @@ HEAD = """# Calls to AWS
 
 Written by `tests/run --update contract` from [the recorded requests](../../../shared/aws/golden/wire), and compared at
 each run. *Call* is the function of `shared/aws` that sends the request, *rights* what AWS checks for it. *Time-outs*
-are those of a connection, of one attempt, and of all of them; the last number is how many attempts there are.
+are those of a connection, of the first byte, of one attempt, and of all of them; the last number counts the attempts.
 
 | call | operation | recorded | rights | functions | time-outs |
 |---|---|---|---|---|---|
@@ -35,14 +35,14 @@ def rows() -> list[str]:
         assert senders, f"{site}: no function calls it"
         rights = sorted({right for request in group for who in senders for right in rights_of(request, who)})
         patience = time_outs.get(f"{site} ({service}:{operation})")
-        waits = " / ".join(str(patience[name]) for name in PATIENCE) if patience else ""
+        waits = " / ".join(str(patience[name] or "–") for name in PATIENCE) if patience else ""
         lines.append(
             f"| `{site}` | {service}:{operation} | {links} | {', '.join(rights)} | {', '.join(senders)} | {waits} |"
         )
     return lines
 
 
-PATIENCE = ("connect", "attempt", "all attempts", "attempts")
+PATIENCE = ("connect", "read", "attempt", "all attempts", "attempts")
 
 
 def rights_of(request: Request, sender: str) -> set[str]:

@@ -165,9 +165,11 @@ async fn patience(scenario: &Scenario, region: &str) -> Value {
     // Another region: the SDK counts the retries of a service by region, and stops when a quota is used up.
     (scenario.run)(config(&failing, &format!("{region}-failing"))).await.expect_err("every response is an error");
     let text = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
+    let [connect, read, attempt] = silent.time_outs();
     json!({
-        "connect": text(silent.connect_timeout()),
-        "attempt": text(silent.first_wait()),
+        "connect": text(connect),
+        "read": text(read),
+        "attempt": text(attempt),
         "all attempts": text(Some(gave_up)),
         "attempts": failing.take_sent().len(),
     })

@@ -71,13 +71,15 @@ struct State {
     mode: Mode,
     sent: Vec<Sent>,
     connect_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
     /// How long a client waited for each response that never came.
     waits: Vec<Duration>,
 }
 
 impl Network {
     pub(super) fn new(mode: Mode) -> Self {
-        Self(Arc::new(Mutex::new(State { mode, sent: Vec::new(), connect_timeout: None, waits: Vec::new() })))
+        let state = State { mode, sent: Vec::new(), connect_timeout: None, read_timeout: None, waits: Vec::new() };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     pub(super) fn take_sent(&self) -> Vec<Sent> {
@@ -92,19 +94,17 @@ impl Network {
         }
     }
 
-    pub(super) fn connect_timeout(&self) -> Option<Duration> {
-        self.0.lock().unwrap().connect_timeout
-    }
-
-    /// How long the first attempt waited.
-    pub(super) fn first_wait(&self) -> Option<Duration> {
-        self.0.lock().unwrap().waits.first().copied()
+    /// How long a connection may take, the first byte of a response, and how long the first attempt waited.
+    pub(super) fn time_outs(&self) -> [Option<Duration>; 3] {
+        let state = self.0.lock().unwrap();
+        [state.connect_timeout, state.read_timeout, state.waits.first().copied()]
     }
 }
 
 impl HttpClient for Network {
     fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        self.0.lock().unwrap().connect_timeout = settings.connect_timeout();
+        let mut state = self.0.lock().unwrap();
+        (state.connect_timeout, state.read_timeout) = (settings.connect_timeout(), settings.read_timeout());
         SharedHttpConnector::new(self.clone())
     }
 }

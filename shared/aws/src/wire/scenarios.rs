@@ -16,8 +16,8 @@ use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
 use domain::mail::Mail;
 use domain::ports::{
     AcceptExport as _, ApplyStep as _, Checkpoints as _, Doorbell as _, DueExports as _, DuePlace, ErrorKind,
-    FindApiKey as _, FindExport as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey, ReadPayouts as _,
-    RevokeApiKey as _, SendMail as _, SignLink as _, StoreApiKey as _, StoreFile as _, Upload,
+    FindApiKey as _, FindExport as _, FindFile as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey,
+    ReadPayouts as _, RevokeApiKey as _, SendMail as _, SignLink as _, StoreApiKey as _, StoreFile as _, Upload,
 };
 use domain::testing::{address, export, file, operator, ready_export, start};
 use domain::time::Timestamp;
@@ -26,6 +26,7 @@ use serde_json::json;
 use super::network::{Response, without_signature};
 use crate::bucket::ExportsBucket;
 use crate::dynamodb::{ApiKeysTable, ExportsTable, PayoutsTable};
+use crate::files::StoredFiles;
 use crate::links::LinkSigner;
 use crate::mail::Mailer;
 use crate::queue::JobsQueue;
@@ -240,15 +241,24 @@ fn steps() -> Vec<Scenario> {
     let (now, tries) = (start(), Tries { most: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
     let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
     let with_file = Export { file: Some(file()), ..export() };
+    let after_error = Export { permanent_error_at: Some(now.minus(Duration::from_secs(3600))), ..export() };
+    let error_with_file = Export { file: Some(file()), ..after_error.clone() };
     let failure = || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned() };
     let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
     let plain: Vec<(&str, &str, Step)> = vec![
         ("take", "", lifecycle::take(&export(), now, lease(), &tries).unwrap()),
         ("take", "file-recorded", lifecycle::take(&with_file, now, lease(), &tries).unwrap()),
-        ("give_up", "transient", lifecycle::give_up(&owned(), now, ErrorKind::Transient, later())),
+        ("take", "after-permanent-error", lifecycle::take(&after_error, now, lease(), &tries).unwrap()),
+        (
+            "take",
+            "after-permanent-error-file-recorded",
+            lifecycle::take(&error_with_file, now, lease(), &tries).unwrap(),
+        ),
+        ("give_up", "", lifecycle::give_up(&owned(), now, ErrorKind::Transient, later())),
         ("give_up", "permanent", lifecycle::give_up(&owned(), now, ErrorKind::Permanent, later())),
         ("progress", "", lifecycle::progress(&owned(), now, 7)),
         ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
+        ("hand_over", "advanced", lifecycle::hand_over(&owned(), now, 7, true, later())),
         ("record_file", "", lifecycle::record_file(&owned(), now, file())),
         ("ready", "", lifecycle::ready(&owned(), now, later())),
         ("fail", "owner", lifecycle::fail(&owned(), now, Authority::Owner, failure())),
@@ -265,22 +275,20 @@ fn steps() -> Vec<Scenario> {
     ];
     let mut scenarios: Vec<Scenario> = plain
         .into_iter()
-        .map(|(step, case, made)| {
-            let name = if case.is_empty() { step.to_owned() } else { format!("{step}-{case}") };
-            applied(format!("apply_step.{name}"), step, made, vec![ok(json!({}))])
-        })
+        .map(|(step, case, made)| applied(name("apply_step", step, case), step, made, vec![ok(json!({}))]))
         .collect();
     // The lock names another export, which keeps it.
     let fail = lifecycle::fail(&owned(), now, Authority::Owner, failure());
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
-    scenarios.push(applied("apply_step.fail-lock-is-anothers".to_owned(), "fail", fail, responses));
-    for (step, made) in [
-        ("advance", lifecycle::advance(&owned(), now, 7)),
-        ("progress", lifecycle::progress(&owned(), now, 7)),
-        ("hand_over", lifecycle::hand_over(&owned(), now, 7, true, later())),
+    scenarios.push(applied(name("apply_step", "fail", "lock-is-anothers"), "fail", fail, responses));
+    for (step, case, made) in [
+        ("advance", "", lifecycle::advance(&owned(), now, 7)),
+        ("progress", "", lifecycle::progress(&owned(), now, 7)),
+        ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
+        ("hand_over", "advanced", lifecycle::hand_over(&owned(), now, 7, true, later())),
     ] {
         scenarios.push(Scenario {
-            name: format!("apply_with_checkpoint.{step}"),
+            name: name("apply_with_checkpoint", step, case),
             step: Some(step.to_owned()),
             responses: vec![ok(json!({}))],
             run: Box::new(move |config| {
@@ -294,6 +302,10 @@ fn steps() -> Vec<Scenario> {
         });
     }
     scenarios
+}
+
+fn name(method: &str, step: &str, case: &str) -> String {
+    if case.is_empty() { format!("{method}.{step}") } else { format!("{method}.{step}-{case}") }
 }
 
 fn applied(name: String, step: &str, made: Step, responses: Vec<Response>) -> Scenario {
@@ -358,6 +370,8 @@ fn others() -> Vec<Scenario> {
         scenario!("send_mail.no-cc", [sent()], |config| async move {
             mailer(&config, None).send_mail(&mail(Recipients::only(address("ann@example.com")))).await
         }),
+        scenario!("file_exists", [Response::new(404, "")], |config| StoredFiles::new(&config, "exports".to_owned())
+            .file_exists(&file())),
         Scenario {
             name: "sign_link".to_owned(),
             step: None,
