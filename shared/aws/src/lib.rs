@@ -30,7 +30,8 @@ mod server;
 pub mod settings;
 #[cfg(test)]
 mod testing;
-#[cfg(all(test, feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+#[cfg(test)]
+#[cfg(all(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
 mod wire;
 
 pub use config::sdk_config;
