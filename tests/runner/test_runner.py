@@ -145,6 +145,7 @@ def test_goldens_are_rewritten_only_with_update(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_golden_is_compared_and_written_only_on_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden, "IS_UPDATE", False)
     table = tmp_path / "table.md"
     table.write_text("one\n")
     golden.compare(table, "one\n")

@@ -22,6 +22,6 @@ async fn main() -> Result<(), http::Error> {
         links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, bucket),
         clock: SystemClock,
     };
-    tokio::join!(function.callers.warm_up(), function.links.warm_up(SystemClock.now()));
+    tokio::join!(function.callers.warm_up(), function.files.warm_up(), function.links.warm_up(SystemClock.now()));
     http::run(async |request| function.handle(&request).await).await
 }

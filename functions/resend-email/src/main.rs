@@ -28,6 +28,6 @@ async fn main() -> Result<(), http::Error> {
         most_a_day: settings.number_or("MAX_RESENDS_A_DAY", MOST_RESENDS_A_DAY)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
-    tokio::join!(function.callers.warm_up(), function.links.warm_up(SystemClock.now()));
+    tokio::join!(function.callers.warm_up(), function.files.warm_up(), function.links.warm_up(SystemClock.now()));
     http::run(async |request| function.handle(&request).await).await
 }

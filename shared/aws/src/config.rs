@@ -47,6 +47,10 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
     Ok(config.into_builder().service_config(Environment(settings)).build())
 }
 
+/// How long a start waits for whatever it does ahead of the first request.
+#[cfg(feature = "links")]
+pub(crate) const LONGEST_WARM_UP: Duration = Duration::from_secs(1);
+
 /// Where a service is, if it is not where AWS has it.
 #[cfg(feature = "links")]
 pub(crate) fn endpoint_url(config: &SdkConfig, service_id: &str) -> Option<String> {

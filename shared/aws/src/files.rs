@@ -18,7 +18,7 @@ use domain::file::ExportFile;
 use domain::ports::{Clock as _, FindFile, Outage};
 
 use crate::clock::SystemClock;
-use crate::config::behavior_version;
+use crate::config::{LONGEST_WARM_UP, behavior_version};
 use crate::error::outage;
 use crate::presign::{HEAD_OBJECT, Place};
 
@@ -78,18 +78,25 @@ impl StoredFiles {
             .build();
         Self { place, credentials: config.credentials_provider(), head }
     }
+
+    /// Connects to S3 while the function starts, when it has a CPU to itself. Whether that succeeds does not matter.
+    pub async fn warm_up(&self) {
+        let _ = tokio::time::timeout(LONGEST_WARM_UP, self.exists("exports/")).await;
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, Outage> {
+        let permanent = |source: Box<dyn Error + Send + Sync>| Outage::permanent("look for the file", source);
+        let credentials = self.credentials.as_ref().ok_or_else(|| permanent("no credentials".into()))?;
+        let credentials = credentials.provide_credentials().await.map_err(|error| permanent(error.into()))?;
+        let signer = credentials.into();
+        let target = self.place.presigned(HEAD_OBJECT, key, &signer, SystemClock.now(), SIGNATURE_LIFE);
+        self.head.invoke(target.map_err(permanent)?).await.map_err(|error| outage("look for the file", error))
+    }
 }
 
 impl FindFile for StoredFiles {
     async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
-        let permanent = |source: Box<dyn Error + Send + Sync>| Outage::permanent("look for the file", source);
-        let credentials = self.credentials.as_ref().ok_or_else(|| permanent("no credentials".into()))?;
-        let credentials = credentials.provide_credentials().await.map_err(|error| permanent(error.into()))?;
-        let target = self
-            .place
-            .presigned(HEAD_OBJECT, &file.key, &credentials.into(), SystemClock.now(), SIGNATURE_LIFE)
-            .map_err(permanent)?;
-        self.head.invoke(target).await.map_err(|error| outage("look for the file", error))
+        self.exists(&file.key).await
     }
 }
 

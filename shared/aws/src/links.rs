@@ -17,14 +17,12 @@ use domain::ports::{Outage, SignLink};
 use domain::time::Timestamp;
 use serde::Deserialize;
 
+use crate::config::LONGEST_WARM_UP;
 use crate::error::outage;
 use crate::presign::{GET_OBJECT, Place};
 
 /// How long a key that was read is used: a rotated one is in force everywhere after that.
 const KEY_IS_FRESH: Duration = Duration::from_secs(5 * 60);
-
-/// How long a start waits for the key.
-const LONGEST_WARM_UP: Duration = Duration::from_secs(1);
 
 /// Signs links to the files of one bucket.
 #[derive(Debug)]

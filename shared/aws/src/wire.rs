@@ -11,6 +11,7 @@ mod network;
 mod scenarios;
 mod sites;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,17 +115,13 @@ fn is_update() -> bool {
 
 /// The lines of two texts between their common first and last lines.
 fn difference(before: &str, now: &str) -> String {
-    let (mut before, mut now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
-    while before.first().is_some() && before.first() == now.first() {
-        before.remove(0);
-        now.remove(0);
-    }
-    while before.last().is_some() && before.last() == now.last() {
-        before.pop();
-        now.pop();
-    }
+    let (before, now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
+    let common = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
+    let first = common(&mut before.iter().zip(&now));
+    let last = common(&mut before[first..].iter().rev().zip(now[first..].iter().rev()));
+    let changed = |lines: &[&str]| lines[first..lines.len() - last].to_vec();
     let marked = |mark, lines: Vec<&str>| lines.into_iter().map(|line| format!("{mark}{line}\n")).collect::<String>();
-    marked('-', before) + &marked('+', now)
+    marked('-', changed(&before)) + &marked('+', changed(&now))
 }
 
 const TIME_OUTS: &str = "time-outs.json";
@@ -183,9 +180,8 @@ async fn every_call_site_waits_and_retries_as_recorded() {
         let first = recorded(scenario, &functions).await["requests"][0].take();
         let (Some(site), Some(operation)) = (first["site"].as_str(), first["operation"].as_str()) else { continue };
         let site = format!("{site} ({operation})");
-        if !sites.contains_key(&site) {
-            let patience = patience(scenario, &format!("test-{number}")).await;
-            sites.insert(site, patience);
+        if let Entry::Vacant(site) = sites.entry(site) {
+            site.insert(patience(scenario, &format!("test-{number}")).await);
         }
     }
     let file = sorted(sites.into_iter().collect::<Map<_, _>>().into());
