@@ -116,12 +116,13 @@ fn is_update() -> bool {
 /// The lines of two texts between their common first and last lines.
 fn difference(before: &str, now: &str) -> String {
     let (before, now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
-    let common = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
-    let first = common(&mut before.iter().zip(&now));
-    let last = common(&mut before[first..].iter().rev().zip(now[first..].iter().rev()));
-    let changed = |lines: &[&str]| lines[first..lines.len() - last].to_vec();
-    let marked = |mark, lines: Vec<&str>| lines.into_iter().map(|line| format!("{mark}{line}\n")).collect::<String>();
-    marked('-', changed(&before)) + &marked('+', changed(&now))
+    let first = before.iter().zip(&now).take_while(|(a, b)| a == b).count();
+    let last = before[first..].iter().rev().zip(now[first..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let changed = |mark, lines: &[&str]| {
+        let lines = &lines[first..lines.len() - last];
+        lines.iter().map(|line| format!("{mark}{line}\n")).collect::<String>()
+    };
+    changed('-', &before) + &changed('+', &now)
 }
 
 const TIME_OUTS: &str = "time-outs.json";
