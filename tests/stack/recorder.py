@@ -26,7 +26,7 @@ def recorded(application: Application, file: Path) -> Application:
     seen: set[tuple[str, str]] = set()
 
     async def recording(scope: Any, receive: Any, send: Any) -> None:
-        headers = {name.decode().lower(): value.decode() for name, value in scope.get("headers", [])}
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope.get("headers", [])}
         query = scope.get("query_string", b"").decode()
         identity = resolve_caller_identity(extract_access_key_id(headers, parse_qs(query))) or {}
         role = identity.get("userArn", "")
