@@ -26,13 +26,14 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 FENCED = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND_SECONDS = 600.0
-# Version 1 of the AWS CLI, made to take what version 2 does: it knows no option for how binary input is written, and
+# Version 1 of the AWS CLI, made to take what version 2 does (as a module: its script does not start from a path with a
+# space): it knows no option for how binary input is written, and
 # has an endpoint for queues that the environment does not change.
 VERSION_2 = """words=()
 while [ $# -gt 0 ]; do
   if [ "$1" = --cli-binary-format ]; then shift 2; else words+=("$1"); shift; fi
 done
-exec {aws} --endpoint-url "$AWS_ENDPOINT_URL" "${{words[@]}}"
+exec {python} -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "${{words[@]}}"
 """
 
 
@@ -121,7 +122,7 @@ def shell(endpoint: str, region: str, config: str = "") -> Iterator[Shell]:
     installed = venv.ensure(requirements=REQUIREMENTS, folder=ROOT / "target" / "sam-venv").parent
     with tempfile.TemporaryDirectory() as folder:
         programs = Path(folder)
-        write_program(programs / "aws", VERSION_2.format(aws=shlex.quote(str(installed / "aws"))))
+        write_program(programs / "aws", VERSION_2.format(python=shlex.quote(str(installed / "python"))))
         settings = programs / "samconfig.toml"
         settings.write_text(config)
         option = f" --config-file {shlex.quote(str(settings))}" if config else ""
