@@ -83,6 +83,14 @@ async fn ready_export_is_shown_with_its_link_if_it_is_unknown_whether_the_file_e
 }
 
 #[tokio::test]
+async fn denied_access_to_files_is_an_internal_error() {
+    let function = function(ready_export());
+    function.files.fuse.deny();
+    let answer = answer_to(&function, "export").await;
+    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(500), &Value::Null));
+}
+
+#[tokio::test]
 async fn file_is_looked_for_only_while_the_export_is_ready() {
     let failure = Failure { code: FailureCode::EmailNotSent, message: "refused".into() };
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };

@@ -166,6 +166,15 @@ async fn export_whose_file_was_deleted_is_gone_and_neither_counted_nor_mailed() 
 }
 
 #[tokio::test]
+async fn denied_access_to_files_is_an_internal_error_and_nothing_is_counted_or_mailed() {
+    let function = function(store(ready_export()));
+    function.files.fuse.deny();
+    let answer = answer_to(&function, "without-body").await;
+    assert_eq!((&answer["statusCode"], code(&answer)), (&json!(500), Some("INTERNAL")));
+    assert_eq!((only(&function), function.mailer.mails().len()), (ready_export(), 0));
+}
+
+#[tokio::test]
 async fn file_is_looked_for_only_if_the_mail_may_be_sent_again() {
     let no_file = Export { status: Status::Failed, failure: Some(Failure::tries_used_up(5)), ..export() };
     let over = ExportFile { expires_at: start(), ..file() };

@@ -102,11 +102,11 @@ impl Download {
     /// A link to the export's file for the next 15 minutes, but for no longer than the mailed link and the file live;
     /// none if the export is not ready, or its file was deleted.
     ///
-    /// A link is made without the store, so a store that does not respond takes nothing away: the link then answers for
+    /// A link is made without the store, so a transient error of the store takes nothing away: the link then answers for
     /// itself.
     ///
     /// # Errors
-    /// [`Outage`] if it cannot be signed.
+    /// [`Outage`] if it cannot be signed, or a permanent one of the store.
     pub async fn of(
         export: &Export,
         now: Timestamp,
@@ -127,6 +127,7 @@ impl Download {
         match exists {
             Ok(true) => {}
             Ok(false) => return Ok(None),
+            Err(outage) if outage.is_permanent() => return Err(outage),
             Err(outage) => warn!(error = %Chain(&outage), "unknown whether the file still exists"),
         }
         Ok(Some(Self { download_url: download_url?, download_url_expires_at: end }))

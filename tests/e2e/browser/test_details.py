@@ -170,7 +170,7 @@ def test_sending_again_after_the_file_was_deleted_offers_a_relaunch(tenant: Tena
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     dialog.get_by_role("button", name="Relaunch").click()
     dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
-    assert office.chips() == ["finance@copies.example"]
+    office.expect_chips(["finance@copies.example"])
     dialog.get_by_role("button", name="Confirm export").click()
     expect(panel).not_to_contain_text(export_id)
     expect(panel).to_contain_text("The file is ready.")
