@@ -1,7 +1,7 @@
 """One emulated AWS for all tests of the stack's strictness, and the table of what it rejects.
 
 Each test is a rule: its docstring says what AWS does, and after `Source:` where AWS says so. The table rules.md lists
-rule, response, source and test; a test fails if its line there is another one. `STACK_RULES=write` writes the table.
+rule, response, source and test; a test fails if its line there is another one. `tests/run --update` writes the table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import ast
 import functools
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,13 +21,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import golden
 from emulator import Emulator
 
 HERE = Path(__file__).parent
 TABLE = HERE / "rules.md"
 HEAD = """# What the local stack rejects, as AWS does
 
-Made by the tests beside it (`STACK_RULES=write`), which fail if a response differs.
+Made by the tests beside it (`tests/run --update rules`), which fail if a response differs.
 """
 ACCOUNT, REGION = "000000000000", "us-east-1"
 # S3's minimum is 5 MiB. Scaled, so that the tests do not send that much.
@@ -133,7 +133,7 @@ def responses(request: pytest.FixtureRequest) -> Iterator[Responses]:
     line = f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     service = request.path.stem.removeprefix("test_")
     assert responses.seen, f"{test} saw no response"
-    if os.environ.get("STACK_RULES") == "write":
+    if golden.IS_UPDATE:
         written.setdefault(service, {})[test] = line
     else:
         assert line in TABLE.read_text(encoding="utf-8").splitlines(), f"not in {TABLE.name}: {line}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
 
+import golden
 from conftest import TABLE, rules
 
 
-@pytest.mark.skipif(os.environ.get("STACK_RULES") == "write", reason="the table is written after the tests")
+@pytest.mark.skipif(golden.IS_UPDATE, reason="the table is written after the tests")
 def test_table_has_a_row_for_each_rule_and_no_other() -> None:
     rows = re.findall(r"\| `(test_\w+)` \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(test for tests in rules().values() for test in tests)
