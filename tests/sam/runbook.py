@@ -41,13 +41,13 @@ PRINTED = {
     ("A link that leaked", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
     ("A table to restore", 1): r"there already: (?s:.*)DELETING",
     ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
+    ("Mail", 2): r"\A\s*\Z",
     ("Mail", 3): r'"SendingEnabled": true',
     ("A throttled route to remove", 1): r"POST /v1/exports/\{exportId\}/resend-email",
 }
 # What the local AWS does not know, and how it says so: not a word of it is about the command.
 NOT_KNOWN = {
     ("Dead letters", 2): "The action StartMessageMoveTask is not valid for this endpoint",
-    ("Mail", 2): "Unknown SES v2 path: PUT /v2/email/account/sending",
 }
 
 

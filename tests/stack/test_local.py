@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from emulator import free_port
-
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "target" / "local"
 LIMIT_SECONDS = 170.0
@@ -58,7 +56,8 @@ def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
 
 
 def test_port_serves_until_interrupted() -> None:
-    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     process = subprocess.Popen(
         ["cargo", "local", "--port", str(port)], cwd=ROOT, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
