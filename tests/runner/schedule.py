@@ -45,8 +45,8 @@ class Plan:
 
 
 def limits(processors: int) -> dict[Uses, int]:
-    """How many parts may use each at once. Two at a stack keep one processor busy."""
-    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: 2 * processors}
+    """How many parts may use each at once. With more than one stack a processor, calls to the emulators get lost."""
+    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
 
 
 def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:

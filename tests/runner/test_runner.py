@@ -69,7 +69,7 @@ def run(plans: dict[str, Plan], processors: int = 1) -> tuple[Watcher, dict[str,
 def test_stacks_run_beside_one_compiler() -> None:
     plans = {"one": Plan(sleeps, Uses.COMPILER), "two": Plan(sleeps, Uses.COMPILER)}
     plans |= {name: Plan(sleeps, Uses.STACK) for name in ("first", "second", "third")}
-    watcher, _ = run(plans)
+    watcher, _ = run(plans, processors=2)
     assert {"one", "first", "second"} in watcher.at_once
     assert not any({"one", "two"} <= at_once for at_once in watcher.at_once)
     assert not any({"first", "second", "third"} <= at_once for at_once in watcher.at_once)
