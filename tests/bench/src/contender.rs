@@ -123,6 +123,8 @@ pub struct Sample {
 pub struct Workshop {
     /// Where cargo puts the binaries.
     pub binaries: PathBuf,
+    /// Where the peers in Rust are that use the SDK.
+    pub rust_peers: PathBuf,
     /// The peers that are scripts.
     pub peers: PathBuf,
     /// A Python that has boto3.
@@ -178,7 +180,8 @@ impl Workshop {
                 command.arg(self.peers.join("export.py"));
                 command
             }
-            _ => self.command(&self.binaries.join(format!("peer-{contender}")), fake),
+            Contender::Plain => self.command(&self.rust_peers.join("peer-plain"), fake),
+            _ => self.command(&self.binaries.join("peer-floor"), fake),
         };
         command.env("TENANT_ID", TENANT).env("AS_OF", SystemClock.now().to_string());
         command.env("OBJECT_KEY", format!("exports/{TENANT}/{contender}.csv"));

@@ -15,7 +15,7 @@
 //! | [`chart`], [`start_chart`] | the same as a picture |
 //! | [`cost`] | what that is in dollars |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub mod chart;
@@ -37,13 +37,31 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Builds what is to be measured, in the profile that `binaries` are of: those beside this command.
 ///
 /// # Errors
-/// If that fails; cargo has told why.
+/// If that fails; cargo prints why.
 pub fn build(root: &Path, binaries: &Path, what: &[&str]) -> Result<(), Error> {
     let profile = binaries.file_name().and_then(|name| name.to_str()).unwrap_or("release");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--profile", profile]).args(what).current_dir(root);
     if command.status()?.success() { Ok(()) } else { Err(format!("{} is not built", what.join(" ")).into()) }
+}
+
+/// Where [`build_rust_peers`] puts the peers in Rust.
+#[must_use]
+pub fn rust_peers(root: &Path) -> PathBuf {
+    root.join("target/bench/rust/release")
+}
+
+/// Builds the peers in Rust: a workspace of their own, with the default features of the SDK.
+///
+/// # Errors
+/// If that fails; cargo prints why.
+pub fn build_rust_peers(root: &Path) -> Result<(), Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--locked", "--target-dir"]).arg(root.join("target/bench/rust"));
+    command.current_dir(root.join("tests/bench/peers/rust"));
+    if command.status()?.success() { Ok(()) } else { Err("the peers in Rust are not built".into()) }
 }
 
 /// Makes a Python environment in `folder` with what `requirements` pins, unless it is there; both from the project's root.

@@ -11,7 +11,7 @@ use bench::contender::{Contender, Sample, Task, Workshop};
 use bench::payouts::Payouts;
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{Measured, Report, thousands};
-use bench::{Error, build, chart, make_python};
+use bench::{Error, build, build_rust_peers, chart, make_python, rust_peers};
 
 fn main() -> ExitCode {
     match run() {
@@ -58,17 +58,28 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
         build(root, &binaries, &["--package", "generate-export"])?;
         build(root, &binaries, &["--package", "bench", "--bins"])?;
     }
+    let has = |wanted| {
+        plan.scenarios
+            .iter()
+            .any(|scenario| scenario.runs.iter().any(|(contender, runs)| *contender == wanted && *runs > 0))
+    };
+    if plan.builds && has(Contender::Plain) {
+        build_rust_peers(root)?;
+    }
     let scratch = root.join("target/bench");
     fs::create_dir_all(&scratch)?;
-    let runs_python = plan
-        .scenarios
-        .iter()
-        .any(|scenario| scenario.runs.iter().any(|(contender, runs)| *contender == Contender::Python && *runs > 0));
     let python = root.join("target/venv/bin/python");
-    if runs_python {
+    if has(Contender::Python) {
         make_python(root, "tests/requirements.txt", "target/venv")?;
     }
-    Ok(Workshop { binaries, peers: root.join("tests/bench/peers"), python, scratch, settings: plan.settings.clone() })
+    Ok(Workshop {
+        binaries,
+        rust_peers: rust_peers(root),
+        peers: root.join("tests/bench/peers"),
+        python,
+        scratch,
+        settings: plan.settings.clone(),
+    })
 }
 
 /// Runs all contenders in turns, so that whatever else the machine does meets them all alike.

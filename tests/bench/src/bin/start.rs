@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bench::start::{Bench, SUBJECTS, Start, Who};
 use bench::start_report::{StartReport, Started};
-use bench::{Error, build, cost, make_python, start_chart};
+use bench::{Error, build, build_rust_peers, cost, make_python, rust_peers, start_chart};
 
 const HELP: &str = "\
 Measures every function's release binary: CPU of its start, of its first answer and of those after, memory, size and
@@ -106,7 +106,7 @@ fn prepare(root: &Path, plan: Plan) -> Result<Bench, Error> {
     let bench = Bench {
         root: root.to_owned(),
         binaries,
-        plain: scratch.join("rust/release/peer-routes"),
+        plain: rust_peers(root).join("peer-routes"),
         node: scratch.join("node"),
         python: scratch.join("python"),
         scratch,
@@ -114,10 +114,7 @@ fn prepare(root: &Path, plan: Plan) -> Result<Bench, Error> {
     fs::create_dir_all(&bench.scratch)?;
     if plan.has_peers() {
         let peers = root.join("tests/bench/peers");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut plain = Command::new(cargo);
-        plain.args(["build", "--release", "--locked", "--target-dir"]).arg(bench.scratch.join("rust"));
-        done(plain.current_dir(peers.join("rust")), "the plain Rust peer is not built")?;
+        build_rust_peers(root)?;
         let node = Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
         if !node.starts_with(b"v20.") {
             let found = String::from_utf8_lossy(&node);

@@ -65,7 +65,6 @@ struct File {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "a peer is written as its users would write it")]
     let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let (table, tenant, as_of) = (setting("PAYOUTS_TABLE")?, setting("TENANT_ID")?, setting("AS_OF")?);
@@ -112,7 +111,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a peer is no part of the product")]
 fn setting(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| format!("{name} is not set").into())
 }
