@@ -7,6 +7,8 @@
 
 PROFILE ?= release
 ARCHITECTURE ?= x86_64
+# Cargo's options that select packages. The default is the workspace's default members.
+SELECTION ?=
 
 # By Lambda's name: Rust's, and how a program's header says it (ELF's e_machine, little-endian).
 cpu_x86_64 := x86_64
@@ -32,7 +34,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER CARGO_TARGET_AARCH64_UNKNOWN
 endif
 
 build-%Function: toolchain
-	cargo build --locked --profile $(PROFILE) --target-dir target $(other)
+	cargo build --locked --profile $(PROFILE) --target-dir target $(other) $(SELECTION)
 	cp "$(built)/$$(echo $* | sed 's/\([A-Z]\)/-\1/g; s/^-//' | tr A-Z a-z)" "$(ARTIFACTS_DIR)/bootstrap"
 	@test "$$(od -An -tx1 -j18 -N2 "$(ARTIFACTS_DIR)/bootstrap" | tr -d ' ')" = "$(machine_$(ARCHITECTURE))" || \
 	  { rm "$(ARTIFACTS_DIR)/bootstrap"; echo "$* is not built for $(ARCHITECTURE)" >&2; exit 1; }

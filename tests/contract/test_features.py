@@ -1,26 +1,68 @@
-"""What cargo compiles once for the whole of `tests/run`."""
+"""`tests/run` compiles a dependency once to run it and once to check it, however many commands need it."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import os
 import subprocess
-from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+import build
+from runner.parts import PROFILE, ROOT, WORKSPACE
 
-
-def features(edges: str) -> dict[str, set[str]]:
-    """Every crate with the features it is compiled with."""
-    command = ["cargo", "tree", "--locked", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}|{f}"]
-    listed = subprocess.run([*command, "--edges", edges], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    found: dict[str, set[str]] = {}
-    for line in listed.splitlines():
-        crate, _, enabled = line.removesuffix(" (*)").partition("|")
-        found.setdefault(crate, set()).add(enabled)
-    return found
+QUICK = ("--profile", PROFILE)
+TESTS = ("test", "--no-run", *QUICK, *WORKSPACE)
+CHECKS = ("check", "--all-targets", *QUICK, *WORKSPACE)
 
 
-def test_dev_dependencies_add_no_features_to_what_others_use() -> None:
-    """If they did, cargo would compile a crate and all that uses it again, for rustdoc and for check-invariants."""
-    without, tests = features("normal,build"), features("normal,build,dev")
-    differ = {crate: (without[crate], tests[crate]) for crate in without if not without[crate] & tests[crate]}
-    assert not differ, "name these features in a dependency that is not for tests only, as tests/bench/Cargo.toml does"
+@functools.cache
+def units(*command: str) -> dict[str, str]:
+    """What a cargo command compiles, by a hash that covers features, profile and dependencies."""
+    printed = subprocess.run(
+        ["cargo", *command, "--unit-graph", "-Zunstable-options"],
+        # Lets the stable cargo, whose version is pinned, print its plan.
+        cwd=ROOT, env={**os.environ, "RUSTC_BOOTSTRAP": "1"}, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    graph = json.loads(printed)["units"]
+
+    @functools.cache
+    def identity(index: int) -> str:
+        unit: dict[str, Any] = dict(graph[index])
+        unit["dependencies"] = sorted(identity(dependency["index"]) for dependency in unit["dependencies"])
+        return hashlib.sha256(json.dumps(unit, sort_keys=True).encode()).hexdigest()
+
+    return {identity(index): f"{unit['pkg_id']} {unit['features']}" for index, unit in enumerate(graph)}
+
+
+def assert_shared(command: tuple[str, ...], after: tuple[str, ...], but_own: bool = False) -> None:
+    """Fails if the command compiles something again. With `but_own`, it may compile the project's own crates."""
+    before = units(*after)
+    again = [unit for identity, unit in units(*command).items() if identity not in before]
+    if but_own:
+        again = [unit for unit in again if not unit.startswith("path+file:")]
+    # Those whose own features differ; the others use them.
+    causes = [unit for unit in again if unit not in before.values()]
+    assert not again, "name these features in tests/features/Cargo.toml:\n" + "\n".join(sorted(causes or again))
+
+
+def test_functions_share_their_dependencies_with_the_tests() -> None:
+    # The functions do not have the features that the project's own crates have for tests.
+    assert_shared(("build", "--locked", *QUICK, *build.selection()), TESTS, but_own=True)
+
+
+def test_invariants_checker_shares_all_with_the_tests() -> None:
+    assert_shared(("build", *QUICK, *WORKSPACE, "--bin", "check-invariants"), TESTS)
+
+
+def test_rustdoc_shares_its_dependencies_with_clippy() -> None:
+    assert_shared(("doc", "--no-deps", *QUICK, *WORKSPACE), CHECKS, but_own=True)
+
+
+def test_release_build_leaves_the_features_of_tests_out() -> None:
+    release = units("build", "--locked", "--release").values()
+    assert not [unit for unit in release if "/tests/" in unit.partition("#")[0]]
+    tokio = [unit for unit in release if "#tokio@" in unit]
+    assert tokio
+    assert not [unit for unit in tokio if "test-util" in unit]

@@ -14,7 +14,7 @@ from runner.schedule import Plan, Uses
 
 PROFILE = "quick"
 # One selection of packages and features for clippy, rustdoc and the tests, so that cargo compiles dependencies once for
-# checking and once for running.
+# checking and once for running. The functions are built by themselves, with the same dependencies: see tests/features.
 WORKSPACE = ("--locked", "--workspace", "--all-features")
 VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), Path("target/sam-venv")
 PYTHON = VENV / "bin" / "python"
@@ -60,8 +60,7 @@ def sam_python(job: Job) -> None:
 
 
 def functions(job: Job) -> None:
-    """The functions, with the features that are deployed: the workspace's would bring timers and a TLS stack that the
-    deployed ones lack."""
+    """The functions. The crates of the project have the features that are deployed."""
     job.compile(sys.executable, "tests/stack/build.py")
 
 

@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT / "tests" / "stack"))
 
 import venv  # noqa: E402
 
+import build  # noqa: E402
+
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 FENCED = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -73,7 +75,7 @@ class Shell:
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             # What else this machine may know of AWS is not the reader's.
             "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", "PROFILE": "quick",
+            "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", **build.SAM_SETTINGS,
             # A command that goes on until Ctrl-C is to be read while it does.
             "PYTHONUNBUFFERED": "1",
         }  # fmt: skip

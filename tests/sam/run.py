@@ -34,6 +34,7 @@ import yaml  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
+import build  # noqa: E402
 import golden  # noqa: E402
 from stack import Stack  # noqa: E402
 
@@ -58,7 +59,7 @@ def main() -> int:
         print("= 1 skipped in 0.0s =")
         return 0
     began = time.monotonic()
-    subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, "PROFILE": "quick"}, check=True)
+    subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, **build.SAM_SETTINGS}, check=True)
     with Stack.start(report=print) as stack, reachable(stack) as endpoint, tempfile.TemporaryDirectory() as folder:
         know_the_keys(stack)
         records = sample_records(stack)

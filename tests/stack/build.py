@@ -30,6 +30,15 @@ def crates() -> list[str]:
     return sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
 
+def selection() -> list[str]:
+    """Cargo's options that select the functions, and tests/features, which says why."""
+    return [option for name in (*crates(), "features") for option in ("--package", name)]
+
+
+# What functions/build/common.mk reads: `sam build` then makes what is built here.
+SAM_SETTINGS = {"PROFILE": "quick", "SELECTION": " ".join(selection())}
+
+
 @functools.cache
 def build() -> None:
     """Builds and packages every function, once a process. Cargo's own progress goes to standard error."""
@@ -37,25 +46,23 @@ def build() -> None:
         return
     if shutil.which(os.environ.get("CC", "cc")) is None:
         raise BuildError("needs a C compiler (cc) to link the functions. On Debian and Ubuntu, install build-essential")
-    names = crates()
-    command = [os.environ.get("CARGO", "cargo"), "build", "--profile", "quick", "--target-dir", str(TARGET)]
-    for name in names:
-        command += ["--package", name]
+    cargo = os.environ.get("CARGO", "cargo")
+    command = [cargo, "build", "--profile", "quick", "--target-dir", str(TARGET), *selection()]
     try:
         # In a process group of its own, so that an interrupted build can be ended whole, with its compilers.
-        cargo = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     except FileNotFoundError as error:
         raise BuildError("needs cargo, and found none on the PATH. Install Rust") from error
     try:
-        failed = cargo.wait() != 0
+        failed = process.wait() != 0
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(cargo.pid, signal.SIGTERM)
-        cargo.wait()
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
         raise
     if failed:
         raise BuildError("the functions do not build: see cargo's message above")
-    for name in names:
+    for name in crates():
         place(name, TARGET / "quick" / name)
 
 
