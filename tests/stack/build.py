@@ -50,7 +50,7 @@ def build() -> None:
     command = [cargo, "build", "--profile", "quick", "--target-dir", str(TARGET), *selection()]
     try:
         # In a process group of its own, so that an interrupted build can be ended whole, with its compilers.
-        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
     except FileNotFoundError as error:
         raise BuildError("needs cargo, and found none on the PATH. Install Rust") from error
     try:
@@ -64,6 +64,12 @@ def build() -> None:
         raise BuildError("the functions do not build: see cargo's message above")
     for name in crates():
         place(name, TARGET / "quick" / name)
+
+
+def environment() -> dict[str, str]:
+    """Leaves out what `cargo run` sets for `cargo local`. The build script of ring reads it, so cargo would compile
+    ring again, and everything that uses it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CARGO_MANIFEST_", "CARGO_PKG_"))}
 
 
 def place(name: str, binary: Path) -> None:

@@ -40,10 +40,21 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// If that fails; cargo prints why.
 pub fn build(root: &Path, binaries: &Path, what: &[&str]) -> Result<(), Error> {
     let profile = binaries.file_name().and_then(|name| name.to_str()).unwrap_or("release");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--profile", profile]).args(what).current_dir(root);
     if command.status()?.success() { Ok(()) } else { Err(format!("{} is not built", what.join(" ")).into()) }
+}
+
+/// Cargo, without what `cargo run` sets for this command. The build script of ring reads it, so cargo would compile ring
+/// again, and everything that uses it.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Where [`build_rust_peers`] puts the peers in Rust.
@@ -57,8 +68,7 @@ pub fn rust_peers(root: &Path) -> PathBuf {
 /// # Errors
 /// If that fails; cargo prints why.
 pub fn build_rust_peers(root: &Path) -> Result<(), Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--release", "--locked", "--target-dir"]).arg(root.join("target/bench/rust"));
     command.current_dir(root.join("tests/bench/peers/rust"));
     if command.status()?.success() { Ok(()) } else { Err("the peers in Rust are not built".into()) }
