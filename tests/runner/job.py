@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import bytecode
 from runner import counts
 from runner.counts import Counts
 
@@ -192,7 +193,8 @@ class Job:
             inherited |= {"CARGO_TERM_COLOR": "always", "FORCE_COLOR": "1"}
         if self.options.update:
             inherited[UPDATE_GOLDENS] = "1"
-        return {**inherited, "CARGO_TARGET_DIR": str(ROOT / "target"), **self.environment, **environment}
+        own = {"CARGO_TARGET_DIR": str(ROOT / "target"), **bytecode.ENVIRONMENT}
+        return {**inherited, **own, **self.environment, **environment}
 
 
 def _line(command: Sequence[str | Path]) -> str:

@@ -37,16 +37,13 @@ def python(job: Job) -> None:
     _environment(job, VENV, "tests/requirements.txt")
 
 
-def _environment(job: Job, folder: Path, requirements: str) -> None:
-    job.command(sys.executable, "tests/stack/venv.py", folder, requirements)
+def _environment(job: Job, folder: Path, *requirements: str) -> None:
+    job.command(sys.executable, "tests/stack/venv.py", folder, *requirements)
 
 
 def browser_packages(job: Job) -> None:
     """What only the browser tests need: a browser's driver is larger than all the rest."""
-    job.command(
-        PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes",
-        "--only-binary=:all:", "--requirement", "tests/e2e/browser/requirements.txt",
-    )  # fmt: skip
+    _environment(job, VENV, "tests/requirements.txt", "tests/e2e/browser/requirements.txt")
 
 
 def supply_python(job: Job) -> None:

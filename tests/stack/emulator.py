@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+import bytecode
+
 TARGET = Path(__file__).resolve().parents[2] / "target"
 STACKS = TARGET / "stack"
 # Takes two seconds on an idle machine.
@@ -90,7 +92,7 @@ class Emulator:
                     "STATE_DIR": str(folder / "state"),
                     "S3_DATA_DIR": str(folder / "s3"),
                     "LANG": "C.UTF-8",
-                    "PYTHONDONTWRITEBYTECODE": "1",
+                    **bytecode.ENVIRONMENT,
                     "BIND_HOST": "127.0.0.1",
                     "GATEWAY_PORT": str(port),
                     "STACK_LISTENER": str(listener.fileno()),
