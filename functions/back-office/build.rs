@@ -1,8 +1,8 @@
-//! Embeds the page: every file of assets/, as it is and compressed, under a version that is the hash of them all.
+//! Embeds the files of assets/, plain and compressed. Their URLs contain a version: the hash of all files.
 //!
-//! One version for all files lets the modules import each other by plain relative names, which a hash in each file's
-//! name would not without rewriting them.
-#![expect(clippy::disallowed_macros, reason = "standard output is how a build script talks to cargo")]
+//! With one version for all files, modules can import each other by relative names. A hash in each file name would
+//! require rewriting the imports.
+#![expect(clippy::disallowed_macros, reason = "build scripts communicate with cargo through standard output")]
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-/// What the page itself is called; it is no asset, because its address never changes.
+/// The page. It is not an asset: its URL has no version.
 const INDEX: &str = "index.html";
 
-/// Stands in the page for the version.
+/// Replaced by the version in the page.
 const PLACEHOLDER: &str = "{{version}}";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     names.sort_unstable();
 
     let mut hash = Sha256::new();
-    let mut rust = String::from("/// Every file of the page but the page itself.\npub static ASSETS: &[Asset] = &[\n");
+    let mut rust = String::from("/// Every file except the page.\npub static ASSETS: &[Asset] = &[\n");
     for name in names.iter().filter(|name| *name != INDEX) {
         let content = fs::read(Path::new("assets").join(name))?;
         for part in [name.as_bytes(), &content] {
@@ -43,17 +43,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let version: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
 
     let index = fs::read_to_string(Path::new("assets").join(INDEX))?.replace(PLACEHOLDER, &version);
-    writeln!(
-        rust,
-        "];\n\n/// The page itself.\npub static INDEX: Asset = {};\n",
-        embed(&out, INDEX, index.as_bytes())?
-    )?;
-    writeln!(rust, "/// A hash of all assets, in their addresses.\npub const VERSION: &str = {version:?};")?;
+    writeln!(rust, "];\n\n/// The page.\npub static INDEX: Asset = {};\n", embed(&out, INDEX, index.as_bytes())?)?;
+    writeln!(rust, "/// The hash of all assets, which is part of their URLs.\npub const VERSION: &str = {version:?};")?;
     fs::write(out.join("embedded.rs"), rust)?;
     Ok(())
 }
 
-/// Puts both forms of a file where the crate includes them, and returns the expression that does.
+/// Writes a file and its compressed form to `out`, and returns the `Asset` expression that includes both.
 fn embed(out: &Path, name: &str, content: &[u8]) -> Result<String, Box<dyn Error>> {
     fs::write(out.join(name), content)?;
     let compressed = format!("{name}.gz");
@@ -66,7 +62,7 @@ fn embed(out: &Path, name: &str, content: &[u8]) -> Result<String, Box<dyn Error
         Some("css") => "Css",
         Some("js") => "JavaScript",
         Some("svg") => "Svg",
-        _ => return Err(format!("assets/{name}: a file of this kind has no media type in build.rs").into()),
+        _ => return Err(format!("assets/{name}: build.rs has no media type for this extension").into()),
     };
     let include = |file: &str| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))");
     Ok(format!(

@@ -1,4 +1,4 @@
-"""Which function emits which metric, and which failure codes: read from the sources, so that no list can go stale."""
+"""Which functions emit which metrics and failure codes, as read from the sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FUNCTIONS = sorted(manifest.parent for manifest in (ROOT / "functions").glob("*/
 
 @functools.cache
 def sources(crate: Path, features: frozenset[str] | None = None) -> str:
-    """The code of a crate without its tests, and without the modules of features that are not among `features`."""
+    """The code of a crate without tests, and without the modules of features that are not in `features`."""
     src = crate / "src"
     manifest = (crate / "Cargo.toml").read_text(encoding="utf-8")
     others = set(re.findall(r"^(\w+) = \[", manifest, re.MULTILINE)) - features if features is not None else set()
@@ -28,19 +28,20 @@ def sources(crate: Path, features: frozenset[str] | None = None) -> str:
 
 @functools.cache
 def linked(function: Path) -> str:
-    """The code of a function and of the shared crates that it depends on, by the features that it asks for."""
+    """The code of a function and of the shared crates that it depends on, limited to the features it enables."""
     manifest = (function / "Cargo.toml").read_text(encoding="utf-8")
     dependencies = manifest.partition("[dependencies]")[2].partition("\n[")[0]
     text = sources(function)
-    for name, features in re.findall(r"^(\w+)(?:\.workspace = true| = \{.*features = \[(.*)\].*)", dependencies, re.M):
-        if (ROOT / "shared" / name).is_dir() and name != "telemetry":
+    shared = re.findall(r"^exports-(\w+)(?:\.workspace = true| = \{.*features = \[(.*)\].*)", dependencies, re.M)
+    for name, features in shared:
+        if name != "telemetry":
             text += sources(ROOT / "shared" / name, frozenset(re.findall(r"\w+", features)))
     return text
 
 
 @functools.cache
-def names_of_variants() -> dict[str, set[str]]:
-    """The metrics that each variant of `Metric` stands for."""
+def metrics_by_variant() -> dict[str, set[str]]:
+    """The names of the metrics that each variant of `Metric` emits."""
     numbers = METRICS.read_text(encoding="utf-8").partition("fn numbers(")[2].partition("\n    }\n")[0]
     _, *arms = re.split(r"Self::(\w+)", numbers)
     return {variant: set(re.findall(r'"(\w+)"', arm)) for variant, arm in zip(arms[::2], arms[1::2], strict=True)}
@@ -49,29 +50,28 @@ def names_of_variants() -> dict[str, set[str]]:
 @functools.cache
 def emitters() -> dict[str, set[str]]:
     """The functions that emit each metric."""
-    found: dict[str, set[str]] = {name: set() for names in names_of_variants().values() for name in names}
+    found: dict[str, set[str]] = {name: set() for names in metrics_by_variant().values() for name in names}
     for function in FUNCTIONS:
         for variant in re.findall(r"\bMetric::(\w+)", linked(function)):
-            for name in names_of_variants()[variant]:
+            for name in metrics_by_variant()[variant]:
                 found[name].add(function.name)
     return found
 
 
 @functools.cache
-def codes_of_constructors() -> dict[str, str]:
-    """The failure code of each constructor of `Failure`."""
+def codes_by_constructor() -> dict[str, str]:
+    """The failure code that each constructor of `Failure` sets."""
     source = EXPORT.read_text(encoding="utf-8")
-    codes = dict(re.findall(r'Self::(\w+) => "([A-Z_]+)"', source))
     constructors = re.findall(
         r"pub fn (\w+)\([^)]*\) -> Self \{(?:(?!\n    \}\n).)*?FailureCode::(\w+)", source, re.DOTALL
     )
-    return {constructor: codes[variant] for constructor, variant in constructors}
+    return {constructor: re.sub(r"(?<!^)(?=[A-Z])", "_", variant).upper() for constructor, variant in constructors}
 
 
 def failures() -> set[tuple[str, str]]:
-    """The functions that fail exports, each with the codes that it does so with."""
+    """Pairs of a function and a failure code that it sets."""
     return {
-        (function.name, codes_of_constructors()[constructor])
+        (function.name, codes_by_constructor()[constructor])
         for function in FUNCTIONS
         for constructor in re.findall(r"\bFailure::(\w+)\(", sources(function))
     }

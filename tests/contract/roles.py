@@ -1,7 +1,7 @@
-"""What each function's role allows, and what the function needs: both as actions on resources.
+"""The permissions that each function's role grants, and those that the function needs.
 
-What it needs comes from the recorded requests of the ports that its code uses, and from the few things that Lambda,
-DynamoDB and Secrets Manager do for it. Log actions are left out.
+The needed permissions come from the recorded requests of the ports that the function uses, and from what Lambda,
+DynamoDB and Secrets Manager do on its behalf. Log actions are excluded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Parameters = dict[str, str]
 SENDER = {"SenderAddress": "exports@marketplace.example"}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OWN_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:signer-AbCdEf"
-# Deployments between which roles differ.
+# Deployments with different roles.
 DEPLOYMENTS: dict[str, Parameters] = {
-    "by default": SENDER,
-    "with a table and a secret of the owner's": {
+    "defaults": SENDER,
+    "existing table and secret": {
         **SENDER, "PayoutsTableName": "payments-payouts", "LinkSignerSecretArn": OWN_SECRET,
     },
-    "with the owner's keys, too": {
+    "existing table and secret with customer managed keys": {
         **SENDER, "PayoutsTableName": "payments-payouts", "PayoutsTableKeyArn": f"{KEY}1",
         "LinkSignerSecretArn": OWN_SECRET, "LinkSignerSecretKeyArn": f"{KEY}2",
     },
@@ -42,13 +42,13 @@ DEPLOYMENTS: dict[str, Parameters] = {
 
 
 @dataclass(frozen=True, order=True)
-class Right:
-    """An action on a resource; of a role, the resource may be a pattern."""
+class Permission:
+    """An action on a resource. If granted by a policy, the resource may be a pattern."""
 
     action: str
     resource: str
 
-    def covers(self, other: Right) -> bool:
+    def covers(self, other: Permission) -> bool:
         return self.action == other.action and fnmatchcase(other.resource, self.resource)
 
 
@@ -56,14 +56,14 @@ class Right:
 
 
 class Deployment:
-    """The template with these parameters, and its own defaults for the others."""
+    """The template with these parameters and its defaults for the others."""
 
     def __init__(self, parameters: Parameters) -> None:
         defaults = {name: str(p.get("Default", "")) for name, p in TEMPLATE["Parameters"].items()}
         self.parameters = defaults | parameters
 
     def value(self, expression: Any) -> Any:
-        """What an expression of the template comes to; names of resources are their ids."""
+        """The value of a template expression. Resources are named by their logical ids."""
         if isinstance(expression, list):
             return [value for value in map(self.value, expression) if value is not None]
         if not isinstance(expression, dict) or len(expression) != 1:
@@ -137,7 +137,7 @@ class Deployment:
     # -------------------------------------------------------------------------------------------------------- allowed
 
     def statements(self, principal: str) -> Iterator[dict[str, Any]]:
-        """The statements of a role or a user, its own and those of policies that are attached to it."""
+        """The statements of a role or user: inline and from attached policies."""
         for policy in RESOURCES[principal]["Properties"].get("Policies", []):
             yield from policy["PolicyDocument"]["Statement"]
         for name, resource in RESOURCES.items():
@@ -145,10 +145,10 @@ class Deployment:
             if {"Ref": principal} in attached and self.has(name):
                 yield from resource["Properties"]["PolicyDocument"]["Statement"]
 
-    def allowed(self, principal: str) -> set[Right]:
-        """What a role or a user may do."""
+    def allowed(self, principal: str) -> set[Permission]:
+        """The permissions of a role or user."""
         return {
-            Right(action, resource)
+            Permission(action, resource)
             for statement in self.statements(principal)
             for action in as_list(statement["Action"])
             for resource in as_list(self.value(statement["Resource"]))
@@ -157,42 +157,47 @@ class Deployment:
 
     # --------------------------------------------------------------------------------------------------------- needed
 
-    def needed(self, crate: str) -> set[Right]:
-        """What a function, or the user that signs links, does."""
-        rights = {right for request in calls(crate) for right in self.rights(crate, request)}
-        return rights | self._of_mappings(crate) | self._of_keys(rights)
+    def needed(self, crate: str) -> set[Permission]:
+        """The permissions that a function, or the link signer, needs."""
+        needed = {permission for request in calls(crate) for permission in self.permissions(crate, request)}
+        return needed | self._of_mappings(crate) | self._of_keys(needed)
 
     def environment(self, crate: str) -> dict[str, Any]:
         variables = RESOURCES[f"{logical(crate)}Function"]["Properties"].get("Environment", {}).get("Variables", {})
         return {name: self.value(value) for name, value in variables.items()}
 
-    def rights(self, crate: str, request: Request) -> Iterator[Right]:
-        """What a function needs for one request, but for keys."""
-        # What the user's links lead to are the files of the function that writes them.
+    def permissions(self, crate: str, request: Request) -> Iterator[Permission]:
+        """The permissions that a function needs for one request, except for KMS keys."""
+        # The link signer reads the files that generate-export writes.
         environment = self.environment("generate-export" if crate == SIGNER else crate)
         for action, resource in actions(request, environment):
-            yield Right(action, resource)
+            yield Permission(action, resource)
 
-    def _of_mappings(self, crate: str) -> set[Right]:
-        """Lambda receives and deletes the messages of a mapping with the role of its function (Lambda Developer Guide,
-        "Creating and configuring an Amazon SQS event source mapping": AWSLambdaSQSQueueExecutionRole)."""
+    def _of_mappings(self, crate: str) -> set[Permission]:
+        """Lambda receives and deletes a mapping's messages with the function's role.
+
+        Lambda Developer Guide, "Creating and configuring an Amazon SQS event source mapping"
+        (AWSLambdaSQSQueueExecutionRole).
+        """
         return {
-            Right(f"sqs:{action}", self.value(mapping["Properties"]["EventSourceArn"]))
+            Permission(f"sqs:{action}", self.value(mapping["Properties"]["EventSourceArn"]))
             for mapping in RESOURCES.values()
             if mapping["Type"] == "AWS::Lambda::EventSourceMapping"
             and mapping["Properties"]["FunctionName"] == {"Ref": f"{logical(crate)}Function"}
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         }
 
-    def _of_keys(self, rights: set[Right]) -> set[Right]:
-        """DynamoDB and Secrets Manager decrypt with a customer-managed key on behalf of the caller (DynamoDB Developer
-        Guide, "DynamoDB encryption at rest: usage notes"; Secrets Manager User Guide, "Secret encryption and decryption
-        in AWS Secrets Manager"). AWS's own keys need no right."""
+    def _of_keys(self, needed: set[Permission]) -> set[Permission]:
+        """DynamoDB and Secrets Manager decrypt with a customer managed key on behalf of the caller.
+
+        DynamoDB Developer Guide, "DynamoDB encryption at rest: usage notes"; Secrets Manager User Guide, "Secret
+        encryption and decryption in AWS Secrets Manager". Keys of AWS need no permission.
+        """
         keys = {"PayoutsTableKeyArn": "PayoutsTableName", "LinkSignerSecretKeyArn": "LinkSignerSecretArn"}
         return {
-            Right("kms:Decrypt", self.parameters[key])
+            Permission("kms:Decrypt", self.parameters[key])
             for key, encrypted in keys.items()
-            if self.parameters[key] and any(r.resource.endswith(self.parameters[encrypted]) for r in rights)
+            if self.parameters[key] and any(p.resource.endswith(self.parameters[encrypted]) for p in needed)
         }
 
 
@@ -200,9 +205,9 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def principal(who: str) -> str:
-    """The role of a function, or the user that signs links."""
-    return "LinkSignerUser" if who == SIGNER else f"{logical(who)}Role"
+def principal(crate: str) -> str:
+    """The logical id of a function's role, or of the link signer's user."""
+    return "LinkSignerUser" if crate == SIGNER else f"{logical(crate)}Role"
 
 
 def logical(crate: str) -> str:
@@ -211,17 +216,18 @@ def logical(crate: str) -> str:
 
 # -------------------------------------------------------------------------------------------------------------- calls
 
-# How the recorded requests name what a function knows by its environment.
+# The tables of the recorded requests, with the setting that names each.
 TABLES = {"Exports": "EXPORTS_TABLE", "Payouts": "PAYOUTS_TABLE", "ApiKeys": "API_KEYS_TABLE"}
-# One that was verified with SES. In the sandbox all recipients are.
+# A verified recipient, as required in the SES sandbox.
 RECIPIENT = "ann@example.com"
 
 
 def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The actions that AWS checks for a request, each with its resource."""
+    """The actions that AWS authorizes for a request, each with its resource."""
     operation, body = request.operation, request.body
     if request.service == "dynamodb":
-        # "Using IAM with DynamoDB transactions", DynamoDB Developer Guide: as for the operations of its parts.
+        # A transaction needs the permissions of its operations (DynamoDB Developer Guide, "Using IAM with DynamoDB
+        # transactions").
         parts = body["TransactItems"] if operation == "TransactWriteItems" else [{operation.removesuffix("Item"): body}]
         for part in parts:
             ((kind, parameters),) = part.items()
@@ -234,14 +240,14 @@ def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str
         key = request.path.split("/", 2)[2]
         yield f"s3:{S3_ACTIONS[operation]}", f"{bucket}/{key}"
         if operation == "HeadObject":
-            # API reference, HeadObject, "Permissions": without it what is not there is 403 and not 404.
+            # Without it, a missing object is 403 instead of 404 (S3 API Reference, HeadObject, "Permissions").
             yield "s3:ListBucket", bucket
     elif request.service == "sqs":
         assert operation == "SendMessage"
         yield "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{environment['JOBS_QUEUE_URL'].rpartition('/')[2]}"
     elif request.service == "ses":
-        # Checked against each verified identity that takes part: the sender's address, its domain or one above, and in
-        # the sandbox each recipient's (Service Authorization Reference, "SES v2"; aws/aws-sdk-js 3641).
+        # Authorized on the sender's verified identity (address, domain or parent domain) and, in the sandbox, on each
+        # recipient's (Service Authorization Reference, "SES v2"; aws/aws-sdk-js 3641).
         assert operation == "SendEmail"
         sender = environment["SENDER"]
         arn = f"arn:aws:ses:{REGION}:{ACCOUNT}:"
@@ -253,7 +259,7 @@ def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str
         yield "secretsmanager:GetSecretValue", environment["LINK_SIGNER_SECRET"]
 
 
-# User Guide, "Required permissions for Amazon S3 API operations".
+# S3 User Guide, "Required permissions for Amazon S3 API operations".
 S3_ACTIONS = {
     "PutObject": "PutObject",
     "CreateMultipartUpload": "PutObject",
@@ -269,8 +275,10 @@ S3_ACTIONS = {
 
 @functools.cache
 def calls(crate: str) -> tuple[Request, ...]:
-    """The recorded requests that a function can send: those of the ports' methods and steps that its code calls. The
-    link signer's is the one that a link is."""
+    """The recorded requests that a function can send, by the port methods and life cycle steps that its code calls.
+
+    For the link signer, the request that a presigned URL makes.
+    """
     if crate == SIGNER:
         return tuple(request for request in requests() if request.operation == "GetObject")
     return tuple(
@@ -283,10 +291,14 @@ def calls(crate: str) -> tuple[Request, ...]:
 
 @functools.cache
 def methods(crate: str) -> set[str]:
-    """The methods of ports that a function calls, itself or through the shared crates: `FindExport::find_export`. Of a
-    port's methods those count whose port the function's own code names: its types must, because they are generic."""
-    own = sources(ROOT / "functions" / crate)
-    text = own + "".join(sources(ROOT / "shared" / shared) for shared in ("domain", "http"))
+    """The port methods that a function calls, such as `ExportStore::find_export`, itself or through shared crates.
+
+    Only ports that the function's own code names count. Its generic types have to name them.
+    """
+    folder = ROOT / "functions" / crate
+    own, manifest = sources(folder), (folder / "Cargo.toml").read_text(encoding="utf-8")
+    shared = [name for name in ("domain", "http") if re.search(rf"^exports-{name}\b", manifest, re.MULTILINE)]
+    text = own + "".join(sources(ROOT / "shared" / name) for name in shared)
     return {
         port
         for port in {request.port for request in requests() if request.port}
@@ -297,14 +309,14 @@ def methods(crate: str) -> set[str]:
 
 @functools.cache
 def steps(crate: str) -> set[str]:
-    """The transitions that a function makes, itself or by ending an export."""
+    """The life cycle steps that a function takes, itself or through the shared code that fails an export."""
     own = sources(ROOT / "functions" / crate)
     found = set(re.findall(r"\blifecycle::(\w+)\(", own))
-    ending = (ROOT / "shared/domain/src/ending.rs").read_text(encoding="utf-8").partition("#[cfg(test)]")[0]
-    imported = re.findall(r"^use crate::lifecycle::\{(.*)\};", ending, re.MULTILINE)
-    for function in re.findall(r"pub async fn (\w+)", ending):
+    failing = (ROOT / "shared/domain/src/fail_export.rs").read_text(encoding="utf-8").partition("#[cfg(test)]")[0]
+    imported = re.findall(r"^use crate::lifecycle::\{(.*)\};", failing, re.MULTILINE)
+    for function in re.findall(r"pub async fn (\w+)", failing):
         if re.search(rf"\b{function}\(", own):
-            found |= {name for name in re.findall(r"\w+", imported[0]) if re.search(rf"\b{name}\(", ending)}
+            found |= {name for name in re.findall(r"\w+", imported[0]) if re.search(rf"\b{name}\(", failing)}
     return found
 
 
@@ -312,11 +324,11 @@ CRATES = [function.name for function in FUNCTIONS]
 
 
 def unrecorded(seen: Iterable[tuple[str, str]]) -> list[str]:
-    """Those calls of functions, by their form, that no recorded request of the function has."""
+    """The observed calls, by their form, that match no recorded request of the function."""
     known = {(crate, form_of(request)) for crate in CRATES for request in calls(crate)}
     return [f"{crate}: {call}" for crate, call in sorted(set(seen) - known)]
 
 
 def crate_of(role: str) -> str:
-    """The function whose role this ARN is, of the role or of a session."""
+    """The function that the ARN of a role, or of a session of it, belongs to."""
     return next(crate for crate in CRATES if f"-{logical(crate)}Role-" in role)

@@ -1,6 +1,6 @@
-"""The template against rules of AWS's that show only in a real account, because the local AWS does not know them.
+"""The template follows AWS rules that the emulator does not enforce.
 
-Checked on the template as CloudFormation gets it, after SAM's transform, and with the resource types' own schemas.
+The checks use the template after SAM's transform, as CloudFormation receives it, and the schemas of the resource types.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def schema(resource_type: str) -> dict[str, Any]:
 
 @functools.cache
 def names(resource_id: str) -> dict[str, Any]:
-    """The names that identify a resource and that the template chooses, by property."""
+    """The properties that name and identify a resource and that the template sets."""
     resource = RESOURCES[resource_id]
     definition = schema(resource["Type"])
     identifiers = [definition["primaryIdentifier"], *definition.get("additionalIdentifiers", [])]
@@ -56,12 +56,12 @@ def names(resource_id: str) -> dict[str, Any]:
 NAMED = [resource for resource in RESOURCES if names(resource)]
 
 
-# ------------------------------------------------------------------------------------------- two stacks in an account
+# --------------------------------------------------------------------------------------- two stacks in one account
 
 
 @pytest.mark.parametrize("resource", NAMED)
-def test_name_is_the_stacks_own(resource: str) -> None:
-    # What belongs to another resource of this stack cannot meet another stack's.
+def test_resource_name_contains_the_stack_name(resource: str) -> None:
+    # A reference to another resource of the stack is unique as well.
     own = [
         isinstance(value, dict) and (value.get("Ref") in RESOURCES or "${AWS::StackName}" in value.get("Fn::Sub", ""))
         for value in names(resource).values()
@@ -69,8 +69,8 @@ def test_name_is_the_stacks_own(resource: str) -> None:
     assert any(own), f"{resource}: {names(resource)}"
 
 
-def test_name_that_is_unique_across_regions_has_the_region_in_it() -> None:
-    # A dashboard's ARN has no region; of the other types that are like this (users, roles, buckets) none has a name.
+def test_global_resource_name_contains_the_region() -> None:
+    # ARNs of these types contain no region. Only the dashboard has a name in the template.
     everywhere = {"AWS::CloudWatch::Dashboard", "AWS::IAM::User", "AWS::IAM::Role", "AWS::S3::Bucket"}
     for resource in NAMED:
         if RESOURCES[resource]["Type"] in everywhere:
@@ -78,7 +78,7 @@ def test_name_that_is_unique_across_regions_has_the_region_in_it() -> None:
 
 
 def test_schedule_gets_its_name_from_cloudformation() -> None:
-    # SAM makes up a name of logical ids, the same in each stack, unless it is told not to
+    # Without OmitName, SAM derives the name from logical ids, and it is the same in every stack
     # (github.com/aws/serverless-application-model, issue 3109).
     (schedule,) = (r for r in RESOURCES.values() if r["Type"] == "AWS::Scheduler::Schedule")
     assert "Name" not in schedule["Properties"]
@@ -87,7 +87,7 @@ def test_schedule_gets_its_name_from_cloudformation() -> None:
 # --------------------------------------------------------------------------------------------------- sizes and names
 
 
-# The longest that CloudFormation or a service makes what a function's environment refers to.
+# The maximum length of a generated name, ARN or URL that an environment references.
 LONGEST_REFERENCE = {
     "AWS::DynamoDB::Table": 255,
     "AWS::S3::Bucket": 63,
@@ -100,7 +100,7 @@ FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] ==
 
 
 def longest(value: Any) -> int:
-    """How long a value of an environment can get, whatever the parameters are."""
+    """The maximum length of an environment variable for all allowed parameters."""
     if isinstance(value, str):
         return len(value)
     ((operation, operand),) = value.items()
@@ -118,16 +118,16 @@ def longest(value: Any) -> int:
     if parameter["Type"] == "Number":
         return len(str(parameter["MaxValue"]))
     assert "MaxLength" in parameter, f"{operand} reaches an environment and needs a MaxLength"
-    # What Lambda would measure longer than it is: quotes, backslashes, and what is not ASCII.
+    # Lambda measures JSON, where quotes, backslashes and non-ASCII characters are longer.
     free = re.sub(r"\\.|\[(?!\^)[^]]*\]", "", parameter["AllowedPattern"])
     assert not re.search(r"\.|\[\^", free), f"{operand} may have characters that JSON escapes"
     return int(parameter["MaxLength"])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_environment_fits_whatever_the_parameters_are(function: str) -> None:
+def test_environment_fits_with_the_longest_parameters(function: str) -> None:
     variables = RESOURCES[function]["Properties"].get("Environment", {}).get("Variables", {})
-    # Lambda measures names and values as the JSON that it prints when it refuses them ("String measured: {…}",
+    # Lambda measures names and values as JSON, as its error message shows ("String measured: {…}",
     # github.com/github-aws-runners/terraform-aws-github-runner, issue 3594).
     measured = json.dumps({name: "x" * longest(value) for name, value in variables.items()}, separators=(",", ":"))
     assert len(measured) <= ENVIRONMENT
@@ -140,19 +140,20 @@ def test_parameter_is_bounded(name: str) -> None:
     assert parameter.keys() & {"AllowedValues", *bounds}
 
 
-def test_domains_that_copies_may_go_to_are_bounded_in_number_and_length() -> None:
+def test_recipient_domains_are_bounded_in_number_and_length() -> None:
     parameter = TEMPLATE["Parameters"]["AllowedRecipientDomains"]
     assert parameter["MaxLength"] == 1000
     assert re.search(parameter["AllowedPattern"], ", ".join(["a.example"] * 20))
     assert not re.search(parameter["AllowedPattern"], ", ".join(["a.example"] * 21))
 
 
-# How long a stack's name may be: CloudFormation takes 128 characters, and no rule of a template can look at it.
+# CloudFormation allows 128 characters, and a template cannot restrict the name of its stack. The README states this
+# limit.
 LONGEST_STACK_NAME = 48
 
 
 @pytest.mark.parametrize("resource", NAMED)
-def test_name_fits_whatever_the_stack_is_called_within_what_the_readme_says(resource: str) -> None:
+def test_resource_name_fits_with_the_longest_stack_name(resource: str) -> None:
     properties = schema(RESOURCES[resource]["Type"])["properties"]
     for name, value in names(resource).items():
         if "Fn::Sub" not in value:
@@ -164,23 +165,23 @@ def test_name_fits_whatever_the_stack_is_called_within_what_the_readme_says(reso
         assert len(longest_name) <= most, f"{resource}.{name}"
 
 
-def test_stack_names_keep_to_what_the_readme_says() -> None:
-    deploy = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Deploy\n")[2]
+def test_stack_names_respect_the_limit() -> None:
+    deploy = (ROOT / "DEPLOY.md").read_text(encoding="utf-8")
     assert f"at most {LONGEST_STACK_NAME} characters" in deploy
-    # Not longer than needed: one more, and the longest function's name would not fit.
+    # The limit is as high as the longest function name allows.
     suffixes = [names(function)["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}") for function in FUNCTIONS]
     assert LONGEST_STACK_NAME + max(map(len, suffixes)) == 64
     stacks = re.findall(r'^stack_name = "(.*)"$', (ROOT / "samconfig.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert stacks
-    # A trail's name has no two hyphens in a row (CloudTrail User Guide, "Trail naming requirements").
+    # A trail's name cannot contain consecutive hyphens (CloudTrail User Guide, "Trail naming requirements").
     assert all(re.fullmatch(r"[A-Za-z](-?[A-Za-z0-9])*", name) and len(name) <= LONGEST_STACK_NAME for name in stacks)
 
 
 # -------------------------------------------------------------------------------------------------------- access log
 
 
-# The variables that an HTTP API knows (API Gateway Developer Guide, "Customize HTTP API access logs"), as far as a line
-# without personal data may have them. Their values are strings: one that is missing is a hyphen.
+# Variables of an HTTP API (API Gateway Developer Guide, "Customize HTTP API access logs") that contain no personal
+# data. A missing value is a hyphen.
 VARIABLES = {
     "requestTime", "requestId", "routeKey", "status", "responseLatency", "error.messageString",
     "integrationErrorMessage",
@@ -188,26 +189,26 @@ VARIABLES = {
 ACCESS_LOG = TEMPLATE["Resources"]["HttpApi"]["Properties"]["AccessLogSettings"]
 
 
-def test_access_log_goes_to_a_group_that_needs_no_resource_policy_of_its_own() -> None:
-    # The policy that API Gateway writes names each group, until it has 5,120 characters and further deployments fail;
-    # what begins like this is covered by one entry (Step Functions Developer Guide, "Avoiding Amazon CloudWatch Logs
-    # resource policy size restrictions"; github.com/serverless/serverless, issue 10469).
+def test_access_log_group_needs_no_resource_policy() -> None:
+    # API Gateway adds each group to one policy. When the policy exceeds 5,120 characters, deployments fail. One entry
+    # covers all groups with this prefix (Step Functions Developer Guide, "Avoiding Amazon CloudWatch Logs resource
+    # policy size restrictions"; github.com/serverless/serverless, issue 10469).
     destination, _ = ACCESS_LOG["DestinationArn"]["Fn::GetAtt"]
     assert RESOURCES[destination]["Properties"]["LogGroupName"]["Fn::Sub"].startswith("/aws/vendedlogs/")
 
 
-def test_access_log_is_a_line_of_json() -> None:
+def test_access_log_format_is_one_line_of_json() -> None:
     line = ACCESS_LOG["Format"]
     # API Gateway: "Access Log format must be single line".
     assert "\n" not in line
     assert set(re.findall(r"\$context\.([\w.]+)", line)) == VARIABLES
-    # This one brings quotes along, and escapes what is between them. The others need them.
+    # messageString includes its quotes and escapes its content. The other variables do not.
     printed = re.sub(r"(?<!\")\$context\.error\.messageString(?!\")", '"Service \\\\"Unavailable\\\\""', line)
     printed = re.sub(r"(?<=\")\$context\.[\w.]+(?=\")", "value", printed)
     assert json.loads(printed)["error"] == 'Service "Unavailable"'
 
 
-def test_trail_can_be_left_out_where_a_region_has_all_that_it_may_have() -> None:
+def test_record_downloads_description_states_the_trail_quota() -> None:
     # CloudTrail User Guide, "Quotas in AWS CloudTrail".
     assert "a region allows five trails" in TEMPLATE["Parameters"]["RecordDownloads"]["Description"]
 
@@ -215,8 +216,8 @@ def test_trail_can_be_left_out_where_a_region_has_all_that_it_may_have() -> None
 # ------------------------------------------------------------------------------------------------------ the template
 
 
-def test_template_is_deployed_from_a_bucket_and_small_enough_for_that() -> None:
-    # CloudFormation takes 51,200 bytes with a request, and 1 MB from a bucket (CloudFormation User Guide, "Understand
+def test_template_fits_a_deployment_from_a_bucket() -> None:
+    # CloudFormation accepts 51,200 bytes in a request and 1 MB from a bucket (CloudFormation User Guide, "Understand
     # CloudFormation quotas").
     template = (ROOT / "template.yaml").read_bytes()
     samconfig = (ROOT / "samconfig.toml").read_text(encoding="utf-8")

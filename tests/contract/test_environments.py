@@ -24,6 +24,7 @@ def test_uv_gets_the_package_index_of_pips_settings(tmp_path: Path, monkeypatch:
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
+    environments.ensure_uv()
     settings = environments.pip_settings()
     assert settings["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert settings["UV_INDEX"].split() == ["https://one.example/simple", "https://two.example/simple?a=b"]

@@ -19,7 +19,7 @@ CHECKS = ("check", "--all-targets", *QUICK, *WORKSPACE)
 
 @functools.cache
 def units(*command: str) -> dict[str, str]:
-    """What a cargo command compiles, by a hash that covers features, profile and dependencies."""
+    """What a cargo command compiles, by a hash of features, profile and dependencies."""
     printed = subprocess.run(
         ["cargo", *command, "--unit-graph", "-Zunstable-options"],
         # Lets the stable cargo, whose version is pinned, print its plan.

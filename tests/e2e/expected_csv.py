@@ -1,6 +1,6 @@
-"""What the file of an export must be: a writer of its own, from the file format's description and nothing else.
+"""An independent CSV writer, based on the documented file format only.
 
-It shares no code and no library with the product, so that a mistake in one is a difference between the two.
+It shares no code or library with the product, so that a mistake in either one causes a difference.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ HEADER = (
     "psp_reference;failure_reason;created_at;executed_at;settled_at;updated_at"
 )
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# ISO 4217: how many decimals an amount in this currency has.
+# ISO 4217: the number of decimals of a currency.
 EXPONENTS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
-# A spreadsheet may run a cell that begins with one of these; some also take the full-width forms.
+# A spreadsheet may run a cell that starts with one of these. Some also accept the full-width forms.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Payout = Mapping[str, Any]
@@ -44,7 +44,7 @@ def in_order(payouts: Iterable[Payout]) -> list[Payout]:
 
 
 def amount(minor: int, currency: str) -> str:
-    # Made from text, a Decimal is exact; arithmetic would round to 28 digits.
+    # A Decimal created from text is exact. Arithmetic would round to 28 digits.
     return f"{Decimal(f'{minor}E-{EXPONENTS[currency]}'):f}"
 
 
@@ -82,7 +82,7 @@ def _time(value: str | None) -> str:
 
 
 def _quoted(cell: str) -> str:
-    """RFC 4180, 2.6 and 2.7: quotes around what holds a separator, a quote or a line break; quotes doubled."""
+    """RFC 4180, 2.6 and 2.7: quotes a cell with a separator, a quote or a line break, and doubles the quotes in it."""
     if any(character in cell for character in ';"\r\n'):
         return '"' + cell.replace('"', '""') + '"'
     return cell

@@ -1,4 +1,4 @@
-"""An S3 that takes the first part of a file and then no more: a generator that calls it can be met half way."""
+"""An S3 proxy that accepts the first part of a file and holds the next, so that tests can interrupt the generator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from interventions import changed
+from interventions import changed_settings
 from stack import Stack
 
 
@@ -20,11 +20,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, emulator: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.emulator = urlsplit(emulator).netloc
-        self.takes_a_part = threading.Semaphore()
+        self.first_part = threading.Semaphore()
         self.ended = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The generator was killed meanwhile."""
+        """Ignored: the generator may have been killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -36,14 +36,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        if "partNumber=" in self.path and not self.server.takes_a_part.acquire(blocking=False):
+        if "partNumber=" in self.path and not self.server.first_part.acquire(blocking=False):
             self._hold()
         with closing(http.client.HTTPConnection(self.server.emulator, timeout=60)) as upstream:
             upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            content = answer.read()
-        self.send_response_only(answer.status)
-        for name, value in answer.getheaders():
+            response = upstream.getresponse()
+            content = response.read()
+        self.send_response_only(response.status)
+        for name, value in response.getheaders():
             if name.lower() not in ("content-length", "connection", "transfer-encoding"):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
@@ -59,11 +59,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def held_uploads(stack: Stack) -> Iterator[None]:
-    """The generator's uploads stop after their first part for a while."""
+    """Holds the generator's uploads after their first part."""
     with _Server(stack.awsEndpointUrl) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
-            with changed(stack, "generate-export", AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{server.server_port}"):
+            with changed_settings(
+                stack, "generate-export", AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{server.server_port}"
+            ):
                 yield
         finally:
             server.ended.set()

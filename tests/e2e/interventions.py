@@ -1,4 +1,4 @@
-"""What a test does to a running stack and undoes afterwards, through AWS APIs or to the processes themselves."""
+"""Temporary changes to a running stack, through AWS APIs or to its processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from waiting import wait_for
 
 @contextmanager
 def held_queue(stack: Stack) -> Iterator[None]:
-    """Job messages stay in the queue for a while."""
+    """Keeps job messages in the queue."""
     stack.hold_queue(True)
     try:
         yield
@@ -25,8 +25,8 @@ def held_queue(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def changed(stack: Stack, crate: str, **variables: str) -> Iterator[None]:
-    """A function has other settings for a while."""
+def changed_settings(stack: Stack, crate: str, **variables: str) -> Iterator[None]:
+    """Changes environment variables of a function."""
     client = stack.client("lambda")
     before = client.get_function_configuration(FunctionName=stack.functions[crate])["Environment"]
     stack.configure(crate, **variables)
@@ -38,7 +38,7 @@ def changed(stack: Stack, crate: str, **variables: str) -> Iterator[None]:
 
 @contextmanager
 def timeout_of(stack: Stack, crate: str, seconds: int) -> Iterator[None]:
-    """A function has this time-out for a while."""
+    """Changes the timeout of a function."""
     function = stack.functions[crate]
     before = stack.client("lambda").get_function_configuration(FunctionName=function)["Timeout"]
     change_function(stack, crate, Timeout=seconds)
@@ -52,19 +52,19 @@ def change_function(stack: Stack, crate: str, **configuration: Any) -> None:
     client, function = stack.client("lambda"), stack.functions[crate]
     client.update_function_configuration(FunctionName=function, **configuration)
 
-    def in_force() -> bool:
+    def is_applied() -> bool:
         current: Mapping[str, Any] = client.get_function_configuration(FunctionName=function)
         return current["LastUpdateStatus"] == "Successful"
 
-    wait_for(f"{function} to take its new configuration", in_force)
+    wait_for(f"{function} to apply its new configuration", is_applied)
 
 
 @contextmanager
-def impatient_queue(stack: Stack, visibility_seconds: int, most_receives: int) -> Iterator[None]:
-    """A job message that is not done comes back, and is given up, sooner than the template says."""
+def fast_redelivery(stack: Stack, visibility_seconds: int, max_receives: int) -> Iterator[None]:
+    """Shortens the time until a failed job message is redelivered or moved to the dead-letter queue."""
     client, url = stack.client("sqs"), stack.jobsQueueUrl
     before = client.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"])
-    redrive = {**json.loads(before["Attributes"]["RedrivePolicy"]), "maxReceiveCount": most_receives}
+    redrive = {**json.loads(before["Attributes"]["RedrivePolicy"]), "maxReceiveCount": max_receives}
     attributes = {"VisibilityTimeout": str(visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
     client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
     try:
@@ -75,7 +75,7 @@ def impatient_queue(stack: Stack, visibility_seconds: int, most_receives: int) -
 
 @contextmanager
 def batches_of(stack: Stack, size: int) -> Iterator[None]:
-    """The generator gets several job messages in one invocation."""
+    """Delivers several job messages to the generator in one invocation."""
     client = stack.client("lambda")
     function = stack.functions["generate-export"]
     (mapping,) = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
@@ -87,7 +87,7 @@ def batches_of(stack: Stack, size: int) -> Iterator[None]:
 
 
 def stop_schedule(stack: Stack) -> None:
-    """No sweep from here on but those that a test asks for."""
+    """Disables scheduled sweeps."""
     client = stack.client("scheduler")
     (found,) = client.list_schedules()["Schedules"]
     schedule = client.get_schedule(Name=found["Name"], GroupName=found["GroupName"])
@@ -96,8 +96,8 @@ def stop_schedule(stack: Stack) -> None:
 
 
 def processes(stack: Stack, crate: str) -> list[tuple[int, dict[str, str]]]:
-    """The processes that serve a function of this stack: their ids and environments."""
-    marks = {
+    """The IDs and environments of the processes that run a function of this stack."""
+    variables_of_function = {
         f"AWS_LAMBDA_FUNCTION_NAME={stack.functions[crate]}".encode(),
         f"AWS_ENDPOINT_URL={stack.awsEndpointUrl}".encode(),
     }
@@ -106,19 +106,18 @@ def processes(stack: Stack, crate: str) -> list[tuple[int, dict[str, str]]]:
         try:
             variables = set(file.read_bytes().split(b"\0"))
         except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue  # it ended by itself, or is somebody else's
-        if marks <= variables:
+            continue  # it has exited, or belongs to another user
+        if variables_of_function <= variables:
             environment = dict(variable.decode().split("=", 1) for variable in variables if b"=" in variable)
             found.append((int(file.parent.name), environment))
     return found
 
 
 def kill(stack: Stack, crate: str) -> int:
-    """Kills the processes that serve a function of this stack, as a machine that dies would, and waits until they are
-    dead. Returns how many."""
+    """Kills the processes that run a function of this stack and waits until they are dead. Returns their number."""
     found = {process for process, _ in processes(stack, crate)}
     for process in found:
-        with suppress(ProcessLookupError):  # it ended by itself
+        with suppress(ProcessLookupError):  # it has exited
             os.kill(process, signal.SIGKILL)
     wait_for(f"{crate} to be dead", lambda: not found & {process for process, _ in processes(stack, crate)})
     return len(found)

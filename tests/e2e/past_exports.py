@@ -1,4 +1,4 @@
-"""Exports of the past, put into the table as if they had been made then: a history needs no waiting."""
+"""Writes past exports directly to the table, so that tests can have a history without waiting."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _numbers = itertools.count(1)
 
 
 def milliseconds(text: str) -> int:
-    """Of a time in the form of tables and answers, or of a date."""
+    """Parses a time as stored and returned by the API, or a date."""
     time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
     return round(aware.timestamp() * 1000)
 
 
-def text_of(moment: int) -> str:
+def timestamp(moment: int) -> str:
     time = datetime.fromtimestamp(moment // 1000, timezone.utc)
     return f"{time:%Y-%m-%dT%H:%M:%S}.{moment % 1000:03}Z"
 
 
 def export_id(moment: int) -> str:
-    """A new id of an export accepted at this moment: a UUID of version 7."""
+    """A new ID of an export accepted at this time: a UUID of version 7."""
     digits = f"{moment:012x}7{0:03x}8{next(_numbers):015x}"
     return f"mpo_{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class PastExports:
-    """A tenant with one real export, READY, that the others are like."""
+    """A tenant with one real READY export, which serves as a template for the others."""
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
@@ -42,33 +42,34 @@ class PastExports:
         self.real = tenant.record(tenant.export()["exportId"])
         self.table = tenant.stack.table(tenant.stack.exportsTable)
 
-    def forget_the_real_one(self) -> None:
+    def delete_real_export(self) -> None:
         self.table.delete_item(Key={"tenantId": self.tenant.id, "sk": self.real["sk"]})
 
     def add(self, moments: Iterable[int], **changes: Any) -> list[str]:
-        """An export accepted at each of these moments, each with some attributes changed. Returns their ids."""
+        """Adds an export accepted at each of these times, with some attributes changed. Returns the IDs."""
         ids = []
         with self.table.batch_writer() as batch:
             for moment in moments:
                 ids.append(export_id(moment))
-                times = {"createdAt": text_of(moment), "updatedAt": text_of(moment)}
+                times = {"createdAt": timestamp(moment), "updatedAt": timestamp(moment)}
                 item = self.real | {"sk": f"EXPORT#{ids[-1]}", "exportId": ids[-1]} | times | changes
-                # The sweeper has nothing to do with them.
-                batch.put_item(Item={key: value for key, value in item.items() if key not in ("dueState", "dueAt")})
+                # The sweeper must not find them.
+                batch.put_item(
+                    Item={key: value for key, value in item.items() if key not in ("nextCheckState", "nextCheckAt")}
+                )
         return ids
 
     def change(self, export_id: str, **changes: Any) -> None:
-        """Changes attributes of a record behind the API's back. None removes one."""
+        """Changes attributes of a record. None removes an attribute."""
         item = self.tenant.record(export_id) | changes
         self.table.put_item(Item={key: value for key, value in item.items() if value is not None})
 
 
 def failed() -> dict[str, Any]:
-    """What a failed export's record has in place of a ready one's."""
+    """The attributes of a failed export."""
     return {"status": "FAILED", "failure": {"code": "GENERATION_FAILED", "message": "Tried 5 times."}}
 
 
-def in_days(days: float) -> str:
-    """The time so many days from now."""
+def days_from_now(days: float) -> str:
     time = datetime.now(timezone.utc) + timedelta(days=days)
-    return text_of(round(time.timestamp() * 1000))
+    return timestamp(round(time.timestamp() * 1000))

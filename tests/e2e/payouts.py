@@ -1,4 +1,4 @@
-"""Payouts as a test needs them, in the form in which the payments service stores them (without the table's keys)."""
+"""Test payouts, as the payments service stores them, without the keys of the table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CREATED_AT = "2026-03-01T10:00:00.000Z"
 
 
 def payout(payout_id: str, **changes: Any) -> dict[str, Any]:
-    """A plain payout with some attributes changed."""
+    """A valid payout with some attributes changed."""
     return {
         "payoutId": payout_id,
         "reference": "Commission run",
@@ -26,10 +26,10 @@ def payout(payout_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def plain_payouts(count: int, **changes: Any) -> list[dict[str, Any]]:
-    """That many plain payouts, in the file's order."""
+    """Valid payouts in the order of the file."""
     return [payout(f"po_{number:06}", **changes) for number in range(count)]
 
 
 def large_payouts(count: int) -> list[dict[str, Any]]:
-    """Payouts of 50 kB each: twenty fill a page of a query, so that a few make a file of many pages and parts."""
+    """Payouts of 50 kB each. Twenty fill a page of a query, so a few are enough for many pages and parts."""
     return plain_payouts(count, failureReason="x" * 50_000)

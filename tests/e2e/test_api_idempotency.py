@@ -1,4 +1,4 @@
-"""Requests that come twice."""
+"""Repeated requests."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from urllib.parse import urlsplit
 import pytest
 
 from interventions import held_queue
-from past_exports import in_days
+from past_exports import days_from_now
 from tenant import EXPORTS, Tenant
 from waiting import wait_for
-from web import Answer
+from web import Response
 
 AT_ONCE = 50
 KEY = "finance-close-2026-09"
-CC = ["finance@copies.example"]
+CC = ["finance@cc.example"]
 
 
-def post(tenant: Tenant, key: str = KEY, cc: list[str] | None = None, **headers: str) -> Answer:
+def post(tenant: Tenant, key: str = KEY, cc: list[str] | None = None, **headers: str) -> Response:
     return tenant.post(None if cc is None else {"cc": cc}, {"Idempotency-Key": key, **headers})
 
 
-def remembered(tenant: Tenant) -> list[dict[str, Any]]:
+def idempotency_records(tenant: Tenant) -> list[dict[str, Any]]:
     return [item for item in tenant.items() if item["sk"].startswith("IDEMPOTENCY#")]
 
 
-def test_fifty_copies_at_once_are_all_202_with_the_same_export(tenant: Tenant) -> None:
+def test_fifty_concurrent_repeats_are_202_with_the_same_export(tenant: Tenant) -> None:
     start = Barrier(AT_ONCE)
 
-    def copy(_: int) -> Answer:
+    def repeat(_: int) -> Response:
         start.wait()
         return post(tenant, cc=CC)
 
     with held_queue(tenant.stack):
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            answers = list(threads.map(copy, range(AT_ONCE)))
-        assert {answer.status for answer in answers} == {202}, sorted(str(answer) for answer in answers)
-        (export_id,) = {answer.json()["exportId"] for answer in answers}
-        assert {answer.headers["Location"] for answer in answers} == {f"{EXPORTS}/{export_id}"}
-        # The export, its lock, and the key.
+            responses = list(threads.map(repeat, range(AT_ONCE)))
+        assert {response.status for response in responses} == {202}, sorted(str(response) for response in responses)
+        (export_id,) = {response.json()["exportId"] for response in responses}
+        assert {response.headers["Location"] for response in responses} == {f"{EXPORTS}/{export_id}"}
+        # The export, its lock and the idempotency record.
         assert len(tenant.items()) == 3
     tenant.await_status(export_id, "READY")
     assert len(tenant.mails()) == 1
 
 
-def test_repeated_request_gets_the_export_as_it_is_now(tenant: Tenant) -> None:
+def test_repeated_request_returns_the_current_export(tenant: Tenant) -> None:
     first = post(tenant, cc=CC)
     export_id = first.json()["exportId"]
     ready = tenant.await_status(export_id, "READY")
@@ -56,12 +56,12 @@ def test_repeated_request_gets_the_export_as_it_is_now(tenant: Tenant) -> None:
     assert again.status == 202
     assert again.json() == {name: ready[name] for name in ready if not name.startswith("downloadUrl")}
     assert "Retry-After" not in again.headers
-    # What counts is what was asked for, not how it was written.
-    assert post(tenant, cc=[" finance@copies.example ", *CC, tenant.email]).json()["exportId"] == export_id
+    # The normalized request counts, not its spelling.
+    assert post(tenant, cc=[" finance@cc.example ", *CC, tenant.email]).json()["exportId"] == export_id
     assert len(tenant.mails()) == 1
 
 
-def test_request_whose_answer_was_lost_can_be_repeated(tenant: Tenant) -> None:
+def test_request_with_a_lost_response_can_be_repeated(tenant: Tenant) -> None:
     host = urlsplit(tenant.stack.apiUrl)
     assert host.hostname
     with socket.create_connection((host.hostname, host.port or 80)) as line:
@@ -69,56 +69,54 @@ def test_request_whose_answer_was_lost_can_be_repeated(tenant: Tenant) -> None:
             f"POST {EXPORTS} HTTP/1.1\r\nHost: {host.netloc}\r\ndj-client: OPERATOR\r\ndj-api-key: {tenant.key}\r\n"
             f"Idempotency-Key: {KEY}\r\nContent-Length: 0\r\n\r\n".encode()
         )
-    # Nobody read the answer.
-    wait_for("the request to be accepted", lambda: remembered(tenant))
-    (item,) = remembered(tenant)
+    # The response was not read.
+    wait_for("the request to be accepted", lambda: idempotency_records(tenant))
+    (item,) = idempotency_records(tenant)
     assert post(tenant).json()["exportId"] == item["exportId"]
 
 
-def test_key_with_another_body_is_refused_before_a_pending_export_is_told(tenant: Tenant) -> None:
+def test_reused_key_is_rejected_before_a_pending_export(tenant: Tenant) -> None:
     with held_queue(tenant.stack):
         assert post(tenant, cc=CC).status == 202
         before = tenant.world()
-        answer = post(tenant)
-        assert (answer.status, answer.error_codes()) == (422, ["IDEMPOTENCY_KEY_REUSED"])
+        response = post(tenant)
+        assert (response.status, response.error_codes()) == (422, ["IDEMPOTENCY_KEY_REUSED"])
         assert tenant.world() == before
 
 
 @pytest.mark.parametrize("body", [{"cc": "x"}, {"cc": ["nobody"]}], ids=["bad", "bad_address"])
-def test_only_accepted_requests_are_remembered(tenant: Tenant, body: Any) -> None:
+def test_rejected_request_leaves_no_idempotency_record(tenant: Tenant, body: Any) -> None:
     assert tenant.post(body, {"Idempotency-Key": KEY}).status == 400
     with held_queue(tenant.stack):
         pending = tenant.launch()
         assert post(tenant, cc=CC).status == 409
-        assert remembered(tenant) == []
+        assert idempotency_records(tenant) == []
     tenant.await_status(pending, "READY")
-    answer = post(tenant)
-    assert answer.status == 202
-    assert answer.json()["exportId"] != pending
+    response = post(tenant)
+    assert response.status == 202
+    assert response.json()["exportId"] != pending
 
 
-@pytest.mark.parametrize(("age_in_days", "counts"), [(0.99, True), (1.01, False)])
-def test_key_older_than_a_day_does_not_count_though_it_is_still_there(
-    tenant: Tenant, age_in_days: float, counts: bool
-) -> None:
+@pytest.mark.parametrize(("age_in_days", "is_valid"), [(0.99, True), (1.01, False)])
+def test_key_older_than_a_day_is_ignored(tenant: Tenant, age_in_days: float, is_valid: bool) -> None:
     first = post(tenant, cc=CC).json()["exportId"]
     tenant.await_status(first, "READY")
-    (item,) = remembered(tenant)
+    (item,) = idempotency_records(tenant)
     tenant.stack.client("dynamodb").update_item(
         TableName=tenant.stack.exportsTable,
         Key={"tenantId": {"S": tenant.id}, "sk": {"S": item["sk"]}},
         UpdateExpression="SET createdAt = :then",
-        ExpressionAttributeValues={":then": {"S": in_days(-age_in_days)}},
+        ExpressionAttributeValues={":then": {"S": days_from_now(-age_in_days)}},
     )
-    # Another body: refused while the key counts, accepted as a new request once it does not.
-    answer = post(tenant)
-    assert answer.status == (422 if counts else 202), answer
-    if not counts:
-        assert answer.json()["exportId"] != first
-        assert post(tenant).json()["exportId"] == answer.json()["exportId"]
+    # With another body, the request is rejected while the key is valid, and accepted afterwards.
+    response = post(tenant)
+    assert response.status == (422 if is_valid else 202), response
+    if not is_valid:
+        assert response.json()["exportId"] != first
+        assert post(tenant).json()["exportId"] == response.json()["exportId"]
 
 
-def test_keys_of_different_api_keys_do_not_meet(tenant: Tenant) -> None:
+def test_idempotency_keys_are_separate_per_api_key(tenant: Tenant) -> None:
     first = post(tenant).json()["exportId"]
     tenant.await_status(first, "READY")
     other_key = tenant.stack.issue_key(tenant.id, "second@operators.example")

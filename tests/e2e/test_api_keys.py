@@ -1,4 +1,4 @@
-"""API keys as administrators issue them."""
+"""Issuing API keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stack import StackError
 from tenant import Tenant, deserialize
 
 
-def test_key_is_issued_once_and_only_its_hash_is_stored(tenant: Tenant) -> None:
+def test_issued_key_is_stored_only_as_hash(tenant: Tenant) -> None:
     issued = tenant.stack.invoke(
         "manage-api-keys",
         {
@@ -39,7 +39,7 @@ def test_key_is_issued_once_and_only_its_hash_is_stored(tenant: Tenant) -> None:
     ("field", "value"),
     [("tenantId", "a/b"), ("email", "nobody"), ("name", ""), ("client", "ADMIN"), ("action", "forget")],
 )
-def test_request_for_a_key_with_a_bad_field_is_refused_and_names_it(tenant: Tenant, field: str, value: str) -> None:
+def test_key_request_with_an_invalid_field_names_it(tenant: Tenant, field: str, value: str) -> None:
     good = {"action": "issue", "tenantId": tenant.id, "email": tenant.email, "name": "N", "client": "OPERATOR"}
     with pytest.raises(StackError, match=field):
         tenant.stack.invoke("manage-api-keys", {**good, field: value})

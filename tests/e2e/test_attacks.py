@@ -1,4 +1,4 @@
-"""Hostile hands at the API's door and in its data: what each attack meets."""
+"""Attacks through requests and data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 import leaks
 from expected_csv import FORMULA_STARTS, expected_csv
-from interventions import changed, held_queue, impatient_queue
+from interventions import changed_settings, fast_redelivery, held_queue
 from past_exports import milliseconds
 from payouts import payout
 from stack import Stack, StackError
@@ -29,7 +29,7 @@ FORGED = '{"level":"ERROR","message":"forged"}'
 # ------------------------------------------------------------------------------------------------------- spreadsheets
 
 
-def test_cells_that_a_spreadsheet_would_run_are_text_in_every_column_that_has_text(tenant: Tenant) -> None:
+def test_formula_in_any_text_column_is_written_as_text(tenant: Tenant) -> None:
     columns = {
         "payoutId": "payout_id", "reference": "reference", "balanceAccount": "balance_account",
         "pspReference": "psp_reference", "failureReason": "failure_reason",
@@ -50,14 +50,14 @@ def test_cells_that_a_spreadsheet_would_run_are_text_in_every_column_that_has_te
         guarded = [name for name in columns.values() if row[name].startswith("'")]
         assert len(guarded) == 1
         assert not [name for name in columns.values() if row[name].startswith(FORMULA_STARTS)]
-        # A number that begins with a minus is a number.
+        # A negative number is not guarded.
         assert row["amount"] == "-0.05"
 
 
 # -------------------------------------------------------------------------------------------------------------- mails
 
 
-def test_markup_in_a_name_is_shown_and_not_run(tenant: Tenant) -> None:
+def test_markup_in_a_name_is_escaped_in_the_mail(tenant: Tenant) -> None:
     name = "<img src=x onerror=alert(1)> \"'& {{7*7}}"
     tenant.key = tenant.stack.issue_key(tenant.id, tenant.email, name)
     export_id = tenant.launch()
@@ -70,12 +70,12 @@ def test_markup_in_a_name_is_shown_and_not_run(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("name", ["Ann\r\nBcc: eve@evil.example", "Ann\nX: y", "Ann\x00", "Ann\u2028x", "Ann\u202ennA"])
-def test_name_with_a_line_break_or_another_control_character_gets_no_key(tenant: Tenant, name: str) -> None:
+def test_name_with_a_control_character_gets_no_key(tenant: Tenant, name: str) -> None:
     with pytest.raises(StackError, match="name"):
         tenant.stack.issue_key(tenant.id, tenant.email, name)
 
 
-def test_markup_and_line_breaks_in_a_failures_text_are_shown_and_not_run(tenant: Tenant) -> None:
+def test_markup_in_a_failure_message_is_escaped_in_the_mail(tenant: Tenant) -> None:
     bad = '<script>alert(1)</script>\r\nBcc: eve@evil.example\r\n\r\n<a href="http://x">'
     tenant.put_payouts([payout(bad, currency="ZZZ")])
     export = tenant.await_status(tenant.launch(), "FAILED")
@@ -91,7 +91,7 @@ def test_markup_and_line_breaks_in_a_failures_text_are_shown_and_not_run(tenant:
 # --------------------------------------------------------------------------------------------------------------- logs
 
 
-def test_line_breaks_and_events_from_outside_make_no_log_line(brisk_tenant: Tenant) -> None:
+def test_line_break_in_input_forges_no_log_line(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     tenant.put_payouts([payout(f"po_1\n{FORGED}", currency=f"EUR\n{FORGED}")])
     tenant.await_status(tenant.launch(), "FAILED")
@@ -104,7 +104,7 @@ def test_line_breaks_and_events_from_outside_make_no_log_line(brisk_tenant: Tena
     with pytest.raises(StackError):
         tenant.stack.invoke("manage-api-keys", {"action": f"issue\n{FORGED}", "tenantId": f"a\n{FORGED}"})
     job = json.dumps({"version": 1, "tenantId": tenant.id, "exportId": f"mpo_1\n{FORGED}"})
-    with impatient_queue(tenant.stack, visibility_seconds=1, most_receives=1):
+    with fast_redelivery(tenant.stack, visibility_seconds=1, max_receives=1):
         send(tenant.stack, job)
         assert dead_letters(tenant.stack, 1) == [job]
         await_quiet(tenant.stack)
@@ -113,26 +113,26 @@ def test_line_breaks_and_events_from_outside_make_no_log_line(brisk_tenant: Tena
             assert not line.startswith(FORGED[:15]), line
             if line.startswith("{"):
                 assert json.loads(line).get("message") != "forged"
-    assert leaks.of_stack(tenant.stack) == []
+    assert leaks.in_logs_of(tenant.stack) == []
 
 
 # -------------------------------------------------------------------------------------------------------------- paths
 
 
 def raw(stack: Stack, request: bytes, wait: float = 20.0) -> bytes:
-    """What a connection answers to bytes that no library would send."""
+    """Sends bytes that no HTTP library would send, and returns the response."""
     host = urlsplit(stack.apiUrl)
     assert host.hostname
     with socket.create_connection((host.hostname, host.port or 80), timeout=wait) as line:
         line.sendall(request)
         line.shutdown(socket.SHUT_WR)
-        answer = b""
+        response = b""
         while chunk := line.recv(65536):
-            answer += chunk
-    return answer
+            response += chunk
+    return response
 
 
-def ask(
+def send_raw(
     tenant: Tenant, path: str, method: str = "GET", headers: str = "Content-Length: 0\r\n", key: str | None = None
 ) -> tuple[int, str]:
     request = (
@@ -140,8 +140,8 @@ def ask(
         f"dj-api-key: {tenant.key if key is None else key}\r\n"
         f"{headers}Connection: close\r\n\r\n"
     )
-    answer = raw(tenant.stack, request.encode("latin-1"))
-    head, _, body = answer.partition(b"\r\n\r\n")
+    response = raw(tenant.stack, request.encode("latin-1"))
+    head, _, body = response.partition(b"\r\n\r\n")
     return int(head.split()[1]), body.decode()
 
 
@@ -178,21 +178,21 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def victim(stack: Stack) -> tuple[Tenant, str]:
-    """A tenant with an export that others are after."""
+    """A tenant and its export, which others try to reach."""
     tenant = Tenant(stack, "victim")
     return tenant, tenant.export()["exportId"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_path_in_another_spelling_opens_nothing(victim: tuple[Tenant, str], path: str) -> None:
-    """A gateway may take some of them for the plain spelling: then they need the same key."""
+def test_path_variant_reveals_nothing(victim: tuple[Tenant, str], path: str) -> None:
+    """A gateway may normalize some of the paths. The normalized paths require the same key."""
     tenant, export_id = victim
     stranger = Tenant(tenant.stack, "stranger")
     before = tenant.world()
-    spelled = path.format(id=export_id, ID=export_id.upper())
+    variant = path.format(id=export_id, ID=export_id.upper())
     for method, key in (("GET", stranger.key), ("GET", ""), ("POST", ""), ("DELETE", stranger.key)):
-        status, body = ask(tenant, spelled, method, key=key)
-        # 200 is the page, or the stranger's own history.
+        status, body = send_raw(tenant, variant, method, key=key)
+        # 200 is the back office, or the stranger's own history.
         assert status in ((200, 404, 405) if key and method == "GET" else (401, 404, 405)), (method, status, body)
         assert export_id not in body
         assert tenant.email not in body
@@ -201,15 +201,15 @@ def test_path_in_another_spelling_opens_nothing(victim: tuple[Tenant, str], path
     assert tenant.world() == before
 
 
-# --------------------------------------------------------------------------------------------------- keys of requests
+# --------------------------------------------------------------------------------------------------- idempotency keys
 
 
-def test_idempotency_keys_reach_no_item_but_their_own(tenant: Tenant) -> None:
+def test_idempotency_key_addresses_only_its_own_item(tenant: Tenant) -> None:
     keys = ["LOCK#marketplace-payouts", "EXPORT#x", "#", "../..", "IDEMPOTENCY#marketplace-payouts#" + "0" * 64, '"}']
     for key in keys:
-        answer = tenant.post(headers={"Idempotency-Key": key})
-        assert answer.status == 202, answer
-        tenant.await_status(answer.json()["exportId"], "READY")
+        response = tenant.post(headers={"Idempotency-Key": key})
+        assert response.status == 202, response
+        tenant.await_status(response.json()["exportId"], "READY")
     sorts = [item["sk"] for item in tenant.items()]
     assert len([sort for sort in sorts if re.fullmatch(r"IDEMPOTENCY#marketplace-payouts#[0-9a-f]{64}", sort)]) == 6
     assert len([sort for sort in sorts if re.fullmatch(r"EXPORT#mpo_[0-9a-f-]{36}", sort)]) == 6
@@ -219,41 +219,43 @@ def test_idempotency_keys_reach_no_item_but_their_own(tenant: Tenant) -> None:
 # --------------------------------------------------------------------------------------------------------- recipients
 
 
-def faults(answer: Any) -> list[tuple[str, str]]:
-    return [(error["code"], error["field"]) for error in answer.json()["errors"]]
+def errors_of(response: Any) -> list[tuple[str, str]]:
+    return [(error["code"], error["field"]) for error in response.json()["errors"]]
 
 
-def test_copies_go_to_the_allowed_domains_only(brisk_tenant: Tenant) -> None:
-    tenant, allowed = brisk_tenant, "copies.example, Partner.example"
-    with changed(tenant.stack, "create-export", ALLOWED_RECIPIENT_DOMAINS=allowed):
+def test_cc_outside_the_allowed_domains_is_rejected(brisk_tenant: Tenant) -> None:
+    tenant, allowed = brisk_tenant, "cc.example, Partner.example"
+    with changed_settings(tenant.stack, "create-export", ALLOWED_RECIPIENT_DOMAINS=allowed):
         before = tenant.world()
-        cc = ["a@copies.example", "b@evil.example", "c@sub.copies.example", "d@partner.example", "e@copies.example.net"]
-        answer = tenant.post({"cc": cc})
-        assert answer.status == 400
-        assert faults(answer) == [("F-E-008", "cc[1]"), ("F-E-008", "cc[2]"), ("F-E-008", "cc[4]")]
+        cc = ["a@cc.example", "b@evil.example", "c@sub.cc.example", "d@partner.example", "e@cc.example.net"]
+        response = tenant.post({"cc": cc})
+        assert response.status == 400
+        assert errors_of(response) == [("F-E-008", "cc[1]"), ("F-E-008", "cc[2]"), ("F-E-008", "cc[4]")]
         assert tenant.world() == before
-        # The operator's own address is the administrator's choice.
-        export_id = tenant.export([tenant.email, "a@copies.example"])["exportId"]
+        # The operator's own address is always allowed.
+        export_id = tenant.export([tenant.email, "a@cc.example"])["exportId"]
     path = f"/v1/exports/{export_id}/resend-email"
-    with changed(tenant.stack, "resend-email", ALLOWED_RECIPIENT_DOMAINS="partner.example"):
+    with changed_settings(tenant.stack, "resend-email", ALLOWED_RECIPIENT_DOMAINS="partner.example"):
         before = tenant.world()
-        answer = tenant.call("POST", path, {"cc": ["d@partner.example", "b@evil.example"]})
-        assert (answer.status, faults(answer)) == (400, [("F-E-008", "cc[1]")])
-        # Nor to those of before, once the list is another.
-        answer = tenant.call("POST", path)
-        assert (answer.status, faults(answer)) == (400, [("F-E-008", "cc[0]")])
+        response = tenant.call("POST", path, {"cc": ["d@partner.example", "b@evil.example"]})
+        assert (response.status, errors_of(response)) == (400, [("F-E-008", "cc[1]")])
+        # The kept CC recipients are checked against the current list as well.
+        response = tenant.call("POST", path)
+        assert (response.status, errors_of(response)) == (400, [("F-E-008", "cc[0]")])
         assert tenant.world() == before
         assert tenant.call("POST", path, {"cc": []}).status == 200
         assert tenant.call("POST", path, {"cc": ["d@partner.example"]}).status == 200
-    assert [mail.cc for mail in tenant.mails()] == [["a@copies.example"], [], ["d@partner.example"]]
+    assert [mail.cc for mail in tenant.mails()] == [["a@cc.example"], [], ["d@partner.example"]]
 
 
 # ------------------------------------------------------------------------------------------------------------ history
 
 
-def test_records_are_kept_for_their_time_counted_from_the_end_of_the_work(brisk_tenant: Tenant) -> None:
+def test_record_is_retained_for_its_retention_period(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    with changed(tenant.stack, "create-export", HISTORY_RETENTION="90d", FILE_RETENTION="30d", EXPORT_DEADLINE="6h"):
+    with changed_settings(
+        tenant.stack, "create-export", HISTORY_RETENTION="90d", FILE_RETENTION="30d", EXPORT_DEADLINE="6h"
+    ):
         with held_queue(tenant.stack):
             export_id = tenant.launch()
             assert "ttl" not in tenant.record(export_id), "a pending export is never deleted"
@@ -263,22 +265,23 @@ def test_records_are_kept_for_their_time_counted_from_the_end_of_the_work(brisk_
     assert record["ttl"] == seconds(created) + 90 * 86_400
     assert record["ttl"] > seconds(export["file"]["expiresAt"])
 
-    with changed(tenant.stack, "create-export", HISTORY_RETENTION="1d", FILE_RETENTION="30d"):
+    with changed_settings(tenant.stack, "create-export", HISTORY_RETENTION="1d", FILE_RETENTION="30d"):
         export = tenant.export()
-    assert tenant.record(export["exportId"])["ttl"] > seconds(export["file"]["expiresAt"]), "not before its file"
+    assert tenant.record(export["exportId"])["ttl"] > seconds(export["file"]["expiresAt"]), (
+        "the record must outlive its file"
+    )
 
     tenant.put_payouts([payout("po_1", currency="ZZZ")])
-    with changed(tenant.stack, "create-export", HISTORY_RETENTION="1d"):
+    with changed_settings(tenant.stack, "create-export", HISTORY_RETENTION="1d"):
         failed = tenant.launch()
     tenant.await_status(failed, "FAILED")
     assert tenant.record(failed)["ttl"] > time.time()
 
 
-def test_records_are_kept_for_ever_unless_told_otherwise(tenant: Tenant) -> None:
+def test_record_without_a_retention_setting_never_expires(tenant: Tenant) -> None:
     record = tenant.record(tenant.export()["exportId"])
-    assert record["ttl"] is None, "DynamoDB passes over what is no number"
+    assert record["ttl"] is None, "DynamoDB ignores a TTL that is not a number"
 
 
 def seconds(moment: str) -> int:
-
     return milliseconds(moment) // 1000

@@ -1,4 +1,4 @@
-"""The page at its address, and the mails that lead there."""
+"""The URL of the back office, and the e-mails that link to it."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ import re
 import pytest
 
 import web
-from interventions import changed, held_queue
+from interventions import changed_settings, held_queue
 from stack import Mail, Stack, StackError
 from tenant import Tenant
 
 
-def assert_leads_to_page(mail: Mail, stack: Stack) -> None:
+def assert_links_to_back_office(mail: Mail, stack: Stack) -> None:
     page = stack.backOfficeUrl
     assert f"\nBack office: {page}\n" in f"{mail.text}\n"
     assert page in [html.unescape(url) for url in re.findall(r'href="([^"]+)"', mail.html)]
 
 
-def test_slash_at_the_end_leads_to_the_page(stack: Stack) -> None:
+def test_trailing_slash_redirects_to_the_page(stack: Stack) -> None:
     page, slashed = web.request("GET", stack.backOfficeUrl), web.request("GET", f"{stack.backOfficeUrl}/")
     assert (page.status, slashed.status) == (200, 200)
     assert slashed.body == page.body
 
 
-def test_address_below_the_page_that_is_none_is_told_as_such(stack: Stack) -> None:
+def test_unknown_path_below_the_page_is_not_found(stack: Stack) -> None:
     assert web.request("GET", f"{stack.backOfficeUrl}/history").status == 404
 
 
-def test_mail_with_the_file_leads_to_the_page_whenever_it_is_sent(timed_tenant: Tenant) -> None:
+def test_ready_mail_links_to_the_back_office_also_when_resent(timed_tenant: Tenant) -> None:
     tenant = timed_tenant
     export = tenant.export()
     assert tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email").status == 200
     first, again = tenant.mails()
     for mail in (first, again):
-        assert_leads_to_page(mail, tenant.stack)
+        assert_links_to_back_office(mail, tenant.stack)
     assert web.request("GET", tenant.stack.backOfficeUrl).status == 200
 
 
-def test_mail_about_a_failure_leads_to_the_page(timed_tenant: Tenant) -> None:
+def test_failure_mail_links_to_the_back_office(timed_tenant: Tenant) -> None:
     tenant = timed_tenant
     with held_queue(tenant.stack):
         export_id = tenant.launch()
-        tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
-    assert_leads_to_page(tenant.mail(), tenant.stack)
+        tenant.stack.invoke("fail-export", {"tenantId": tenant.id, "exportId": export_id})
+    assert_links_to_back_office(tenant.mail(), tenant.stack)
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "http://example.com", "https://example.com/\r\nBcc: all@example.com"]
 )
-def test_function_with_a_page_that_mails_must_not_lead_to_does_not_start(timed_tenant: Tenant, url: str) -> None:
+def test_function_with_an_unsafe_back_office_url_does_not_start(timed_tenant: Tenant, url: str) -> None:
     tenant = timed_tenant
     with held_queue(tenant.stack):
         export_id = tenant.launch()
-        with changed(tenant.stack, "end-export", BACK_OFFICE_URL=url), pytest.raises(StackError):
-            tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
+        with changed_settings(tenant.stack, "fail-export", BACK_OFFICE_URL=url), pytest.raises(StackError):
+            tenant.stack.invoke("fail-export", {"tenantId": tenant.id, "exportId": export_id})
         assert tenant.detail(export_id)["status"] == "PENDING"
         assert tenant.mails() == []
-        tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
+        tenant.stack.invoke("fail-export", {"tenantId": tenant.id, "exportId": export_id})

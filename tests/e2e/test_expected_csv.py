@@ -1,4 +1,4 @@
-"""The writer that the product is compared with, itself compared with a file written by hand."""
+"""Compares the independent CSV writer with a file written by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from expected_csv import expected_csv, expected_totals
 from payouts import payout
 
 
-def test_expected_csv_of_awkward_payouts_is_the_file_written_by_hand() -> None:
+def test_expected_csv_of_edge_cases_matches_a_file_by_hand() -> None:
     payouts = [
         payout("po_2", currency="JPY", amountMinor=1234, createdAt="2026-03-01T10:00:00.999Z"),
         payout("po_1", currency="EUR", amountMinor=-5, reference='Règlement; "n° 1"', failureReason="line\nbreak"),
@@ -23,7 +23,7 @@ def test_expected_csv_of_awkward_payouts_is_the_file_written_by_hand() -> None:
     )
 
 
-def test_expected_totals_sum_by_currency_and_status() -> None:
+def test_expected_totals_are_by_currency_and_status() -> None:
     payouts = [
         payout("po_1", currency="EUR", amountMinor=105),
         payout("po_2", currency="EUR", amountMinor=-5),

@@ -1,4 +1,4 @@
-"""An export from its launch to its file and its mail."""
+"""An export from its launch to its file and e-mail."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import pytest
 import sample_payouts
 import web
 from expected_csv import HEADER, Payout, expected_csv, expected_totals
-from interventions import changed, held_queue
+from interventions import changed_settings, held_queue
 from payouts import large_payouts, payout
 from stack import SENDER, Stack
 from tenant import EXPORTS, Tenant, link_in
 
-CC = ["finance@copies.example", "accounting@copies.example"]
+CC = ["finance@cc.example", "accounting@cc.example"]
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """An export that is READY, and the payouts it was made of."""
+    """A READY export and its payouts."""
 
     tenant: Tenant
     payouts: list[Payout]
-    accepted: web.Answer
+    accepted: web.Response
     export: dict[str, Any]
 
     @property
@@ -49,9 +49,9 @@ def delivered(stack: Stack) -> Delivered:
     return Delivered(tenant, payouts, accepted, tenant.await_status(accepted.json()["exportId"], "READY"))
 
 
-def test_post_of_new_export_answers_202_with_the_pending_export_and_where_to_look(delivered: Delivered) -> None:
-    answer, tenant = delivered.accepted, delivered.tenant
-    export = answer.json()
+def test_launch_returns_202_with_the_pending_export_and_location(delivered: Delivered) -> None:
+    response, tenant = delivered.accepted, delivered.tenant
+    export = response.json()
     assert export["status"] == "PENDING"
     assert export["exportType"] == "marketplace-payouts"
     assert re.fullmatch(r"mpo_[0-9a-f-]{36}", export["exportId"])
@@ -60,16 +60,16 @@ def test_post_of_new_export_answers_202_with_the_pending_export_and_where_to_loo
     assert export["createdAt"] == export["asOf"]
     assert "file" not in export
     assert "downloadUrl" not in export
-    assert int(answer.headers["Retry-After"]) >= 1
-    location = urlsplit(urljoin(tenant.stack.apiUrl, answer.headers["Location"]))
+    assert int(response.headers["Retry-After"]) >= 1
+    location = urlsplit(urljoin(tenant.stack.apiUrl, response.headers["Location"]))
     assert location.path == f"{EXPORTS}/{export['exportId']}"
 
 
-def test_file_of_ready_export_is_byte_for_byte_what_an_independent_writer_makes(delivered: Delivered) -> None:
+def test_file_matches_an_independent_writer_byte_for_byte(delivered: Delivered) -> None:
     assert delivered.content == expected_csv(delivered.payouts)
 
 
-def test_detail_of_ready_export_tells_hash_size_rows_and_totals_of_the_file(delivered: Delivered) -> None:
+def test_detail_of_ready_export_describes_the_file(delivered: Delivered) -> None:
     file, content = delivered.export["file"], delivered.content
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
     assert file["bytes"] == len(content)
@@ -80,7 +80,7 @@ def test_detail_of_ready_export_tells_hash_size_rows_and_totals_of_the_file(deli
     assert len(file["totals"]) == len(totals)
 
 
-def test_record_of_ready_export_holds_the_file_and_frees_the_lock(delivered: Delivered) -> None:
+def test_record_of_ready_export_has_the_file_and_no_lock(delivered: Delivered) -> None:
     tenant, export = delivered.tenant, delivered.export
     record = tenant.record(export["exportId"])
     assert record["status"] == "READY"
@@ -89,11 +89,11 @@ def test_record_of_ready_export_holds_the_file_and_frees_the_lock(delivered: Del
     assert record["file"]["sha256"] == export["file"]["sha256"]
     assert tenant.lock() is None
     assert tenant.unfinished_uploads() == []
-    # Nothing else was left behind.
+    # Nothing else is left.
     assert [item["sk"] for item in tenant.items()] == [f"EXPORT#{export['exportId']}"]
 
 
-def test_mail_of_ready_export_goes_once_to_the_user_and_all_cc(delivered: Delivered) -> None:
+def test_ready_mail_is_sent_once_to_requester_and_cc(delivered: Delivered) -> None:
     mail = delivered.tenant.mail()
     assert mail.sender == SENDER
     assert mail.to == [delivered.tenant.email]
@@ -106,67 +106,67 @@ def test_mail_of_ready_export_goes_once_to_the_user_and_all_cc(delivered: Delive
             assert currency in body
 
 
-def test_link_of_mail_downloads_the_file_under_its_name(delivered: Delivered) -> None:
+def test_mailed_link_downloads_the_file_under_its_name(delivered: Delivered) -> None:
     assert_downloads(link_in(delivered.tenant.mail()), delivered)
 
 
-def test_download_url_of_detail_downloads_the_file_under_its_name(delivered: Delivered) -> None:
+def test_download_url_downloads_the_file_under_its_name(delivered: Delivered) -> None:
     assert_downloads(delivered.tenant.detail(delivered.export["exportId"])["downloadUrl"], delivered)
 
 
 def assert_downloads(url: str, delivered: Delivered) -> None:
-    answer = web.request("GET", url)
-    assert answer.status == 200, answer
-    assert answer.body == expected_csv(delivered.payouts)
-    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    response = web.request("GET", url)
+    assert response.status == 200, response
+    assert response.body == expected_csv(delivered.payouts)
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
     second = re.sub(r"\.\d+|[-:]", "", delivered.export["asOf"])
     name = f"marketplace-payouts-{delivered.tenant.id}-{second}.csv"
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert response.headers["Content-Disposition"] == f'attachment; filename="{name}"'
     assert delivered.export["file"]["name"] == name
 
 
-def test_link_of_mail_lives_as_long_as_the_record_says(delivered: Delivered) -> None:
+def test_mailed_link_expires_as_recorded(delivered: Delivered) -> None:
     query = parse_qs(urlsplit(link_in(delivered.tenant.mail())).query)
     signed_at = datetime.strptime(query["X-Amz-Date"][0] + "+0000", "%Y%m%dT%H%M%SZ%z")
-    link_end = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
     recorded = datetime.fromisoformat(delivered.export["linkExpiresAt"].replace("Z", "+00:00"))
-    # A signature counts whole seconds, of its time and of its life. The link may end no later than the record says.
-    assert timedelta() <= recorded - link_end < timedelta(seconds=2)
+    # A signature has whole seconds. The link must not expire later than recorded.
+    assert timedelta() <= recorded - expires_at < timedelta(seconds=2)
     created = datetime.fromisoformat(delivered.export["createdAt"].replace("Z", "+00:00"))
     assert timedelta(seconds=-1) < recorded - created - timedelta(hours=72) < timedelta(minutes=2)
 
 
-def test_link_with_another_signature_or_none_answers_403(delivered: Delivered) -> None:
+def test_link_with_a_forged_or_missing_signature_is_403(delivered: Delivered) -> None:
     link = link_in(delivered.tenant.mail())
     other_tenants = link.replace(delivered.tenant.id, f"{delivered.tenant.id}x")
     for forged in (re.sub("X-Amz-Signature=.", "X-Amz-Signature=x", link), link.partition("?")[0], other_tenants):
         assert web.request("GET", forged).status == 403, forged
 
 
-def test_download_url_of_detail_is_new_for_each_call_and_lives_for_minutes(delivered: Delivered) -> None:
+def test_download_url_is_new_for_each_request_and_short_lived(delivered: Delivered) -> None:
     first = delivered.tenant.detail(delivered.export["exportId"])
-    # A signature's time is in whole seconds: within one, two are the same.
+    # Signatures have whole seconds, so two within a second are equal.
     time.sleep(1.1)
     second = delivered.tenant.detail(delivered.export["exportId"])
     assert first["downloadUrl"] != second["downloadUrl"]
     for export in (first, second):
-        (life,) = parse_qs(urlsplit(export["downloadUrl"]).query)["X-Amz-Expires"]
-        assert 60 <= int(life) <= 3600
+        (lifetime,) = parse_qs(urlsplit(export["downloadUrl"]).query)["X-Amz-Expires"]
+        assert 60 <= int(lifetime) <= 3600
         assert export["downloadUrlExpiresAt"] < export["linkExpiresAt"]
 
 
-def test_detail_of_pending_export_says_when_to_look_again(tenant: Tenant) -> None:
+def test_detail_of_pending_export_has_retry_after(tenant: Tenant) -> None:
     with held_queue(tenant.stack):
         export_id = tenant.launch()
-        answer = tenant.get(export_id)
-        assert answer.status == 200
-        assert answer.json()["status"] == "PENDING"
-        assert int(answer.headers["Retry-After"]) >= 1
+        response = tenant.get(export_id)
+        assert response.status == 200
+        assert response.json()["status"] == "PENDING"
+        assert int(response.headers["Retry-After"]) >= 1
         assert tenant.lock() == export_id
     tenant.await_status(export_id, "READY")
 
 
-def test_file_of_tenant_without_payouts_is_the_header_alone(tenant: Tenant) -> None:
+def test_file_without_payouts_has_only_the_header(tenant: Tenant) -> None:
     export = tenant.export()
     (key,) = tenant.objects()
     assert tenant.content(key) == f"{HEADER}\n".encode()
@@ -175,7 +175,7 @@ def test_file_of_tenant_without_payouts_is_the_header_alone(tenant: Tenant) -> N
     assert len(tenant.mails()) == 1
 
 
-def test_file_has_payouts_up_to_the_acceptance_and_none_created_later(tenant: Tenant) -> None:
+def test_file_has_only_payouts_created_up_to_acceptance(tenant: Tenant) -> None:
     with held_queue(tenant.stack):
         export_id = tenant.launch()
         as_of = tenant.detail(export_id)["asOf"]
@@ -189,10 +189,10 @@ def test_file_has_payouts_up_to_the_acceptance_and_none_created_later(tenant: Te
     assert export["file"]["rows"] == 2
 
 
-def test_file_with_byte_order_mark_set_at_acceptance_begins_with_it(brisk_tenant: Tenant) -> None:
+def test_file_starts_with_a_byte_order_mark_if_configured(brisk_tenant: Tenant) -> None:
     payouts = [payout("po_1", reference="Règlement")]
     brisk_tenant.put_payouts(payouts)
-    with changed(brisk_tenant.stack, "create-export", BYTE_ORDER_MARK="true"):
+    with changed_settings(brisk_tenant.stack, "create-export", BYTE_ORDER_MARK="true"):
         export_id = brisk_tenant.launch()
     export = brisk_tenant.await_status(export_id, "READY")
     (key,) = brisk_tenant.objects()
@@ -201,7 +201,7 @@ def test_file_with_byte_order_mark_set_at_acceptance_begins_with_it(brisk_tenant
     assert (export["file"]["bytes"], export["file"]["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_file_of_several_parts_is_byte_for_byte_what_an_independent_writer_makes(brisk_tenant: Tenant) -> None:
+def test_file_of_several_parts_matches_an_independent_writer(brisk_tenant: Tenant) -> None:
     payouts = [*sample_payouts.rows(brisk_tenant.id, 100), *large_payouts(70)]
     brisk_tenant.put_payouts(payouts)
     export = brisk_tenant.export()

@@ -1,29 +1,29 @@
-"""Job messages that no client of the API can send."""
+"""Malformed, unknown and redelivered job messages."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from interventions import batches_of, changed, held_queue, impatient_queue
+from interventions import batches_of, changed_settings, fast_redelivery, held_queue
 from payouts import plain_payouts
 from stack import Stack
 from tenant import Tenant, await_quiet, undelivered
 from waiting import wait_for
 
-NOT_JSON = "ring ring"
-MOST_RECEIVES = 2
+NOT_JSON = "not JSON"
+MAX_RECEIVES = 2
 
 
-def test_job_message_that_is_not_json_ends_in_the_dead_letter_queue(brisk_tenant: Tenant) -> None:
+def test_malformed_job_message_moves_to_the_dead_letter_queue(brisk_tenant: Tenant) -> None:
     stack = brisk_tenant.stack
-    with impatient_queue(stack, visibility_seconds=1, most_receives=MOST_RECEIVES):
+    with fast_redelivery(stack, visibility_seconds=1, max_receives=MAX_RECEIVES):
         send(stack, NOT_JSON)
         assert dead_letters(stack, 1) == [NOT_JSON]
         await_quiet(stack)
 
 
-def test_job_message_of_an_unknown_export_is_dropped_with_one_log_line(brisk_tenant: Tenant) -> None:
+def test_job_message_of_an_unknown_export_is_dropped_and_logged(brisk_tenant: Tenant) -> None:
     stack, unknown = brisk_tenant.stack, "mpo_01a11f3a-7000-7abc-8def-000000000001"
     before = brisk_tenant.world()
     brisk_tenant.send_job(unknown)
@@ -35,10 +35,10 @@ def test_job_message_of_an_unknown_export_is_dropped_with_one_log_line(brisk_ten
     assert brisk_tenant.world() == before
 
 
-def test_good_job_messages_of_a_batch_with_bad_ones_are_done(brisk_tenant: Tenant) -> None:
+def test_valid_messages_of_a_batch_with_malformed_ones_succeed(brisk_tenant: Tenant) -> None:
     stack, unknown = brisk_tenant.stack, "mpo_01a11f3a-7000-7abc-8def-000000000002"
     tenants = [brisk_tenant, Tenant(stack, "other of the batch")]
-    with impatient_queue(stack, visibility_seconds=2, most_receives=MOST_RECEIVES):
+    with fast_redelivery(stack, visibility_seconds=2, max_receives=MAX_RECEIVES):
         with batches_of(stack, 10), held_queue(stack):
             send(stack, NOT_JSON)
             brisk_tenant.send_job(unknown)
@@ -57,20 +57,20 @@ def test_good_job_messages_of_a_batch_with_bad_ones_are_done(brisk_tenant: Tenan
     assert len(log_lines(stack, unknown)) == 1
 
 
-def test_dead_letter_that_is_sent_back_once_the_cause_is_gone_brings_its_export_to_ready(brisk_tenant: Tenant) -> None:
+def test_redriven_dead_letter_finishes_its_export(brisk_tenant: Tenant) -> None:
     stack = brisk_tenant.stack
     with (
-        impatient_queue(stack, visibility_seconds=1, most_receives=MOST_RECEIVES),
-        changed(stack, "generate-export", EXPORTS_TABLE="no-such-table"),
+        fast_redelivery(stack, visibility_seconds=1, max_receives=MAX_RECEIVES),
+        changed_settings(stack, "generate-export", EXPORTS_TABLE="no-such-table"),
     ):
         export_id = brisk_tenant.launch()
         (letter,) = dead_letters(stack, 1)
         await_quiet(stack)
     assert brisk_tenant.detail(export_id)["status"] == "PENDING"
-    # By hand: the emulator has no StartMessageMoveTask.
+    # Sent directly, because the emulator does not support StartMessageMoveTask.
     send(stack, letter)
     brisk_tenant.await_status(export_id, "READY")
-    assert brisk_tenant.record(export_id)["tries"] == 1
+    assert brisk_tenant.record(export_id)["attempts"] == 1
     assert len(brisk_tenant.mails()) == 1
 
 
@@ -79,7 +79,7 @@ def send(stack: Stack, body: str) -> None:
 
 
 def dead_letters(stack: Stack, number: int) -> list[str]:
-    """The bodies in the dead-letter queue, once there are that many. Takes them out of it."""
+    """Waits for that many messages in the dead-letter queue, deletes them and returns their bodies."""
     client, url = stack.client("sqs"), stack.deadLetterQueueUrl
     wait_for(f"{number} dead letters", lambda: undelivered(stack, url) >= number)
     received: list[dict[str, Any]] = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])

@@ -1,4 +1,4 @@
-"""Links that live as promised, for as long as promised, and do nothing but download."""
+"""Download links: their signing key, their expiry, and the requests that they allow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import web
-from interventions import changed, kill
+from interventions import changed_settings, kill
 from payouts import plain_payouts
-from short_links import ready_for_seconds
+from short_links import ready_with_short_link
 from stack import Stack
 from tenant import Tenant, link_in
 from waiting import now, wait_for
 
-MAKES_LINKS = ("generate-export", "get-export", "resend-email")
+LINK_SIGNERS = ("generate-export", "get-export", "resend-email")
 
 
 def parameters(link: str) -> dict[str, str]:
@@ -31,10 +31,10 @@ def signing_key(link: str) -> str:
     return parameters(link)["X-Amz-Credential"].partition("/")[0]
 
 
-def end_of(link: str) -> str:
+def expiry_of(link: str) -> str:
     signed = parameters(link)
-    begin = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
-    return (begin + timedelta(seconds=int(signed["X-Amz-Expires"]))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    signed_at = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
+    return (signed_at + timedelta(seconds=int(signed["X-Amz-Expires"]))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def secret_of(stack: Stack) -> str:
@@ -43,45 +43,45 @@ def secret_of(stack: Stack) -> str:
     return name
 
 
-def test_links_are_signed_by_the_key_in_the_secret_that_the_parameter_names(tenant: Tenant) -> None:
+def test_links_are_signed_by_the_key_in_the_secret(tenant: Tenant) -> None:
     secrets = tenant.stack.client("secretsmanager")
     key = json.loads(secrets.get_secret_value(SecretId=secret_of(tenant.stack))["SecretString"])
     export = tenant.export()
     for link in (link_in(tenant.mail()), export["downloadUrl"]):
         assert signing_key(link) == key["accessKeyId"]
-        # Not a role's, which would end the link within hours.
+        # A role's session would end the link within hours.
         assert "X-Amz-Security-Token" not in parameters(link)
 
 
-def test_link_ends_with_the_file_if_that_comes_first(brisk_tenant: Tenant) -> None:
+def test_link_of_an_expired_file_is_expired(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     tenant.put_payouts(plain_payouts(1))
-    ready, mailed = ready_for_seconds(tenant, "FILE_RETENTION")
+    ready, mailed = ready_with_short_link(tenant, "FILE_RETENTION")
     export_id, mails = ready["exportId"], len(tenant.mails())
-    # To the second below: a link has whole seconds.
-    assert ready["linkExpiresAt"] == end_of(mailed) == ready["file"]["expiresAt"][:-4] + "000Z"
-    assert end_of(ready["downloadUrl"]) <= ready["linkExpiresAt"]
+    # Rounded down, because a link has whole seconds.
+    assert ready["linkExpiresAt"] == expiry_of(mailed) == ready["file"]["expiresAt"][:-4] + "000Z"
+    assert expiry_of(ready["downloadUrl"]) <= ready["linkExpiresAt"]
 
     tenant.await_status(export_id, "EXPIRED")
     assert now() >= ready["linkExpiresAt"]
     for link in (mailed, ready["downloadUrl"]):
         assert web.request("GET", link).status == 403
-    wait_for("the file's own end", lambda: now() > ready["file"]["expiresAt"])
-    answer = tenant.call("POST", f"/v1/exports/{export_id}/resend-email")
-    assert (answer.status, answer.error_codes()) == (410, ["EXPORT_FILE_GONE"])
+    wait_for("the file to expire", lambda: now() > ready["file"]["expiresAt"])
+    response = tenant.call("POST", f"/v1/exports/{export_id}/resend-email")
+    assert (response.status, response.error_codes()) == (410, ["EXPORT_FILE_GONE"])
     assert len(tenant.mails()) == mails
 
 
-def test_link_does_nothing_but_download_and_never_shows_the_file_in_the_browser(tenant: Tenant) -> None:
+def test_link_allows_only_a_download_as_attachment(tenant: Tenant) -> None:
     tenant.put_payouts(plain_payouts(1))
     export = tenant.export()
     (key,) = tenant.objects()
     content = tenant.content(key)
     for link in (link_in(tenant.mail()), export["downloadUrl"]):
-        answer = web.request("GET", link)
-        assert answer.headers["Content-Disposition"].startswith("attachment; ")
-        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-        # What is not signed is not obeyed: no other type, no other disposition, no other object, no longer life.
+        response = web.request("GET", link)
+        assert response.headers["Content-Disposition"].startswith("attachment; ")
+        assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+        # Unsigned changes are rejected: another type, disposition, object or expiry.
         longer = re.sub(r"X-Amz-Expires=\d+", "X-Amz-Expires=604800", link)
         for forged in (
             f"{link}&response-content-type=text%2Fhtml",
@@ -98,8 +98,8 @@ def test_link_does_nothing_but_download_and_never_shows_the_file_in_the_browser(
 
 @contextmanager
 def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
-    """What switching ActiveSignerKey with KeepOtherSignerKey=true does: a second key of the same user, in the secret.
-    Yields the old and the new key's ids. At the end the old one is in the secret again."""
+    """Puts a second key of the same user into the secret, as switching ActiveSignerKey with KeepOtherSignerKey=true
+    does. Yields the IDs of the old and the new key. Restores the old key at the end."""
     iam, secrets, name = stack.client("iam"), stack.client("secretsmanager"), secret_of(stack)
     before = secrets.get_secret_value(SecretId=name)["SecretString"]
     old = json.loads(before)["accessKeyId"]
@@ -118,12 +118,12 @@ def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
 
 
 def restart(stack: Stack) -> None:
-    """A process reads the key again after five minutes; a new one at once."""
-    for crate in MAKES_LINKS:
+    """A running process reads the key again only after five minutes."""
+    for crate in LINK_SIGNERS:
         kill(stack, crate)
 
 
-def test_rotation_on_a_running_stack_leaves_mailed_links_alive_until_the_old_key_goes(brisk_tenant: Tenant) -> None:
+def test_mailed_link_works_after_rotation_until_the_old_key_ends(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     iam = tenant.stack.client("iam")
     tenant.put_payouts(plain_payouts(1))
@@ -143,37 +143,34 @@ def test_rotation_on_a_running_stack_leaves_mailed_links_alive_until_the_old_key
 
         user = iam.get_access_key_last_used(AccessKeyId=old)["UserName"]
         iam.update_access_key(UserName=user, AccessKeyId=old, Status="Inactive")
-        assert web.request("GET", mailed).status == 403, (
-            "a key that is taken away ends its links: also an emergency's way"
-        )
+        # Also the way to revoke links in an emergency.
+        assert web.request("GET", mailed).status == 403
         for link in fresh:
             assert web.request("GET", link).status == 200
 
 
 def detail(tenant: Tenant, export_id: str) -> dict[str, Any]:
-    """Of a function whose process was just killed, which may cost one request."""
+    """Reads an export. The first request may fail, because the process of the function was killed."""
 
     def look() -> dict[str, Any] | None:
-        answer = tenant.get(export_id)
-        return answer.json() if answer.status == 200 else None
+        response = tenant.get(export_id)
+        return response.json() if response.status == 200 else None
 
-    found = wait_for("the function to be back", look)
+    found = wait_for("the function to restart", look)
     assert found is not None
     return found
 
 
-@pytest.mark.parametrize("secret", ["", "no JSON", '{"accessKeyId": "AKIA"}'])
-def test_secret_of_another_form_is_an_internal_error_that_tells_nothing_of_it(
-    brisk_tenant: Tenant, secret: str
-) -> None:
+@pytest.mark.parametrize("secret", ["", "not JSON", '{"accessKeyId": "AKIA"}'])
+def test_malformed_secret_is_an_internal_error_without_details(brisk_tenant: Tenant, secret: str) -> None:
     tenant = brisk_tenant
     export = tenant.export()
     made = tenant.stack.client("secretsmanager").create_secret(Name=f"bad-{tenant.id}", SecretString=secret or " ")
     try:
-        with changed(tenant.stack, "resend-email", LINK_SIGNER_SECRET=made["ARN"]):
-            answer = tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email")
-        assert answer.status == 500, answer
-        assert "AKIA" not in str(answer)
+        with changed_settings(tenant.stack, "resend-email", LINK_SIGNER_SECRET=made["ARN"]):
+            response = tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email")
+        assert response.status == 500, response
+        assert "AKIA" not in str(response)
         assert len(tenant.mails()) == 1
     finally:
         tenant.stack.client("secretsmanager").delete_secret(SecretId=made["ARN"], ForceDeleteWithoutRecovery=True)

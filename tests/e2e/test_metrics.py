@@ -1,4 +1,4 @@
-"""Each metric moves when what it counts happens: read as CloudWatch reads it, from the functions' log lines."""
+"""Metrics, read from the functions' log lines as CloudWatch reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interventions import changed, held_queue
+from interventions import changed_settings, held_queue
 from payouts import payout, plain_payouts
 from stack import Stack
 from tenant import Tenant, await_quiet
@@ -21,7 +21,7 @@ GOLDEN = [json.loads(line) for line in (ROOT / "shared/telemetry/golden/metrics.
 
 
 def lines(stack: Stack, crate: str, metric: str) -> list[dict[str, Any]]:
-    """All lines so far by which a function tells a metric."""
+    """All log lines of a function that emit a metric."""
     events = (json.loads(line) for line in stack.logs(crate) if line.startswith("{"))
     return [event for event in events if "_aws" in event and metric in names(event)]
 
@@ -30,8 +30,8 @@ def names(line: dict[str, Any]) -> list[str]:
     return [metric["Name"] for directive in line["_aws"]["CloudWatchMetrics"] for metric in directive["Metrics"]]
 
 
-class Moved:
-    """The lines that came since it was made."""
+class NewLines:
+    """The lines that emit a metric and were added since this object was created."""
 
     def __init__(self, stack: Stack, crate: str, metric: str) -> None:
         self.stack, self.crate, self.metric = stack, crate, metric
@@ -40,13 +40,13 @@ class Moved:
     def new(self) -> list[dict[str, Any]]:
         return lines(self.stack, self.crate, self.metric)[self.before :]
 
-    def await_line(self, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
-        """The first new line that fits, in the form of its golden line."""
+    def await_line(self, matches: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+        """The first new line that matches. It must have the form of its golden line."""
 
         def look() -> dict[str, Any] | None:
-            return next((line for line in self.new() if fits(line)), None)
+            return next((line for line in self.new() if matches(line)), None)
 
-        line = wait_for(f"{self.crate} to tell {self.metric}", look, seen=lambda: f"new lines: {self.new()}")
+        line = wait_for(f"{self.crate} to emit {self.metric}", look, seen=lambda: f"new lines: {self.new()}")
         assert line is not None
         (golden,) = (golden for golden in GOLDEN if self.metric in names(golden))
         assert line["_aws"]["CloudWatchMetrics"] == golden["_aws"]["CloudWatchMetrics"]
@@ -55,12 +55,12 @@ class Moved:
         return line
 
 
-def test_export_that_becomes_ready_counts_as_created_ready_and_mailed(brisk_tenant: Tenant) -> None:
+def test_ready_export_is_counted_as_created_ready_and_mailed(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     tenant.put_payouts(plain_payouts(7))
-    created = Moved(tenant.stack, "create-export", "ExportsCreated")
-    ready = Moved(tenant.stack, "generate-export", "ExportsReady")
-    mails = Moved(tenant.stack, "generate-export", "MailsSent")
+    created = NewLines(tenant.stack, "create-export", "ExportsCreated")
+    ready = NewLines(tenant.stack, "generate-export", "ExportsReady")
+    mails = NewLines(tenant.stack, "generate-export", "MailsSent")
     tenant.export()
     assert created.await_line()["ExportsCreated"] == 1
     line = ready.await_line(lambda line: line["ExportRows"] == 7)
@@ -69,73 +69,73 @@ def test_export_that_becomes_ready_counts_as_created_ready_and_mailed(brisk_tena
     assert mails.await_line()["MailsSent"] == 1
 
 
-def test_request_that_was_accepted_before_creates_nothing_more(brisk_tenant: Tenant) -> None:
+def test_repeated_request_is_counted_once(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     headers = {"Idempotency-Key": "metrics"}
-    created = Moved(tenant.stack, "create-export", "ExportsCreated")
+    created = NewLines(tenant.stack, "create-export", "ExportsCreated")
     assert [tenant.post(headers=headers).status for _ in range(2)] == [202, 202]
     created.await_line()
     await_quiet(tenant.stack)
     assert len(created.new()) == 1
 
 
-def test_export_that_fails_counts_with_its_code(brisk_tenant: Tenant) -> None:
+def test_failed_export_is_counted_by_code(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     tenant.put_payouts([payout("po_unknown", currency="ZZZ")])
-    failed = Moved(tenant.stack, "generate-export", "ExportsFailed")
+    failed = NewLines(tenant.stack, "generate-export", "ExportsFailed")
     tenant.await_status(tenant.launch(), "FAILED")
-    line = failed.await_line(lambda line: line["Code"] == "PAYOUTS_NOT_WRITABLE")
+    line = failed.await_line(lambda line: line["Code"] == "INVALID_ROWS")
     assert line["ExportsFailed"] == 1
 
 
-def test_mail_that_is_refused_counts_as_such(brisk_tenant: Tenant) -> None:
+def test_rejected_mail_is_counted_as_refused(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    refused = Moved(tenant.stack, "generate-export", "MailsRefused")
-    sent = Moved(tenant.stack, "generate-export", "MailsSent")
-    failed = Moved(tenant.stack, "generate-export", "ExportsFailed")
-    with changed(tenant.stack, "generate-export", SENDER="nobody@unverified.example"):
+    rejected = NewLines(tenant.stack, "generate-export", "MailsRefused")
+    sent = NewLines(tenant.stack, "generate-export", "MailsSent")
+    failed = NewLines(tenant.stack, "generate-export", "ExportsFailed")
+    with changed_settings(tenant.stack, "generate-export", SENDER="nobody@unverified.example"):
         tenant.await_status(tenant.launch(), "FAILED")
-        refused.await_line()
+        rejected.await_line()
         await_quiet(tenant.stack)
     failed.await_line(lambda line: line["Code"] == "EMAIL_NOT_SENT")
     assert sent.new() == []
 
 
-def test_mail_that_is_sent_again_counts_by_the_function_that_sends_it(brisk_tenant: Tenant) -> None:
+def test_resent_mail_is_counted_by_the_resend_function(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     export_id = tenant.export()["exportId"]
-    sent = Moved(tenant.stack, "resend-email", "MailsSent")
+    sent = NewLines(tenant.stack, "resend-email", "MailsSent")
     assert tenant.call("POST", f"/v1/exports/{export_id}/resend-email").status == 200
     sent.await_line()
 
 
-def test_sweep_tells_the_age_of_the_oldest_pending_export_and_how_often_it_rang(brisk_tenant: Tenant) -> None:
+def test_sweep_emits_oldest_pending_age_and_re_enqueue_count(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     with held_queue(tenant.stack):
         before = time.time()
         tenant.launch()
-        swept = Moved(tenant.stack, "sweep-exports", "OldestPendingAge")
+        swept = NewLines(tenant.stack, "sweep-exports", "OldestPendingAge")
 
-        def rung() -> bool:
+        def re_enqueued() -> bool:
             tenant.stack.sweep()
-            return any(line["ExportsRungAgain"] for line in swept.new())
+            return any(line["ExportsReEnqueued"] for line in swept.new())
 
-        wait_for("a sweep to ring again", rung, seen=lambda: str(swept.new()))
-        line = swept.await_line(lambda line: line["ExportsRungAgain"] > 0)
-        # Told as of the sweep's begin, which may be a moment before the export is due to be rung for.
+        wait_for("a sweep to re-enqueue the export", re_enqueued, seen=lambda: str(swept.new()))
+        line = swept.await_line(lambda line: line["ExportsReEnqueued"] > 0)
+        # The age is as of the start of the sweep, which may be shortly before the export is due.
         assert 0 < line["OldestPendingAge"] <= line["_aws"]["Timestamp"] / 1000 - before
         assert line["SweepErrors"] == 0
     await_quiet(tenant.stack)
-    none = Moved(tenant.stack, "sweep-exports", "OldestPendingAge")
+    idle = NewLines(tenant.stack, "sweep-exports", "OldestPendingAge")
     tenant.stack.sweep()
-    assert none.await_line()["OldestPendingAge"] == 0
+    assert idle.await_line()["OldestPendingAge"] == 0
 
 
-def test_sweep_that_cannot_read_what_is_pending_tells_no_age(brisk_tenant: Tenant) -> None:
+def test_sweep_that_cannot_read_exports_emits_no_age(brisk_tenant: Tenant) -> None:
     stack = brisk_tenant.stack
-    swept = Moved(stack, "sweep-exports", "ExportsRungAgain")
+    swept = NewLines(stack, "sweep-exports", "ExportsReEnqueued")
     with (
-        changed(stack, "sweep-exports", EXPORTS_TABLE="no-such-table"),
+        changed_settings(stack, "sweep-exports", EXPORTS_TABLE="no-such-table"),
         pytest.raises(Exception, match="sweep-exports"),
     ):
         stack.sweep()
@@ -143,16 +143,16 @@ def test_sweep_that_cannot_read_what_is_pending_tells_no_age(brisk_tenant: Tenan
     assert all("OldestPendingAge" not in line for line in swept.new())
 
 
-def test_sweep_counts_the_exports_that_it_ends_and_expires(brisk_tenant: Tenant) -> None:
+def test_sweep_counts_failed_and_expired_exports(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    failed = Moved(tenant.stack, "sweep-exports", "ExportsFailed")
-    told = Moved(tenant.stack, "sweep-exports", "MailsSent")
-    with held_queue(tenant.stack), changed(tenant.stack, "create-export", EXPORT_DEADLINE="1s"):
+    failed = NewLines(tenant.stack, "sweep-exports", "ExportsFailed")
+    mailed = NewLines(tenant.stack, "sweep-exports", "MailsSent")
+    with held_queue(tenant.stack), changed_settings(tenant.stack, "create-export", EXPORT_DEADLINE="1s"):
         tenant.await_status(tenant.launch(), "FAILED", sweeping=True)
     failed.await_line(lambda line: line["Code"] == "DEADLINE_PASSED")
-    told.await_line()
-    expired = Moved(tenant.stack, "sweep-exports", "ExportsExpired")
-    with changed(tenant.stack, "create-export", LINK_LIFE="1s"):
+    mailed.await_line()
+    expired = NewLines(tenant.stack, "sweep-exports", "ExportsExpired")
+    with changed_settings(tenant.stack, "create-export", LINK_LIFETIME="1s"):
         tenant.await_status(tenant.launch(), "EXPIRED")
 
     def swept() -> bool:
@@ -162,20 +162,20 @@ def test_sweep_counts_the_exports_that_it_ends_and_expires(brisk_tenant: Tenant)
     wait_for("a sweep to expire the export", swept, seen=lambda: str(expired.new()))
 
 
-def test_export_that_an_administrator_ends_counts_as_failed(brisk_tenant: Tenant) -> None:
+def test_export_failed_by_an_administrator_is_counted(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    failed = Moved(tenant.stack, "end-export", "ExportsFailed")
+    failed = NewLines(tenant.stack, "fail-export", "ExportsFailed")
     with held_queue(tenant.stack):
         export_id = tenant.launch()
-        tenant.stack.invoke("end-export", {"tenantId": tenant.id, "exportId": export_id})
-    assert failed.await_line()["Code"] == "ENDED_BY_ADMINISTRATOR"
+        tenant.stack.invoke("fail-export", {"tenantId": tenant.id, "exportId": export_id})
+    assert failed.await_line()["Code"] == "FAILED_BY_ADMINISTRATOR"
 
 
-def test_answer_with_a_fault_of_ours_counts_and_one_with_a_callers_does_not(brisk_tenant: Tenant) -> None:
+def test_server_error_is_counted_and_client_error_is_not(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    errors = Moved(tenant.stack, "get-export", "HttpServerErrors")
+    errors = NewLines(tenant.stack, "get-export", "HttpServerErrors")
     assert tenant.get("mpo_00000000-0000-7000-8000-000000000000").status == 404
-    with changed(tenant.stack, "get-export", EXPORTS_TABLE="no-such-table"):
+    with changed_settings(tenant.stack, "get-export", EXPORTS_TABLE="no-such-table"):
         assert tenant.get("mpo_00000000-0000-7000-8000-000000000000").status >= 500
     errors.await_line()
     assert len(errors.new()) == 1

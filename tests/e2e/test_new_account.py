@@ -1,4 +1,4 @@
-"""An account as AWS hands it out: a small quota of Lambda's, and SES in its sandbox."""
+"""A new AWS account: a small Lambda quota, and SES in its sandbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTA = {"STACK_LAMBDA_QUOTA": "10"}
 
 @pytest.fixture(scope="module")
 def new_stack() -> Iterator[Stack]:
-    """Deployed with no parameter but a sender on a subdomain of the domain that is verified."""
+    """A stack with a single parameter, a sender on a subdomain of the verified domain."""
     parameters = {"SenderAddress": f"exports@mail.{DOMAIN}"}
     with Stack.start(auth=True, rules=QUOTA, parameters=parameters) as running:
         ses = running.client("sesv2")
@@ -38,14 +38,14 @@ def test_export_in_a_new_account_reaches_a_verified_recipient(new_tenant: Tenant
     assert new_tenant.mail().to == [new_tenant.email]
 
 
-def test_export_in_a_new_account_fails_with_its_file_for_an_unverified_recipient(new_tenant: Tenant) -> None:
+def test_export_to_an_unverified_recipient_fails_with_its_file(new_tenant: Tenant) -> None:
     export = new_tenant.await_status(new_tenant.launch(), "FAILED")
     assert export["failure"]["code"] == "EMAIL_NOT_SENT"
     assert len(new_tenant.objects()) == 1
     assert not new_tenant.mails()
 
 
-def test_first_deployment_that_fails_leaves_nothing_behind(new_stack: Stack) -> None:
+def test_failed_first_deployment_leaves_no_resources(new_stack: Stack) -> None:
     with pytest.raises(StackError, match="below its minimum value"):
         Stack.start(name="failed", parameters={"ReserveConcurrency": "true"}, beside=new_stack)
     left = {
@@ -55,7 +55,7 @@ def test_first_deployment_that_fails_leaves_nothing_behind(new_stack: Stack) -> 
         "log groups": [group["logGroupName"] for group in new_stack.client("logs").describe_log_groups()["logGroups"]],
         "roles": [role["RoleName"] for role in new_stack.client("iam").list_roles()["Roles"]],
     }
-    # The bucket of the code is the deployment's own, not the stack's.
+    # The code bucket belongs to the deployment, not to the stack.
     assert {kind: [name for name in names if "failed" in name] for kind, names in left.items()} == {
         kind: ["failed-code"] if kind == "buckets" else [] for kind in left
     }

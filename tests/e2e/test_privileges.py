@@ -1,6 +1,6 @@
-"""What each function may do, tried with the credentials it runs with: what it needs, and nothing else.
+"""The permissions of each function, tried with its own credentials: only the ones it needs.
 
-The outcome is in results/privileges.md: this test compares it.
+The result is compared with results/privileges.md.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from stack import SENDER, Stack, StackError
 from tenant import await_quiet
 
 TABLE = Path(__file__).parent / "results" / "privileges.md"
-HEAD = """# What each function may do
+HEAD = """# Permissions of each function
 
-Tried with the credentials of each function, and of the user that signs links: ● is allowed, blank is denied. Made by
-`test_privileges.py`, which fails if anything else is allowed or denied.
+Tried with the credentials of each function and of the user that signs links: ● is allowed, blank is denied. Generated
+by `test_privileges.py`, which fails if anything else is allowed or denied.
 
 """
 SIGNER = "link signer"
 FILE, OTHER_FILE = "exports/privileges/file.csv", "privileges/file.csv"
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 KEY = {"tenantId": {"S": "privileges"}, "sk": {"S": "EXPORT#none"}}
-# The generator drops it.
-JOB_OF_NO_EXPORT = '{"version":1,"tenantId":"privileges","exportId":"mpo_01a11f3a-7000-7abc-8def-00000000000f"}'
-# Never true: a write that is allowed changes nothing.
+# The generator drops this job message.
+JOB_OF_UNKNOWN_EXPORT = '{"version":1,"tenantId":"privileges","exportId":"mpo_01a11f3a-7000-7abc-8def-00000000000f"}'
+# This condition is never true, so an allowed write changes nothing.
 NEVER = {"ConditionExpression": "attribute_exists(neverThere)"}
 
 
 @dataclass(frozen=True)
 class World:
-    """What is there to be reached."""
+    """The resources to reach."""
 
     stack: Stack
     secret: str
@@ -67,7 +67,7 @@ def query(table: str, index: str | None, key: str) -> Attempt:
 
 def write(operation: str, table: str) -> Attempt:
     key = {"keyHash": {"S": "0" * 64}} if table == "apiKeysTable" else KEY
-    what = {
+    parameters = {
         "put_item": {"Item": key, **NEVER},
         "update_item": {
             "Key": key, "UpdateExpression": "SET neverThere = :v", "ExpressionAttributeValues": {":v": {"S": "x"}},
@@ -75,7 +75,9 @@ def write(operation: str, table: str) -> Attempt:
         },
         "delete_item": {"Key": key, **NEVER},
     }[operation]  # fmt: skip
-    return lambda client, world: getattr(client("dynamodb"), operation)(TableName=getattr(world.stack, table), **what)
+    return lambda client, world: getattr(client("dynamodb"), operation)(
+        TableName=getattr(world.stack, table), **parameters
+    )
 
 
 def bucket(operation: str, **parameters: Any) -> Attempt:
@@ -110,7 +112,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "API keys: delete": write("delete_item", "apiKeysTable"),
     "exports: read one": get("exportsTable"),
     "exports: list a tenant's": query("exportsTable", None, "tenantId"),
-    "exports: find what is due": query("exportsTable", "DueIndex", "dueState"),
+    "exports: find by next check time": query("exportsTable", "NextCheckIndex", "nextCheckState"),
     "exports: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.exportsTable),
     "exports: add": write("put_item", "exportsTable"),
     "exports: change": write("update_item", "exportsTable"),
@@ -128,11 +130,11 @@ ATTEMPTS: dict[str, Attempt] = {
     "bucket elsewhere: read": bucket("get_object", Key=OTHER_FILE),
     "bucket elsewhere: write": bucket("put_object", Key=OTHER_FILE, Body=b"x"),
     "bucket: change its policy": bucket("delete_bucket_policy"),
-    "jobs: send": queue("send_message", "jobsQueueUrl", MessageBody=JOB_OF_NO_EXPORT),
-    "jobs: take": queue("receive_message", "jobsQueueUrl", VisibilityTimeout=0),
+    "jobs: send": queue("send_message", "jobsQueueUrl", MessageBody=JOB_OF_UNKNOWN_EXPORT),
+    "jobs: receive": queue("receive_message", "jobsQueueUrl", VisibilityTimeout=0),
     "jobs: delete all": queue("purge_queue", "jobsQueueUrl"),
     "dead letters: send": queue("send_message", "deadLetterQueueUrl", MessageBody="x"),
-    "dead letters: take": queue("receive_message", "deadLetterQueueUrl", VisibilityTimeout=0),
+    "dead letters: receive": queue("receive_message", "deadLetterQueueUrl", VisibilityTimeout=0),
     "signing key: read": lambda client, world: client("secretsmanager").get_secret_value(SecretId=world.secret),
     "signing key: change": lambda client, world: client("secretsmanager").put_secret_value(
         SecretId=world.secret, SecretString="{}"
@@ -154,29 +156,29 @@ ATTEMPTS: dict[str, Attempt] = {
     "logs: of another function": lambda client, world: log("describe-api")(client, world),
 }
 
-IDENTIFIES = {"API keys: read one"}
+AUTHENTICATION = {"API keys: read one"}
 ALLOWED: dict[str, set[str]] = {
     "back-office": set(),
     "describe-api": set(),
-    "get-caller": IDENTIFIES,
-    "create-export": IDENTIFIES | {"exports: read one", "exports: add", "jobs: send"},
-    "list-exports": IDENTIFIES | {"exports: list a tenant's"},
-    "get-export": IDENTIFIES | {"exports: read one", "files: read", "files: list", "signing key: read"},
-    "resend-email": IDENTIFIES
+    "get-caller": AUTHENTICATION,
+    "create-export": AUTHENTICATION | {"exports: read one", "exports: add", "jobs: send"},
+    "list-exports": AUTHENTICATION | {"exports: list a tenant's"},
+    "get-export": AUTHENTICATION | {"exports: read one", "files: read", "files: list", "signing key: read"},
+    "resend-email": AUTHENTICATION
     | {
         "exports: read one", "exports: change", "files: read", "files: list", "signing key: read",
         "mail: send as the sender",
     },
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
-        "files: read", "files: write", "files: list", "jobs: send", "jobs: take", "signing key: read",
+        "files: read", "files: write", "files: list", "jobs: send", "jobs: receive", "signing key: read",
         "mail: send as the sender",
     },
     "sweep-exports": {
-        "exports: read one", "exports: find what is due", "exports: change", "exports: delete", "jobs: send",
+        "exports: read one", "exports: find by next check time", "exports: change", "exports: delete", "jobs: send",
         "mail: send as the sender",
     },
-    "end-export": {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
+    "fail-export": {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
     "manage-api-keys": {"API keys: list a tenant's", "API keys: add", "API keys: change"},
     SIGNER: {"files: read"},
 }  # fmt: skip
@@ -199,7 +201,7 @@ def world(stack: Stack) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, set[str]]:
-    """What each was seen to be allowed, by the tests below."""
+    """The allowed attempts, filled by the tests below."""
     return {}
 
 
@@ -214,20 +216,20 @@ def role(stack: Stack, crate: str) -> str:
 
 
 def credentials(world: World, who: str) -> Mapping[str, str]:
-    """Those that a running process of the function has in its environment; the signer's are in the secret."""
+    """The credentials in the environment of a running process, or the signer's in the secret."""
     stack = world.stack
     if who == SIGNER:
         secret = stack.client("secretsmanager").get_secret_value(SecretId=world.secret)["SecretString"]
         key = json.loads(secret)
         return {"AWS_ACCESS_KEY_ID": key["accessKeyId"], "AWS_SECRET_ACCESS_KEY": key["secretAccessKey"]}
-    # An event that says nothing starts the process all the same.
+    # An empty event also starts the process.
     with contextlib.suppress(StackError):
         stack.invoke(who, {})
     return processes(stack, who)[0][1]
 
 
 @pytest.mark.parametrize("who", ALLOWED)
-def test_function_may_do_what_it_needs_and_nothing_else(world: World, table: dict[str, set[str]], who: str) -> None:
+def test_function_has_only_the_permissions_it_needs(world: World, table: dict[str, set[str]], who: str) -> None:
     keys = credentials(world, who)
     session = boto3.session.Session(
         keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"),
@@ -239,12 +241,12 @@ def test_function_may_do_what_it_needs_and_nothing_else(world: World, table: dic
     def client(service: str) -> Any:
         return session.client(service, endpoint_url=world.stack.awsEndpointUrl, config=config)
 
-    table[who] = {what for what, attempt in ATTEMPTS.items() if is_allowed(attempt, client, world)}
+    table[who] = {name for name, attempt in ATTEMPTS.items() if is_allowed(attempt, client, world)}
     assert table[who] == ALLOWED[who]
 
 
 def is_allowed(attempt: Attempt, client: Callable[[str], Any], world: World) -> bool:
-    """Whether IAM lets it through: what comes of it then is another matter."""
+    """Whether IAM allows the call, even if it then fails for another reason."""
     try:
         attempt(client, world)
     except ClientError as error:
@@ -252,11 +254,11 @@ def is_allowed(attempt: Attempt, client: Callable[[str], Any], world: World) -> 
     return True
 
 
-def test_every_function_is_tried(stack: Stack) -> None:
+def test_every_function_is_covered(stack: Stack) -> None:
     assert set(ALLOWED) - {SIGNER} == set(stack.functions)
 
 
-def test_roles_as_deployed_name_actions_and_resources_of_this_stack_and_have_no_more(stack: Stack) -> None:
+def test_deployed_roles_name_actions_and_resources_of_the_stack(stack: Stack) -> None:
     iam = stack.client("iam")
     known = (
         stack.exportsTable, stack.payoutsTable, stack.apiKeysTable, stack.bucket, ":identity/*",
@@ -274,14 +276,14 @@ def test_roles_as_deployed_name_actions_and_resources_of_this_stack_and_have_no_
                 assert resource.startswith("arn:aws:"), f"{crate}: {resource}"
                 assert any(part in resource for part in known), f"{crate}: {resource}"
             if any(action.startswith("logs:") for action in actions):
-                # AWS enforces this; the emulator writes the logs itself.
+                # The emulator writes the logs itself, so it does not enforce this.
                 assert all(f":log-group:/aws/lambda/{stack.functions[crate]}:" in resource for resource in resources)
             if "ses:SendEmail" in actions:
                 assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": SENDER}}
 
 
-def test_plain_http_is_denied_to_everybody_by_the_policy_of_the_bucket(world: World) -> None:
-    """The emulated network counts as TLS: with the condition turned round, the deployed policy must deny all of it."""
+def test_bucket_policy_denies_plain_http(world: World) -> None:
+    """The emulator treats all requests as TLS. With the condition inverted, the policy must deny them."""
     s3, name = world.stack.client("s3"), world.stack.bucket
     deployed = s3.get_bucket_policy(Bucket=name)["Policy"]
     reader = boto3.session.Session(
@@ -289,9 +291,9 @@ def test_plain_http_is_denied_to_everybody_by_the_policy_of_the_bucket(world: Wo
         region_name=world.stack.region,
     ).client("s3", endpoint_url=world.stack.awsEndpointUrl, config=Config(s3={"addressing_style": "path"}))
     assert reader.get_object(Bucket=name, Key=FILE)["ContentLength"] == 1
-    turned = deployed.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "true"')
-    assert turned != deployed
-    s3.put_bucket_policy(Bucket=name, Policy=turned)
+    inverted = deployed.replace('"aws:SecureTransport": "false"', '"aws:SecureTransport": "true"')
+    assert inverted != deployed
+    s3.put_bucket_policy(Bucket=name, Policy=inverted)
     try:
         with pytest.raises(ClientError, match="AccessDenied"):
             reader.get_object(Bucket=name, Key=FILE)
@@ -304,11 +306,11 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def test_table_of_the_privileges_is_complete(table: dict[str, set[str]]) -> None:
+def test_table_of_privileges_is_up_to_date(table: dict[str, set[str]]) -> None:
     if missing := [who for who in ALLOWED if who not in table]:
-        pytest.skip(f"made by a run of all functions; without {', '.join(missing)} here")
+        pytest.skip(f"needs a run of all functions; missing: {', '.join(missing)}")
     lines = ["| | " + " | ".join(ALLOWED) + " |", "|---|" + ":-:|" * len(ALLOWED)]
     lines += [
-        f"| {what} | " + " | ".join("●" if what in table[who] else "" for who in ALLOWED) + " |" for what in ATTEMPTS
+        f"| {name} | " + " | ".join("●" if name in table[who] else "" for who in ALLOWED) + " |" for name in ATTEMPTS
     ]
     golden.compare(TABLE, HEAD + "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""The schedule. Its stack's other tests have used up most of the minute that it needs."""
+"""The schedule. It runs every minute, most of which passes during other tests of the stack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from stack import Stack
 from waiting import wait_for
 
 
-def test_schedule_of_the_template_runs_the_sweep(timed_stack: Stack) -> None:
+def test_schedule_runs_the_sweep(timed_stack: Stack) -> None:
     (found,) = timed_stack.client("scheduler").list_schedules()["Schedules"]
     schedule = timed_stack.client("scheduler").get_schedule(Name=found["Name"])
     assert schedule["ScheduleExpression"] == "rate(1 minute)"

@@ -1,4 +1,4 @@
-"""`tests/smoke`, as the owner of a stack runs it: what it finds, what it says, and that no key outlives it."""
+"""`tests/smoke`: its checks, its messages, and that it revokes its key in every case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore import exceptions
 
-from interventions import changed, held_queue
+from interventions import changed_settings, held_queue
 from stack import SENDER, Stack
 from tenant import EXPORTS, Tenant, await_quiet, deserialize
 from waiting import wait_for
@@ -28,8 +28,8 @@ from waiting import wait_for
 PROGRAM = Path(__file__).resolve().parents[1] / "smoke"
 SMOKE_SECONDS = 90
 TOTAL = {"currency": "EUR", "status": "PENDING", "count": 1, "amount": "1.00"}
-# A stack of this shape is refused before anything of it is used.
-SHAPE: dict[str, Any] = {
+# A minimal stack that is rejected before any of its resources is used.
+TEMPLATE: dict[str, Any] = {
     "Parameters": {"SenderAddress": {"Type": "String"}, "PayoutsTableName": {"Type": "String"}},
     "Resources": {"ManageApiKeysFunction": {"Type": "AWS::SQS::Queue"}},
     "Outputs": {"ApiUrl": {"Value": "https://api.example"}, "PayoutsTable": {"Value": "payments-payouts"}},
@@ -50,7 +50,7 @@ def start(stack: Stack, *options: str, name: str = "", **environment: str) -> su
 
 
 def smoke(stack: Stack, *options: str, name: str = "", **environment: str) -> tuple[int, str, str]:
-    """Its exit code, what it prints, and its error."""
+    """Runs the program. Returns exit code, output and error output."""
     with start(stack, *options, name=name, **environment) as process:
         printed, error = process.communicate(timeout=SMOKE_SECONDS)
     return process.returncode, printed, error
@@ -75,16 +75,16 @@ def payouts_of(stack: Stack, tenant: str) -> list[dict[str, Any]]:
     return [{key: deserialize(value) for key, value in item.items()} for item in found["Items"]]
 
 
-def assert_all_that_remains_is_listed(stack: Stack, tenant: str, printed: str) -> None:
-    """What the tables and the bucket hold of the tenant stands in the list, by name."""
+def assert_all_remains_are_listed(stack: Stack, tenant: str, printed: str) -> None:
+    """Checks that the output lists everything that the tables, the bucket and the logs still hold."""
     listed = printed.partition("What remains:")[2]
-    left = Tenant.__new__(Tenant)
-    left.stack, left.id = stack, tenant
-    for item in left.items():
+    remains = Tenant.__new__(Tenant)
+    remains.stack, remains.id = stack, tenant
+    for item in remains.items():
         kind = item["sk"].partition("#")[0]
         assert kind in ("EXPORT", "IDEMPOTENCY"), item
         assert (item["sk"] if kind == "EXPORT" else "idempotency record") in listed
-    (key,) = left.objects()
+    (key,) = remains.objects()
     assert f"s3://{stack.bucket}/{key.rpartition('/')[0]}/" in listed
     for row in payouts_of(stack, tenant):
         assert row["sk"] in listed
@@ -107,7 +107,7 @@ def sandbox(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def stack_of_another_kind(stack: Stack, name: str, template: dict[str, Any], **parameters: str) -> Iterator[None]:
+def special_stack(stack: Stack, name: str, template: dict[str, Any], **parameters: str) -> Iterator[None]:
     client = stack.client("cloudformation")
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     client.create_stack(StackName=name, TemplateBody=json.dumps(template), Parameters=given)
@@ -122,22 +122,22 @@ def stack_of_another_kind(stack: Stack, name: str, template: dict[str, Any], **p
         client.delete_stack(StackName=name)
 
 
-# --------------------------------------------------------------------------------------------------- a stack that works
+# -------------------------------------------------------------------------------------------------------------- success
 
 
-def test_empty_export_passes_and_what_remains_is_listed(stack: Stack) -> None:
+def test_empty_export_passes_and_lists_what_remains(stack: Stack) -> None:
     code, printed, error = smoke(stack)
     assert (code, error) == (0, ""), printed + error
     tenant = tenant_in(printed)
-    assert re.search(r"^File +\S+\.csv has its header alone: \d+ bytes, SHA-256 [0-9a-f]{64} as stated$", printed, re.M)
+    assert re.search(r"^File +\S+\.csv has only its header: \d+ bytes, SHA-256 [0-9a-f]{64} verified$", printed, re.M)
     assert f"SES accepted the mail to {SENDER}" in printed
     assert any(mail.to == [SENDER] and tenant in mail.text for mail in stack.mails())
     assert payouts_of(stack, tenant) == []
     assert_key_is_revoked(stack, tenant, printed)
-    assert_all_that_remains_is_listed(stack, tenant, printed)
+    assert_all_remains_are_listed(stack, tenant, printed)
 
 
-def test_rows_are_written_and_found_in_the_file(stack: Stack) -> None:
+def test_written_rows_are_found_in_the_file(stack: Stack) -> None:
     code, printed, error = smoke(stack, "--write-rows", "--recipient", "you@marketplace.example")
     assert (code, error) == (0, ""), printed + error
     tenant = tenant_in(printed)
@@ -148,18 +148,18 @@ def test_rows_are_written_and_found_in_the_file(stack: Stack) -> None:
     assert "has 3 rows with their totals" in printed
     assert any(mail.to == ["you@marketplace.example"] and tenant in mail.text for mail in stack.mails())
     assert_key_is_revoked(stack, tenant, printed)
-    assert_all_that_remains_is_listed(stack, tenant, printed)
+    assert_all_remains_are_listed(stack, tenant, printed)
 
 
 @pytest.mark.parametrize("recipient", [SENDER, "success@simulator.amazonses.com"])
-def test_sandbox_lets_a_verified_recipient_and_the_simulator_pass(stack: Stack, recipient: str) -> None:
+def test_sandbox_with_an_allowed_recipient_passes(stack: Stack, recipient: str) -> None:
     with sandbox(stack):
         code, printed, error = smoke(stack, "--recipient", recipient)
     assert (code, error) == (0, ""), printed + error
     assert f"in the sandbox; {SENDER} may send to {recipient}" in printed
 
 
-def test_domain_that_is_verified_stands_for_its_subdomains_and_addresses(stack: Stack) -> None:
+def test_verified_domain_covers_subdomains_and_addresses(stack: Stack) -> None:
     client = stack.client("sesv2")
     client.create_email_identity(EmailIdentity="owner.example")
     try:
@@ -170,10 +170,10 @@ def test_domain_that_is_verified_stands_for_its_subdomains_and_addresses(stack: 
     assert (code, error) == (0, ""), printed + error
 
 
-# -------------------------------------------------------------------------------------- refused before anything is done
+# ------------------------------------------------------------------------------------- rejected before anything is done
 
 
-def test_recipient_that_is_not_verified_is_refused_in_the_sandbox(stack: Stack) -> None:
+def test_unverified_recipient_in_the_sandbox_is_rejected(stack: Stack) -> None:
     with sandbox(stack):
         code, printed, error = smoke(stack, "--recipient", "stranger@elsewhere.example")
     assert (code, "Key" in printed) == (1, False), printed
@@ -185,27 +185,27 @@ def test_recipient_that_is_not_verified_is_refused_in_the_sandbox(stack: Stack) 
     )
 
 
-def test_sender_that_is_not_verified_is_refused(stack: Stack) -> None:
+def test_unverified_sender_is_rejected(stack: Stack) -> None:
     parameters = {"SenderAddress": "nobody@unverified.example", "PayoutsTableName": ""}
-    with stack_of_another_kind(stack, "unverified", SHAPE, **parameters):
+    with special_stack(stack, "unverified", TEMPLATE, **parameters):
         code, printed, error = smoke(stack, name="unverified")
     assert (code, "Key" in printed) == (1, False), printed
     assert "Neither the sender nobody@unverified.example nor its domain is a verified SES identity" in one_line(error)
 
 
 @pytest.mark.parametrize("resources", [{}, {"PayoutsTable": {"Type": "AWS::SQS::Queue"}}], ids=["none", "another"])
-def test_rows_are_not_written_to_a_table_that_the_stack_did_not_make(stack: Stack, resources: dict[str, Any]) -> None:
-    template = {**SHAPE, "Resources": {**SHAPE["Resources"], **resources}}
+def test_rows_are_not_written_to_a_table_of_another_owner(stack: Stack, resources: dict[str, Any]) -> None:
+    template = {**TEMPLATE, "Resources": {**TEMPLATE["Resources"], **resources}}
     parameters = {"SenderAddress": SENDER, "PayoutsTableName": "payments-payouts"}
-    with stack_of_another_kind(stack, "foreign-table", template, **parameters):
+    with special_stack(stack, "foreign-table", template, **parameters):
         code, printed, error = smoke(stack, "--write-rows", name="foreign-table")
     assert (code, "Key" in printed) == (1, False), printed
-    assert "--write-rows writes only to a table that the stack made, and payments-payouts is not one." in one_line(
+    assert "--write-rows writes only to a table that the stack created, and payments-payouts is not one." in one_line(
         error
     )
 
 
-def test_stack_that_does_not_exist_is_named_with_account_and_region(stack: Stack) -> None:
+def test_missing_stack_is_reported_with_account_and_region(stack: Stack) -> None:
     code, _, error = smoke(stack, name="no-such-stack")
     assert code == 1
     assert one_line(error) == (
@@ -214,21 +214,21 @@ def test_stack_that_does_not_exist_is_named_with_account_and_region(stack: Stack
     )
 
 
-def test_stack_of_another_template_is_refused(stack: Stack) -> None:
+def test_stack_of_another_template_is_rejected(stack: Stack) -> None:
     template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
-    with stack_of_another_kind(stack, "something-else", template):
+    with special_stack(stack, "something-else", template):
         code, _, error = smoke(stack, name="something-else")
     assert code == 1
     assert "something-else in account 000000000000, region us-east-1 is not one of this project's" in one_line(error)
 
 
-def test_credentials_that_are_missing_are_named(stack: Stack) -> None:
+def test_missing_credentials_are_reported(stack: Stack) -> None:
     code, _, error = smoke(stack, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert code == 1
     assert one_line(error) == "tests/smoke: There are no AWS credentials: sign in, or choose a profile with --profile."
 
 
-def test_profile_that_does_not_exist_is_named(stack: Stack) -> None:
+def test_missing_profile_is_reported(stack: Stack) -> None:
     code, _, error = smoke(stack, "--profile", "nobodys")
     assert code == 1
     assert "nobodys" in one_line(error)
@@ -242,25 +242,25 @@ def one_line(error: str) -> str:
 # ------------------------------------------------------------------------------- failures after the key has been issued
 
 
-def test_export_that_fails_is_shown_with_its_reason_and_the_key_revoked(brisk_stack: Stack) -> None:
-    with changed(brisk_stack, "generate-export", SENDER="nobody@unverified.example"):
+def test_failed_export_is_reported_and_the_key_revoked(brisk_stack: Stack) -> None:
+    with changed_settings(brisk_stack, "generate-export", SENDER="nobody@unverified.example"):
         code, printed, error = smoke(brisk_stack)
     assert code == 1, printed
     assert re.search(r"mpo_\S+ is FAILED: EMAIL_NOT_SENT: \w+", error), error
     logs = f"sam logs --stack-name {brisk_stack.name} --region us-east-1 --name GenerateExportFunction --filter"
     assert re.search(rf"""{logs} '"mpo_[0-9a-f-]{{36}}"'$""", error, re.MULTILINE), error
     assert_key_is_revoked(brisk_stack, tenant := tenant_in(printed), printed)
-    assert_all_that_remains_is_listed(brisk_stack, tenant, printed)
+    assert_all_remains_are_listed(brisk_stack, tenant, printed)
 
 
-def test_export_that_stays_pending_is_given_up_after_the_wait_and_the_key_revoked(brisk_stack: Stack) -> None:
+def test_export_still_pending_is_reported_and_the_key_revoked(brisk_stack: Stack) -> None:
     with held_queue(brisk_stack):
         code, printed, error = smoke(brisk_stack, "--wait", "1")
     await_quiet(brisk_stack)
     assert code == 1, printed
     assert re.search(r"mpo_\S+ is still PENDING after 1 s\.$", error, re.MULTILINE), error
     assert "sam logs" in error
-    assert "the export, which the stack goes on with" in printed
+    assert "the export, which the stack continues" in printed
     assert_key_is_revoked(brisk_stack, tenant_in(printed), printed)
 
 
@@ -281,7 +281,7 @@ def test_interrupt_revokes_the_key(brisk_stack: Stack) -> None:
 
 @pytest.fixture
 def program() -> ModuleType:
-    """The program as a module, for what no stack can be brought to."""
+    """The program as a module, for situations that no stack can be put into."""
     loader = importlib.machinery.SourceFileLoader("smoke", str(PROGRAM))
     spec = importlib.util.spec_from_loader("smoke", loader)
     assert spec is not None
@@ -292,7 +292,7 @@ def program() -> ModuleType:
 
 
 def run_in_process(program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> int:
-    # pytest's own handlers stay.
+    # Keep pytest's signal handlers.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     given = {"ENDPOINT_URL": stack.awsEndpointUrl, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
     for name, value in given.items():
@@ -302,17 +302,17 @@ def run_in_process(program: ModuleType, stack: Stack, monkeypatch: pytest.Monkey
     return int(program.main())
 
 
-def test_key_whose_issue_was_not_answered_is_revoked(
+def test_key_with_a_lost_issue_response_is_revoked(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys, tenants = program.Check.keys, []
 
     def lost(check: Any, **event: str) -> Any:
-        answer = keys(check, **event)
+        issued = keys(check, **event)
         if event["action"] == "issue":
             tenants.append(event["tenantId"])
             raise exceptions.ReadTimeoutError(endpoint_url=stack.awsEndpointUrl)
-        return answer
+        return issued
 
     monkeypatch.setattr(program.Check, "keys", lost)
     assert run_in_process(program, stack, monkeypatch) == 1
@@ -321,7 +321,7 @@ def test_key_whose_issue_was_not_answered_is_revoked(
     assert_key_is_revoked(stack, tenants[0], printed)
 
 
-def test_key_that_cannot_be_revoked_is_named_beside_the_failure_before(
+def test_key_that_cannot_be_revoked_is_reported_as_well(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = program.Check.keys
@@ -332,25 +332,25 @@ def test_key_that_cannot_be_revoked_is_named_beside_the_failure_before(
         raise client_error("AccessDeniedException", "not authorized to perform: lambda:InvokeFunction.")
 
     def failing(_: Any) -> None:
-        raise program.SmokeError("what failed first")
+        raise program.SmokeError("the first failure")
 
     with monkeypatch.context() as patched:
         patched.setattr(program.Check, "keys", denied)
         patched.setattr(program.Check, "launch", failing)
         assert run_in_process(program, stack, patched) == 1
         printed, error = capsys.readouterr()
-        assert one_line(error) == "tests/smoke: what failed first"
+        assert one_line(error) == "tests/smoke: the first failure"
         (key,) = stack.invoke("manage-api-keys", {"action": "list", "tenantId": tenant_in(printed)})["apiKeys"]
         assert "NOT REVOKED: The AWS credentials lack a permission: not authorized" in printed
         assert f'{stack.functions["manage-api-keys"]} with {{"action": "revoke", "keyId": "{key["keyId"]}"}}' in printed
     with monkeypatch.context() as patched:
         patched.setattr(program.Check, "keys", denied)
-        # Nothing else fails: that alone is a failure.
+        # A key that is not revoked is a failure in itself.
         assert run_in_process(program, stack, patched) == 1
         assert "is not revoked: see above" in one_line(capsys.readouterr().err)
 
 
-def test_api_that_cannot_be_reached_is_named(
+def test_unreachable_api_is_reported(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(program, "REACH_SECONDS", 0)
@@ -366,15 +366,15 @@ def test_api_that_cannot_be_reached_is_named(
     [
         ("/back-office", "Content-Security-Policy", None, "has no Content-Security-Policy"),
         ("/v1/openapi.json", "marketplace-payouts", "others", "is it another API?"),
-        ("/v1/openapi.json", "{", "<html>", "This is no JSON"),
+        ("/v1/openapi.json", "{", "<html>", "This is not JSON"),
         ("/v1/caller", "smoke-", "acme-", "does not name the tenant and address"),
-        (EXPORTS, '"content":[', '"content":[{"exportId":"mpo_other"},', "does not hold this export alone"),
+        (EXPORTS, '"content":[', '"content":[{"exportId":"mpo_other"},', "must contain only this export"),
         (f"{EXPORTS}/mpo_", '"downloadUrl"', '"elsewhere"', "READY without a downloadUrl"),
         (f"{EXPORTS}/mpo_", '"totals":[]', f'"totals":[{json.dumps(TOTAL)}]', "The totals are"),
         ("/payouts-export", "payout_id;", "payout_id,", "Bytes, SHA-256 and rows of the file are"),
     ],
 )
-def test_response_that_is_not_as_it_must_be_fails_the_check(
+def test_unexpected_response_fails_the_check(
     path: str, old: str, new: str | None, words: str, program: ModuleType, stack: Stack,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -402,7 +402,7 @@ def test_response_that_is_not_as_it_must_be_fails_the_check(
     assert words in capsys.readouterr().err
 
 
-def test_file_of_another_version_is_shown_with_both_headers(
+def test_file_of_another_version_is_reported_with_both_headers(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     header = program.HEADER
@@ -412,7 +412,7 @@ def test_file_of_another_version_is_shown_with_both_headers(
     assert f"{header}\nexpected: {header};new_column\nIs another version deployed?" in capsys.readouterr().err
 
 
-def test_key_that_nobody_has_must_be_rejected(
+def test_unknown_key_that_is_accepted_fails_the_check(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def hexadecimal(_: int) -> str:
@@ -421,12 +421,12 @@ def test_key_that_nobody_has_must_be_rejected(
     monkeypatch.setattr(program.secrets, "token_hex", hexadecimal)
     assert run_in_process(program, stack, monkeypatch) == 1
     printed, error = capsys.readouterr()
-    assert "is answered with 200" in error
+    assert "returned 200" in error
     assert "expected: 401" in error
     assert "Key" not in printed
 
 
-def test_sending_that_is_paused_is_named(
+def test_paused_sending_is_reported(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = program.Check.client
@@ -442,7 +442,7 @@ def test_sending_that_is_paused_is_named(
     assert "SES does not send for this account in us-east-1 (SHUTDOWN)" in one_line(capsys.readouterr().err)
 
 
-def test_launch_that_was_not_answered_is_among_what_remains(
+def test_launch_with_a_lost_response_is_listed_among_remains(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     send = program.send
@@ -450,14 +450,14 @@ def test_launch_that_was_not_answered_is_among_what_remains(
     def sent(method: str, url: str, headers: Mapping[str, str] | None = None) -> Any:
         response = send(method, url, headers)
         if method == "POST":
-            raise program.SmokeError("no answer.")
+            raise program.SmokeError("no response.")
         return response
 
     monkeypatch.setattr(program, "send", sent)
     assert run_in_process(program, stack, monkeypatch) == 1
     printed, error = capsys.readouterr()
-    assert "no answer." in one_line(error)
-    assert f"- perhaps an export of the tenant {tenant_in(printed)}: its launch was not answered" in printed
+    assert "no response." in one_line(error)
+    assert f"- perhaps an export of the tenant {tenant_in(printed)}: its launch got no response" in printed
 
 
 def client_error(code: str, message: str = "") -> exceptions.ClientError:
@@ -477,5 +477,5 @@ def client_error(code: str, message: str = "") -> exceptions.ClientError:
         (exceptions.ConnectTimeoutError(endpoint_url="https://sts.x"), "AWS cannot be called: Connect timeout"),
     ],
 )
-def test_error_of_aws_is_explained_in_one_line(program: ModuleType, error: Exception, words: str) -> None:
+def test_aws_error_is_explained_in_one_line(program: ModuleType, error: Exception, words: str) -> None:
     assert words in one_line(program.explained(error))

@@ -1,4 +1,4 @@
-"""A deploy in the middle of exports loses nothing: what an older or a newer version stored is taken up by this one."""
+"""A deployment during exports loses nothing: this version continues with records of other versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STORED = Path(__file__).parent / "stored"
 
 
 def stored(name: str, tenant: Tenant, export_id: str = "") -> Any:
-    """What is in a file, of this tenant."""
+    """The content of a file with the identifiers of this tenant."""
     text = (STORED / f"{name}.json").read_text(encoding="utf-8")
     return json.loads(text.replace("TENANT", tenant.id).replace("EMAIL", tenant.email).replace("EXPORT_ID", export_id))
 
@@ -26,11 +26,11 @@ def put(tenant: Tenant, item: Any) -> None:
     tenant.stack.client("dynamodb").put_item(TableName=tenant.stack.exportsTable, Item=item)
 
 
-def ring(tenant: Tenant, message: Any) -> None:
+def enqueue(tenant: Tenant, message: Any) -> None:
     tenant.stack.client("sqs").send_message(QueueUrl=tenant.stack.jobsQueueUrl, MessageBody=json.dumps(message))
 
 
-def assert_whole(tenant: Tenant, export_id: str, payouts: list[dict[str, Any]]) -> None:
+def assert_finished(tenant: Tenant, export_id: str, payouts: list[dict[str, Any]]) -> None:
     tenant.await_status(export_id, "READY")
     await_quiet(tenant.stack)
     (key,) = tenant.objects()
@@ -40,7 +40,7 @@ def assert_whole(tenant: Tenant, export_id: str, payouts: list[dict[str, Any]]) 
     assert tenant.mail().to == [tenant.email]
 
 
-def test_export_and_message_as_the_first_version_stored_them_come_to_ready(brisk_tenant: Tenant) -> None:
+def test_export_stored_by_the_first_version_becomes_ready(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     payouts = plain_payouts(7)
     tenant.put_payouts(payouts)
@@ -48,19 +48,17 @@ def test_export_and_message_as_the_first_version_stored_them_come_to_ready(brisk
     export_id = item["exportId"]["S"]
     put(tenant, item)
     put(tenant, stored("lock-of-the-first-version", tenant))
-    ring(tenant, stored("message-of-the-first-version", tenant))
-    assert_whole(tenant, export_id, payouts)
+    enqueue(tenant, stored("message-of-the-first-version", tenant))
+    assert_finished(tenant, export_id, payouts)
 
 
 @pytest.mark.parametrize("version", ["an-older", "a-newer"])
-def test_checkpoint_and_message_of_another_version_cost_a_new_beginning_and_nothing_else(
-    brisk_tenant: Tenant, version: str
-) -> None:
+def test_checkpoint_of_another_version_restarts_the_export(brisk_tenant: Tenant, version: str) -> None:
     tenant = brisk_tenant
     payouts = plain_payouts(7)
     tenant.put_payouts(payouts)
     with held_queue(tenant.stack):
         export_id = tenant.launch()
         put(tenant, stored(f"checkpoint-of-{version}-version", tenant, export_id))
-        ring(tenant, stored(f"message-of-{version}-version", tenant, export_id))
-    assert_whole(tenant, export_id, payouts)
+        enqueue(tenant, stored(f"message-of-{version}-version", tenant, export_id))
+    assert_finished(tenant, export_id, payouts)

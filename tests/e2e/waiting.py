@@ -1,4 +1,4 @@
-"""Waiting with a bound, and with what was seen when it is over."""
+"""Bounded waits that report the last state when they fail."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import TypeVar
 import pytest
 
 POLL_SECONDS = 0.05
-# What tests wait for takes a second or two on an idle machine. This is for one that is busy with something else.
+# Waits take a second or two on an idle machine. The limit is for a busy one.
 SECONDS = 90.0
 
 T = TypeVar("T")
 
 
 def wait_for(what: str, probe: Callable[[], T], seconds: float = SECONDS, seen: Callable[[], str] = lambda: "") -> T:
-    """The first true value of `probe`. Fails the test after `seconds`, with what was `seen` then."""
+    """Returns the first true value of `probe`. Fails the test after `seconds` and reports what `seen` returns."""
     deadline = time.monotonic() + seconds
     while not (value := probe()):
         if time.monotonic() > deadline:
-            pytest.fail(f"waited for {what}, in vain for {seconds:g} s\n{seen()}".rstrip(), pytrace=False)
+            pytest.fail(f"timed out after {seconds:g} s waiting for {what}\n{seen()}".rstrip(), pytrace=False)
         time.sleep(POLL_SECONDS)
     return value
 
 
 def now() -> str:
-    """The time in the form of tables and answers, whose order as text is the order in time."""
+    """The time as stored and returned by the API. Its text order is its time order."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -1,6 +1,6 @@
-"""Plain HTTP, with the answer as it came: an error status is an answer like any other.
+"""An HTTP client that returns error responses like any other response.
 
-Every answer of the API is held against its description on the way.
+It validates every response of the API against the API's description.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: Message
     body: bytes
@@ -35,14 +35,14 @@ class Answer:
         return f"{self.status} {self.body.decode(errors='replace')}"
 
 
-def request(method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Answer:
+def request(method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Response:
     outgoing = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
     try:
-        with urllib.request.urlopen(outgoing, timeout=SECONDS) as taken:
-            answer = Answer(taken.status, taken.headers, taken.read())
+        with urllib.request.urlopen(outgoing, timeout=SECONDS) as received:
+            response = Response(received.status, received.headers, received.read())
     except urllib.error.HTTPError as error:
         with error:
-            answer = Answer(error.code, error.headers, error.read())
+            response = Response(error.code, error.headers, error.read())
     if (path := urlsplit(url).path).startswith("/v1/"):
-        description.hold_against(method, path, answer.status, answer.headers, answer.body)
-    return answer
+        description.check_response(method, path, response.status, response.headers, response.body)
+    return response

@@ -1,7 +1,7 @@
-"""A small world for one case: a tenant with an exports table and a jobs queue of its own, in which the real functions
-run one invocation at a time, each in a process of its own behind a proxy.
+"""A test case: a tenant with its own exports table and jobs queue, in which the real functions run. Each invocation has
+its own process behind its own proxy.
 
-With a table and a queue of its own, no case sees what another does, and several can run at once on one emulator.
+Because tables and queues are not shared, cases are isolated and can run in parallel on one emulator.
 """
 
 from __future__ import annotations
@@ -37,46 +37,45 @@ from waiting import now
 ROOT = Path(__file__).resolve().parents[2]
 CHECKER = ROOT / "target" / "quick" / "check-invariants"
 EXPORTS = "/v1/payments/marketplace-payouts/export"
-# Seconds where the template has minutes.
+# Seconds instead of the template's minutes.
 SETTINGS = {
     "LEASE_GRACE": "1s",
-    "MAX_TRIES": "5",
+    "MAX_ATTEMPTS": "5",
     "RETRY_BACKOFF": "1s",
     "PERMANENT_ERROR_WAIT": "1s",
-    "RING_AFTER": "1s",
+    "RE_ENQUEUE_AFTER": "1s",
     "EXPORT_DEADLINE": "120s",
     "CHECKPOINT_EVERY": "0s",
-    "HAND_OVER_BEFORE": "1s",
+    "CONTINUE_BEFORE": "1s",
     "COMPLETION_TAKES": "1s",
     "READERS": "1",
 }
-# How long a message that was received and not done stays away.
+# How long a failed message stays invisible.
 VISIBILITY_SECONDS = 1
 HTTP_SECONDS = 29.0
 SWEEP_SECONDS = 30.0
-# How often a message is received before the queue puts it aside.
-MOST_RECEIVES = 5
-# Enough for a client that waits for a time-out, or tries a call as often as it ever does, on a busy machine.
+# How often a message is received before it is removed, as by a redrive to the dead-letter queue.
+MAX_RECEIVES = 5
+# Enough for a client that waits for a timeout or uses all its retries, on a busy machine.
 GENERATE_SECONDS = 25.0
 SWEEP_EVERY_SECONDS = 2.0
 # Longer than the deadline of an export.
 QUIET_SECONDS = 180.0
 
-# As DynamoDB writes it.
+# An item in DynamoDB's JSON.
 Item = dict[str, Any]
 
 _numbers = itertools.count(1)
 
 
 class Bench:
-    """What all cases share: the emulator, the functions' programs in `folder`, and their settings as the template gives
-    them."""
+    """Shared by all cases: the emulator, the functions' programs in `folder`, and the settings from the template."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
         self.programs = {crate: folder / crate for crate in stack.functions}
         self.checker = folder / CHECKER.name
-        # Linked, so that a build meanwhile changes nothing that runs here.
+        # Hard links, so that a concurrent build does not replace the programs.
         for crate, program in self.programs.items():
             program.hardlink_to(build.PACKAGES / crate / "bootstrap")
         self.checker.hardlink_to(CHECKER)
@@ -97,16 +96,15 @@ class Bench:
             crate: client.get_function_configuration(FunctionName=name).get("Environment", {}).get("Variables", {})
             for crate, name in stack.functions.items()
         }
-        # Nothing speaks TLS here, and to read a system's hundred authorities is most of what a start costs a function
-        # that is built for tests.
-        authorities = folder / "authorities.pem"
-        authorities.write_text(_first_certificate(), encoding="utf-8")
+        # No call uses TLS. Loading all system CA certificates would dominate the start of an unoptimized build.
+        certificates = folder / "ca.pem"
+        certificates.write_text(_first_certificate(), encoding="utf-8")
         for environment in self.environments.values():
-            environment["SSL_CERT_FILE"] = str(authorities)
+            environment["SSL_CERT_FILE"] = str(certificates)
 
 
 class Case:
-    """One tenant's world, in which what `plan` says goes wrong. A case `beside` another shares its table and queue."""
+    """The state of one tenant. `plan` decides which calls fail. A case `beside` another shares its table and queue."""
 
     def __init__(
         self,
@@ -137,12 +135,12 @@ class Case:
         else:
             self.table, self.queue = beside.table, beside.queue
         self.accepted: list[str] = []
-        # Export and link's end, as clients were told.
-        self.told: list[tuple[str, str]] = []
+        # The exports and link expiries that clients received.
+        self.reported_links: list[tuple[str, str]] = []
         self.swept_at: str | None = None
-        # The answers that clients got, in order; None where there was none.
-        self.answers: list[int | None] = []
-        # How many processes of each function were lost: killed, out of time, or standing still.
+        # The status of each response to a client, in order; None without a response.
+        self.statuses: list[int | None] = []
+        # The number of processes of each function that were killed, timed out or stalled.
         self.lost_processes: Counter[str] = Counter()
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []
@@ -161,13 +159,13 @@ class Case:
                 self._stalled.append((crate, invocation))
         else:
             self.finish(crate, invocation)
-        if outcome.end not in (End.ANSWERED, End.ERROR):
+        if outcome.end not in (End.RESPONDED, End.ERROR):
             with self._lock:
                 self.lost_processes[crate] += 1
         return outcome
 
-    def end_leases(self) -> None:
-        """Ends all leases, when no generator is at work: to wait for the end of those that lost ones held is no use."""
+    def expire_leases(self) -> None:
+        """Expires all leases. Called while no generator runs, to avoid waiting for the leases of lost processes."""
         for record in self.records():
             if "leaseUntil" not in record:
                 continue
@@ -175,13 +173,13 @@ class Case:
                 "UpdateItem",
                 TableName=self.table,
                 Key={name: record[name] for name in ("tenantId", "sk")},
-                UpdateExpression="SET leaseUntil = :now, dueAt = :now",
+                UpdateExpression="SET leaseUntil = :now, nextCheckAt = :now",
                 ExpressionAttributeValues={":now": {"S": now()}},
             )
 
     def start(self, crate: str, event: Any, seconds: float) -> Invocation:
         proxy = Proxy(self.bench.stack.awsEndpointUrl, crate, self.plan, self._paging)
-        proxy.before_successors_call = lambda: self.wake_overtaken(crate)
+        proxy.before_successor_continues = lambda: self.resume_overtaken(crate)
         with self._lock:
             self.mails_by_process.append(proxy.mails)
         environment = {
@@ -201,7 +199,7 @@ class Case:
             self.logs += [f"{crate}: {line}" for line in log.splitlines()]
 
     def post(self, idempotency_key: str | None = None) -> int | None:
-        """A client launches an export. The answer's status, or None if there was none."""
+        """Launches an export. Returns the status of the response, or None without a response."""
         headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
         status, body = self._call("create-export", "POST", EXPORTS, headers)
         if status == 202:
@@ -212,99 +210,97 @@ class Case:
         path = f"/v1/exports/{export_id}/resend-email"
         status, body = self._call("resend-email", "POST", path, {}, {"exportId": export_id})
         if status == 200:
-            self.told.append((export_id, body["linkExpiresAt"]))
+            self.reported_links.append((export_id, body["linkExpiresAt"]))
         return status
 
     def read(self, crate: str, path: str, parameters: Mapping[str, str] | None = None) -> tuple[int | None, Any]:
-        """A client reads something. The answer's status and body; None if there was none."""
+        """Sends a GET request. Returns status and body of the response, or None without a response."""
         return self._call(crate, "GET", path, {}, parameters)
 
     def sweep(self) -> Outcome:
-        began = now()
+        started_at = now()
         outcome = self.run("sweep-exports", {}, SWEEP_SECONDS)
-        if outcome.end is End.ANSWERED and not outcome.answer["errors"]:
-            self.swept_at = began
+        if outcome.end is End.RESPONDED and not outcome.response["errors"]:
+            self.swept_at = started_at
         return outcome
 
     def deliver(self) -> bool:
-        """Hands the messages that can be received to the generator, each to a process of its own and all at once, and
-        deletes those that are done. Returns whether there were any. One that was received as often as it may be is put
-        aside."""
+        """Receives messages and invokes the generator for each, in parallel. Deletes messages that succeeded or were
+        received MAX_RECEIVES times. Returns whether there were any."""
 
-        def hand(message: Mapping[str, Any]) -> None:
-            outcome = self.hand([message["Body"]])
-            if is_done(outcome) or int(message["Attributes"]["ApproximateReceiveCount"]) >= MOST_RECEIVES:
+        def process(message: Mapping[str, Any]) -> None:
+            outcome = self.invoke_generator([message["Body"]])
+            if is_done(outcome) or int(message["Attributes"]["ApproximateReceiveCount"]) >= MAX_RECEIVES:
                 self._delete(message)
 
         received = self.receive()
         if received:
             with ThreadPoolExecutor(len(received)) as threads:
-                list(threads.map(hand, received))
+                list(threads.map(process, received))
         return bool(received)
 
-    def hand(self, bodies: Iterable[str]) -> Outcome:
-        """Hands a batch of messages to the generator, whatever the queue has."""
+    def invoke_generator(self, bodies: Iterable[str]) -> Outcome:
+        """Invokes the generator with a batch of messages, regardless of the queue."""
         return self.run("generate-export", sqs_event(bodies), self.generate_seconds)
 
     def receive(self) -> list[dict[str, Any]]:
-        taken = self.bench.aws.sqs(
+        received = self.bench.aws.sqs(
             "ReceiveMessage", QueueUrl=self.queue, MaxNumberOfMessages=10, AttributeNames=["ApproximateReceiveCount"]
         )
-        messages: list[dict[str, Any]] = taken.get("Messages", [])
+        messages: list[dict[str, Any]] = received.get("Messages", [])
         return messages
 
     def job(self, export_id: str) -> str:
         return json.dumps({"version": 1, "tenantId": self.tenant, "exportId": export_id})
 
     def drop_messages(self) -> None:
-        """The bell is lost."""
+        """Deletes all visible job messages, as if they were lost."""
         for message in self.receive():
             self._delete(message)
 
     # ------------------------------------------------------------------------------------ until quiet
 
     def settle(self) -> None:
-        """The system runs on: bells are delivered and sweeps run until no export is pending, no message is left, and
-        every process that stalled has woken, after all others were done, and ended."""
-        self.run_on()
-        if self._wake(lambda crate, invocation: True):
-            self.run_on()
+        """Runs until quiet, then resumes the stalled processes and runs until quiet again."""
+        self.run_until_quiet()
+        if self._resume(lambda crate, invocation: True):
+            self.run_until_quiet()
 
-    def wake_overtaken(self, crate: str) -> None:
-        """A successor is at work: a process that was to wake then does, and ends, while the successor waits."""
-        self._wake(lambda known, invocation: known == crate and invocation.is_overtaken)
+    def resume_overtaken(self, crate: str) -> None:
+        """Resumes processes that were to be overtaken, and waits for their end while the successor waits."""
+        self._resume(lambda known, invocation: known == crate and invocation.is_overtaken)
 
-    def _wake(self, chosen: Callable[[str, Invocation], bool]) -> bool:
-        """Whether there were any."""
+    def _resume(self, is_chosen: Callable[[str, Invocation], bool]) -> bool:
+        """Resumes stalled processes and waits for their end. Returns whether there were any."""
         with self._lock:
-            woken = [entry for entry in self._stalled if chosen(*entry)]
-            self._stalled = [entry for entry in self._stalled if entry not in woken]
-        for crate, invocation in woken:
-            invocation.go_on()
+            resumed = [entry for entry in self._stalled if is_chosen(*entry)]
+            self._stalled = [entry for entry in self._stalled if entry not in resumed]
+        for crate, invocation in resumed:
+            invocation.resume()
             self.finish(crate, invocation)
-        return bool(woken)
+        return bool(resumed)
 
-    def run_on(self) -> None:
-        """Each sweep runs while the messages that there are just then are delivered."""
+    def run_until_quiet(self) -> None:
+        """Delivers messages and runs sweeps in parallel until no export is pending and no message is left."""
         deadline = time.monotonic() + self._quiet_seconds
         swept_at = time.monotonic()
         with ThreadPoolExecutor(1) as sweeper:
-            is_moved = True
-            while is_moved or self.pending() or self.messages():
+            has_delivered = True
+            while has_delivered or self.pending() or self.messages():
                 if time.monotonic() > deadline:
                     raise AssertionError(
                         f"not quiet after {self._quiet_seconds:g} s: {self.records()}\n" + self.last_logs()
                     )
                 if self.lost_processes["generate-export"]:
-                    self.end_leases()
+                    self.expire_leases()
                 sweep = None
                 if time.monotonic() - swept_at >= SWEEP_EVERY_SECONDS:
                     swept_at = time.monotonic()
                     sweep = sweeper.submit(self.sweep)
-                is_moved = self.deliver()
+                has_delivered = self.deliver()
                 if sweep:
                     sweep.result()
-                elif not is_moved:
+                elif not has_delivered:
                     time.sleep(0.1)
 
     def sweep_until(self, status: str) -> None:
@@ -316,7 +312,7 @@ class Case:
                 )
             self.sweep()
 
-    # ------------------------------------------------------------------------------------ what there is
+    # ------------------------------------------------------------------------------------ state
 
     def items(self) -> list[Item]:
         return self._items_in(self.table)
@@ -330,8 +326,8 @@ class Case:
     def messages(self) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
         names.append("ApproximateNumberOfMessagesNotVisible")
-        told = self.bench.aws.sqs("GetQueueAttributes", QueueUrl=self.queue, AttributeNames=names)
-        attributes = told["Attributes"]
+        found = self.bench.aws.sqs("GetQueueAttributes", QueueUrl=self.queue, AttributeNames=names)
+        attributes = found["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     def objects(self) -> list[str]:
@@ -339,20 +335,20 @@ class Case:
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def uploads(self) -> list[str]:
-        """The keys of the uploads that are neither a file nor thrown away."""
+        """The keys of the uploads that are neither completed nor aborted."""
         listed = self.bench.s3.list_multipart_uploads(Bucket=self.bench.stack.bucket, Prefix=f"exports/{self.tenant}/")
         return [upload["Key"] for upload in listed.get("Uploads", [])]
 
     def mails(self) -> list[dict[str, Any]]:
-        """The mails that SES accepted, as they were sent."""
+        """The e-mails that SES accepted, as requested."""
         return [mail for mails in self.mails_by_process for mail in mails]
 
     def ready_mails(self) -> int:
-        """How many mails with a link SES accepted."""
+        """The number of accepted e-mails with a link."""
         return sum(bool(links_in(mail)) for mail in self.mails())
 
     def violations(self) -> list[str]:
-        """What is wrong with this world now that it is quiet, by the checker that all tests of the protocol share."""
+        """The violated invariants of the quiet state, from the checker that all protocol tests share."""
         items, payouts = self.items(), self._items_in(self.bench.stack.payoutsTable)
         files = {key: self._read(key) for key in self.objects()}
         with tempfile.TemporaryDirectory() as folder:
@@ -362,7 +358,7 @@ class Case:
             )
         if checked.returncode not in (0, 1):
             raise AssertionError(f"check-invariants: {checked.stderr}")
-        return checked.stdout.splitlines() + _other_bytes(items, payouts, files)
+        return checked.stdout.splitlines() + _wrong_files(items, payouts, files)
 
     def _read(self, key: str) -> bytes:
         content: bytes = self.bench.s3.get_object(Bucket=self.bench.stack.bucket, Key=key)["Body"].read()
@@ -371,7 +367,7 @@ class Case:
     def document(
         self, items: list[Item], payouts: list[Item], files: Mapping[str, bytes], folder: Path
     ) -> dict[str, Any]:
-        """This world as `check-invariants` reads it."""
+        """The state in the format of `check-invariants`."""
         objects = []
         for number, (key, content) in enumerate(files.items()):
             path = folder / str(number)
@@ -380,11 +376,14 @@ class Case:
         return {
             "now": now(),
             "quiet": True,
-            "mostTries": int(self._settings["MAX_TRIES"]),
+            "maxAttempts": int(self._settings["MAX_ATTEMPTS"]),
             "sweptAt": self.swept_at,
             "items": items,
             "accepted": [{"tenantId": self.tenant, "exportId": export} for export in self.accepted],
-            "told": [{"tenantId": self.tenant, "exportId": export, "linkExpiresAt": end} for export, end in self.told],
+            "reportedLinks": [
+                {"tenantId": self.tenant, "exportId": export_id, "linkExpiresAt": expiry}
+                for export_id, expiry in self.reported_links
+            ],
             "payouts": payouts,
             "objects": objects,
             "mails": [
@@ -392,15 +391,15 @@ class Case:
                     "to": mail["Destination"].get("ToAddresses", []),
                     "cc": mail["Destination"].get("CcAddresses") or [],
                     "keys": [link.key for link in links_in(mail)],
-                    "linkEnds": [link.end for link in links_in(mail)],
-                    "saidEnds": [link.said_end for link in links_in(mail)],
+                    "linkExpiries": [link.expiry for link in links_in(mail)],
+                    "statedExpiries": [link.stated_expiry for link in links_in(mail)],
                 }
                 for mail in self.mails()
             ],
         }
 
     def stalled(self) -> int:
-        """How many processes stand still."""
+        """The number of stalled processes."""
         with self._lock:
             return len(self._stalled)
 
@@ -420,7 +419,7 @@ class Case:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------------------------ private
 
     def _call(
         self,
@@ -438,7 +437,7 @@ class Case:
             "headers": {"dj-client": "OPERATOR", "dj-api-key": self.key, "host": "api.example", **headers},
             "requestContext": {
                 "accountId": "000000000000",
-                "apiId": "faults",
+                "apiId": "test",
                 "domainName": "api.example",
                 "domainPrefix": "api",
                 "http": {
@@ -446,9 +445,9 @@ class Case:
                     "path": path,
                     "protocol": "HTTP/1.1",
                     "sourceIp": "192.0.2.1",
-                    "userAgent": "faults",
+                    "userAgent": "test",
                 },
-                "requestId": "faults",
+                "requestId": "test",
                 "routeKey": f"{method} {path}",
                 "stage": "$default",
                 "time": "08/Oct/2026:08:30:00 +0000",
@@ -458,14 +457,14 @@ class Case:
             "isBase64Encoded": False,
         }
         outcome = self.run(crate, event)
-        status = outcome.answer["statusCode"] if outcome.end is End.ANSWERED else None
-        self.answers.append(status)
-        body = json.loads(outcome.answer.get("body") or "null") if status is not None else None
+        status = outcome.response["statusCode"] if outcome.end is End.RESPONDED else None
+        self.statuses.append(status)
+        body = json.loads(outcome.response.get("body") or "null") if status is not None else None
         if status is not None and status >= 400:
-            is_told = set(body) == {"errors", "requestId"} and all(
+            is_error = set(body) == {"errors", "requestId"} and all(
                 error["code"] and error["message"] for error in body["errors"]
             )
-            assert is_told, f"{status} with {body}"
+            assert is_error, f"{status} with {body}"
         return status, body
 
     def _items_in(self, table: str) -> list[Item]:
@@ -489,7 +488,7 @@ class Case:
 
 
 def recent_payouts(count: int) -> list[dict[str, Any]]:
-    """Payouts of the last seconds, a second apart: the generator then reads few ranges that have none."""
+    """Payouts of the last seconds, one per second, so that the generator reads few empty ranges."""
     last = datetime.now(timezone.utc) - timedelta(seconds=1)
     times = [last - timedelta(seconds=count - 1 - number) for number in range(count)]
     return [
@@ -499,7 +498,7 @@ def recent_payouts(count: int) -> list[dict[str, Any]]:
 
 
 def sqs_event(bodies: Iterable[str]) -> dict[str, Any]:
-    """What Lambda hands to a function for these messages."""
+    """The Lambda event for these messages."""
     return {
         "Records": [
             {
@@ -518,17 +517,17 @@ def sqs_event(bodies: Iterable[str]) -> dict[str, Any]:
 
 
 def is_done(outcome: Outcome) -> bool:
-    """Whether Lambda deletes the message of a batch of one."""
-    return outcome.end is End.ANSWERED and not outcome.answer["batchItemFailures"]
+    """Whether Lambda would delete the message of a batch of one."""
+    return outcome.end is End.RESPONDED and not outcome.response["batchItemFailures"]
 
 
 @dataclass(frozen=True)
 class Link:
-    """A link of a mail: to which object, until when by its signature, and until when by the mail's words."""
+    """A link in an e-mail: its object, its expiry by signature, and the expiry that the e-mail states."""
 
     key: str
-    end: str
-    said_end: str
+    expiry: str
+    stated_expiry: str
 
 
 def links_in(mail: Mapping[str, Any]) -> list[Link]:
@@ -537,39 +536,39 @@ def links_in(mail: Mapping[str, Any]) -> list[Link]:
     for url in re.findall(r"https?://\S+", text):
         query = parse_qs(urlsplit(url).query)
         signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ")
-        end = signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
-        said = re.search(r"The link works until (.+?) UTC", text)
-        assert said, text
+        expiry = signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+        stated = re.search(r"The link works until (.+?) UTC", text)
+        assert stated, text
         path = unquote(urlsplit(url).path)
-        said_end = datetime.strptime(said[1], "%d %B %Y, %H:%M")
-        links.append(Link(path[path.index("exports/") :], *(f"{at:%Y-%m-%dT%H:%M:%S}.000Z" for at in (end, said_end))))
+        stated_expiry = datetime.strptime(stated[1], "%d %B %Y, %H:%M")
+        links.append(
+            Link(path[path.index("exports/") :], *(f"{at:%Y-%m-%dT%H:%M:%S}.000Z" for at in (expiry, stated_expiry)))
+        )
     return links
 
 
-def _other_bytes(items: Iterable[Item], payouts: Iterable[Item], files: Mapping[str, bytes]) -> list[str]:
-    """The recorded files that are not, byte for byte, what an independent writer makes of the payouts up to their
-    export's acceptance."""
+def _wrong_files(items: Iterable[Item], payouts: Iterable[Item], files: Mapping[str, bytes]) -> list[str]:
+    """The recorded files that differ from the file of an independent writer."""
     rows = [_python(payout) for payout in payouts]
-    other = []
+    wrong = []
     for record in (_python(item) for item in items if is_record(item)):
         if (file := record.get("file")) and file["key"] in files:
             found = files[file["key"]]
-            known = [row for row in rows if row["createdAt"] <= record["createdAt"]]
-            if found != (wanted := expected_csv(known, record["byteOrderMark"])):
-                other.append(f"{file['key']} is\n{found!r}\nand must be\n{wanted!r}")
-    return other
+            included = [row for row in rows if row["createdAt"] <= record["createdAt"]]
+            if found != (expected := expected_csv(included, record["byteOrderMark"])):
+                wrong.append(f"{file['key']} is\n{found!r}\nexpected\n{expected!r}")
+    return wrong
 
 
 def is_record(item: Item) -> bool:
-    is_it: bool = item["sk"]["S"].startswith("EXPORT#")
-    return is_it
+    is_export: bool = item["sk"]["S"].startswith("EXPORT#")
+    return is_export
 
 
 _deserialize = TypeDeserializer().deserialize
 
 
 def _python(item: Item) -> dict[str, Any]:
-    """An item as plain values."""
     return {name: _deserialize(value) for name, value in item.items()}
 
 

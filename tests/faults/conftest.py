@@ -1,4 +1,4 @@
-"""The options of the sweep over faults, the stack its cases share, and the table at the end."""
+"""The options of the fault run, the stack its cases share, and the result table."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import pytest
 import golden
 from build import TARGET
 from case import Bench
+from fault_run import Choice, FaultRun, Results
 from interventions import stop_schedule
 from proxy import FORMS
 from roles import unrecorded
 from stack import Stack
-from sweep import Choice, Results, Sweep
 
-# How many pairs of faults each flow has.
+# The number of pairs of failures in each flow.
 PAIRS = 1
-PAIRS_OF_THE_WHOLE = 25
-# Flows with several parts upload each row as one.
+PAIRS_OF_WHOLE_RUN = 25
+# Flows with several parts upload each row as a part.
 ONE_BYTE_PARTS = {"STACK_S3_PART_MINIMUM": "1"}
 RESULTS = Path(__file__).with_name("results") / "faults.md"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--whole", action="store_true", help="every fault at every call, instead of some by chance")
-    parser.addoption("--seed", type=int, help="which faults are chosen (default: another each time; it is printed)")
+    parser.addoption("--whole", action="store_true", help="every failure at every call, instead of a random sample")
+    parser.addoption("--seed", type=int, help="the seed of the sample (default: random; it is printed)")
     parser.addoption(
         "--pairs",
         type=int,
-        help=f"how many pairs of faults in each flow (default: {PAIRS}, or {PAIRS_OF_THE_WHOLE} of the whole)",
+        help=f"the number of pairs of failures in each flow (default: {PAIRS}, or {PAIRS_OF_WHOLE_RUN} with --whole)",
     )
 
 
@@ -51,27 +51,27 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 @pytest.fixture(scope="session")
 def bench() -> Iterator[Bench]:
-    # On the file system that the programs are on, so that they can be linked.
+    # On the same file system as the programs, so that they can be hard-linked.
     with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start(rules=ONE_BYTE_PARTS) as stack:
         stop_schedule(stack)
         yield Bench(stack, Path(folder))
     if found := unrecorded(FORMS):
-        pytest.fail("calls that shared/aws/golden/wire does not have:\n" + "\n".join(found), pytrace=False)
+        pytest.fail("calls that are missing in shared/aws/golden/wire:\n" + "\n".join(found), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def sweep(bench: Bench, results: Results, request: pytest.FixtureRequest) -> Iterator[Sweep]:
-    """Begun at once for all tests that are to run."""
+def fault_run(bench: Bench, results: Results, request: pytest.FixtureRequest) -> Iterator[FaultRun]:
+    """Starts the cases of all selected tests at once."""
     whole, count = request.config.getoption("--whole"), request.config.getoption("--pairs")
     if count is None:
-        count = PAIRS_OF_THE_WHOLE if whole else PAIRS
-    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    parts = [parameters["part"] for parameters in chosen if "part" in parameters]
-    sweep = Sweep(bench, parts, Choice(whole, results.seed, count))
+        count = PAIRS_OF_WHOLE_RUN if whole else PAIRS
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    parts = [parameters["part"] for parameters in selected if "part" in parameters]
+    fault_run = FaultRun(bench, parts, Choice(whole, results.seed, count))
     try:
-        yield sweep
+        yield fault_run
     finally:
-        sweep.close()
+        fault_run.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -79,21 +79,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not results.all:
         return
     whole = config.getoption("--whole")
-    lines = [*results.table(), "", *results.by_fault()]
-    terminalreporter.section(f"faults, seed {results.seed}")
+    lines = [*results.table(), "", *results.by_failure()]
+    terminalreporter.section(f"fault run, seed {results.seed}")
     for line in lines:
         terminalreporter.write_line(line)
     injected = sum(result.injected for result in results.all)
     violations = sum(len(result.problems) for result in results.all)
-    terminalreporter.write_line(f"{injected} faults injected, {violations} violations (--seed {results.seed})")
+    terminalreporter.write_line(f"{injected} failures injected, {violations} violations (--seed {results.seed})")
     if whole and golden.IS_UPDATE and not config.getoption("keyword"):
         RESULTS.parent.mkdir(exist_ok=True)
         head = [
-            "# Faults",
+            "# Fault run",
             "",
-            f"Written by `tests/run faults --whole --update`; seed {results.seed}. {injected} faults injected, "
-            f"{violations} violations. Not met: of a pair, one fault may keep the other's call from being made; "
-            "and where the generator runs out of time, the machine's load decides how many calls there are.",
+            f"Generated by `tests/run faults --whole --update`, seed {results.seed}. {injected} failures injected, "
+            f"{violations} violations. A failure is not reached if its call is not made: in a pair, the other failure "
+            "may prevent it, and where the generator runs out of time, the load of the machine decides.",
             "",
         ]
         RESULTS.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")

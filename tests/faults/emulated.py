@@ -1,5 +1,5 @@
-"""Calls of the emulated AWS that cost little: a case asks tens of times how things stand, and boto3 needs longer to ask
-than the emulator to answer."""
+"""A fast client for the emulated AWS. Cases poll often, and boto3 takes longer to send a request than the emulator to
+respond."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 60.0
 
 
 class Emulated:
-    """The JSON services, by the names that AWS gives their operations and parameters."""
+    """The services with a JSON protocol, with AWS's names of operations and parameters."""
 
     def __init__(self, url: str, region: str) -> None:
         self._address = urlsplit(url).netloc
@@ -30,14 +30,14 @@ class Emulated:
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "X-Amz-Target": target,
-            # Whose it is: nobody looks at the signature.
+            # The emulator does not check the signature.
             "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0",
         }
-        # A connection for each: one that is kept would be closed by the emulator while its case waits.
+        # A new connection for each call, because the emulator closes idle ones.
         with contextlib.closing(http.client.HTTPConnection(self._address, timeout=SECONDS)) as connection:
             connection.request("POST", "/", json.dumps(parameters), headers)
-            answer = connection.getresponse()
-            status, body = answer.status, answer.read()
+            response = connection.getresponse()
+            status, body = response.status, response.read()
         if status != 200:
             raise AssertionError(f"{target}: {status} {body.decode(errors='replace')}")
         return json.loads(body or b"{}")

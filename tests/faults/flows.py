@@ -1,4 +1,4 @@
-"""The flows in which calls go wrong: each is one function's work in one situation, and what follows from it."""
+"""The flows into which failures are injected. Each covers one function in one situation, and its consequences."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from case import EXPORTS, GENERATE_SECONDS, MOST_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case
+from case import EXPORTS, GENERATE_SECONDS, MAX_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case
 from payouts import payout
-from proxy import CONFLICTS, Fault, Injection, Paging, Plan
+from proxy import CONFLICTS, Failure, Injection, Paging, Plan
 from runtime import End
 from waiting import now
 
-MOST_POSTS = 6
+MAX_POSTS = 6
 ROWS_A_PAGE = 4
-# How long the generator has where it waits for S3's time-out, and how long an export may then be pending.
-WAITING_LONG_SECONDS = 90.0
-LONG = {"EXPORT_DEADLINE": "300s"}
+# Limits for failures that last until the timeout of the S3 client.
+LONG_GENERATE_SECONDS = 90.0
+LONG_DEADLINE = {"EXPORT_DEADLINE": "300s"}
 LONG_QUIET_SECONDS = 400.0
 
-KILLED = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
-STALLED = (Fault.STALLED, Fault.OVERTAKEN)
+KILLED = (Failure.KILLED_BEFORE, Failure.KILLED_AFTER)
+STALLED = (Failure.STALLED, Failure.OVERTAKEN)
 SUCCESS = (200, 202)
-# What a client may be told of a fault: that it did no harm, or to try again. Or nothing, by a process that died.
-ANSWERS = (*SUCCESS, 503, None)
+# What clients may receive: success, an error to retry, or no response from a lost process.
+STATUSES = (*SUCCESS, 503, None)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """`crate` is the function whose calls go wrong; `given` is what went wrong before it is its turn."""
+    """Failures are injected into the calls of the function `crate`. `given` are failures that create the situation."""
 
     name: str
     crate: str
     run: Callable[[Case], None]
-    # What an undisturbed run ends with.
-    ends: str = "READY"
+    # The outcome without injected failures.
+    outcome: str = "READY"
     payouts: int = 2
-    # Payouts come few on a page, this slowly.
+    # If set, pages have ROWS_A_PAGE rows and take this long.
     page_seconds: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     generate_seconds: float = GENERATE_SECONDS
-    # The generator runs out of time in this flow, whatever else it meets.
-    is_short: bool = False
+    # Whether the generator runs out of time in this flow in any case.
+    is_time_limited: bool = False
     given: tuple[Injection, ...] = ()
 
     def case(self, bench: Bench, injections: tuple[Injection, ...] = ()) -> Case:
@@ -50,48 +50,48 @@ class Flow:
         if self.page_seconds is not None:
             paging = Paging(bench.stack.payoutsTable, ROWS_A_PAGE, self.page_seconds)
         plan = Plan([*self.given, *injections])
-        if self.is_short:
+        if self.is_time_limited:
             return Case(bench, plan, self.payouts, paging, self.settings, self.generate_seconds)
         if any(injection.waits_long for injection in injections):
-            seconds, settings = WAITING_LONG_SECONDS, {**LONG, **self.settings}
+            seconds, settings = LONG_GENERATE_SECONDS, {**LONG_DEADLINE, **self.settings}
             return Case(bench, plan, self.payouts, paging, settings, seconds, quiet_seconds=LONG_QUIET_SECONDS)
-        quiet_seconds = LONG_QUIET_SECONDS if any(injection.stays for injection in injections) else QUIET_SECONDS
+        quiet_seconds = LONG_QUIET_SECONDS if any(injection.persists for injection in injections) else QUIET_SECONDS
         return Case(
             bench, plan, self.payouts, paging, self.settings, self.generate_seconds, quiet_seconds=quiet_seconds
         )
 
-    def ends_with(self, *injections: Injection) -> set[str]:
-        """All that it may end as with these faults. Of two, one may keep the other from being met."""
-        ends = set().union(*(self._ends_with(injection) for injection in injections))
-        if self.run is create and sum(injection.fault in STALLED for injection in injections) > 1:
-            # A process that stalls again when it is woken may be ended before it has written anything.
-            ends |= {"refused with no answer"}
-        return ends if len(injections) == 1 else ends | {self.ends}
+    def allowed_outcomes(self, *injections: Injection) -> set[str]:
+        """The outcomes that these failures allow. In a pair, one failure may prevent the other's call."""
+        outcomes = set().union(*(self._outcomes_of(injection) for injection in injections))
+        if self.run is create and sum(injection.failure in STALLED for injection in injections) > 1:
+            # A process that stalls again after it was resumed may be killed before it writes anything.
+            outcomes |= {"no response"}
+        return outcomes if len(injections) == 1 else outcomes | {self.outcome}
 
-    def _ends_with(self, injection: Injection) -> set[str]:
-        """What it ends as with one fault: nearly always as if there were none."""
-        operation, fault = injection.operation, injection.fault
+    def _outcomes_of(self, injection: Injection) -> set[str]:
+        """The outcomes that one failure allows. Most failures do not change the outcome."""
+        operation, failure = injection.operation, injection.failure
         if self.run is create and operation != "sqs:SendMessage":
-            # The one request of a client: without an answer to it, or with an error, there may be no export.
+            # The client sends one request. Without a response or with an error, there may be no export.
             is_acceptance = operation == "dynamodb:TransactWriteItems"
-            if fault in KILLED and not (is_acceptance and fault is Fault.KILLED_AFTER):
-                return {"refused with no answer"}
-            if injection.every and not injection.at_start and not (is_acceptance and fault is Fault.LOST):
-                return {"refused with 503"}
-        if fault is Fault.REJECTED and self.crate == "generate-export" and self.ends == "READY":
+            if failure in KILLED and not (is_acceptance and failure is Failure.KILLED_AFTER):
+                return {"no response"}
+            if injection.every_attempt and not injection.at_start and not (is_acceptance and failure is Failure.LOST):
+                return {"rejected with 503"}
+        if failure is Failure.REJECTED and self.crate == "generate-export" and self.outcome == "READY":
             return {"FAILED EMAIL_NOT_SENT with its file"}
-        return {self.ends}
+        return {self.outcome}
 
-    def answers_with(self, *injections: Injection) -> tuple[int | None, ...]:
-        """What its clients may be answered with these faults."""
-        return SUCCESS if all(self._is_unseen(injection) for injection in injections) else ANSWERS
+    def allowed_statuses(self, *injections: Injection) -> tuple[int | None, ...]:
+        """The statuses that clients may receive; None is no response."""
+        return SUCCESS if all(self._is_invisible(injection) for injection in injections) else STATUSES
 
-    def _is_unseen(self, injection: Injection) -> bool:
-        """Whether no client is told of the fault: it is met by trying again, or nobody waits for what it befalls."""
-        if injection.fault in (*KILLED, *STALLED):
+    def _is_invisible(self, injection: Injection) -> bool:
+        """Whether clients do not notice the failure, because it is retried or not part of a request."""
+        if injection.failure in (*KILLED, *STALLED):
             return False
-        is_met = not injection.every and not injection.operation.startswith("ses:")
-        return is_met or injection.at_start or injection.operation == "sqs:SendMessage"
+        is_retried = not injection.every_attempt and not injection.operation.startswith("ses:")
+        return is_retried or injection.at_start or injection.operation == "sqs:SendMessage"
 
 
 def create(case: Case) -> None:
@@ -99,14 +99,14 @@ def create(case: Case) -> None:
     case.settle()
 
 
-def create_again(case: Case) -> None:
-    """A client that has no answer, or is told to try again, sends the same request again."""
-    for _ in range(MOST_POSTS):
+def create_repeatedly(case: Case) -> None:
+    """The client repeats the request after an error or without a response."""
+    for _ in range(MAX_POSTS):
         if case.post(idempotency_key="close-2026-09") == 202:
             break
     case.settle()
-    assert len(case.records()) == 1, f"one request made {len(case.records())} exports"
-    assert case.accepted, "no try was accepted"
+    assert len(case.records()) == 1, f"one request launched {len(case.records())} exports"
+    assert case.accepted, "no request was accepted"
 
 
 def generate(case: Case) -> None:
@@ -114,41 +114,41 @@ def generate(case: Case) -> None:
     case.settle()
 
 
-def generate_faulty(case: Case) -> None:
-    """The last payout cannot be written."""
+def generate_invalid(case: Case) -> None:
+    """The last row is invalid."""
     case.bench.stack.put_payouts(case.tenant, [payout("po_999", createdAt=now(), currency="ZZZ")])
     assert case.post() == 202
     case.settle()
 
 
-def ring(case: Case) -> None:
+def re_enqueue(case: Case) -> None:
     assert case.post() == 202
     case.drop_messages()
     sweep_when_due(case)
     case.settle()
 
 
-def end_late(case: Case) -> None:
+def fail_at_deadline(case: Case) -> None:
     assert case.post() == 202
     case.drop_messages()
     sweep_when_due(case, "deadline")
     case.settle()
 
 
-def end_tried(case: Case) -> None:
-    """The only try died, and left an upload that nothing names."""
+def fail_after_attempts(case: Case) -> None:
+    """The only attempt was killed and left an unrecorded upload."""
     assert case.post() == 202
-    # A process that is out of time before it has taken the work, on a machine under load, is followed by another.
-    assert deliver_until_taken(case), f"nobody took the export: {case.records()}\n{case.last_logs()}"
+    # On a busy machine, a process may time out before it acquires the lease.
+    assert deliver_until_acquired(case), f"the lease was not acquired: {case.records()}\n{case.last_logs()}"
     case.drop_messages()
-    case.end_leases()
+    case.expire_leases()
     sweep_when_due(case, "leaseUntil")
     case.settle()
 
 
 def expire(case: Case) -> None:
     assert case.post() == 202
-    # Not until quiet: a sweep on the way would expire it.
+    # Does not run until quiet, because a sweep in between would expire the export.
     assert case.deliver()
     assert not case.pending()
     sweep_when_due(case, "linkExpiresAt")
@@ -158,16 +158,16 @@ def expire(case: Case) -> None:
 def resend(case: Case) -> None:
     assert case.post() == 202
     case.settle()
-    answer = case.resend(case.accepted[0])
+    status = case.resend(case.accepted[0])
     case.settle()
-    if answer == 200:
-        assert case.ready_mails() >= 2, "the client was told of a mail that was not sent"
+    if status == 200:
+        assert case.ready_mails() >= 2, "the response was 200, but the e-mail was not sent"
 
 
 def read_export(case: Case) -> None:
     def is_right(export: Any) -> bool:
-        is_it = export["exportId"] == case.accepted[0] and export["status"] == "READY"
-        return is_it and export["file"]["rows"] == 2 and export["downloadUrl"].startswith("http")
+        is_ready = export["exportId"] == case.accepted[0] and export["status"] == "READY"
+        return is_ready and export["file"]["rows"] == 2 and export["downloadUrl"].startswith("http")
 
     launch_and_settle(case)
     (export_id,) = case.accepted
@@ -195,64 +195,64 @@ def launch_and_settle(case: Case) -> None:
 def read(
     case: Case, crate: str, path: str, is_right: Callable[[Any], bool], parameters: Mapping[str, str] | None = None
 ) -> None:
-    """Whatever goes wrong, a client that reads is told what is so or gets an error, and nothing is changed."""
+    """Sends a GET request, which must return correct data or an error and must not change anything."""
     before = case.items(), case.objects(), len(case.mails())
     status, body = case.read(crate, path, parameters)
-    assert status != 200 or is_right(body), f"a client was told {body}"
+    assert status != 200 or is_right(body), f"wrong response: {body}"
     case.settle()
-    assert (case.items(), case.objects(), len(case.mails())) == before, "reading wrote something"
+    assert (case.items(), case.objects(), len(case.mails())) == before, "a GET request changed the state"
 
 
-def end(case: Case) -> None:
+def fail(case: Case) -> None:
     assert case.post() == 202
     case.drop_messages()
-    end_by_administrator(case)
+    fail_by_administrator(case)
 
 
-def end_in_work(case: Case) -> None:
-    """The generator stands still meanwhile, and wakes when all is over."""
+def fail_in_progress(case: Case) -> None:
+    """The generator is stalled and resumes at the end."""
     assert case.post() == 202
     case.deliver()
-    end_by_administrator(case)
+    fail_by_administrator(case)
 
 
-def end_by_administrator(case: Case) -> None:
-    """An administrator who has no answer, or is told of an outage, asks again."""
-    for _ in range(MOST_POSTS):
+def fail_by_administrator(case: Case) -> None:
+    """The administrator repeats the request after a transient error or without a response."""
+    for _ in range(MAX_POSTS):
         event = {"tenantId": case.tenant, "exportId": case.accepted[0], "reason": "The payouts are being corrected."}
-        if case.run("end-export", event).end is End.ANSWERED or not case.pending():
+        if case.run("fail-export", event).end is End.RESPONDED or not case.pending():
             break
     case.settle()
 
 
 def manage_keys(case: Case) -> None:
-    """What an administrator was told of keys is so, and a key that nobody was told of can be found and revoked."""
+    """Responses about keys are correct, and a key whose response was lost can be listed and revoked."""
     person = {"email": case.email, "name": "Operator", "client": "OPERATOR"}
-    issued = administer(case, {"action": "issue", "tenantId": case.tenant, **person})
+    issued = manage_api_keys(case, {"action": "issue", "tenantId": case.tenant, **person})
     case.key = issued["apiKey"]
     launch_and_settle(case)
-    listed = administer(case, {"action": "list", "tenantId": case.tenant})["apiKeys"]
+    listed = manage_api_keys(case, {"action": "list", "tenantId": case.tenant})["apiKeys"]
     assert issued["keyId"] in [key["keyId"] for key in listed]
-    revoked = [administer(case, {"action": "revoke", "keyId": key["keyId"]}) for key in listed]
+    revoked = [manage_api_keys(case, {"action": "revoke", "keyId": key["keyId"]}) for key in listed]
     case.settle()
-    assert administer(case, {"action": "list", "tenantId": case.tenant})["apiKeys"] == revoked
+    assert manage_api_keys(case, {"action": "list", "tenantId": case.tenant})["apiKeys"] == revoked
     case.read("get-caller", "/v1/caller")
-    # That one is as it must be, and not by a fault.
-    assert case.answers.pop() == 401, "a revoked key opens"
+    # This status is expected and must not count as an effect of the failure.
+    assert case.statuses.pop() == 401, "a revoked key is accepted"
 
 
-def administer(case: Case, event: Mapping[str, Any]) -> Any:
-    """An administrator who has no answer asks again, even as often as the other functions try what is in conflict."""
+def manage_api_keys(case: Case, event: Mapping[str, Any]) -> Any:
+    """Invokes manage-api-keys, and repeats it at least as often as other functions repeat conflicting writes."""
     for _ in range(CONFLICTS + 1):
         outcome = case.run("manage-api-keys", event)
-        if outcome.end is End.ANSWERED:
-            return outcome.answer
-    raise AssertionError(f"no answer to {event['action']} in {CONFLICTS + 1} tries")
+        if outcome.end is End.RESPONDED:
+            return outcome.response
+    raise AssertionError(f"no response to {event['action']} in {CONFLICTS + 1} attempts")
 
 
-def deliver_until_taken(case: Case) -> bool:
-    """Delivers the job until somebody has taken it, or it was received as often as it may be."""
-    for _ in range(MOST_RECEIVES):
+def deliver_until_acquired(case: Case) -> bool:
+    """Delivers the job until a process acquires the lease, at most MAX_RECEIVES times. Returns whether it did."""
+    for _ in range(MAX_RECEIVES):
         case.deliver()
         if "leaseUntil" in case.records()[0]:
             return True
@@ -261,9 +261,9 @@ def deliver_until_taken(case: Case) -> bool:
 
 
 def sweep_when_due(case: Case, *times: str) -> None:
-    """Runs a sweep once the record is due, and these times of it are over."""
+    """Runs a sweep after the next check time and these other times of the record."""
     (record,) = case.records()
-    due = max(text(record, name) for name in ("dueAt", *times))
+    due = max(text(record, name) for name in ("nextCheckAt", *times))
     while now() <= due:
         time.sleep(0.05)
     case.sweep()
@@ -275,110 +275,127 @@ def text(record: Mapping[str, Any], name: str) -> str:
 
 
 PARTS = {"PART_SIZE": "1"}
-KILLED_AT_UPLOAD = Injection("generate-export", "s3:CreateMultipartUpload", 1, Fault.KILLED_AFTER)
-STALLED_AT_FILE = Injection("generate-export", "s3:PutObject", 1, Fault.STALLED)
+KILLED_AT_UPLOAD = Injection("generate-export", "s3:CreateMultipartUpload", 1, Failure.KILLED_AFTER)
+STALLED_AT_FILE = Injection("generate-export", "s3:PutObject", 1, Failure.STALLED)
 SMALL = Flow("generate, small", "generate-export", generate)
 IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS)
 CREATE = Flow("create", "create-export", create)
-HANDED_OVER = Flow(
-    "generate, handed over", "generate-export", generate, payouts=28, page_seconds=0.4, generate_seconds=8.0,
-    is_short=True,
-    # It reads for two seconds, and has six more to hand over. Under load it may not get further in all of its tries.
-    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_TRIES": "10", "HAND_OVER_BEFORE": "6s"},
+CONTINUED = Flow(
+    "generate, continued", "generate-export", generate, payouts=28, page_seconds=0.4, generate_seconds=8.0,
+    is_time_limited=True,
+    # Reads for two seconds and keeps six for the checkpoint. Under load, some attempts may make no progress.
+    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_ATTEMPTS": "10", "CONTINUE_BEFORE": "6s"},
 )  # fmt: skip
-AT_FAULT = Flow(
-    "generate, payout at fault", "generate-export", generate_faulty, ends="FAILED PAYOUTS_NOT_WRITABLE", payouts=6,
+INVALID_ROW = Flow(
+    "generate, invalid row", "generate-export", generate_invalid, outcome="FAILED INVALID_ROWS", payouts=6,
     page_seconds=0.0, settings=PARTS,
 )  # fmt: skip
-RING = Flow("sweep: ring", "sweep-exports", ring)
+RE_ENQUEUE = Flow("sweep: re-enqueue", "sweep-exports", re_enqueue)
 FLOWS = [
     CREATE,
-    Flow("create, asked again", "create-export", create_again),
+    Flow("create, repeated", "create-export", create_repeatedly),
     SMALL,
     IN_PARTS,
     Flow(
-        "generate, in parts read at once", "generate-export", generate, payouts=28, page_seconds=0.0,
+        "generate, in parts, parallel readers", "generate-export", generate, payouts=28, page_seconds=0.0,
         settings={**PARTS, "READERS": "4", "CHECKPOINT_EVERY": "1s"},
     ),
-    HANDED_OVER,
-    AT_FAULT,
-    RING,
+    CONTINUED,
+    INVALID_ROW,
+    RE_ENQUEUE,
     Flow(
-        "sweep: end, deadline", "sweep-exports", end_late, ends="FAILED DEADLINE_PASSED",
+        "sweep: fail, deadline", "sweep-exports", fail_at_deadline, outcome="FAILED DEADLINE_PASSED",
         settings={"EXPORT_DEADLINE": "1s"},
     ),
     Flow(
-        "sweep: end, tries", "sweep-exports", end_tried, ends="FAILED GENERATION_FAILED", payouts=10, page_seconds=0.0,
-        settings={**PARTS, "MAX_TRIES": "1"}, is_short=True, given=(KILLED_AT_UPLOAD,),
+        "sweep: fail, attempts used up", "sweep-exports", fail_after_attempts, outcome="FAILED GENERATION_FAILED",
+        payouts=10, page_seconds=0.0, settings={**PARTS, "MAX_ATTEMPTS": "1"}, is_time_limited=True,
+        given=(KILLED_AT_UPLOAD,),
     ),
-    Flow("sweep: expire", "sweep-exports", expire, ends="EXPIRED", settings={"LINK_LIFE": "2s"}),
+    Flow("sweep: expire", "sweep-exports", expire, outcome="EXPIRED", settings={"LINK_LIFETIME": "2s"}),
     Flow("resend", "resend-email", resend),
-    Flow("end", "end-export", end, ends="FAILED ENDED_BY_ADMINISTRATOR"),
-    Flow("end, in work", "end-export", end_in_work, ends="FAILED ENDED_BY_ADMINISTRATOR", given=(STALLED_AT_FILE,)),
+    Flow("fail", "fail-export", fail, outcome="FAILED FAILED_BY_ADMINISTRATOR"),
+    Flow(
+        "fail, in progress", "fail-export", fail_in_progress, outcome="FAILED FAILED_BY_ADMINISTRATOR",
+        given=(STALLED_AT_FILE,),
+    ),
     Flow("get", "get-export", read_export),
     Flow("list", "list-exports", read_history),
     Flow("caller", "get-caller", read_caller),
     Flow("keys", "manage-api-keys", manage_keys),
 ]  # fmt: skip
 
-# Faults that stay for good, by the function's operation and the first call that meets them, and what the export ends
-# as: GENERATION_FAILED once the tries are used up, or, where not even a try can be counted, at its deadline. What has
-# its effect although nobody hears of it may lead to READY all the same.
-REFUSALS = (Fault.REFUSED, Fault.THROTTLED, Fault.INTERNAL)
-TRIED = "FAILED GENERATION_FAILED"
-TRIED_WITH_FILE = "FAILED GENERATION_FAILED with its file"
-LATE = "FAILED DEADLINE_PASSED"
+# Persistent failures, by operation and first failed call, with their outcome. The export fails with GENERATION_FAILED
+# when its attempts are used up, or with DEADLINE_PASSED if attempts cannot be counted. If only responses are lost, it
+# may become READY.
+ERRORS = (Failure.RESET, Failure.THROTTLED, Failure.INTERNAL)
+USED_UP = "FAILED GENERATION_FAILED"
+USED_UP_WITH_FILE = "FAILED GENERATION_FAILED with its file"
+DEADLINE_PASSED = "FAILED DEADLINE_PASSED"
 
 
 @dataclass(frozen=True)
-class Lasting:
-    """A fault that stays."""
+class Persistent:
+    """A failure that persists from a call on."""
 
     flow: Flow
     operation: str
-    place: int
-    faults: tuple[Fault, ...]
-    ends: str
-    # What went wrong before it, so that there is such a call.
+    number: int
+    failures: tuple[Failure, ...]
+    outcome: str
+    # Preceding failures that lead to such a call.
     given: tuple[Injection, ...] = ()
 
     def cases(self) -> list[tuple[Flow, tuple[Injection, ...]]]:
-        deadline = "15s" if self.ends == LATE else "150s"
-        settings = {"MAX_TRIES": "3", **self.flow.settings, "EXPORT_DEADLINE": deadline}
-        name = f"{self.flow.name}, a fault that stays"
-        flow = replace(self.flow, name=name, ends=self.ends, settings=settings, given=self.given)
+        deadline = "15s" if self.outcome == DEADLINE_PASSED else "150s"
+        settings = {"MAX_ATTEMPTS": "3", **self.flow.settings, "EXPORT_DEADLINE": deadline}
+        name = f"{self.flow.name}, persistent failure"
+        flow = replace(self.flow, name=name, outcome=self.outcome, settings=settings, given=self.given)
         return [
-            (flow, (Injection(flow.crate, self.operation, self.place, fault, stays=True),)) for fault in self.faults
+            (flow, (Injection(flow.crate, self.operation, self.number, failure, persists=True),))
+            for failure in self.failures
         ]
 
 
-KILLED_AT_FILE = Injection("generate-export", "s3:CompleteMultipartUpload", 1, Fault.KILLED_AFTER)
-KILLED_IN_PART = Injection("generate-export", "s3:UploadPart", 3, Fault.KILLED_BEFORE)
-LASTING = [
-    Lasting(SMALL, "dynamodb:GetItem", 1, (*REFUSALS, Fault.LOST, *KILLED), LATE),
-    Lasting(SMALL, "dynamodb:UpdateItem", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), LATE),
-    Lasting(SMALL, "dynamodb:UpdateItem", 1, (Fault.LOST, Fault.KILLED_AFTER), TRIED),
-    Lasting(SMALL, "dynamodb:UpdateItem", 2, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), LATE),
-    Lasting(SMALL, "dynamodb:Query", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
-    Lasting(SMALL, "s3:PutObject", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
-    Lasting(SMALL, "secretsmanager:GetSecretValue", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED_WITH_FILE),
-    Lasting(SMALL, "ses:SendEmail", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED_WITH_FILE),
-    Lasting(SMALL, "dynamodb:TransactWriteItems", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), TRIED_WITH_FILE),
-    Lasting(SMALL, "dynamodb:TransactWriteItems", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
-    Lasting(IN_PARTS, "s3:CreateMultipartUpload", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
-    Lasting(IN_PARTS, "s3:UploadPart", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
-    Lasting(IN_PARTS, "s3:UploadPart", 3, (*REFUSALS, Fault.LOST, *KILLED), TRIED),
-    Lasting(IN_PARTS, "s3:CompleteMultipartUpload", 1, (*REFUSALS, Fault.ERROR_IN_200, Fault.KILLED_BEFORE), TRIED),
-    Lasting(IN_PARTS, "s3:CompleteMultipartUpload", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
-    Lasting(IN_PARTS, "s3:ListParts", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED, given=(KILLED_IN_PART,)),
-    Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*REFUSALS, Fault.CONFLICT, Fault.KILLED_BEFORE), TRIED),
-    Lasting(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Fault.LOST,), TRIED),
-    Lasting(IN_PARTS, "s3:HeadObject", 1, (*REFUSALS, Fault.LOST, *KILLED), TRIED, given=(KILLED_AT_FILE,)),
-    Lasting(AT_FAULT, "s3:AbortMultipartUpload", 1, (*REFUSALS, Fault.LOST), AT_FAULT.ends),
-    Lasting(AT_FAULT, "s3:AbortMultipartUpload", 1, KILLED, TRIED),
-    # A bell that never rings is rung by the sweep; and one that the sweep cannot ring leaves the deadline.
-    Lasting(CREATE, "sqs:SendMessage", 1, (*REFUSALS, Fault.LOST, *KILLED), "READY"),
-    Lasting(HANDED_OVER, "sqs:SendMessage", 1, (*REFUSALS, Fault.LOST, *KILLED), "READY"),
-    Lasting(RING, "sqs:SendMessage", 1, (*REFUSALS, Fault.KILLED_BEFORE), LATE),
-    Lasting(RING, "sqs:SendMessage", 1, (Fault.LOST, Fault.KILLED_AFTER), "READY"),
+KILLED_AT_FILE = Injection("generate-export", "s3:CompleteMultipartUpload", 1, Failure.KILLED_AFTER)
+KILLED_IN_PART = Injection("generate-export", "s3:UploadPart", 3, Failure.KILLED_BEFORE)
+PERSISTENT = [
+    Persistent(SMALL, "dynamodb:GetItem", 1, (*ERRORS, Failure.LOST, *KILLED), DEADLINE_PASSED),
+    Persistent(SMALL, "dynamodb:UpdateItem", 1, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), DEADLINE_PASSED),
+    Persistent(SMALL, "dynamodb:UpdateItem", 1, (Failure.LOST, Failure.KILLED_AFTER), USED_UP),
+    Persistent(SMALL, "dynamodb:UpdateItem", 2, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), DEADLINE_PASSED),
+    Persistent(SMALL, "dynamodb:Query", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(SMALL, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(SMALL, "secretsmanager:GetSecretValue", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP_WITH_FILE),
+    Persistent(SMALL, "ses:SendEmail", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP_WITH_FILE),
+    Persistent(
+        SMALL,
+        "dynamodb:TransactWriteItems",
+        1,
+        (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE),
+        USED_UP_WITH_FILE,
+    ),
+    Persistent(SMALL, "dynamodb:TransactWriteItems", 1, (Failure.LOST, Failure.KILLED_AFTER), "READY"),
+    Persistent(IN_PARTS, "s3:CreateMultipartUpload", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(IN_PARTS, "s3:UploadPart", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(IN_PARTS, "s3:UploadPart", 3, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(
+        IN_PARTS,
+        "s3:CompleteMultipartUpload",
+        1,
+        (*ERRORS, Failure.ERROR_IN_200, Failure.KILLED_BEFORE),
+        USED_UP,
+    ),
+    Persistent(IN_PARTS, "s3:CompleteMultipartUpload", 1, (Failure.LOST, Failure.KILLED_AFTER), "READY"),
+    Persistent(IN_PARTS, "s3:ListParts", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_IN_PART,)),
+    Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), USED_UP),
+    Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Failure.LOST,), USED_UP),
+    Persistent(IN_PARTS, "s3:HeadObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_FILE,)),
+    Persistent(INVALID_ROW, "s3:AbortMultipartUpload", 1, (*ERRORS, Failure.LOST), INVALID_ROW.outcome),
+    Persistent(INVALID_ROW, "s3:AbortMultipartUpload", 1, KILLED, USED_UP),
+    # The sweep re-enqueues a lost job message. If the sweep cannot either, the export passes its deadline.
+    Persistent(CREATE, "sqs:SendMessage", 1, (*ERRORS, Failure.LOST, *KILLED), "READY"),
+    Persistent(CONTINUED, "sqs:SendMessage", 1, (*ERRORS, Failure.LOST, *KILLED), "READY"),
+    Persistent(RE_ENQUEUE, "sqs:SendMessage", 1, (*ERRORS, Failure.KILLED_BEFORE), DEADLINE_PASSED),
+    Persistent(RE_ENQUEUE, "sqs:SendMessage", 1, (Failure.LOST, Failure.KILLED_AFTER), "READY"),
 ]

@@ -1,13 +1,13 @@
-"""A proxy between a function and the emulated AWS that makes chosen calls go wrong.
+"""A proxy between a function and the emulated AWS that injects failures into selected calls.
 
-Why not a tool that exists: Toxiproxy knows no calls, only bytes, and so cannot answer as a throttled service does.
-microburst answers as AWS does, but picks calls by rule and rate, not the second UpdateItem of this run, and neither
-holds a call back until later nor touches the caller's process.
+Existing tools do not fit. Toxiproxy works on bytes, so it cannot respond like a throttled service. microburst responds
+like AWS, but selects calls by rule and rate, not by number. Neither can delay the effect of a call, or kill or stall
+the calling process.
 
-A call is named by its operation and its place among the calls of that operation that one function makes in one run
-(`dynamodb:UpdateItem 2`): that stays the same when calls are made at once and change places. The SDK's own second try
-of a call is the same call; `Injection.every` says whether that goes wrong, too, and `Injection.stays` whether all later
-calls of the operation do, whichever process makes them.
+A call is identified by its operation and its number among the calls of that operation by one function in one run, such
+as `dynamodb:UpdateItem 2`. This stays stable when concurrent calls change their order. An SDK retry is the same call:
+`Injection.every_attempt` also fails the retries. `Injection.persists` fails all later calls of the operation, from any
+process.
 """
 
 from __future__ import annotations
@@ -34,141 +34,141 @@ from urllib.parse import urlsplit
 from forms import form, operation_of
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-# The functions' clients wait 5 s for an answer, S3's, whose bodies are large, 30 s. Longer than the others and much
-# shorter than S3's:
+# Between the client timeouts: 5 s, but 30 s for S3, whose bodies are large.
 SLOW_SECONDS = 8.0
-# How long after its caller was told that the connection is lost a call has its effect.
-LATE_SECONDS = 1.2
+# The time between the connection reset and the effect of a delayed call.
+DELAY_SECONDS = 1.2
 UPSTREAM_SECONDS = 60.0
+DYNAMODB_PREFIX = "com.amazonaws.dynamodb.v20120810#"
 
 
-class Fault(Enum):
-    """What can happen to a call."""
+class Failure(Enum):
+    """The failures that can be injected into a call."""
 
-    REFUSED = "refused: connection reset, no effect"
-    LOST = "lost: the effect is had, the connection reset"
-    LATE = "late: connection reset, the effect comes later"
+    RESET = "connection reset, no effect"
+    LOST = "response lost: connection reset after the effect"
+    LATE = "connection reset, effect delayed"
     THROTTLED = "throttled"
     INTERNAL = "internal error of the service"
     CONFLICT = "transaction conflict"
     ERROR_IN_200 = "error in a 200"
     REJECTED = "message rejected"
-    HANGS = "hangs until the client gives up, no effect"
-    SLOW = "slow: the effect is had, the answer comes late"
+    HANGS = "hangs until the client times out, no effect"
+    SLOW = "slow response after the effect"
     KILLED_BEFORE = "process killed before the effect"
     KILLED_AFTER = "process killed after the effect"
-    STALLED = "process stalls; wakes, and has the effect, when all is over"
-    OVERTAKEN = "process stalls; wakes, and has the effect, while its successor works"
+    STALLED = "process stalls before the effect, resumes after all others"
+    OVERTAKEN = "process stalls before the effect, resumes while its successor works"
 
 
-# How often the functions try a write that meets another transaction.
+# How often the functions attempt a write that conflicts with another transaction.
 CONFLICTS = 7
-# Those that are met by trying again: with `every`, in vain.
-RETRIED = (Fault.REFUSED, Fault.LOST, Fault.THROTTLED, Fault.INTERNAL, Fault.CONFLICT)
-# The forms of all calls, by function.
+# Failures that the SDK retries. With `every_attempt`, the retries fail as well.
+RETRIED = (Failure.RESET, Failure.LOST, Failure.THROTTLED, Failure.INTERNAL, Failure.CONFLICT)
+# The forms of all calls, with their functions.
 FORMS: set[tuple[str, str]] = set()
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
-# Another process takes up what one of these leaves. The others' work ends with their only request.
-SUCCEEDED = ("generate-export", "sweep-exports")
-# At which of its calls the successor waits for the one before to wake and end: by then it holds the lease.
-SUCCESSORS_CALL = 3
+# If a process of these functions is lost, another one continues its work.
+WITH_SUCCESSOR = ("generate-export", "sweep-exports")
+# The successor's call at which the stalled process is resumed. By then the successor holds the lease.
+SUCCESSOR_WAITS_AT_CALL = 3
 
 
-def possible(crate: str, operation: str) -> list[Fault]:
-    """The faults that this operation of a function can have."""
+def possible(crate: str, operation: str) -> list[Failure]:
+    """The failures that can be injected into this operation of a function."""
     service, name = operation.split(":")
-    faults = [
-        Fault.REFUSED, Fault.LOST, Fault.LATE, Fault.THROTTLED, Fault.INTERNAL, Fault.HANGS, Fault.KILLED_BEFORE,
-        Fault.KILLED_AFTER, Fault.STALLED,
+    failures = [
+        Failure.RESET, Failure.LOST, Failure.LATE, Failure.THROTTLED, Failure.INTERNAL, Failure.HANGS,
+        Failure.KILLED_BEFORE, Failure.KILLED_AFTER, Failure.STALLED,
     ]  # fmt: skip
     if service == "dynamodb" and name in WRITES:
-        faults.append(Fault.CONFLICT)
+        failures.append(Failure.CONFLICT)
     if name == "CompleteMultipartUpload":
-        faults.append(Fault.ERROR_IN_200)
+        failures.append(Failure.ERROR_IN_200)
     if service == "s3":
-        faults.append(Fault.SLOW)
+        failures.append(Failure.SLOW)
     if service == "ses":
-        faults.append(Fault.REJECTED)
-    if crate in SUCCEEDED:
-        faults.append(Fault.OVERTAKEN)
-    return faults
+        failures.append(Failure.REJECTED)
+    if crate in WITH_SUCCESSOR:
+        failures.append(Failure.OVERTAKEN)
+    return failures
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a run; perhaps one that a process makes while it starts, before it has an event."""
+    """A call of a run. `at_start` means that the process had not received its event yet."""
 
     crate: str
     operation: str
-    place: int
+    number: int
     at_start: bool = False
 
 
 @dataclass(frozen=True)
 class Injection:
-    """One fault at one call."""
+    """A failure at a call."""
 
     crate: str
     operation: str
-    place: int
-    fault: Fault
-    every: bool = False
-    stays: bool = False
+    number: int
+    failure: Failure
+    every_attempt: bool = False
+    persists: bool = False
     at_start: bool = False
 
     @property
     def waits_long(self) -> bool:
-        """Whether it hangs for longer than the client of files waits."""
-        return self.fault is Fault.HANGS and self.operation.startswith("s3:")
+        """Whether the call hangs until the long timeout of the S3 client."""
+        return self.failure is Failure.HANGS and self.operation.startswith("s3:")
 
-    def hits(self, call: Call, is_first_try: bool) -> bool:
+    def matches(self, call: Call, is_first_attempt: bool) -> bool:
         if (self.crate, self.operation) != (call.crate, call.operation):
             return False
-        if self.stays:
-            return self.place <= call.place
-        if self.every and self.fault is Fault.CONFLICT:
-            # The functions themselves try such a write again, as a call of its own.
-            return self.place <= call.place < self.place + CONFLICTS
-        return self.place == call.place and (is_first_try or self.every)
+        if self.persists:
+            return self.number <= call.number
+        if self.every_attempt and self.failure is Failure.CONFLICT:
+            # The functions themselves repeat such a write, as a separate call.
+            return self.number <= call.number < self.number + CONFLICTS
+        return self.number == call.number and (is_first_attempt or self.every_attempt)
 
     def __str__(self) -> str:
-        tries = ", and ever after" if self.stays else ", every try" if self.every else ""
-        return f"{self.crate} {self.operation} {self.place}: {self.fault.value}{tries}"
+        attempts = ", persistent" if self.persists else ", every attempt" if self.every_attempt else ""
+        return f"{self.crate} {self.operation} {self.number}: {self.failure.value}{attempts}"
 
 
 class Plan:
-    """Counts the calls of one run, whichever process makes them, and tells which go wrong."""
+    """Counts the calls of all processes of a run and selects the ones that fail."""
 
     def __init__(self, injections: Iterable[Injection] = ()) -> None:
         self._injections = tuple(injections)
         self._lock = threading.Lock()
-        self._places: Counter[tuple[str, str]] = Counter()
+        self._numbers_by_operation: Counter[tuple[str, str]] = Counter()
         self._known: dict[str, Call] = {}
         self.calls: list[Call] = []
-        # At how many calls each injection was; tries of one call count once.
-        self.done: Counter[Injection] = Counter()
-        self._hit: set[tuple[Injection, str]] = set()
+        # The number of calls that each injection failed. Attempts of one call count once.
+        self.injected: Counter[Injection] = Counter()
+        self._injected_calls: set[tuple[Injection, str]] = set()
 
-    def fault_of(self, crate: str, operation: str, call_id: str, at_start: bool) -> Fault | None:
+    def failure_of(self, crate: str, operation: str, call_id: str, at_start: bool) -> Failure | None:
         with self._lock:
-            is_first_try = call_id not in self._known
-            if is_first_try:
-                self._places[crate, operation] += 1
-                call = Call(crate, operation, self._places[crate, operation], at_start)
+            is_first_attempt = call_id not in self._known
+            if is_first_attempt:
+                self._numbers_by_operation[crate, operation] += 1
+                call = Call(crate, operation, self._numbers_by_operation[crate, operation], at_start)
                 self._known[call_id] = call
                 self.calls.append(call)
             call = self._known[call_id]
             for injection in self._injections:
-                if injection.hits(call, is_first_try):
-                    self.done[injection] += (injection, call_id) not in self._hit
-                    self._hit.add((injection, call_id))
-                    return injection.fault
+                if injection.matches(call, is_first_attempt):
+                    self.injected[injection] += (injection, call_id) not in self._injected_calls
+                    self._injected_calls.add((injection, call_id))
+                    return injection.failure
             return None
 
 
 @dataclass(frozen=True)
 class Paging:
-    """How the payouts come: few on a page, so that few payouts make many pages, and slowly, so that time runs out."""
+    """Limits the rows of a page and slows the queries down, so that few payouts make many pages and time runs out."""
 
     table: str
     rows: int
@@ -176,7 +176,7 @@ class Paging:
 
 
 class Proxy(ThreadingHTTPServer):
-    """What one process calls AWS through. `emulator` is where calls go."""
+    """The proxy of one process. Forwards its calls to `emulator`."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -188,19 +188,19 @@ class Proxy(ThreadingHTTPServer):
         self.plan = plan
         self.paging = paging
         self.process: subprocess.Popen[bytes] | None = None
-        # Whether the process was given its event.
+        # Whether the process has received its event.
         self.has_event: Callable[[], bool] = lambda: True
         self.stalled = threading.Event()
-        # Which of the two ways to stall it was.
+        # Whether it stalled by OVERTAKEN, not STALLED.
         self.is_overtaken = False
-        self.woken = threading.Event()
+        self.resumed = threading.Event()
         self.ended = threading.Event()
-        # Called before the call that a successor waits at.
-        self.before_successors_call: Callable[[], None] = lambda: None
+        # Called at the successor's call SUCCESSOR_WAITS_AT_CALL, which waits for its return.
+        self.before_successor_continues: Callable[[], None] = lambda: None
         self._calls = itertools.count(1)
-        # The mails that SES accepted.
+        # The e-mails that SES accepted.
         self.mails: list[dict[str, Any]] = []
-        self._late: list[threading.Thread] = []
+        self._delayed: list[threading.Thread] = []
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
@@ -209,17 +209,17 @@ class Proxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def close(self) -> None:
-        """Also waits for the effects that are late."""
+        """Closes the proxy after all delayed effects."""
         self.ended.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
-        for thread in self._late:
+        for thread in self._delayed:
             thread.join()
 
-    def wake(self) -> None:
-        """Lets the stalled process go on, and what it called last have its effect."""
-        self.woken.set()
+    def resume(self) -> None:
+        """Resumes the stalled process and forwards its pending call."""
+        self.resumed.set()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
 
@@ -232,36 +232,36 @@ class Proxy(ThreadingHTTPServer):
         self.process.send_signal(signal.SIGSTOP)
         self.is_overtaken = is_overtaken
         self.stalled.set()
-        self.woken.wait()
+        self.resumed.wait()
 
     def hang(self, connection: socket.socket) -> None:
-        """Until the client has closed the connection, however long that takes it."""
+        """Waits until the client closes the connection."""
         while not self.ended.is_set() and not select.select([connection], [], [], 0.1)[0]:
             pass
 
     def count(self) -> None:
-        if next(self._calls) == SUCCESSORS_CALL:
-            self.before_successors_call()
+        if next(self._calls) == SUCCESSOR_WAITS_AT_CALL:
+            self.before_successor_continues()
 
-    def later(self, action: Any) -> None:
+    def delay(self, action: Any) -> None:
         def run() -> None:
-            time.sleep(LATE_SECONDS)
+            time.sleep(DELAY_SECONDS)
             action()
 
         thread = threading.Thread(target=run, daemon=True)
-        self._late.append(thread)
+        self._delayed.append(thread)
         thread.start()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A function that was killed leaves its connections."""
+        """Ignored: the function may have been killed."""
 
     def shutdown_request(self, request: Any) -> None:
-        # Not shut down first: with the handler's option, closing resets the connection.
+        # Without a shutdown, SO_LINGER makes close() reset the connection.
         request.close()
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Response:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
@@ -269,7 +269,7 @@ class _Answer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Headers and body are sent apart: the body would wait for the other side's acknowledgement.
+    # Headers and body are sent separately. With Nagle's algorithm, the body would wait for an acknowledgement.
     disable_nagle_algorithm = True
     timeout = 600
     server: Proxy
@@ -287,40 +287,40 @@ class _Handler(BaseHTTPRequestHandler):
         operation = operation_of(self.command, self.path, self.headers)
         FORMS.add((self.server.crate, form(operation, self.path, self.headers, body)))
         self.server.count()
-        # A presigned call has no such header, but a URL of its own, the same at every try.
+        # A presigned request has no such header, but a unique URL that is the same at every attempt.
         call_id = self.headers.get("amz-sdk-invocation-id") or self.path
         at_start = not self.server.has_event()
-        fault = self.server.plan.fault_of(self.server.crate, operation, call_id, at_start)
+        failure = self.server.plan.failure_of(self.server.crate, operation, call_id, at_start)
         body = self._paged(operation, body)
-        if fault is None:
-            self._answer(self._forward(operation, body))
-        elif fault is Fault.REFUSED:
+        if failure is None:
+            self._respond(self._forward(operation, body))
+        elif failure is Failure.RESET:
             self._reset()
-        elif fault is Fault.LOST:
+        elif failure is Failure.LOST:
             self._forward(operation, body)
             self._reset()
-        elif fault is Fault.LATE:
-            self.server.later(lambda: self._forward(operation, body))
+        elif failure is Failure.LATE:
+            self.server.delay(lambda: self._forward(operation, body))
             self._reset()
-        elif fault is Fault.HANGS:
+        elif failure is Failure.HANGS:
             self.server.hang(self.connection)
             self._reset()
-        elif fault is Fault.SLOW:
-            answer = self._forward(operation, body)
+        elif failure is Failure.SLOW:
+            response = self._forward(operation, body)
             time.sleep(SLOW_SECONDS)
-            self._answer(answer)
-        elif fault is Fault.KILLED_BEFORE:
+            self._respond(response)
+        elif failure is Failure.KILLED_BEFORE:
             self.server.kill()
             self._reset()
-        elif fault is Fault.KILLED_AFTER:
+        elif failure is Failure.KILLED_AFTER:
             self._forward(operation, body)
             self.server.kill()
             self._reset()
-        elif fault in (Fault.STALLED, Fault.OVERTAKEN):
-            self.server.stall(fault is Fault.OVERTAKEN)
-            self._answer(self._forward(operation, body))
+        elif failure in (Failure.STALLED, Failure.OVERTAKEN):
+            self.server.stall(failure is Failure.OVERTAKEN)
+            self._respond(self._forward(operation, body))
         else:
-            self._answer(_error(fault, operation, body))
+            self._respond(_error(failure, operation, body))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
@@ -331,7 +331,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(paging.seconds)
         return json.dumps({**query, "Limit": paging.rows}).encode()
 
-    def _forward(self, operation: str, body: bytes) -> _Answer:
+    def _forward(self, operation: str, body: bytes) -> _Response:
         upstream = http.client.HTTPConnection(self.server.emulator, timeout=UPSTREAM_SECONDS)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -340,68 +340,67 @@ class _Handler(BaseHTTPRequestHandler):
                     upstream.putheader(name, value)
             upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body)
-            taken = upstream.getresponse()
-            answer = _Answer(taken.status, taken.getheaders(), taken.read())
-        if operation == "ses:SendEmail" and answer.status == 200:
+            received = upstream.getresponse()
+            response = _Response(received.status, received.getheaders(), received.read())
+        if operation == "ses:SendEmail" and response.status == 200:
             self.server.mails.append(json.loads(body))
-        return answer
+        return response
 
-    def _answer(self, answer: _Answer) -> None:
-        self.send_response_only(answer.status)
+    def _respond(self, response: _Response) -> None:
+        self.send_response_only(response.status)
         has_length = False
-        for name, value in answer.headers:
+        for name, value in response.headers:
             if name.lower() not in HOP_BY_HOP:
                 has_length |= name.lower() == "content-length"
                 self.send_header(name, value)
         if not has_length:
-            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
     def _reset(self) -> NoReturn:
-        # On closing, what is not sent is dropped, and the other side is told of a reset.
+        # SO_LINGER with a timeout of zero: closing drops unsent data and sends a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         raise ConnectionResetError
 
 
-def _error(fault: Fault, operation: str, body: bytes) -> _Answer:
-    """A service's error as that service writes it."""
+def _error(failure: Failure, operation: str, body: bytes) -> _Response:
+    """An error response in the format of the service."""
     service, name = operation.split(":")
-    if fault is Fault.CONFLICT:
+    if failure is Failure.CONFLICT:
         return _conflict(name, body)
     if service == "s3":
         status, code = {
-            Fault.THROTTLED: (503, "SlowDown"),
-            Fault.INTERNAL: (500, "InternalError"),
-            Fault.ERROR_IN_200: (200, "InternalError"),
-        }[fault]
+            Failure.THROTTLED: (503, "SlowDown"),
+            Failure.INTERNAL: (500, "InternalError"),
+            Failure.ERROR_IN_200: (200, "InternalError"),
+        }[failure]
         text = f"<Error><Code>{code}</Code><Message>Injected.</Message><RequestId>1</RequestId></Error>"
-        return _Answer(status, [("Content-Type", "application/xml")], f'<?xml version="1.0"?>\n{text}'.encode())
+        return _Response(status, [("Content-Type", "application/xml")], f'<?xml version="1.0"?>\n{text}'.encode())
     status, code = {
-        ("dynamodb", Fault.THROTTLED): (400, "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
-        ("dynamodb", Fault.INTERNAL): (500, "com.amazonaws.dynamodb.v20120810#InternalServerError"),
-        ("sqs", Fault.THROTTLED): (400, "com.amazonaws.sqs#RequestThrottled"),
-        ("sqs", Fault.INTERNAL): (500, "com.amazonaws.sqs#InternalFailure"),
-        ("ses", Fault.THROTTLED): (429, "TooManyRequestsException"),
-        ("ses", Fault.INTERNAL): (500, "InternalFailure"),
-        ("ses", Fault.REJECTED): (400, "MessageRejected"),
-        ("secretsmanager", Fault.THROTTLED): (400, "ThrottlingException"),
-        ("secretsmanager", Fault.INTERNAL): (500, "InternalServiceError"),
-    }[service, fault]
+        ("dynamodb", Failure.THROTTLED): (400, f"{DYNAMODB_PREFIX}ProvisionedThroughputExceededException"),
+        ("dynamodb", Failure.INTERNAL): (500, f"{DYNAMODB_PREFIX}InternalServerError"),
+        ("sqs", Failure.THROTTLED): (400, "com.amazonaws.sqs#RequestThrottled"),
+        ("sqs", Failure.INTERNAL): (500, "com.amazonaws.sqs#InternalFailure"),
+        ("ses", Failure.THROTTLED): (429, "TooManyRequestsException"),
+        ("ses", Failure.INTERNAL): (500, "InternalFailure"),
+        ("ses", Failure.REJECTED): (400, "MessageRejected"),
+        ("secretsmanager", Failure.THROTTLED): (400, "ThrottlingException"),
+        ("secretsmanager", Failure.INTERNAL): (500, "InternalServiceError"),
+    }[service, failure]
     return _json_error(status, code, {})
 
 
-def _conflict(name: str, body: bytes) -> _Answer:
-    prefix = "com.amazonaws.dynamodb.v20120810#"
+def _conflict(name: str, body: bytes) -> _Response:
     if name != "TransactWriteItems":
-        return _json_error(400, f"{prefix}TransactionConflictException", {})
+        return _json_error(400, f"{DYNAMODB_PREFIX}TransactionConflictException", {})
     reasons: list[dict[str, str]] = [{"Code": "None"} for _ in json.loads(body)["TransactItems"]]
     reasons[0] = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
-    return _json_error(400, f"{prefix}TransactionCanceledException", {"CancellationReasons": reasons})
+    return _json_error(400, f"{DYNAMODB_PREFIX}TransactionCanceledException", {"CancellationReasons": reasons})
 
 
-def _json_error(status: int, code: str, more: dict[str, Any]) -> _Answer:
+def _json_error(status: int, code: str, more: dict[str, Any]) -> _Response:
     headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-ErrorType", code.rpartition("#")[2])]
-    return _Answer(status, headers, json.dumps({"__type": code, "message": "Injected.", **more}).encode())
+    return _Response(status, headers, json.dumps({"__type": code, "message": "Injected.", **more}).encode())

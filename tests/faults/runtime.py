@@ -1,7 +1,7 @@
-"""Runs a function's real binary for one invocation, as Lambda does for the first one of an environment.
+"""Runs a function's real binary for one invocation, like the first invocation of a Lambda environment.
 
-The emulator keeps a pool of processes and hands them its own endpoint: there, no process belongs to one case, none can
-be killed at a chosen call, and no call can be led through a proxy of its own.
+The emulator shares a pool of processes that call its own endpoint. There, a process does not belong to one case, cannot
+be killed at a selected call, and cannot have its own proxy.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any, NoReturn
 from proxy import Proxy
 
 START_SECONDS = 90.0
-# How soon it is seen that a process died or stalled. Its answer is seen at once.
+# The interval for detecting that a process died or stalled. A response is detected at once.
 POLL_SECONDS = 0.03
 
 
 class End(Enum):
     """How an invocation ended."""
 
-    ANSWERED = "answered"
+    RESPONDED = "responded"
     ERROR = "function error"
     DIED = "process died"
     TIMED_OUT = "timed out"
@@ -41,17 +41,17 @@ class End(Enum):
 @dataclass(frozen=True)
 class Outcome:
     end: End
-    answer: Any = None
+    response: Any = None
 
 
 class Invocation:
-    """One event, given to a process of `program` of its own that calls AWS through `proxy`."""
+    """One event, processed by a new process of `program` that calls AWS through `proxy`."""
 
     def __init__(self, program: Path, event: Any, environment: Mapping[str, str], seconds: float, proxy: Proxy) -> None:
         self._proxy = proxy
         self._seconds = seconds
         self._api = _RuntimeApi(event, seconds)
-        proxy.has_event = lambda: self._api.begun is not None
+        proxy.has_event = lambda: self._api.started_at is not None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115, because close() closes it
         self._process = subprocess.Popen(
             [str(program)],
@@ -62,7 +62,7 @@ class Invocation:
                 "AWS_LAMBDA_FUNCTION_NAME": program.name,
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_LOG_STREAM_NAME": "faults",
+                "AWS_LAMBDA_LOG_STREAM_NAME": "test",
             },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -75,18 +75,18 @@ class Invocation:
         return self._proxy.is_overtaken
 
     def run(self) -> Outcome:
-        """Waits for the invocation's end, or until the process stalls: then `go_on` waits for the rest of it."""
+        """Waits until the invocation ends or its process stalls. Then `resume` waits for the end."""
         return self._follow(stop_at_stall=True)
 
-    def go_on(self) -> Outcome:
-        """Wakes a stalled process. It is late already: it gets as long again, or its event, if it has none yet."""
-        if self._api.begun is not None:
-            self._api.begun = time.monotonic()
-        self._proxy.wake()
+    def resume(self) -> Outcome:
+        """Resumes a stalled process, with the full time limit again, and waits for the end of the invocation."""
+        if self._api.started_at is not None:
+            self._api.started_at = time.monotonic()
+        self._proxy.resume()
         return self._follow(stop_at_stall=False)
 
     def _follow(self, stop_at_stall: bool) -> Outcome:
-        started = time.monotonic()
+        began = time.monotonic()
         while True:
             if stop_at_stall and self._proxy.stalled.is_set():
                 return Outcome(End.STALLED)
@@ -94,10 +94,10 @@ class Invocation:
                 return self._api.outcomes.get(timeout=POLL_SECONDS)
             if self._process.poll() is not None:
                 return Outcome(End.DIED)
-            if self._api.begun is None:
-                if time.monotonic() - started > START_SECONDS:
+            if self._api.started_at is None:
+                if time.monotonic() - began > START_SECONDS:
                     raise AssertionError(f"the function does not start:\n{self.log()}")
-            elif time.monotonic() - self._api.begun > self._seconds:
+            elif time.monotonic() - self._api.started_at > self._seconds:
                 return Outcome(End.TIMED_OUT)
 
     def log(self) -> str:
@@ -105,10 +105,10 @@ class Invocation:
         return self._output.read().decode(errors="replace")
 
     def close(self) -> str:
-        """Ends the process, and returns what it logged."""
+        """Kills the process and returns its log."""
         self._process.kill()
         self._process.wait()
-        self._proxy.wake()
+        self._proxy.resume()
         self._proxy.close()
         self._api.shutdown()
         self._api.server_close()
@@ -124,12 +124,12 @@ class _RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.event = event
         self.seconds = seconds
-        self.begun: float | None = None
+        self.started_at: float | None = None
         self.outcomes: queue.Queue[Outcome] = queue.Queue()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The process is killed while it waits for a second event."""
+        """Ignored: the process is killed while it waits for a second event."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -141,16 +141,16 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        if self.server.begun is not None:
-            self._wait_for_the_end()
-        self.server.begun = time.monotonic()
+        if self.server.started_at is not None:
+            self._block_until_killed()
+        self.server.started_at = time.monotonic()
         body = json.dumps(self.server.event).encode()
         self.send_response_only(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid.uuid4()))
         self.send_header("Lambda-Runtime-Deadline-Ms", str(round((time.time() + self.server.seconds) * 1000)))
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:faults")
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:000000000000:function:test")
         self.send_header("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0")
         self.end_headers()
         self.wfile.write(body)
@@ -160,9 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
-        end = End.ANSWERED if self.path.endswith("/response") else End.ERROR
+        end = End.RESPONDED if self.path.endswith("/response") else End.ERROR
         self.server.outcomes.put(Outcome(end, json.loads(payload or b"null")))
 
-    def _wait_for_the_end(self) -> NoReturn:
+    def _block_until_killed(self) -> NoReturn:
         self.rfile.read(1)
         raise ConnectionResetError

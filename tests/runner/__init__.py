@@ -1,5 +1,5 @@
-"""What `tests/run` is made of. Runs with a bare Python: nothing outside the standard library may be imported here.
+"""The implementation of `tests/run`. Runs with a bare Python: import only the standard library here.
 
-`parts` says what there is to run, `schedule` runs it side by side, `job` runs the commands of one part, `counts` reads
-what they print, `report` prints the summary, `tools` knows what a machine must have, and `worktree` what git sees.
+`parts` defines the parts, `schedule` runs them in parallel, `job` runs the commands of a part, `counts` parses their
+output, `report` prints the summary, `tools` checks for required programs, and `worktree` detects changed files.
 """

@@ -1,4 +1,4 @@
-"""The command line: which parts run, and what comes after them."""
+"""The command line: selects and runs the parts, then prints the report."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from runner.schedule import Schedule, Uses, limits, with_needs
 def main() -> int:
     began = time.monotonic()
     arguments = _arguments()
-    # A shell starts what runs in the background with SIGINT ignored. So would every command be, which then could not
-    # stop its stacks in an orderly way.
+    # A shell starts background processes with SIGINT ignored. The commands would inherit that and could not stop their
+    # stacks on an interrupt.
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
-    # Unless it is ignored, as nohup has it.
+    # Unless it is ignored, as under nohup.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
     parts = [name for name, plan in PLANS.items() if not plan.is_preparation]
     usual = [name for name in parts if arguments.release or not PLANS[name].is_on_request]
     chosen = arguments.parts or usual
-    # One part alone shows its output as it comes.
+    # A single part shows its output as it runs.
     streams = len(chosen) == 1
     options = Options(arguments.whole, arguments.seed, arguments.update)
     jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
@@ -64,8 +64,8 @@ def _arguments() -> argparse.Namespace:
     lines += [f"  {name:<14}{plan.description}" for name, plan in parts.items() if plan.is_on_request]
     parser = argparse.ArgumentParser(
         prog="tests/run",
-        description="Runs the tests: all parts side by side, or those that are named. A part that is named alone shows "
-        "its output as it comes. The exit code is 1 if anything failed.",
+        description="Runs the tests: all parts in parallel, or the named ones. A part that is named alone shows its "
+        "output as it runs. The exit code is 1 if anything failed.",
         epilog="parts:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,9 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="leave nothing out for taking long: every fault at every call, ignored unit tests, sam sync",
+        help="also run what takes long: every fault at every call, ignored unit tests, sam sync",
     )
-    parser.add_argument("--seed", type=int, help="faults: which are chosen by chance; each run prints its seed")
+    parser.add_argument("--seed", type=int, help="seed of the random choice of faults; each run prints its seed")
     parser.add_argument(
         "--update", action="store_true", help="rewrite the expected tables and pictures instead of comparing them"
     )
@@ -88,12 +88,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _environment(name: str) -> dict[str, str]:
-    """Stacks do not build the functions again, which would wait for cargo's lock while something else compiles."""
+    """Stacks must not build the functions again: they would wait for cargo's lock during other builds."""
     return {build.DONE: "1"} if "functions" in PLANS[name].needs else {}
 
 
 def _work_tree(options: Options, before: worktree.Changes) -> Job:
-    """The last check: the run left the work tree as it was."""
+    """Checks that the run left the work tree unchanged."""
     job = Job("work-tree", options)
     after = worktree.changes()
     changed = worktree.differences(before, after)

@@ -1,4 +1,4 @@
-"""Reads what test tools print: how many tests passed, failed and were skipped, why, and which took longest."""
+"""Parses the output of test tools: passed, failed and skipped tests, reasons and durations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _NEXTEST = re.compile(r"^\s*Summary \[.*\] +(\d+)(?:/\d+)? tests? run: (\d+) passed.*?(?:, (\d+) skipped)?$", re.M)
 _NEXTEST_TEST = re.compile(r"^\s*(?:PASS|FAIL|LEAK|TIMEOUT) \[ *([\d.]+)s\] (?:\([^)]*\) )?(\S+) (.+)$", re.M)
 _CARGO_TEST = re.compile(r"^test result: .* (\d+) passed; (\d+) failed; (\d+) ignored", re.M)
-# Pytest's last line, which the project's own scripts print, too.
+# Pytest's last line. The project's own scripts print the same format.
 _PYTEST = re.compile(r"^=+ (.* in [\d.]+s.*) =+$", re.M)
 _PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _PYTEST_SKIP = re.compile(r"^SKIPPED \[\d+\] (.*)$", re.M)
@@ -25,9 +25,9 @@ class Counts:
     skipped: int = 0
     # Why tests were skipped.
     skips: list[str] = field(default_factory=list)
-    # Seconds and name. Of pytest, only what took a second or more.
+    # Seconds and name. With pytest, only tests of a second or more.
     tests: list[tuple[float, str]] = field(default_factory=list)
-    # Seconds that fixtures took, which start the stacks.
+    # Seconds in fixtures, which start the stacks.
     fixtures: float = 0.0
 
     def __iadd__(self, other: Counts) -> Counts:
@@ -45,7 +45,7 @@ class Counts:
 
 
 def read(output: str) -> Counts:
-    """The outcome of the tests in the output of nextest, cargo test, pytest, or a script that prints as pytest does."""
+    """Parses the output of nextest, cargo test, pytest, or a script that prints pytest's format."""
     text, counts = _COLOURS.sub("", output), Counts()
     for ran, good, left_out in _NEXTEST.findall(text):
         counts += Counts(int(good), int(ran) - int(good), int(left_out or 0))

@@ -1,4 +1,4 @@
-"""One part of the run: runs its commands, keeps what they print, and collects their outcome."""
+"""Runs the commands of one part, logs their output and collects their results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,21 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import bytecode
+import emulator
 from runner import counts
 from runner.counts import Counts
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "target" / "test-logs"
-# What tests read before they rewrite an expected table or picture instead of comparing it.
+# If set, tests rewrite expected tables and pictures instead of comparing them.
 UPDATE_GOLDENS = "UPDATE_GOLDENS"
-# Time for a command to end by itself after Ctrl-C: it has stacks to stop.
+# Time for a command to stop its stacks after Ctrl-C.
 GRACE_SECONDS = 10.0
 COMPILER_NICENESS = 10
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks of the parts."""
+    """The options of the command line."""
 
     whole: bool = False
     seed: int | None = None
@@ -48,7 +50,7 @@ class Spent:
 
 @dataclass
 class Job:
-    """A part while it runs, and its outcome. Its output goes to a log file, and to the terminal if it runs alone."""
+    """A part of the run and its outcome. The output goes to a log file, and to the terminal if the part runs alone."""
 
     name: str
     options: Options = Options()
@@ -66,11 +68,21 @@ class Job:
 
     def __post_init__(self) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
+        self.forget_stacks()
         self.log.write_bytes(b"")
 
     @property
     def log(self) -> Path:
         return LOGS / f"{self.name}.log"
+
+    @property
+    def stack_logs(self) -> Path:
+        """The logs of the stacks that the part starts."""
+        return LOGS / f"{self.name}-stacks"
+
+    def forget_stacks(self) -> None:
+        """Deletes the logs of the stacks."""
+        shutil.rmtree(self.stack_logs, ignore_errors=True)
 
     @property
     def failed(self) -> bool:
@@ -81,29 +93,31 @@ class Job:
         return sum(spent.cpu for spent in self.spent)
 
     def command(self, *command: str | Path, **environment: str) -> bool:
-        """Runs a command in the project's root and adds the outcome of its tests; it is one itself if it counts none.
-        Returns whether it succeeded."""
+        """Runs a command in the project's root and adds the results of its tests. Returns whether it succeeded.
+
+        A command without tests counts as one test.
+        """
         return self._must_succeed(command, *self._run(command, environment))
 
     def compile(self, *command: str | Path, **environment: str) -> bool:
-        """Runs a command that compiles. Tests that run meanwhile come first: some measure time."""
+        """Runs a command that compiles, with a lower priority than tests, because some tests measure time."""
         return self._must_succeed(command, *self._run(command, environment, niceness=COMPILER_NICENESS))
 
     def succeeds(self, *command: str | Path, seconds: float) -> bool:
-        """Whether a command succeeds within this time. It may fail."""
+        """Whether a command succeeds within this time. A failure does not fail the part."""
         return self._run(command, {}, seconds=seconds)[0] == 0
 
     def pytest(self, *arguments: str | Path, **environment: str) -> bool:
-        """Runs pytest. Its durations say where the time went."""
+        """Runs pytest, with durations for the report."""
         return self.command("target/venv/bin/pytest", *arguments, "--durations=0", "--durations-min=1", **environment)
 
     def skip(self, reason: str) -> None:
-        """Counts something that was not checked."""
+        """Counts a skipped check."""
         self.counts += Counts(skipped=1, skips=[reason])
         self.report(f"Skipped: {reason}")
 
     def fail(self, reason: str) -> None:
-        """Counts something that is not as it must be."""
+        """Counts a failed check."""
         self.counts += Counts(failed=1)
         self.reasons.append(reason)
         self.report(reason)
@@ -117,7 +131,7 @@ class Job:
             sys.stdout.buffer.flush()
 
     def interrupt(self) -> None:
-        """Ends the command that runs and whatever it started, also what has left its process group."""
+        """Stops the running command and all its descendants, including those in other process groups."""
         with self._lock:
             self._is_interrupted, group = True, self._process
         if not group:
@@ -145,7 +159,7 @@ class Job:
     def _run(
         self, command: Sequence[str | Path], environment: dict[str, str], niceness: int = 0, seconds: float = math.inf
     ) -> tuple[int, str]:
-        """The exit code of a command, or minus the signal that ended it, and what it printed."""
+        """The exit code of a command, or the negative number of the signal that ended it, and its output."""
         self.report(f"$ {_line(command)}")
         began, output = time.monotonic(), bytearray()
         with self._lock:
@@ -158,7 +172,7 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # A process group of its own, which can be signalled whole.
+                # A separate process group, which can be signalled as a whole.
                 start_new_session=True,
             )
             self._process = process.pid
@@ -175,7 +189,7 @@ class Job:
                 if self.streams:
                     sys.stdout.buffer.write(chunk)
                     sys.stdout.buffer.flush()
-        # Not Popen.wait(), which drops the CPU time of the command and its children.
+        # Not Popen.wait(), which does not return the CPU time of the command and its children.
         _, status, usage = os.wait4(process.pid, 0)
         overdue.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -187,13 +201,13 @@ class Job:
     def _environment(self, environment: dict[str, str]) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != UPDATE_GOLDENS}
         if os.environ.get("CI"):
-            # Where nothing is built twice, its files only cost time and disk.
+            # Without a second build, incremental files only cost time and disk space.
             inherited.setdefault("CARGO_INCREMENTAL", "0")
         if self.streams and sys.stdout.isatty():
             inherited |= {"CARGO_TERM_COLOR": "always", "FORCE_COLOR": "1"}
         if self.options.update:
             inherited[UPDATE_GOLDENS] = "1"
-        own = {"CARGO_TARGET_DIR": str(ROOT / "target"), **bytecode.ENVIRONMENT}
+        own = {"CARGO_TARGET_DIR": str(ROOT / "target"), emulator.LOGS: str(self.stack_logs), **bytecode.ENVIRONMENT}
         return {**inherited, **own, **self.environment, **environment}
 
 
@@ -202,20 +216,20 @@ def _line(command: Sequence[str | Path]) -> str:
 
 
 def _signal_group(group: int, number: int) -> None:
-    # Unless it has ended.
+    # The group may have ended.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
 
 
 def _descendants(root: int) -> dict[int, str]:
-    """The processes below this one, with when they started. Only Linux has /proc; elsewhere process groups must do."""
+    """The descendants of a process, with their start times. Linux only; elsewhere process groups must suffice."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # After the name, which may contain anything: state, parent.
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
-            continue  # it has ended meanwhile
+            continue  # the process has ended
     found = {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more

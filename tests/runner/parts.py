@@ -1,4 +1,4 @@
-"""The parts of the run, in the order in which they start: first what others need, and what takes longest."""
+"""The parts of the run, in starting order: preparations and long parts first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), P
 PYTHON = VENV / "bin" / "python"
 LOAD_TENANTS = 20
 FUZZ_SECONDS = 60
-# How many versions of each a binary may link: one TLS stack, rustls on ring.
+# How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
 # Coverage that libFuzzer needs, on stable Rust.
 COVERAGE = (
@@ -42,7 +42,7 @@ def _environment(job: Job, folder: Path, *requirements: str) -> None:
 
 
 def browser_packages(job: Job) -> None:
-    """What only the browser tests need: a browser's driver is larger than all the rest."""
+    """The packages of the browser tests. The browser driver is larger than all others."""
     _environment(job, VENV, "tests/requirements.txt", "tests/e2e/browser/requirements.txt")
 
 
@@ -62,7 +62,7 @@ def functions(job: Job) -> None:
 
 
 def invariants(job: Job) -> None:
-    """The program that checks the invariants, which the fault runs call."""
+    """The program that checks invariants in the fault runs."""
     job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "check-invariants")
 
 
@@ -78,7 +78,7 @@ def test_programs(job: Job) -> None:
 
 
 def format_(job: Job) -> None:
-    """Rust and Python code stands as the formatters leave it, and Python passes its linter."""
+    """Rust and Python code is formatted, and Python passes the linter."""
     job.command("cargo", "fmt", "--all", "--check")
     job.command(VENV / "bin" / "ruff", "format", "--check", "tests")
     job.command(VENV / "bin" / "ruff", "check", "tests")
@@ -90,17 +90,17 @@ def lint(job: Job) -> None:
 
 
 def contract(job: Job) -> None:
-    """The template agrees with the workspace, and with what a security reviewer asks of it; tests/run does its job."""
+    """The template matches the workspace and the security requirements. Also tests tests/run."""
     job.pytest("tests/contract", "tests/runner")
 
 
 def rules(job: Job) -> None:
-    """The local stack rejects what AWS rejects: each rule, against one bare emulator."""
+    """The local stack rejects what AWS rejects: every rule, against one emulator without the product."""
     job.pytest("tests/stack/tests")
 
 
 def supply(job: Job) -> None:
-    """What the product is built from, by cargo-deny; unused dependencies; the template, by checkov; the workflows."""
+    """Dependencies (cargo-deny, cargo-shear), template (checkov) and workflows (actionlint)."""
     deny = SUPPLY_VENV / "bin" / "cargo-deny"
     job.command(deny, "--locked", "check", "bans", "licenses", "sources")
     if job.succeeds(deny, "fetch", "db", seconds=60):
@@ -109,17 +109,17 @@ def supply(job: Job) -> None:
         job.skip("advisories: RustSec's database cannot be fetched from GitHub here")
     job.command(SUPPLY_VENV / "bin" / "cargo-shear", "--locked", "--deny-warnings")
     job.command(SUPPLY_VENV / "bin" / "python", "tests/supply/check_template.py")
-    # Of the programs that it can call, machines have some.
+    # Without optional programs that only some machines have.
     job.command(SUPPLY_VENV / "bin" / "actionlint", "-shellcheck=", "-pyflakes=", ".github/workflows/test.yaml")
 
 
 def clippy(job: Job) -> None:
-    """No warning of the compiler or of clippy."""
+    """The compiler and clippy emit no warnings."""
     job.compile("cargo", "clippy", "--profile", PROFILE, *WORKSPACE, "--all-targets", "--", "-D", "warnings")
 
 
 def doc(job: Job) -> None:
-    """The documentation builds without a warning."""
+    """The documentation builds without warnings."""
     job.compile("cargo", "doc", "--profile", PROFILE, *WORKSPACE, "--no-deps", RUSTDOCFLAGS="-D warnings")
 
 
@@ -136,22 +136,22 @@ def unit(job: Job) -> None:
 
 
 def e2e(job: Job) -> None:
-    """Black-box tests by URL, against a local stack of the template as it is."""
+    """Black-box tests by URL, against a local stack with the template's defaults."""
     job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "plain")
 
 
 def e2e_brisk(job: Job) -> None:
-    """Black-box tests by URL, against a local stack with seconds where there are minutes."""
+    """Black-box tests by URL, against a local stack with time-outs of seconds instead of minutes."""
     job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "brisk")
 
 
 def e2e_timed(job: Job) -> None:
-    """Black-box tests by URL that wait for what takes a minute, or need a local stack of another kind."""
+    """Black-box tests by URL that take minutes or need a special local stack."""
     job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "timed")
 
 
 def faults(job: Job) -> None:
-    """Calls to AWS that fail, are lost, hang or kill their process, and messages that come twice, late or at once."""
+    """AWS calls that fail, hang, get lost or kill the process; messages duplicated, delayed or concurrent."""
     options = ["--whole"] if job.options.whole else []
     if job.options.seed is not None:
         options += ["--seed", str(job.options.seed)]
@@ -159,63 +159,63 @@ def faults(job: Job) -> None:
 
 
 def browser(job: Job) -> None:
-    """The back office in a real Chromium, against local stacks; with --update, takes its pictures."""
+    """The back office in Chromium, against local stacks. With --update, rewrites its screenshots."""
     job.pytest("tests/e2e/browser")
 
 
 def schemathesis(job: Job) -> None:
-    """What the API's description allows, and what it forbids, sent to a local stack by Schemathesis."""
+    """Schemathesis sends valid and invalid requests, generated from openapi.json, to a local stack."""
     job.command(PYTHON, "tests/schemathesis/run.py")
 
 
 def load(job: Job) -> None:
-    """Twenty tenants launch, follow and download their exports at once."""
+    """Twenty tenants concurrently launch, follow and download exports."""
     job.command(PYTHON, "tests/faults/load.py", "--tenants", str(LOAD_TENANTS))
 
 
 def runbook(job: Job) -> None:
-    """Every command of the runbook, against a local stack."""
+    """Runs every command of the runbook against a local stack."""
     job.command(PYTHON, "tests/sam/runbook.py")
 
 
 def local(job: Job) -> None:
-    """`cargo local` with its options, as a newcomer runs it."""
+    """`cargo local` and its options."""
     job.pytest("tests/stack/test_local.py", **{build.DONE: ""})
 
 
 def deploy(job: Job) -> None:
-    """SAM CLI, from an empty local AWS to the first e-mail by the README's commands; with --whole, sam sync, too."""
+    """Deploys with SAM CLI by the README's commands, up to the first e-mail. With --whole, also sam sync."""
     job.command(PYTHON, "tests/sam/deploy.py", *(["--whole"] if job.options.whole else []))
 
 
 def sam(job: Job) -> None:
-    """SAM CLI builds, and `sam local` runs every event and route in containers; skipped without Docker."""
+    """`sam build`, then every event and route with `sam local` in containers. Skipped without Docker."""
     programs = os.pathsep.join((str(ROOT / SAM_VENV / "bin"), os.environ.get("PATH", os.defpath)))
     job.command(PYTHON, "tests/sam/run.py", PATH=programs)
 
 
 def fuzz(job: Job) -> None:
-    """A minute of libFuzzer on the generator's reader of pages."""
-    # The versions that the product has. A lock file of its own would be out of date whenever one of them changes.
+    """Runs libFuzzer for a minute on the generator's page decoder."""
+    # The product's versions. A separate lock file would get out of date.
     shutil.copy(ROOT / "Cargo.lock", ROOT / "tests" / "fuzz" / "Cargo.lock")
     corpus = ROOT / "target" / "fuzz" / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     job.command(
         "cargo", "run", "--release", "--manifest-path", "tests/fuzz/Cargo.toml", "--bin", "page",
         "--target", _host(), "--",
-        # It adds what it finds to the first folder, and reads the others.
+        # libFuzzer adds new inputs to the first folder and only reads the others.
         corpus, "tests/fuzz/corpus/page", f"-max_total_time={FUZZ_SECONDS}", f"-artifact_prefix={corpus.parent}/",
         RUSTFLAGS=COVERAGE, CARGO_TARGET_DIR=str(corpus.parent),
     )  # fmt: skip
 
 
 def sbom(job: Job) -> None:
-    """What each function is built from, as a CycloneDX document in target/sbom."""
+    """A CycloneDX bill of materials of each function, in target/sbom."""
     job.command(sys.executable, "tests/supply/sbom.py")
 
 
 def footprint(job: Job) -> None:
-    """Release binaries: their size, memory and calls to AWS, and one TLS stack in all."""
+    """Release binaries: size, memory, AWS calls, and a single TLS stack."""
     job.command("cargo", "build", "--locked", "--release")
     deployed = ["cargo", "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]
     tree = subprocess.run(deployed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -229,13 +229,13 @@ def footprint(job: Job) -> None:
 
 
 def _host() -> str:
-    """With a target named, cargo does not instrument build scripts and macros."""
+    """The host target. With --target, cargo does not instrument build scripts and macros."""
     version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     return next(line.removeprefix("host: ") for line in version.splitlines() if line.startswith("host: "))
 
 
 _RUST = ("cargo", "cc")
-# What calls cargo as its user does comes after these, because it would wait for cargo's lock.
+# Parts that run cargo come after these, because they would wait for cargo's lock.
 COMPILING = ("functions", "invariants", "test-programs", "clippy", "doc")
 
 PLANS: dict[str, Plan] = {

@@ -1,4 +1,4 @@
-"""What a run shows: which parts run, how each ended, and where the time went."""
+"""The output of a run: progress, results and durations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN_TESTS = 5
 
 
 class Stream:
-    """For a part that runs alone: it shows its output itself."""
+    """For a single part, which shows its own output."""
 
     def started(self, job: Job) -> None:
         print(f"\n=== {job.name}", flush=True)
@@ -29,8 +29,10 @@ class Stream:
 
 
 class Progress:
-    """For parts that run side by side. A terminal gets a line that is rewritten every second, and the output of parts
-    that failed; anything else, such as the log of a CI system, gets the output of every part when it ends."""
+    """For parallel parts.
+
+    A terminal shows a status line and the output of failed parts. A CI log gets the output of every part when it ends.
+    """
 
     def __init__(self, total: int) -> None:
         self._total, self._ended = total, 0
@@ -58,7 +60,7 @@ class Progress:
             print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
 
     def close(self) -> None:
-        """Takes the line away."""
+        """Clears the status line."""
         if self._is_terminal:
             print("\r\x1b[K", end="", flush=True)
 
@@ -73,7 +75,7 @@ def outcome(job: Job) -> str:
 
 
 def times(jobs: Iterable[Job], seconds: float, cpu: float, processors: int) -> str:
-    """Where the time went: by part, by command, in fixtures, and in the slowest tests."""
+    """The durations of parts, commands, fixtures and the slowest tests."""
     lines = ["Where the time went", "  elapsed      CPU"]
     for job in jobs:
         if not job.spent:
@@ -90,7 +92,7 @@ def times(jobs: Iterable[Job], seconds: float, cpu: float, processors: int) -> s
 
 
 def summary(jobs: Iterable[Job], left_out: Iterable[str]) -> str:
-    """The outcome of each part, and why it failed or skipped something."""
+    """The result of each part, with reasons for failures and skips."""
     jobs = list(jobs)
     width = max(len(job.name) for job in jobs)
     lines = ["Summary"]

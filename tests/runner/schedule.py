@@ -1,7 +1,7 @@
-"""Runs parts side by side: each as soon as what it needs is done and what it uses is free.
+"""Runs parts in parallel, each as soon as its needs are done and its resource is free.
 
-Compiling takes all processors and cargo's lock on the target folder, so one part compiles at a time. Tests against
-local stacks mostly wait, so they run meanwhile.
+Compiling uses all processors and cargo's lock on the target folder, so only one part compiles at a time. Tests against
+local stacks mostly wait, so they run alongside.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.job import Job
 
 
 class Uses(enum.Enum):
-    """What a part needs while it runs."""
+    """The resource that a part uses while it runs."""
 
     COMPILER = "cargo"
     PROCESSOR = "a processor"
@@ -28,13 +28,13 @@ class Uses(enum.Enum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a part runs and what that takes. A preparation is no test; others need it."""
+    """A part, with its needs. A preparation is not a test; other parts need it."""
 
     run: Callable[[Job], None]
     uses: Uses
     needs: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
-    # Parts that come first if they run, too, however they end.
+    # Parts that run before this one, if they run at all, whatever their result.
     after: tuple[str, ...] = ()
     is_preparation: bool = False
     is_on_request: bool = False
@@ -45,12 +45,12 @@ class Plan:
 
 
 def limits(processors: int) -> dict[Uses, int]:
-    """How many parts may use each at once. With more than one stack a processor, calls to the emulators get lost."""
+    """How many parts may use each resource at once. With more stacks than processors, emulators lose calls."""
     return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
 
 
 def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
-    """These parts and all that they need, in the order of the plans."""
+    """The named parts and all their needs, in the order of the plans."""
     wanted, pending = set(names), list(names)
     while pending:
         new = set(plans[pending.pop()].needs) - wanted
@@ -60,7 +60,7 @@ def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
 
 
 class Watcher(Protocol):
-    """Is told of what happens, in the thread that runs the schedule."""
+    """Receives the events of a run, in the thread that runs the schedule."""
 
     def started(self, job: Job) -> None: ...
     def ended(self, job: Job) -> None: ...
@@ -68,7 +68,7 @@ class Watcher(Protocol):
 
 
 class Schedule:
-    """A run of parts, in the order of their plans where several could start."""
+    """Runs parts. If several can start, the order of their plans decides."""
 
     def __init__(
         self, plans: Mapping[str, Plan], jobs: Mapping[str, Job], free: Mapping[Uses, int], watcher: Watcher
@@ -96,7 +96,7 @@ class Schedule:
         assert not self._waiting, f"never started: {', '.join(self._waiting)}"
 
     def interrupt(self) -> None:
-        """Ends everything that runs."""
+        """Stops all running parts."""
         self._waiting.clear()
         threads = [threading.Thread(target=job.interrupt) for job in self._running.values()]
         for thread in threads:
@@ -105,7 +105,7 @@ class Schedule:
             thread.join()
 
     def _start(self) -> None:
-        """Starts every part that can."""
+        """Starts every part that can start."""
         for name in list(self._waiting):
             plan, job = self._plans[name], self._jobs[name]
             first = {*plan.needs, *plan.after} & self._jobs.keys()
@@ -124,7 +124,7 @@ class Schedule:
 
     def _work(self, plan: Plan, job: Job) -> None:
         try:
-            # One at a time, because package managers lock.
+            # One at a time, because package managers use locks.
             with self._installing:
                 missing = [] if job.failed else [tool for tool in plan.tools if not tools.provide(tool, job.report)]
             for tool in missing:
@@ -135,4 +135,6 @@ class Schedule:
             job.fail(f"{type(error).__name__}: {error}")
         finally:
             job.seconds = time.monotonic() - job.began
+            if not job.failed:
+                job.forget_stacks()
             self._ended.put(job.name)

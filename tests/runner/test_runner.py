@@ -1,4 +1,4 @@
-"""What `tests/run` promises: parts side by side, an honest summary, nothing left behind."""
+"""`tests/run` runs parts in parallel, reports correctly and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Watcher:
-    """Which parts ran at once, and the order of their ends."""
+    """Records which parts ran at the same time, and the order in which they ended."""
 
     def __init__(self) -> None:
         self.running: set[str] = set()
@@ -51,7 +51,7 @@ def script(text: str) -> tuple[str, ...]:
 
 
 def sleeps(job: Job) -> None:
-    """Takes a moment."""
+    """Succeeds after a moment."""
     job.command(*script("import time; time.sleep(0.3)"))
 
 
@@ -210,7 +210,7 @@ def test_reasons_and_times_are_read_from_the_output_of_tests() -> None:
 
 def test_interrupt_ends_also_what_left_the_process_group(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    # A grandchild in a session of its own that ignores Ctrl-C, as an emulator may.
+    # A grandchild in a separate session that ignores Ctrl-C, as an emulator may.
     inner = (
         "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
         f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(120)"
@@ -233,7 +233,7 @@ def test_interrupt_ends_also_what_left_the_process_group(tmp_path: Path) -> None
 
 
 class Interrupting(Watcher):
-    """Ctrl-C once this file has content."""
+    """Raises KeyboardInterrupt once this file has content."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class Interrupting(Watcher):
 
 def is_running(pid: int) -> bool:
     try:
-        # A zombie has ended, even if nobody has asked for its exit code.
+        # A zombie has ended, even if its exit code was not collected.
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
@@ -279,7 +279,7 @@ sys.exit(cli.main())
     process = subprocess.Popen(
         script(main), env={**os.environ, "PYTHONPATH": search}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        # As in the background of a shell.
+        # As for a background process of a shell.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     deadline = time.monotonic() + LIMIT_SECONDS

@@ -1,4 +1,4 @@
-"""What must be on a machine before a part can run, and how to get it."""
+"""The programs that parts need, and how to install them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import chromium
 
 @dataclass(frozen=True)
 class Tool:
-    """Something that a part needs from the machine."""
+    """A program or package that a part needs."""
 
     is_there: Callable[[], bool]
     advice: str
@@ -44,7 +44,7 @@ TOOLS = {
     ),
     "make": Tool(
         _on_path("make"),
-        "needs make, which SAM CLI builds the functions with. On Debian and Ubuntu, install make",
+        "needs make, with which SAM CLI builds the functions. On Debian and Ubuntu, install make",
         ("make",),
     ),
     "curl and jq": Tool(
@@ -55,14 +55,14 @@ TOOLS = {
     "chromium": Tool(
         lambda: chromium.find() is not None,
         chromium.ADVICE,
-        # The page's preferred font: without it, pictures of the page show another one.
+        # The page's preferred font, for its screenshots.
         ("chromium-headless-shell", "fonts-inter"),
     ),
 }
 
 
 def provide(name: str, report: Callable[[str], None]) -> bool:
-    """Whether a tool is there. As root on Debian and Ubuntu, installs it first."""
+    """Whether a tool is available. Installs it first, as root on Debian and Ubuntu."""
     tool = TOOLS[name]
     if not tool.is_there() and tool.debian_packages and os.geteuid() == 0 and shutil.which("apt-get"):
         report(f"Installing {', '.join(tool.debian_packages)}")

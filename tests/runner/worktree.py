@@ -1,4 +1,4 @@
-"""What git sees of the work tree: a run must leave it as it was."""
+"""Detects changes of the work tree with git. A run must leave it unchanged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from runner.job import ROOT
 
 @dataclass(frozen=True)
 class Changes:
-    """Files that differ from the last commit, each with its state and a hash of its content."""
+    """Files that differ from the last commit, with their status and a hash of their content."""
 
     files: dict[str, str] = field(default_factory=dict)
-    # Why git cannot say.
+    # Why git cannot list the changes.
     reason: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The commands that a document tells its reader to type, and a shell that runs them against a local AWS."""
+"""Extracts the shell commands of a document and runs them against the local stack."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 FENCED = re.compile(r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND_SECONDS = 600.0
-# Version 1 of the AWS CLI, made to take what version 2 does (as a module: its script does not start from a path with a
-# space): it knows no option for how binary input is written, and
-# has an endpoint for queues that the environment does not change.
+# Makes version 1 of the AWS CLI accept commands for version 2: it does not know --cli-binary-format, and ignores
+# AWS_ENDPOINT_URL for SQS. Run as a module, because its script does not start from a path with a space.
 VERSION_2 = """words=()
 while [ $# -gt 0 ]; do
   if [ "$1" = --cli-binary-format ]; then shift 2; else words+=("$1"); shift; fi
@@ -40,12 +39,12 @@ exec {python} -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "${{words[@]}}"
 
 
 class CommandError(Exception):
-    """A command of the document fails; the message says which, and what it printed."""
+    """A command of the document failed. The message has the command and its output."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block, and the heading that it stands under."""
+    """A fenced code block and the heading above it."""
 
     heading: str
     language: str
@@ -56,7 +55,7 @@ def blocks(document: Path) -> list[Block]:
     text = document.read_text(encoding="utf-8")
     found, heading, end = [], "", 0
     for fenced in FENCED.finditer(text):
-        # Between the blocks only: a comment in one looks like a heading.
+        # Only between blocks: a shell comment looks like a heading.
         heading = (HEADING.findall(text, end, fenced.start()) or [heading])[-1]
         found.append(Block(heading, fenced["language"], textwrap.dedent(fenced["text"])))
         end = fenced.end()
@@ -64,7 +63,7 @@ def blocks(document: Path) -> list[Block]:
 
 
 class Shell:
-    """Runs commands as a reader would who has the AWS CLI, SAM CLI and an account: here, the local AWS."""
+    """Runs commands as a reader with the AWS CLI and SAM CLI would. The account is the local stack's."""
 
     def __init__(self, programs: Path, endpoint: str, region: str) -> None:
         nowhere = str(programs / "nowhere")
@@ -73,20 +72,22 @@ class Shell:
             "PATH": os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath))),
             "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": region, "AWS_REGION": region,
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-            # What else this machine may know of AWS is not the reader's.
+            # No AWS configuration of this machine applies.
             "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", **build.SAM_SETTINGS,
-            # A command that goes on until Ctrl-C is to be read while it does.
+            # The output of a command that runs until Ctrl-C is read while it runs.
             "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             self.environment.pop(name, None)
 
-    def run(self, script: str, folder: Path = ROOT, answers: str = "", until: str = "") -> str:
-        """What a script prints. Each of its commands must succeed, whatever it is a part of. One that goes on until
-        Ctrl-C gets that once it has printed what `until` matches."""
+    def run(self, script: str, folder: Path = ROOT, stdin: str = "", until: str = "") -> str:
+        """Runs a script and returns its output. Every command must succeed, also in a pipeline.
+
+        A command that runs until Ctrl-C is interrupted once a line of its output matches `until`.
+        """
         print("\n".join(f"$ {line}" for line in script.strip().splitlines()), flush=True)
-        # What was started in the background may ignore Ctrl-C, and so would all that it starts.
+        # A background process may ignore SIGINT, and its children would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         began, printed = time.monotonic(), ""
         process = subprocess.Popen(
@@ -98,7 +99,7 @@ class Shell:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(answers)
+            process.stdin.write(stdin)
             process.stdin.close()
             stopped = False
             for line in process.stdout:
@@ -120,7 +121,7 @@ class Shell:
 
 @contextmanager
 def shell(endpoint: str, region: str, config: str = "") -> Iterator[Shell]:
-    """A shell with both CLIs. With `config`, SAM CLI reads that and not the project's samconfig.toml."""
+    """A shell with both CLIs. With `config`, SAM CLI uses it instead of samconfig.toml."""
     installed = venv.ensure(requirements=REQUIREMENTS, folder=ROOT / "target" / "sam-venv").parent
     with tempfile.TemporaryDirectory() as folder:
         programs = Path(folder)

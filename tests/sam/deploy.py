@@ -1,8 +1,8 @@
-"""The README's words alone, from an empty AWS account to the first export and its e-mail: here, a local AWS.
+"""Follows the README from an empty account to the first export and its e-mail, against the local stack.
 
-Every command of the README's part on deploying is run as it stands there, by SAM CLI and the AWS CLI, and so are its
-example of an export and its smoke check. What the local AWS does not know is handed to the deploy, or made up for after
-it, as it is for any local stack. `sam sync`, which takes longer than all the rest, is left to `--whole`.
+Runs every command of the README's section on deploying with SAM CLI and the AWS CLI, then its export example and its
+smoke check. Features that the emulator lacks are worked around as in every local stack. `sam sync` takes longer than
+everything else and runs only with `--whole`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from commands import ROOT, Block, CommandError, Shell, blocks, shell
 
 from stack import EmulatorError, Stack, StackError  # isort: skip
 
-README = ROOT / "README.md"
+README, DEPLOY = ROOT / "README.md", ROOT / "DEPLOY.md"
 NAME = "payouts-export-dev"
 SENDER, READER = "exports@marketplace.example", "you@marketplace.example"
-# What the commands print that go on until Ctrl-C, once they have done what they are for.
+# The output after which a command that runs until Ctrl-C is done, by its option.
 DONE = {"--watch": "Skipped infra sync|Infra sync completed", "--tail": "export is ready"}
 
 
 def main() -> int:
     began, skipped = time.monotonic(), []
-    deploying = [block for block in blocks(README) if block.heading == "Deploy"]
+    deploying = blocks(DEPLOY)
     try:
         passed = run(deploying, skipped)
     except (CommandError, StackError, EmulatorError, AssertionError) as error:
         print(f"{error}\n= 1 failed in {time.monotonic() - began:.1f}s =")
         return 1
-    # Read by tests/run as pytest's last lines would be.
+    # tests/run parses these lines like pytest's last lines.
     print("\n".join(f"SKIPPED [1] {command}: only with --whole" for command in skipped))
     print(f"= {passed} passed, {len(skipped)} skipped in {time.monotonic() - began:.1f}s =")
     return 0
@@ -49,8 +49,8 @@ def run(deploying: list[Block], skipped: list[str]) -> int:
             assert re.fullmatch(r"\[\s*\d+,\s*\d+\s*\]\s*", quota), quota
             reader.run(script(deploying, "create-email-identity"))
             reader.run(script(deploying, "sam deploy"))
-            answer = reader.run(script(deploying, "ManageApiKeysFunction"))
-        found["config"], found["key"] = config, only(r'"apiKey": ?"([^"]+)"', answer)
+            response = reader.run(script(deploying, "ManageApiKeysFunction"))
+        found["config"], found["key"] = config, only(r'"apiKey": ?"([^"]+)"', response)
 
     with (
         Stack.start(name=NAME, deploy=deploy, report=print) as stack,
@@ -60,29 +60,29 @@ def run(deploying: list[Block], skipped: list[str]) -> int:
         assert {"ApiUrl", "BackOfficeUrl"} <= set(re.findall(r"\w+", outputs)), outputs
         export_id = export(reader, stack, found["key"])
         smoke(reader, stack, script(deploying, "tests/smoke"))
-        # Quota, sender, deploy, key, outputs, export, smoke check; then what is for afterwards.
-        return 7 + later(reader, script(deploying, "sam delete"), export_id, skipped)
+        # Quota, sender, deployment, key, outputs, export, smoke check; then the later commands.
+        return 7 + run_later_commands(reader, script(deploying, "sam delete"), export_id, skipped)
 
 
-def script(deploying: list[Block], mark: str) -> str:
-    """The one block of shell commands that has this in it."""
-    (block,) = (block for block in deploying if block.language == "sh" and mark in block.text)
+def script(deploying: list[Block], part: str) -> str:
+    """The only block of shell commands that contains `part`."""
+    (block,) = (block for block in deploying if block.language == "sh" and part in block.text)
     return block.text
 
 
 def settings(deploying: list[Block], parameters: Mapping[str, str]) -> str:
-    """samconfig.toml as its reader writes it, and with what the local AWS needs."""
+    """samconfig.toml with the README's change and the parameters that the emulator needs."""
     (block,) = (block for block in deploying if block.language == "toml")
     written = only(r'^parameter_overrides = "(.*)"$', block.text)
     config = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
     given = only(r'\[default\.global\.parameters\][^\[]*^parameter_overrides = "(.*)"$', config)
-    assert written.startswith(f"{given} "), f"samconfig.toml says {given!r}: the README's line is to begin with it"
-    told = " ".join((written, *(f"{name}={value}" for name, value in parameters.items())))
-    return config.replace(f'parameter_overrides = "{given}"', f'parameter_overrides = "{told}"')
+    assert written.startswith(f"{given} "), f"the README's line must start with {given!r}, as in samconfig.toml"
+    overrides = " ".join((written, *(f"{name}={value}" for name, value in parameters.items())))
+    return config.replace(f'parameter_overrides = "{given}"', f'parameter_overrides = "{overrides}"')
 
 
 def export(reader: Shell, stack: Stack, key: str) -> str:
-    """The README's example, with the URL and the key of this stack, to its file and its e-mail. Returns its id."""
+    """Runs the README's export example with this stack's URL and key. Returns the export ID."""
     (example,) = (block.text for block in blocks(README) if block.language == "bash")
     for name, value in (("api", stack.apiUrl), ("key", key)):
         example, count = re.subn(rf"^{name}=\S+", f"{name}={value}", example, flags=re.MULTILINE)
@@ -99,7 +99,7 @@ def export(reader: Shell, stack: Stack, key: str) -> str:
 
 
 def smoke(reader: Shell, stack: Stack, command: str) -> None:
-    """The README's last step. The host of the output ApiUrl is AWS's own: the local one is named beside it."""
+    """Runs the README's smoke check. The output ApiUrl names a host of AWS, so --api-url gives the local one."""
     printed = reader.run(f"{command.strip()} --api-url {stack.apiUrl}")
     (tenant,) = re.findall(r"issued for the tenant (smoke-\S+)", printed)
     mail = stack.mails()[-1]
@@ -107,8 +107,8 @@ def smoke(reader: Shell, stack: Stack, command: str) -> None:
     assert tenant in mail.text, mail
 
 
-def later(reader: Shell, commands: str, export_id: str, skipped: list[str]) -> int:
-    """What the README says for afterwards, command by command; the one that takes it all down comes last there."""
+def run_later_commands(reader: Shell, commands: str, export_id: str, skipped: list[str]) -> int:
+    """Runs the README's later commands one by one. The last one deletes the stack."""
     count = 0
     for line in commands.strip().splitlines():
         command = line.partition("  #")[0].strip()
@@ -116,7 +116,7 @@ def later(reader: Shell, commands: str, export_id: str, skipped: list[str]) -> i
             skipped.append(command)
             continue
         until = next((printed for option, printed in DONE.items() if option in command), "")
-        reader.run(command.replace("mpo_…", export_id), answers="y\ny\n", until=until)
+        reader.run(command.replace("mpo_…", export_id), stdin="y\ny\n", until=until)
         count += 1
     return count
 

@@ -1,10 +1,9 @@
-"""`sam build`, then `sam local` in real containers: every event of every function, and the routes by URL.
+"""Runs `sam build`, then `sam local` in containers: every event of every function, and the routes by URL.
 
-The containers work with a local stack. What each event is answered with is held to answers.json, beside this file;
-`tests/run sam --update` rewrites that file, to be read before it is committed. Without Docker or SAM CLI there is
-nothing to run.
+The containers use a local stack. responses.json lists the expected responses; `tests/run --update sam` rewrites it.
+Read the diff before you commit it. Skipped without Docker or SAM CLI.
 
-Runs inside the environment that tests/stack/venv.py makes.
+Runs in the environment that tests/stack/venv.py creates.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ import build  # noqa: E402
 import golden  # noqa: E402
 from stack import Stack  # noqa: E402
 
-ANSWERS = Path(__file__).with_name("answers.json")
+RESPONSES = Path(__file__).with_name("responses.json")
 BUILT = ROOT / ".aws-sam" / "build"
 IMAGE = ["--skip-pull-image"]
-# The key of the sample events is nobody's: here it is this tenant's.
+# The tenant that the API key of the sample events belongs to.
 TENANT = "acme"
-# The export that the sample events are about, and how those of a function find it. The others find none.
+# The export of the sample events, and its status before the events of a function. For other functions it is missing.
 SAMPLE = "mpo_01a11aa2-3340-7707-8707-070707070707"
-SAMPLE_IS = {"get-export": "READY", "resend-email": "READY", "generate-export": "PENDING", "end-export": "PENDING"}
+SAMPLE_STATUS = {"get-export": "READY", "resend-email": "READY", "generate-export": "PENDING", "fail-export": "PENDING"}
 EXPORTS = "/v1/payments/marketplace-payouts/export"
 EXPORT_SECONDS = 60.0
 START_SECONDS = 60.0
@@ -54,30 +53,30 @@ START_SECONDS = 60.0
 def main() -> int:
     missing = [name for name in ("sam", "docker") if not shutil.which(name)]
     if missing or subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
-        # Read by tests/run as pytest's last lines would be.
+        # tests/run parses these lines like pytest's last lines.
         print(f"SKIPPED [1] sam local: needs {' and '.join(missing) or 'a Docker engine that runs'}")
         print("= 1 skipped in 0.0s =")
         return 0
     began = time.monotonic()
     subprocess.run(["sam", "build"], cwd=ROOT, env={**os.environ, **build.SAM_SETTINGS}, check=True)
     with Stack.start(report=print) as stack, reachable(stack) as endpoint, tempfile.TemporaryDirectory() as folder:
-        know_the_keys(stack)
+        issue_sample_keys(stack)
         records = sample_records(stack)
         template = local_template(stack, endpoint, Path(folder, "template.yaml"))
         found = by_event(template, stack, records) | by_url(template, stack)
     if golden.IS_UPDATE:
-        ANSWERS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    expected = json.loads(ANSWERS.read_text(encoding="utf-8"))
+        RESPONSES.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    expected = json.loads(RESPONSES.read_text(encoding="utf-8"))
     wrong = {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
     for name in sorted(wrong):
-        print(f"{name}: {found.get(name)}, not {expected.get(name)}")
+        print(f"{name}: {found.get(name)}, expected {expected.get(name)}")
     passed, seconds = len(found.keys() - wrong), time.monotonic() - began
     print(f"= {passed} passed, {len(wrong)} failed in {seconds:.1f}s =")
     return 1 if wrong else 0
 
 
 def events() -> list[Path]:
-    """All sample events, those last that end the validity of a key."""
+    """All sample events. Those that revoke a key come last."""
     found = (ROOT / "events").glob("*/*.json")
     return sorted(found, key=lambda event: (event.parent.name == "manage-api-keys", event))
 
@@ -88,7 +87,7 @@ def function(event: Path) -> str:
 
 @contextmanager
 def reachable(stack: Stack) -> Iterator[str]:
-    """The local AWS, which serves this machine only, at an address that containers reach."""
+    """The URL of a proxy to the emulator that containers can reach. The emulator listens on the loopback only."""
     bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
     gateway = subprocess.run(bridge, check=True, capture_output=True, text=True).stdout.strip() or "172.17.0.1"
     port = int(stack.awsEndpointUrl.rpartition(":")[2])
@@ -114,11 +113,11 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # one side has gone: so does the other
+        pass  # one side has closed the connection
 
 
-def know_the_keys(stack: Stack) -> None:
-    """The API keys of the sample events are issued, but for the one that is to be unknown."""
+def issue_sample_keys(stack: Stack) -> None:
+    """Stores the API keys of the sample events, except the unknown one."""
     table = {"TableName": stack.apiKeysTable}
     for event in events():
         key = json.loads(event.read_text(encoding="utf-8")).get("headers", {}).get("dj-api-key")
@@ -131,24 +130,26 @@ def know_the_keys(stack: Stack) -> None:
 
 
 def sample_records(stack: Stack) -> dict[str, dict[str, Any]]:
-    """The sample export's record by its status, made from real ones. From now on jobs wait in their queue, so that the
-    first export that is launched stays pending, and every other one meets it."""
+    """Records for the sample export by status, from real exports.
+
+    From then on the queue is held, so that the next export stays pending and later launches are rejected.
+    """
     key = stack.issue_key("samples", "operator@samples.example")
     records: dict[str, dict[str, Any]] = {}
-    for status_, held in (("READY", False), ("PENDING", True)):
+    for status, held in (("READY", False), ("PENDING", True)):
         stack.hold_queue(held)
         export_id = call("POST", stack.apiUrl + EXPORTS, key)[1]["exportId"]
         deadline = time.monotonic() + EXPORT_SECONDS
-        while call("GET", f"{stack.apiUrl}{EXPORTS}/{export_id}", key)[1]["status"] != status_:
-            assert time.monotonic() < deadline, f"{export_id} is not {status_}"
+        while call("GET", f"{stack.apiUrl}{EXPORTS}/{export_id}", key)[1]["status"] != status:
+            assert time.monotonic() < deadline, f"{export_id} is not {status}"
             time.sleep(0.5)
-        place = {"tenantId": {"S": "samples"}, "sk": {"S": f"EXPORT#{export_id}"}}
-        records[status_] = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=place)["Item"]
+        key = {"tenantId": {"S": "samples"}, "sk": {"S": f"EXPORT#{export_id}"}}
+        records[status] = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=key)["Item"]
     return records
 
 
-def suppose(stack: Stack, record: dict[str, Any]) -> None:
-    """The sample export is as this record tells."""
+def put_sample(stack: Stack, record: dict[str, Any]) -> None:
+    """Stores a record as the sample export's."""
     own = {"tenantId": {"S": TENANT}, "exportId": {"S": SAMPLE}, "sk": {"S": f"EXPORT#{SAMPLE}"}}
     stack.client("dynamodb").put_item(TableName=stack.exportsTable, Item={**record, **own})
 
@@ -160,7 +161,7 @@ def status_of_sample(stack: Stack) -> str:
 
 
 def local_template(stack: Stack, endpoint: str, path: Path) -> Path:
-    """The built template with the settings that the stack's functions have, because SAM fills in no resource's name."""
+    """The built template with the deployed functions' settings, because `sam local` does not resolve references."""
     template: dict[str, Any] = yaml_parse((BUILT / "template.yaml").read_text(encoding="utf-8"))
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::Serverless::Function":
@@ -182,7 +183,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def served(command: str, template: Path) -> Iterator[str]:
-    """The URL of `sam local start-lambda` or `start-api`. Containers stay for the next request: each takes seconds."""
+    """Runs `sam local start-lambda` or `start-api` and yields its URL. Reuses containers, which start slowly."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["sam", "local", command, "--template", template, "--port", str(port), "--warm-containers", "LAZY", *IMAGE]
@@ -210,41 +211,41 @@ def listens(port: int) -> bool:
 
 
 def by_event(template: Path, stack: Stack, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What every sample event is answered with, in short, and what it makes of the sample export."""
+    """The shortened response to every sample event, and the status of the sample export if the event changed it."""
     found = {}
     with served("start-lambda", template) as url:
         session = boto3.session.Session("test", "test", region_name="us-east-1")
         config = Config(read_timeout=120, retries={"total_max_attempts": 1})
         client = session.client("lambda", endpoint_url=url, config=config)
         for event in events():
-            if before := SAMPLE_IS.get(event.parent.name):
-                suppose(stack, records[before])
-            answer = client.invoke(FunctionName=function(event), Payload=event.read_bytes())
+            if before := SAMPLE_STATUS.get(event.parent.name):
+                put_sample(stack, records[before])
+            response = client.invoke(FunctionName=function(event), Payload=event.read_bytes())
             name = str(event.relative_to(ROOT / "events"))
-            found[name] = shortened(json.loads(answer["Payload"].read() or b"null"))
+            found[name] = shortened(json.loads(response["Payload"].read() or b"null"))
             if before and (after := status_of_sample(stack)) != before:
-                found[name] = {"answer": found[name], "export": after}
+                found[name] = {"response": found[name], "export": after}
             print(f"{name}: {found[name]}", flush=True)
     return found
 
 
-def shortened(answer: Any) -> Any:
-    """What is the same in every run."""
-    if not isinstance(answer, dict):
-        return answer
-    if "statusCode" in answer:
+def shortened(response: Any) -> Any:
+    """The parts of a response that are equal in every run."""
+    if not isinstance(response, dict):
+        return response
+    if "statusCode" in response:
         try:
-            errors = [error["code"] for error in json.loads(answer["body"]).get("errors", [])]
+            errors = [error["code"] for error in json.loads(response["body"]).get("errors", [])]
         except (TypeError, ValueError):
             errors = []
-        return [answer["statusCode"], *errors]
-    if "errorType" in answer:
-        return answer["errorType"]
-    return [f"{key}: {len(value)}" if isinstance(value, list) else key for key, value in sorted(answer.items())]
+        return [response["statusCode"], *errors]
+    if "errorType" in response:
+        return response["errorType"]
+    return [f"{key}: {len(value)}" if isinstance(value, list) else key for key, value in sorted(response.items())]
 
 
 def by_url(template: Path, stack: Stack) -> dict[str, Any]:
-    """The routes, as `sam local start-api` serves them, to whoever has no key and to a tenant of their own."""
+    """The status of every route of `sam local start-api`, without and with an API key."""
     key, found = stack.issue_key("by-url", "operator@by-url.example"), {}
     routes = [
         ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"),
@@ -254,9 +255,9 @@ def by_url(template: Path, stack: Stack) -> dict[str, Any]:
     with served("start-api", template) as url:
         export_id = SAMPLE
         for method, path in routes:
-            for whose in ("", key) if path.startswith("/v1/") and "openapi" not in path else ("",):
-                status, body = call(method, url + path.replace("{exportId}", export_id), whose)
-                name = f"{method} {path}{' with a key' if whose else ''}"
+            for api_key in ("", key) if path.startswith("/v1/") and "openapi" not in path else ("",):
+                status, body = call(method, url + path.replace("{exportId}", export_id), api_key)
+                name = f"{method} {path}{' with a key' if api_key else ''}"
                 found[name] = status
                 print(f"{name}: {status}", flush=True)
                 if status == 202:
@@ -265,11 +266,12 @@ def by_url(template: Path, stack: Stack) -> dict[str, Any]:
 
 
 def call(method: str, url: str, key: str = "") -> tuple[int | str, Any]:
-    """Status and JSON of an answer, if it has any."""
+    """The status of a response, and its JSON body if it has one."""
     headers = {"dj-client": "OPERATOR", "dj-api-key": key} if key else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=60) as answer:
-            status, body = answer.status, answer.read()
+        request = urllib.request.Request(url, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            status, body = response.status, response.read()
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read()
     except OSError as error:

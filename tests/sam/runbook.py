@@ -1,7 +1,7 @@
-"""Every command of RUNBOOK.md, run as it stands there against a local stack that has what the runbook is for.
+"""Runs every command of RUNBOOK.md against a local stack with the problems that the runbook covers.
 
-That is an export that does not get on, one whose link leaked, a dead letter, a payout, a key, a table to restore, and
-log lines of failures.
+These are a stuck export, a leaked link, a dead letter, an invalid payout, a key to revoke, a table to restore, and log
+lines of failures.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ EXPORTS = "/v1/payments/marketplace-payouts/export"
 EXPORT_SECONDS = 120.0
 LEAVER = "leaver@acme.example"
 
-# By heading and number of a block: what it prints.
+# The expected output of each block, by heading and number.
 PRINTED = {
-    ("An export that is stuck", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
-    ("An export that is stuck", 2): r'"tries": \{\s+"N": "1"\s+\}(?s:.*)"message":"took the work"',
-    ("An export that is stuck", 3): r'"code":\s*"ENDED_BY_ADMINISTRATOR"(?s:.*)"requesterTold":\s*true',
-    ("An export that failed", 1): r'"message":\s*"export ended by an administrator"',
-    ("No sweep", 1): r'"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
+    ("Stuck export", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
+    ("Stuck export", 2): r'"attempts": \{\s+"N": "1"\s+\}(?s:.*)"message":"acquired the lease"',
+    ("Stuck export", 3): r'"code":\s*"FAILED_BY_ADMINISTRATOR"(?s:.*)"requesterMailed":\s*true',
+    ("Failed export", 1): r'"message":\s*"an administrator failed the export"',
+    ("Missing sweeps", 1): r'"reEnqueued":\s*\d+(?s:.*)"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
-    ("The generator fails", 1): r"panicked(?s:.*)Task timed out(?s:.*)signal: killed",
-    ("Requests fail", 1): r"request failed",
-    ("A payout that cannot be written", 1): r'"Count": 1',
-    ("A key to revoke", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
-    ("A link that leaked", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
-    ("A table to restore", 1): r"there already: (?s:.*)DELETING",
-    ("Mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
-    ("Mail", 2): r"\A\s*\Z",
-    ("Mail", 3): r'"SendingEnabled": true',
-    ("A throttled route to remove", 1): r"POST /v1/exports/\{exportId\}/resend-email",
+    ("Generator errors", 1): r"panicked(?s:.*)Task timed out(?s:.*)signal: killed",
+    ("Server errors", 1): r"request failed",
+    ("Invalid rows", 1): r'"Count": 1',
+    ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
+    ("Leaked link", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
+    ("Restore a table", 1): r"already exists: (?s:.*)DELETING",
+    ("E-mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
+    ("E-mail", 2): r"\A\s*\Z",
+    ("E-mail", 3): r'"SendingEnabled": true',
+    ("Remove a throttled route", 1): r"POST /v1/exports/\{exportId\}/resend-email",
 }
-# What the local AWS does not know, and how it says so: not a word of it is about the command.
-NOT_KNOWN = {
+# Commands that the emulator does not support, with its error message.
+UNSUPPORTED = {
     ("Dead letters", 2): "The action StartMessageMoveTask is not valid for this endpoint",
 }
 
@@ -56,33 +56,33 @@ def main() -> int:
     passed, skipped, wrong = 0, [], []
     try:
         with Stack.start(report=print) as stack, shell(stack.awsEndpointUrl, stack.region) as reader:
-            words = prepared(stack)
+            replacements = prepare(stack)
             setting, *commands = numbered()
             for place, text in commands:
-                if place == ("Mail", 1):
+                if place == ("E-mail", 1):
                     pause_mail(stack)
                 script = text
-                for pattern, word in words:
-                    script = re.sub(pattern, word, script)
+                for pattern, value in replacements:
+                    script = re.sub(pattern, value, script)
                 try:
                     printed = reader.run(f"{setting[1]}\n{script}")
                 except CommandError as error:
-                    if place in NOT_KNOWN and NOT_KNOWN[place] in str(error):
-                        skipped.append(f"{' '.join(map(str, place))}: {NOT_KNOWN[place]}")
+                    if place in UNSUPPORTED and UNSUPPORTED[place] in str(error):
+                        skipped.append(f"{' '.join(map(str, place))}: {UNSUPPORTED[place]}")
                     else:
                         wrong.append(f"{place}: {error}")
                     continue
-                # What the local AWS has learned meanwhile is to be listed with what it prints.
+                # A command that the emulator supports by now needs an expected output.
                 if not re.search(PRINTED.get(place, "(?!)"), printed, re.MULTILINE):
                     wrong.append(f"{place} prints something else:\n{printed}")
                     continue
                 passed += 1
-            wrong += [f"{place}: not in the runbook" for place in {*PRINTED, *NOT_KNOWN} - {p for p, _ in commands}]
+            wrong += [f"{place}: not in the runbook" for place in {*PRINTED, *UNSUPPORTED} - {p for p, _ in commands}]
     except (StackError, EmulatorError, AssertionError) as error:
         wrong.append(str(error))
-    for complaint in wrong:
-        print(complaint)
-    # Read by tests/run as pytest's last lines would be.
+    for problem in wrong:
+        print(problem)
+    # tests/run parses these lines like pytest's last lines.
     for reason in skipped:
         print(f"SKIPPED [1] {reason}")
     print(f"= {passed} passed, {len(wrong)} failed, {len(skipped)} skipped in {time.monotonic() - began:.1f}s =")
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def numbered() -> list[tuple[tuple[str, int], str]]:
-    """The runbook's blocks, each with its heading and its number below that."""
+    """The runbook's blocks, each with its heading and its number under that heading."""
     found: list[tuple[tuple[str, int], str]] = []
     for block in blocks(RUNBOOK):
         number = 1 + sum(heading == block.heading for (heading, _), _ in found)
@@ -98,22 +98,22 @@ def numbered() -> list[tuple[tuple[str, int], str]]:
     return found
 
 
-def prepared(stack: Stack) -> list[tuple[str, str]]:
-    """What stands in the runbook for a name, as a pattern, and the name that it has here."""
+def prepare(stack: Stack) -> list[tuple[str, str]]:
+    """Sets up the problems. Returns patterns of the runbook's placeholders with their values."""
     rows = list(itertools.islice(sample_payouts.rows(TENANT), 3))
     stack.put_payouts(TENANT, rows)
     leaked = launch(stack)
     until(lambda: call(stack, "GET", f"{EXPORTS}/{leaked}")["status"] == "READY")
-    # From now on no link can be signed. The second attempt comes after all commands, however slow this machine is.
-    stack.configure("generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="15m", MAX_TRIES="99")
+    # From now on no link can be signed. The long back-off delays the second attempt until after all commands.
+    stack.configure("generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="15m", MAX_ATTEMPTS="99")
     stuck = launch(stack)
     record = {"tenantId": {"S": TENANT}, "sk": {"S": f"EXPORT#{stuck}"}}
     exports = {"TableName": stack.exportsTable, "Key": record}
     until(lambda: "leaseUntil" not in (item := item_of(stack, exports)) and "file" in item)
     body = json.dumps({"version": 1, "tenantId": TENANT, "exportId": leaked})
     stack.client("sqs").send_message(QueueUrl=stack.deadLetterQueueUrl, MessageBody=body)
-    tell(stack, "generate-export", "thread 'main' panicked at", "Task timed out after 300.00 s", "signal: killed")
-    tell(stack, "get-export", '{"message":"request failed"}')
+    log(stack, "generate-export", "thread 'main' panicked at", "Task timed out after 300.00 s", "signal: killed")
+    log(stack, "get-export", '{"message":"request failed"}')
     stack.issue_key(TENANT, LEAVER)
     keys = stack.invoke("manage-api-keys", {"action": "list", "tenantId": TENANT})["apiKeys"]
     (leaver,) = (key["keyId"] for key in keys if key["email"] == LEAVER)
@@ -127,7 +127,7 @@ def prepared(stack: Stack) -> list[tuple[str, str]]:
 
 
 def pause_mail(stack: Stack) -> None:
-    """Pauses the stack's mails: not before the blocks above have sent theirs."""
+    """Pauses sending, after the earlier blocks have sent their e-mails."""
     generator = stack.client("lambda").get_function_configuration(FunctionName=stack.functions["generate-export"])
     variables = generator["Environment"]["Variables"]
     stack.client("sesv2").put_configuration_set_sending_options(
@@ -140,13 +140,13 @@ def item_of(stack: Stack, key: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def tell(stack: Stack, crate: str, *messages: str) -> None:
-    """Log lines of a function, as if it had told them."""
-    place = {"logGroupName": f"/aws/lambda/{stack.functions[crate]}", "logStreamName": "told"}
-    stack.client("logs").create_log_stream(**place)
+def log(stack: Stack, crate: str, *messages: str) -> None:
+    """Writes log lines as if the function had logged them."""
+    stream = {"logGroupName": f"/aws/lambda/{stack.functions[crate]}", "logStreamName": "runbook"}
+    stack.client("logs").create_log_stream(**stream)
     now = int(time.time() * 1000)
     events = [{"timestamp": now + n, "message": message} for n, message in enumerate(messages)]
-    stack.client("logs").put_log_events(**place, logEvents=events)
+    stack.client("logs").put_log_events(**stream, logEvents=events)
 
 
 def launch(stack: Stack) -> str:
@@ -156,15 +156,15 @@ def launch(stack: Stack) -> str:
 def call(stack: Stack, method: str, path: str) -> dict[str, Any]:
     headers = {"dj-client": "OPERATOR", "dj-api-key": stack.apiKey}
     request = urllib.request.Request(stack.apiUrl + path, headers=headers, method=method)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        content: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        content: dict[str, Any] = json.load(response)
         return content
 
 
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + EXPORT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"what the runbook is for does not come about within {EXPORT_SECONDS} s"
+        assert time.monotonic() < deadline, f"the expected state is not reached within {EXPORT_SECONDS} s"
         time.sleep(0.5)
 
 

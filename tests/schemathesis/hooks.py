@@ -1,4 +1,4 @@
-"""What JSON Schema cannot say of a good request, and Schemathesis would have to know."""
+"""Constraints on valid requests that JSON Schema cannot express."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemathesis import Case, GenerationMode, HookContext
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, object]) -> None:
-    """A good query has no made-up cursor, and its range does not end before it begins. Bad ones stay as they are."""
+    """Removes invented cursors and reversed ranges from valid queries. Negative tests are not changed."""
     if case.operation.label != "GET /v1/payments/marketplace-payouts/export":
         return
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:

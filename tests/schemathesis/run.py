@@ -1,7 +1,7 @@
-"""Schemathesis against a local stack: whatever the API's description allows, and what it forbids, is sent.
+"""Runs Schemathesis against a local stack, with valid and invalid requests generated from the OpenAPI document.
 
-Its settings, and the exceptions with their reasons, are in schemathesis.toml; arguments are passed on to it. Runs
-inside the environment that tests/stack/venv.py makes.
+Settings and justified exceptions are in schemathesis.toml. Arguments are passed to Schemathesis. Runs in the
+environment that tests/stack/venv.py creates.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ sys.path.insert(0, str(ROOT / "tests" / "stack"))
 
 from stack import Stack, StackError  # noqa: E402
 
-# What it remembers between runs, and where a failure can be looked at.
+# Schemathesis stores reports of failures here.
 FOLDER = ROOT / "target" / "schemathesis"
-# The same in every run, so that one that fails here fails again elsewhere.
+# Fixed, so that failures are reproducible.
 SEED = "20261008"
-# Resends of one export are bounded a day, and hundreds are sent here.
+# Schemathesis resends the e-mail of one export hundreds of times, more than the daily limit.
 SETTINGS = {"resend-email": {"MAX_RESENDS_A_DAY": "1000000"}}
 READY_SECONDS = 90.0
 
@@ -51,7 +51,7 @@ def run(stack: Stack) -> int:
 
 
 def await_first_export(stack: Stack) -> None:
-    """A history to list, and a file whose mail can be sent again."""
+    """Creates an export, so that the history is not empty and an e-mail can be resent."""
     exports = f"{stack.apiUrl}/v1/payments/marketplace-payouts/export"
     detail = f"{exports}/{call(stack, 'POST', exports)['exportId']}"
     deadline = time.monotonic() + READY_SECONDS
@@ -63,8 +63,8 @@ def await_first_export(stack: Stack) -> None:
 
 def call(stack: Stack, method: str, url: str) -> dict[str, Any]:
     headers = {"dj-client": "OPERATOR", "dj-api-key": stack.apiKey}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=30) as answer:
-        content: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=30) as response:
+        content: dict[str, Any] = json.load(response)
         return content
 
 

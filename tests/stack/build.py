@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target"
 PACKAGES = TARGET / "lambda"
-# Set by `tests/run` for its parts: the functions are built.
+# `tests/run` sets it for its parts once the functions are built.
 DONE = "FUNCTIONS_BUILT"
 
 
@@ -41,7 +41,7 @@ SAM_SETTINGS = {"PROFILE": "quick", "SELECTION": " ".join(selection())}
 
 @functools.cache
 def build() -> None:
-    """Builds and packages every function, once a process. Cargo's own progress goes to standard error."""
+    """Builds and packages every function, once per process. Cargo prints its progress to standard error."""
     if os.environ.get(DONE):
         return
     if shutil.which(os.environ.get("CC", "cc")) is None:
@@ -49,7 +49,7 @@ def build() -> None:
     cargo = os.environ.get("CARGO", "cargo")
     command = [cargo, "build", "--profile", "quick", "--target-dir", str(TARGET), *selection()]
     try:
-        # In a process group of its own, so that an interrupted build can be ended whole, with its compilers.
+        # In its own process group, so that an interrupt also ends the compilers.
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
     except FileNotFoundError as error:
         raise BuildError("needs cargo, and found none on the PATH. Install Rust") from error
@@ -75,7 +75,7 @@ def environment() -> dict[str, str]:
 def place(name: str, binary: Path) -> None:
     """Puts a binary where the stack looks for the function's code.
 
-    Renamed into place, so that a stack that starts meanwhile packages the old file or the new one, never half of one.
+    Renamed into place, so that a stack that starts at the same time packages a complete file.
     """
     bootstrap = PACKAGES / name / "bootstrap"
     if bootstrap.exists() and bootstrap.stat().st_mtime_ns == binary.stat().st_mtime_ns:

@@ -1,4 +1,4 @@
-"""Where Chromium is, and how it is started.
+"""Finds Chromium and its command-line flags.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 
-# The first one is the same browser without what only a window needs: it takes half the processor.
+# chromium-headless-shell is the same browser without a window and needs half the CPU.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ADVICE = (
     f"needs Chromium on the PATH, as {' or '.join(NAMES)}, or its path in CHROME. On Debian, install "
@@ -25,7 +25,7 @@ _FLAGS = [
 
 
 def find() -> str | None:
-    """Its path. CHROME, if set, names the one to use."""
+    """The path of Chromium. CHROME, if set, names the program to use."""
     chosen = os.environ.get("CHROME")
     names = (chosen,) if chosen else NAMES
     return next((path for name in names if (path := shutil.which(name))), None)

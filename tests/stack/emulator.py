@@ -1,4 +1,4 @@
-"""The AWS emulator (ministack) as a child process: start, wait until it answers, stop, leave nothing behind."""
+"""Runs the AWS emulator (ministack) as a child process and removes its files when it stops."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ import bytecode
 
 TARGET = Path(__file__).resolve().parents[2] / "target"
 STACKS = TARGET / "stack"
+# Where tests/run collects the logs of the stacks that a part starts. It keeps them if the part fails.
+LOGS = "STACK_LOGS"
 # Takes two seconds on an idle machine.
 START_SECONDS = 90.0
 
 
 class EmulatorError(Exception):
-    """The emulator does not start; the message says why."""
+    """The emulator does not start. The message says why."""
 
 
 class Emulator:
-    """One ministack on a free port of 127.0.0.1, with all its files in a folder of its own under target/stack.
+    """A ministack on a free port of 127.0.0.1, with its files in a folder under target/stack.
 
-    `auth` makes it enforce IAM policies; `settings` are those of the package `strict`.
+    With `auth` it enforces IAM policies. `settings` are those of the package `strict`.
     """
 
     def __init__(self, auth: bool, settings: Mapping[str, str] | None = None) -> None:
@@ -37,7 +39,7 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = Path()
-        # The forms of the functions' calls, by their roles.
+        # The forms of the functions' calls, written by recorder.py.
         self.calls = Path()
         self.folder = Path()
 
@@ -47,18 +49,18 @@ class Emulator:
 
     def start(self) -> None:
         try:
-            # The emulator inherits the socket: a port that is chosen and released can be taken by another process.
+            # The emulator inherits the socket, because another process could take a released port.
             with socket.socket() as listener:
                 listener.bind(("127.0.0.1", 0))
                 self._launch(listener)
-            self._await_answer()
+            self._await_response()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Closing the pipe is the order to stop; guard.py does the rest. The log stays only if the emulator had ended
-        by itself."""
+        """Closes the pipe, which makes guard.py stop the emulator. Deletes the log, unless the emulator had crashed or
+        tests/run collects it."""
         ended = not self.alive()
         process, self._process = self._process, None
         if process is None:
@@ -67,7 +69,7 @@ class Emulator:
         process.stdin.close()
         process.wait()
         self.calls.unlink(missing_ok=True)
-        if not ended:
+        if not ended and LOGS not in os.environ:
             self.log.unlink()
 
     def alive(self) -> bool:
@@ -77,14 +79,15 @@ class Emulator:
         self.port = port = int(listener.getsockname()[1])
         STACKS.mkdir(parents=True, exist_ok=True)
         self.folder = folder = Path(tempfile.mkdtemp(prefix="state-", dir=STACKS))
-        self.log = STACKS / f"emulator-{port}.log"
+        self.log = Path(os.environ.get(LOGS, STACKS)) / f"emulator-{port}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         self.calls = STACKS / f"calls-{port}.jsonl"
         command = [sys.executable, str(Path(__file__).with_name("guard.py")), str(folder), str(listener.fileno())]
-        command += [sys.executable, str(Path(__file__).with_name("ministack_mended.py"))]
+        command += [sys.executable, str(Path(__file__).with_name("ministack_patched.py"))]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                # The functions inherit the emulator's environment, so it gets nothing of this one's.
+                # The functions inherit the emulator's environment, so it has only these variables.
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "HOME": str(folder),
@@ -97,7 +100,7 @@ class Emulator:
                     "GATEWAY_PORT": str(port),
                     "STACK_LISTENER": str(listener.fileno()),
                     "AWS_ENDPOINT_URL": self.url,
-                    # Would listen on a second port.
+                    # IoT would listen on a second port.
                     "IOT_MTLS_ENABLED": "0",
                     "AUTH": "true" if self._auth else "false",
                     "CALLS_FILE": str(self.calls),
@@ -108,11 +111,11 @@ class Emulator:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for the stack, which then stops the emulator in its own time.
+                # Ctrl-C must not reach the emulator: the stack stops it.
                 start_new_session=True,
             )
 
-    def _await_answer(self) -> None:
+    def _await_response(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if not self.alive():
@@ -122,4 +125,4 @@ class Emulator:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
-        raise EmulatorError(f"the emulator did not answer within {START_SECONDS:.0f} s: see {self.log}")
+        raise EmulatorError(f"the emulator did not respond within {START_SECONDS:.0f} s: see {self.log}")

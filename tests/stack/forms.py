@@ -1,7 +1,6 @@
-"""The form of a call to AWS: what stays the same of it whatever its values are.
+"""The form of a call to AWS: its operation, parameter names, expressions and index, without its values.
 
-That is its operation, the names of its parameters, its expressions and the index that it reads. Every call that a
-function makes in a run must have a form that shared/aws/golden/wire records.
+Every call that a function makes in a test run must have the form of a request recorded in shared/aws/golden/wire.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-# What the SDK adds to the query, besides a signature.
-OF_THE_SDK = {"x-id"}
+# Added to the query by the SDK, in addition to a signature.
+SDK_QUERY = {"x-id"}
 SIGNATURE = "X-Amz-"
 MULTIPART = {
     ("POST", "uploads"): "CreateMultipartUpload",
@@ -22,12 +21,12 @@ MULTIPART = {
     ("POST", "uploadId"): "CompleteMultipartUpload",
     ("DELETE", "uploadId"): "AbortMultipartUpload",
 }
-# Headers of S3 that are parameters, by how they begin.
+# Prefixes of the S3 headers that are parameters.
 PARAMETERS = ("content-disposition", "content-type", "x-amz-checksum-", "x-amz-mp-object-size")
 
 
 def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
-    """The name of a call, such as `dynamodb:UpdateItem`, from its request."""
+    """The operation of a request, such as `dynamodb:UpdateItem`."""
     signed = headers.get("authorization") or unquote(path)
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", signed)
     service = scope[1] if scope else "unsigned"
@@ -45,7 +44,7 @@ def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
 
 def form(operation: str, path: str, headers: Mapping[str, str], body: bytes) -> str:
     if operation.startswith("s3:"):
-        query = {*parse_qs(urlsplit(path).query, keep_blank_values=True)} - OF_THE_SDK
+        query = {*parse_qs(urlsplit(path).query, keep_blank_values=True)} - SDK_QUERY
         query = {name for name in query if not name.startswith(SIGNATURE)}
         return f"{operation} {sorted(query)} {sorted(name.lower() for name in headers if is_parameter(name.lower()))}"
     return f"{operation} {_of(json.loads(body))}"
@@ -66,6 +65,6 @@ def _of(given: Any) -> str:
 def _member(name: str, value: Any) -> str:
     if name.endswith("Expression") or name in ("IndexName", "ReturnValues"):
         return f"{name}={value}"
-    # The members of these are parameters, too; the members of others are values.
+    # The members of these are parameters as well. The members of others are values.
     nested = ("TransactItems", "Put", "Update", "Delete", "ConditionCheck", "Destination", "Content", "Simple", "Body")
     return f"{name}{_of(value)}" if name in nested else name

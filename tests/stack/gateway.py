@@ -1,8 +1,8 @@
-"""The HTTP API's front door: a URL that any client can call, which answers as API Gateway does.
+"""A proxy in front of the HTTP API that responds like API Gateway, on a URL that any client can call.
 
-The emulator serves an HTTP API under a host name that few resolvers know, and differs from API Gateway in what a client
-sees of a function that fails, of a body that is too large and of an answer that takes too long. Those answers are given
-here; everything else is passed on as it is.
+The emulator serves an HTTP API under a host name that few resolvers know. Unlike API Gateway, it does not handle
+failing functions, request bodies that are too large and slow responses. This proxy handles them and forwards everything
+else.
 """
 
 from __future__ import annotations
@@ -15,36 +15,39 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+from emulator import LOGS
 
 # API Gateway Developer Guide, "Quotas for configuring and running an HTTP API".
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_HEAD_BYTES = 10_240
-# A request that becomes a larger event than Lambda takes is too large as well: Lambda Developer Guide, "Lambda quotas".
+# The event made from a request must not exceed Lambda's limit either: Lambda Developer Guide, "Lambda quotas".
 MAX_EVENT_BYTES = 6 * 1024 * 1024
 INTEGRATION_SECONDS = 30
-# Each request under way has a process of its own. An account has a limit to those, too, but also the cores for them:
-# here, with more of them than this machine can run, all become so slow that none is done in a function's time.
+# Every concurrent request has its own function process. With more of them than this machine can run, all become so slow
+# that none finishes within the function's time-out.
 MOST_AT_ONCE = 4 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4 * (os.cpu_count() or 1)
-# How long a request waits for others to be done before it is answered as one beyond the account's limit is.
+# How long a request waits for others before it is rejected, as beyond the account's concurrency limit.
 WAIT_SECONDS = 45.0
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
 class _BadRequest(Exception):
-    """No request by HTTP's rules: where its body ends, or what it asks for, is anybody's guess."""
+    """The request is malformed, or the end of its body is ambiguous."""
 
 
 class Gateway(ThreadingHTTPServer):
-    """Takes its port when made, so that a port in use shows before anything slow is done."""
+    """Binds its port when created, so that a port in use is reported before anything slow starts."""
 
     daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.under_way = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self.in_flight = threading.BoundedSemaphore(MOST_AT_ONCE)
         self.emulator_port = 0
         self.api_host = ""
         self._thread: threading.Thread | None = None
@@ -66,11 +69,11 @@ class Gateway(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is none of the stack's concern."""
+        """Ignores clients that disconnect."""
 
 
 class _Lines:
-    """Lines of a stream, and whether the last one that was read was blank."""
+    """Reads lines of a stream and remembers whether the last one was blank."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -84,21 +87,21 @@ class _Lines:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # A connection that idles this long is closed.
+    # Idle connections are closed after this time.
     timeout = 75
     server: Gateway
 
     def __getattr__(self, name: str) -> object:
-        # http.server looks up do_<METHOD>. Which methods exist is for the routes to say.
+        # http.server looks up do_<METHOD>. The API's routes decide which methods exist.
         if name.startswith("do_"):
-            return self._pass_on
+            return self._handle_request
         raise AttributeError(name)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Silent: the functions log their requests."""
 
     def parse_request(self) -> bool:
-        """A request that is cut off within its headers is none. http.server takes it for one without the rest."""
+        """Rejects a request that ends within its headers. http.server would accept it."""
         lines, self.rfile = self.rfile, _Lines(self.rfile)
         try:
             is_request, is_whole = super().parse_request(), self.rfile.is_blank
@@ -106,32 +109,32 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile = lines
         return is_request and is_whole
 
-    def _pass_on(self) -> None:
+    def _handle_request(self) -> None:
         try:
             if not re.fullmatch(r"/[!-~]*", self.path):
                 raise _BadRequest
             body = self._read_body()
         except _BadRequest:
             self.close_connection = True
-            self._answer(400, {"message": "Bad Request"})
+            self._respond(400, {"message": "Bad Request"})
             return
         if len(self.requestline) + sum(map(len, self.headers.values())) > MAX_HEAD_BYTES:
-            self._answer(431, {"message": "Request Header Fields Too Large"})
+            self._respond(431, {"message": "Request Header Fields Too Large"})
             return
         # The emulator's own routes (reset, mailbox) are not part of the API, and this port is.
         if unquote(self.path).lstrip("/").startswith("_"):
-            self._answer(404, {"message": "Not Found"})
+            self._respond(404, {"message": "Not Found"})
             return
         if body is None:
-            self._answer(413, {"message": "Request Entity Too Large"})
+            self._respond(413, {"message": "Request Entity Too Large"})
             return
-        if not self.server.under_way.acquire(timeout=WAIT_SECONDS):
-            self._answer(503, {"message": "Service Unavailable"})
+        if not self.server.in_flight.acquire(timeout=WAIT_SECONDS):
+            self._respond(503, {"message": "Service Unavailable"})
             return
         try:
             self._forward(body)
         finally:
-            self.server.under_way.release()
+            self.server.in_flight.release()
 
     def _forward(self, body: bytes) -> None:
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.emulator_port, timeout=INTEGRATION_SECONDS)
@@ -144,25 +147,34 @@ class _Handler(BaseHTTPRequestHandler):
             if body or "content-length" in self.headers or "transfer-encoding" in self.headers:
                 upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body or None)
-            answer = upstream.getresponse()
-            payload = answer.read()
-        except (OSError, http.client.HTTPException):
-            self._answer(503, {"message": "Service Unavailable"})
+            response = upstream.getresponse()
+            payload = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._log(f"{self.command} {self.path}: {type(error).__name__}: {error}")
+            self._respond(503, {"message": "Service Unavailable"})
             return
         finally:
             upstream.close()
-        if answer.status == 502 and _is_function_error(payload):
-            self._answer(500, {"message": "Internal Server Error"})
+        if response.status == 502 and _is_function_error(payload):
+            self._respond(500, {"message": "Internal Server Error"})
             return
-        self.send_response_only(answer.status)
-        for name, value in answer.getheaders():
+        self.send_response_only(response.status)
+        for name, value in response.getheaders():
             if name.lower() not in HOP_BY_HOP | {"content-length"}:
                 self.send_header(name, value)
-        self._finish(answer.status, payload)
+        self._finish(response.status, payload)
+
+    def _log(self, text: str) -> None:
+        """Logs why the emulator did not respond."""
+        if folder := os.environ.get(LOGS):
+            with Path(folder, f"gateway-{self.server.server_port}.log").open("a", encoding="utf-8") as log:
+                log.write(f"{text}\n")
 
     def _read_body(self) -> bytes | None:
-        """The request's body, or None when it is larger than API Gateway takes. Read to its end all the same: a client
-        that is still sending would otherwise see a broken connection, not the answer."""
+        """The request's body, or None if it is larger than API Gateway accepts.
+
+        Always read to its end: a client that is still sending would otherwise see a broken connection.
+        """
         body, length = bytearray(), 0
         for chunk in self._chunks():
             length += len(chunk)
@@ -190,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             yield chunk
 
     def _read_whole(self, size: int) -> bytes:
-        """A request that is cut off is not passed on."""
+        """Reads exactly `size` bytes."""
         if len(chunk := self.rfile.read(size)) < size:
             raise _BadRequest
         return chunk
@@ -202,11 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
         return int(digits, 16)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server finds wrong before a route is looked for, in the gateway's own words."""
+        """Reports errors that http.server finds with API Gateway's response body."""
         self.close_connection = True
-        self._answer(code, {"message": HTTPStatus(code).phrase})
+        self._respond(code, {"message": HTTPStatus(code).phrase})
 
-    def _answer(self, status: int, body: dict[str, str]) -> None:
+    def _respond(self, status: int, body: dict[str, str]) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         if self.close_connection:
@@ -222,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _bytes_in_event(body: bytes) -> int:
-    """What a body takes in an event: as a JSON string, or in Base64 if it is no text."""
+    """The size of a body within an event: as a JSON string, or in Base64 if it is not UTF-8."""
     try:
         return len(json.dumps(body.decode(), ensure_ascii=False).encode())
     except UnicodeDecodeError:
@@ -230,7 +242,7 @@ def _bytes_in_event(body: bytes) -> int:
 
 
 def _is_function_error(payload: bytes) -> bool:
-    """Whether this is the error of a function that failed, and not a 502 that a function answered."""
+    """Whether a 502 is the emulator's report of a failed function, not the function's own response."""
     try:
         body = json.loads(payload)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Expected results that tests write themselves. A run compares them; `tests/run --update` rewrites them."""
+"""Golden files: a test run compares them, and `tests/run --update` rewrites them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IS_UPDATE = os.environ.get("UPDATE_GOLDENS") == "1"
 
 
 def compare(path: Path, text: str) -> None:
-    """Fails, with the difference, if the file has another text. With --update, writes the text into the file."""
+    """Fails with a diff if the file has another text. With --update, writes the text to the file."""
     if IS_UPDATE:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -21,5 +21,7 @@ def compare(path: Path, text: str) -> None:
             expected.splitlines(), text.splitlines(), f"expected {path.name}", "found", lineterm=""
         )
         raise AssertionError(
-            "\n".join([*lines, "If that is right, rewrite it with `tests/run --update` and read the diff."])
+            "\n".join(
+                [*lines, "If the new text is right, update the file with `tests/run --update` and read the diff."]
+            )
         )

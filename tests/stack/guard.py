@@ -1,8 +1,8 @@
-"""Runs a command, and ends it with everything it started as soon as this process' standard input is closed.
+"""Runs a command, and kills it with all its descendants once this process's standard input is closed.
 
-The stack holds the other end of that pipe. However the stack ends, stopped, killed or crashed, the kernel closes the
-pipe: so the emulator and the functions it runs never outlive it. Usage: guard.py FOLDER DESCRIPTOR COMMAND…; FOLDER is
-deleted at the end, and DESCRIPTOR is handed to the command.
+The stack holds the other end of that pipe. The kernel closes it whether the stack stops, crashes or is killed, so the
+emulator and its functions never outlive the stack. Usage: guard.py FOLDER DESCRIPTOR COMMAND…. FOLDER is deleted at the
+end, and the command inherits DESCRIPTOR.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main() -> None:
     folder, descriptor, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-    # Only the pipe decides when to end: the stack's own shutdown must come first, also when a whole group is signalled.
+    # Only the closed pipe ends the command, so that the stack shuts down first even if the whole group is signalled.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _adopt_orphans()
@@ -35,7 +35,7 @@ def main() -> None:
     child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(GRACE_SECONDS)
-    # The functions are in the emulator's process group, and some outlive it.
+    # Functions run in the emulator's process group and may outlive it.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -45,8 +45,10 @@ def main() -> None:
 
 
 def _adopt_orphans() -> None:
-    """Makes this process the parent of what its descendants leave behind: else they would stay as zombies where process
-    1 is no real init, as in many containers. Only Linux knows this."""
+    """Makes this process the parent of orphaned descendants. Linux only.
+
+    Otherwise they remain as zombies if process 1 is not an init, as in many containers.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

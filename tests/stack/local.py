@@ -1,6 +1,6 @@
-"""`cargo local`: the whole product on this machine, from the real template, with one export done before your eyes.
+"""`cargo local`: runs the whole product on this machine, from the real template, and shows one export.
 
-Starts the local stack, loads payouts, triggers an export and follows it to READY by HTTP alone, shows the CSV and the
+Starts the local stack, loads payouts, launches an export, follows it to READY over HTTP, shows the CSV file and the
 e-mail, then serves until Ctrl-C.
 """
 
@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if sys.version_info < (3, 10):  # noqa: UP036 - the linter knows the version wanted, not the one found
+if sys.version_info < (3, 10):  # noqa: UP036, because users may have an older version
     sys.exit("cargo local: needs Python 3.10 or later")
 
 import venv
@@ -41,17 +41,17 @@ CC = ["finance@acme.example", "accounting@acme.example"]
 EXPORT_SECONDS = 300
 SHOWN_LINES = 6
 SHOWN_WIDTH = 150
-# A process that becomes another keeps this clock: the steps before and after show one time.
+# Kept in the environment, so that the clock continues when the process re-executes itself in the venv.
 STARTED = float(os.environ.setdefault("CARGO_LOCAL_STARTED", str(time.monotonic())))
 
 
 class LocalError(Exception):
-    """The job was not done; the message says why."""
+    """`cargo local` failed. The message says why."""
 
 
 def main() -> int:
     arguments = _arguments()
-    # A supervisor's SIGTERM ends everything the way Ctrl-C does.
+    # SIGTERM stops everything like Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         rows = payouts_file.read(arguments.payouts) if arguments.payouts else None
@@ -64,7 +64,7 @@ def main() -> int:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough. What Python still holds back for it goes nowhere.
+        # The reader has closed the pipe. Discard the output that Python still buffers.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -73,19 +73,19 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="cargo local",
         description=(
-            "Runs the marketplace payouts export on this machine: an emulated AWS with the real template.yaml and "
-            "functions, sample payouts, one export followed to READY. Then it serves the API until Ctrl-C."
+            "Runs the marketplace payouts export on this machine: deploys template.yaml and the functions to an "
+            "emulated AWS, loads sample payouts and follows one export to READY. Then serves the API until Ctrl-C."
         ),
         epilog=(
-            "Leaves target/local/stack.json for scripts: the API's URL and key, and the names of everything deployed."
+            "Writes target/local/stack.json for scripts, with the API's URL and key and the names of all resources."
         ),
     )
-    parser.add_argument("--once", action="store_true", help="end after the export instead of serving")
+    parser.add_argument("--once", action="store_true", help="exit after the export instead of serving")
     parser.add_argument(
         "--payouts",
         type=lambda path: Path(os.environ.get("CARGO_LOCAL_TYPED_IN", "")) / path,
         metavar="FILE.csv",
-        help="load these payouts instead of the samples; the columns are those of an exported file",
+        help="load these payouts instead of the samples; the file has the columns of an exported file",
     )
     parser.add_argument(
         "--port",
@@ -103,9 +103,9 @@ def _port(text: str) -> int:
 
 
 def _probe(port: int) -> None:
-    """Tells of a port in use before anything slow is done."""
+    """Reports a port in use before anything slow starts."""
     with socket.socket() as probe:
-        # As the API's server does: connections of an earlier run that are still closing are no hindrance.
+        # Like the API's server: closing connections of an earlier run do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -115,7 +115,7 @@ def _probe(port: int) -> None:
 
 
 def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> int:
-    # Only now: these need what the environment of venv.py holds.
+    # Imported here, because they need packages of the venv.
     from stack import EmulatorError, Stack, StackError
 
     try:
@@ -137,12 +137,12 @@ def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> in
 
 
 def _describe(stack: Stack) -> None:
-    """Leaves what scripts need. The file tells of the stack that was started last."""
+    """Writes stack.json, which describes the stack that was started last."""
     path = OUTPUT / "stack.json"
     try:
         other = json.loads(path.read_text())["apiUrl"]
         urllib.request.urlopen(f"{other}/v1/openapi.json", timeout=2).close()
-        _detail(f"Another one serves at {other}: target/local/stack.json tells of this one now")
+        _detail(f"Another stack serves at {other}: target/local/stack.json now describes this one")
     except (OSError, ValueError, KeyError, TypeError):
         pass
     path.write_text(json.dumps(stack.describe(), indent=2) + "\n")
@@ -158,11 +158,11 @@ def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
     _detail(f"{len(rows)} payouts for the tenant {stack.tenantId}")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if later := sum(row["createdAt"] > now for row in rows):
-        _detail(f"{later} of them are created later than now: an export leaves them out until then")
+        _detail(f"{later} of them have a createdAt in the future: exports omit them until then")
 
 
 def _export(stack: Stack) -> dict[str, Any]:
-    """Triggers an export and follows it, as a client would: by HTTP, with the key."""
+    """Launches an export and follows it over HTTP, as a client would."""
     _step(f"Exporting: POST {EXPORTS}")
     export = _call(stack, "POST", EXPORTS, {"cc": CC})
     path = f"{EXPORTS}/{export['exportId']}"
@@ -176,7 +176,7 @@ def _export(stack: Stack) -> dict[str, Any]:
     _detail(f"{export['exportId']} is {export['status']}")
     if export["status"] != "READY":
         failure = export.get("failure") or {}
-        raise LocalError(f"the export ended as {export['status']}: {failure.get('code')}, {failure.get('message')}")
+        raise LocalError(f"the export is {export['status']}: {failure.get('code')}, {failure.get('message')}")
     return export
 
 
@@ -188,25 +188,25 @@ def _call(stack: Stack, method: str, path: str, body: dict[str, Any] | None = No
         data = json.dumps(body).encode()
     request = urllib.request.Request(stack.apiUrl + path, data=data, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            content: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            content: dict[str, Any] = json.load(response)
             return content
     except urllib.error.HTTPError as error:
-        raise LocalError(f"{method} {path} answered {error.code}: {error.read().decode(errors='replace')}") from error
+        raise LocalError(f"{method} {path} returned {error.code}: {error.read().decode(errors='replace')}") from error
 
 
 def _show_file(export: dict[str, Any]) -> None:
     file = export["file"]
     _step(f"The file: {file['name']}")
-    with urllib.request.urlopen(export["downloadUrl"], timeout=60) as answer:
-        content = answer.read()
+    with urllib.request.urlopen(export["downloadUrl"], timeout=60) as response:
+        content = response.read()
     path = OUTPUT / file["name"]
     path.write_bytes(content)
     if hashlib.sha256(content).hexdigest() != file["sha256"]:
-        raise LocalError(f"{path} does not have the SHA-256 that the API promises")
-    _detail(f"{file['rows']} rows, {file['bytes']} bytes, SHA-256 {file['sha256']} as promised")
+        raise LocalError(f"{path} does not have the SHA-256 that the API returned")
+    _detail(f"{file['rows']} rows, {file['bytes']} bytes, SHA-256 {file['sha256']} verified")
     _quote([_shortened(line) for line in content.decode("utf-8-sig").splitlines()[:SHOWN_LINES]])
-    _detail(f"whole in {path.relative_to(venv.ROOT)}")
+    _detail(f"complete file: {path.relative_to(venv.ROOT)}")
 
 
 def _show_mail(stack: Stack) -> None:
@@ -216,7 +216,7 @@ def _show_mail(stack: Stack) -> None:
     (OUTPUT / "mail.html").write_text(mail.html)
     _quote([f"From: {mail.sender}", f"To: {', '.join(mail.to)}", f"Cc: {', '.join(mail.cc)}"])
     _quote([f"Subject: {mail.subject}", "", *mail.text.splitlines()])
-    _detail("whole in target/local/mail.txt and target/local/mail.html")
+    _detail("complete e-mail: target/local/mail.txt and target/local/mail.html")
 
 
 def _show_stack(stack: Stack, export: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ def _serve(stack: Stack) -> None:
     except KeyboardInterrupt:
         print("\nStopping.", flush=True)
         return
-    raise LocalError(f"the emulated AWS ended by itself: see {stack.emulator_log}")
+    raise LocalError(f"the emulated AWS stopped unexpectedly: see {stack.emulator_log}")
 
 
 def _step(text: str) -> None:

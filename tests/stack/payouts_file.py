@@ -1,7 +1,7 @@
-"""Reads a payouts file: a CSV with the columns of the export itself, so that an export can be loaded again.
+"""Reads a payouts file: a CSV with the columns of an exported file, so that an export can be loaded again.
 
-An export writes a `'` before text that could run as a formula. It is no part of the value, so it is taken off: from
-text columns, where it stands before `=`, `+`, `-`, `@`, a tab, CR or LF.
+An export writes a `'` before text that a spreadsheet could run as a formula. It is not part of the value, so the reader
+removes it from text columns, before `=`, `+`, `-`, `@`, a tab, CR or LF.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 STATUSES = ("COMPUTED", "PENDING", "SETTLED", "FAILED", "INSUFFICIENT_FUNDS")
-# ISO 4217: decimals of every currency that has any number of them. Kept apart from the product's own list on purpose:
-# what checks an export's input should not share its mistakes.
+# ISO 4217: the number of decimals of every currency that has one. Independent of the product's list on purpose, because
+# a check must not share the product's errors.
 EXPONENTS = {
     code: exponent
     for exponent, codes in (
@@ -41,16 +41,16 @@ EXPONENTS = {
 }
 GUARDED = re.compile(r"'[=+\-@\t\r\n]")
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{3}))?Z")
-# What a number of DynamoDB holds.
+# The precision of a DynamoDB number.
 MAX_DIGITS = 38
 
 
 class PayoutsFileError(Exception):
-    """The file cannot be loaded; the message names file, line and column, and says what is expected."""
+    """The file cannot be loaded. The message has the file, the line, the column and the expected value."""
 
 
-class _Unfit(Exception):
-    """A cell's value is not what its column takes; the message says what it takes."""
+class _InvalidCell(Exception):
+    """The value of a cell is invalid. The message says what its column expects."""
 
 
 def _text(cell: str) -> str:
@@ -59,19 +59,19 @@ def _text(cell: str) -> str:
 
 def _status(cell: str) -> str:
     if cell not in STATUSES:
-        raise _Unfit(f"one of {', '.join(STATUSES)}")
+        raise _InvalidCell(f"one of {', '.join(STATUSES)}")
     return cell
 
 
 def _currency(cell: str) -> str:
     if cell not in EXPONENTS:
-        raise _Unfit("an ISO 4217 currency code, such as EUR")
+        raise _InvalidCell("an ISO 4217 currency code, such as EUR")
     return cell
 
 
 def _count(cell: str) -> int:
     if not re.fullmatch(rf"-?\d{{1,{MAX_DIGITS}}}", cell, re.ASCII):
-        raise _Unfit("a whole number")
+        raise _InvalidCell("a whole number")
     return int(cell)
 
 
@@ -82,24 +82,24 @@ def _time(cell: str) -> str:
             raise ValueError
         datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")
     except ValueError:
-        raise _Unfit("a time in UTC, such as 2026-10-08T00:00:01Z") from None
+        raise _InvalidCell("a time in UTC, such as 2026-10-08T00:00:01Z") from None
     return f"{match[1]}.{match[2] or '000'}Z"
 
 
 def _amount(cell: str, currency: str) -> int:
-    """Minor units. Zeros after the last minor unit change nothing; any other digit there would be lost."""
+    """An amount in minor units. Extra decimals must be zeros."""
     decimals = EXPONENTS[currency]
     match = re.fullmatch(r"(-?)(\d+)(?:\.(\d+))?", cell, re.ASCII)
     fraction = (match[3] or "") if match else ""
     if not match or fraction[decimals:].strip("0"):
-        raise _Unfit(f"an exact decimal with at most {decimals} decimals, as {currency} has")
+        raise _InvalidCell(f"an exact decimal with at most {decimals} decimals, as {currency} has")
     digits = match[2] + fraction[:decimals].ljust(decimals, "0")
     if len(digits.lstrip("0")) > MAX_DIGITS:
-        raise _Unfit(f"an amount of at most {MAX_DIGITS} digits")
+        raise _InvalidCell(f"an amount of at most {MAX_DIGITS} digits")
     return int(match[1] + digits)
 
 
-# Column, attribute of the payouts table, whether it may be empty, reader. The amount needs its row's currency.
+# Column, attribute of the payouts table, whether it may be empty, parser. The amount depends on the row's currency.
 COLUMNS: tuple[tuple[str, str, bool, Callable[..., Any]], ...] = (
     ("payout_id", "payoutId", False, _text),
     ("reference", "reference", False, _text),
@@ -120,14 +120,14 @@ COLUMNS: tuple[tuple[str, str, bool, Callable[..., Any]], ...] = (
 HEADER = [column for column, *_ in COLUMNS]
 
 
-# DynamoDB's sort keys have 1,024 bytes at most, and this one begins with a time and a separator.
+# DynamoDB's sort keys have at most 1,024 bytes, and this one starts with a time and a separator.
 MAX_PAYOUT_ID_BYTES = 1024 - len("2026-10-08T00:00:00.000Z#")
-# DynamoDB's items have 400 KB at most. Names, and the keys with time, id and tenant again, come to less than the rest.
+# DynamoDB's items have at most 400 KB. The attribute names and the keys take less than the difference.
 MAX_ROW_BYTES = 400 * 1024 - 4096
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The file's payouts, with the attributes of the payouts table but its keys. The first fault ends it."""
+    """The payouts of a file, with the attributes of the payouts table except its keys. Stops at the first error."""
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -135,14 +135,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise PayoutsFileError(f"{path}, line {line}: not UTF-8") from error
-    # Line ends are kept as they are: inside quotes they belong to the value.
+    # Line ends are not translated: within quotes they are part of the value.
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=";", strict=True)
     rows: list[dict[str, Any]] = []
     lines: dict[str, int] = {}
     line = 1
     try:
         if (header := next(reader, [])) != HEADER:
-            raise PayoutsFileError(f"{path}, line 1, {_header_fault(header)}")
+            raise PayoutsFileError(f"{path}, line 1, {_header_error(header)}")
         line = reader.line_num + 1
         for cells in reader:
             row = _row(path, line, cells)
@@ -161,7 +161,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _header_fault(header: list[str]) -> str:
+def _header_error(header: list[str]) -> str:
     for delimiter, name in ((",", "commas"), ("\t", "tabs")):
         if len(header) == 1 and header[0].count(delimiter) == len(HEADER) - 1:
             return f"has {name} between its columns: expected semicolons, {';'.join(HEADER)}"
@@ -177,15 +177,15 @@ def _row(path: Path, line: int, cells: list[str]) -> dict[str, Any]:
         raise PayoutsFileError(f"{path}, line {line}: expected {len(COLUMNS)} columns, found {len(cells)}")
     row: dict[str, Any] = {}
     named = dict(zip(HEADER, cells, strict=True))
-    # The currency comes first: a wrong one is its own fault and not its amount's.
+    # The currency comes first, so that an invalid one is not reported as an invalid amount.
     for column, attribute, optional, convert in sorted(COLUMNS, key=lambda entry: entry[0] != "currency"):
         cell = named[column]
         try:
             if cell:
                 row[attribute] = convert(cell, row["currency"]) if convert is _amount else convert(cell)
             elif not optional:
-                raise _Unfit("a value, it is required")
-        except _Unfit as unfit:
+                raise _InvalidCell("a value, it is required")
+        except _InvalidCell as invalid:
             shown = f", found {cell[:60]!r}" if cell else ""
-            raise PayoutsFileError(f"{path}, line {line}, column {column}: expected {unfit}{shown}") from None
+            raise PayoutsFileError(f"{path}, line {line}, column {column}: expected {invalid}{shown}") from None
     return row

@@ -1,6 +1,6 @@
-"""Records the form of every call that a function makes to the emulator, once for each role.
+"""Records the form of every call that a function makes to the emulator, once per role.
 
-Runs in the emulator's process. A line of the file is `["<role>", "<form>"]`.
+Runs in the emulator's process. Each line of the file is `["<role>", "<form>"]`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ministack.core.router import extract_access_key_id
 from forms import form, operation_of
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-# test_privileges.py uses the functions' credentials.
+# Calls by test_privileges.py, which uses the functions' credentials, are not recorded.
 TESTS = "Boto3"
 
 
 def recorded(application: Application, file: Path) -> Application:
-    """The emulator, which also records the calls made with a role's credentials in the file."""
+    """Wraps the emulator to record the calls made with a role's credentials."""
     seen: set[tuple[str, str]] = set()
 
     async def recording(scope: Any, receive: Any, send: Any) -> None:
@@ -37,7 +37,7 @@ def recorded(application: Application, file: Path) -> Application:
 
         async def tee() -> Any:
             message = await receive()
-            # Other bodies are files, which are no part of the form.
+            # Other bodies are files, which are not part of the form.
             if "json" in headers.get("content-type", ""):
                 body.extend(message.get("body", b""))
             return message

@@ -1,6 +1,6 @@
-"""Sample payouts for a tenant: two years of them, with everything in them that a CSV export can stumble over.
+"""Two years of sample payouts for a tenant, with every value that is difficult in a CSV export.
 
-The same tenant always gets the same rows: they depend on its id alone, on no clock and no shared random state.
+The rows depend only on the tenant's id, so that a tenant always gets the same rows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ REFERENCES = (
 
 
 def rows(tenant: str, count: int = ROWS) -> Iterator[dict[str, Any]]:
-    """Payouts in order of creation, with the attributes of the payments service's table but its keys."""
+    """Payouts in order of creation, with the attributes of the payments service's table except its keys."""
     chance = random.Random(f"sample payouts of {tenant}")
     for number in range(count):
         created = FIRST_DAY + SPAN * number / count + timedelta(milliseconds=chance.randrange(1000))
@@ -60,7 +60,7 @@ def rows(tenant: str, count: int = ROWS) -> Iterator[dict[str, Any]]:
 def _row(chance: random.Random, number: int, created: datetime) -> dict[str, Any]:
     currency, _, largest = chance.choices(CURRENCIES, [weight for _, weight, _ in CURRENCIES])[0]
     status = chance.choices(STATUSES, [weight for _, weight in STATUSES])[0][0]
-    # Refunds can outweigh the commissions of a period. Zero and one minor unit are where formatting goes wrong.
+    # Amounts can be negative, because refunds can exceed commissions. Zero and one minor unit test the formatting.
     amount = chance.choice((0, 1, -1, 99, -5)) if number % 50 == 0 else chance.randint(1, largest)
     if number % 17 == 0:
         amount = -amount // 3
@@ -93,7 +93,7 @@ def _row(chance: random.Random, number: int, created: datetime) -> dict[str, Any
     row["updatedAt"] = _time(updated)
     if status in REASONS:
         row["failureReason"] = chance.choice(REASONS[status])
-    # An optional value that there is none of may be absent, as above, or NULL.
+    # A missing optional value may be absent, as above, or NULL.
     if number % 3 == 0:
         for name in ("pspReference", "failureReason", "executedAt", "settledAt"):
             row.setdefault(name, None)

@@ -1,9 +1,9 @@
-"""The local stack: the project's own template.yaml, deployed by CloudFormation into an emulated AWS.
+"""The local stack: template.yaml, deployed by CloudFormation into an emulated AWS.
 
-The template and the functions are the real ones, unchanged. What the emulator does not do by itself is made up for
-here, after the deploy, by the functions named `_bridge_…`, each of which says what is missing.
+The template and the functions are unchanged. The functions named `_bridge_…` make up for features that the emulator
+lacks; each says which.
 
-Runs inside the environment that venv.py makes.
+Runs in the environment that venv.py creates.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ SETTLE_SECONDS = 30.0
 
 
 class StackError(Exception):
-    """The stack cannot be started or used; the message says why."""
+    """The stack cannot be started or used. The message says why."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail as the emulated SES accepted it."""
+    """A mail that the emulated SES accepted."""
 
     sender: str
     to: list[str]
@@ -62,12 +62,12 @@ class Mail:
 
 
 class Stack:
-    """A running stack. Use it as a context manager, or call stop(): everything it started ends with it."""
+    """A running stack. Use it as a context manager, or call stop(), which stops everything it started."""
 
     def __init__(self, report: Callable[[str], None] = lambda _: None) -> None:
         self._report = report
         self._emulator: Emulator | None = None
-        # Whether the emulator is another stack's, which then ends it.
+        # Whether the emulator belongs to another stack, which stops it.
         self._is_guest = False
         self._gateway: Gateway | None = None
         self._clients: dict[str, Any] = {}
@@ -110,12 +110,12 @@ class Stack:
     ) -> Stack:
         """Builds the functions, starts the emulator, deploys the template and issues an operator's API key.
 
-        `port` is the API's (0: a free one), `auth` makes the emulator enforce IAM policies, `parameters` are the
-        template's, and `settings` are environment variables by function, for those the template has no parameter for.
-        With `linked`, mails lead to this stack's own page. `deploy` is another way to deploy: given the stack with the
-        emulator up, and the parameters, it leaves CloudFormation's stack called `name`, and issues the first key.
-        `rules` are settings of the package `strict`. A stack `beside` another is in its account: it shares the
-        emulator, as that was started, and must be stopped before.
+        `port` is the port of the API (0: any free port). With `auth`, the emulator enforces IAM policies. `parameters`
+        are the template's parameters. `settings` are environment variables by function, for settings without a
+        parameter. With `linked`, mails link to this stack's back office. `deploy` replaces the deployment: it gets the
+        stack, with the emulator running, and the parameters; it must create the CloudFormation stack `name` and issue
+        the first key. `rules` are settings of the package `strict`. A stack `beside` another one is in the same
+        account: it shares that stack's emulator and must be stopped first.
         """
         stack = cls(report)
         stack.name = name
@@ -156,7 +156,7 @@ class Stack:
             parameters.setdefault("SenderAddress", SENDER)
         if linked:
             parameters.setdefault("MailedBackOfficeUrl", f"{self._gateway.url}/back-office")
-        # The emulator's CloudFormation knows no AWS::CloudTrail::Trail.
+        # The emulator's CloudFormation does not support AWS::CloudTrail::Trail.
         parameters.setdefault("RecordDownloads", "false")
         if not deploy:
             self._bridge_verified_sender(parameters["SenderAddress"])
@@ -178,7 +178,7 @@ class Stack:
             self.apiKey = self.issue_key(self.tenantId, self.operatorEmail, OPERATOR_NAME)
 
     def stop(self) -> None:
-        """Ends all that start() began. Harmless when called again."""
+        """Stops everything that start() started. Can be called again."""
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.close()
@@ -195,7 +195,7 @@ class Stack:
         self.stop()
 
     def alive(self) -> bool:
-        """False once the emulator has ended by itself."""
+        """Whether the emulator is running."""
         return self._emulator is not None and self._emulator.alive()
 
     @property
@@ -207,11 +207,11 @@ class Stack:
     # ----------------------------------------------------------------------------------------------------- in use
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulated account. Not subject to IAM policies: it is the account's root."""
+        """A boto3 client of the account's root user, to which no IAM policies apply."""
         if service not in self._clients:
-            # A session of its own: boto3's default one is shared by the process and not safe to set up in threads.
+            # Not boto3's default session, which threads cannot create safely.
             session = boto3.session.Session("test", "test", region_name=self.region)
-            # Path style, because buckets' host names do not resolve. No retries: a test must see the first answer.
+            # Path style, because bucket host names do not resolve. No retries: tests must see the first response.
             config = Config(
                 s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, max_pool_connections=64,
                 read_timeout=330,
@@ -224,15 +224,15 @@ class Stack:
         return str(self.invoke("manage-api-keys", event)["apiKey"])
 
     def invoke(self, crate: str, event: Mapping[str, Any]) -> Any:
-        """Invokes a function and returns its answer. A function error is raised with its message."""
-        answer = self.client("lambda").invoke(FunctionName=self.functions[crate], Payload=json.dumps(event).encode())
-        payload = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer:
+        """Invokes a function and returns its response. Raises function errors with their message."""
+        response = self.client("lambda").invoke(FunctionName=self.functions[crate], Payload=json.dumps(event).encode())
+        payload = json.loads(response["Payload"].read() or b"null")
+        if "FunctionError" in response:
             raise StackError(f"{crate}: {payload.get('errorMessage', payload)}")
         return payload
 
     def put_payouts(self, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Writes payouts as the payments service does; rows have the attributes of its table but the keys."""
+        """Writes payouts as the payments service does. `rows` have the attributes of its table except the keys."""
         count = 0
         with self.table(self.payoutsTable).batch_writer() as batch:
             for row in rows:
@@ -241,28 +241,28 @@ class Stack:
         return count
 
     def table(self, name: str) -> Any:
-        """A table whose items are plain values."""
+        """A table whose items have plain Python values."""
         return self._dynamodb.Table(name)
 
     @functools.cached_property
     def _dynamodb(self) -> Any:
-        """Made once: boto3 needs a tenth of a second for it."""
+        """Cached, because boto3 needs 0.1 s to create it."""
         session = boto3.session.Session("test", "test", region_name=self.region)
         return session.resource("dynamodb", endpoint_url=self.awsEndpointUrl)
 
     def configure(self, crate: str, **variables: str) -> None:
-        """Merges variables into a function's environment, and returns once new invocations see them."""
+        """Merges variables into a function's environment. Returns once new invocations use them."""
         function, client = self.functions[crate], self.client("lambda")
         environment = client.get_function_configuration(FunctionName=function).get("Environment", {})
         merged = {**environment.get("Variables", {}), **variables}
         client.update_function_configuration(FunctionName=function, Environment={"Variables": merged})
         _await(
             lambda: client.get_function_configuration(FunctionName=function).get("LastUpdateStatus") == "Successful",
-            f"{function} does not take its new settings",
+            f"{function} does not apply its new settings",
         )
 
     def hold_queue(self, held: bool) -> None:
-        """Holds the jobs queue back from the generator, or lets it go."""
+        """Disables or enables the delivery of jobs to the generator."""
         client = self.client("lambda")
         function = self.functions["generate-export"]
         (mapping,) = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
@@ -270,31 +270,30 @@ class Stack:
         wanted = "Disabled" if held else "Enabled"
         _await(
             lambda: client.get_event_source_mapping(UUID=mapping["UUID"])["State"] == wanted,
-            f"the jobs queue's mapping does not become {wanted}",
+            f"the event source mapping of the jobs queue is not {wanted}",
         )
 
     def sweep(self) -> None:
-        """Runs a sweep now and waits for its end. The schedule runs one every minute besides."""
+        """Runs a sweep and waits for it, in addition to those of the schedule."""
         self.invoke("sweep-exports", {})
 
     def logs(self, crate: str) -> list[str]:
-        """All log lines of a function so far, in order. Only those that are new are read."""
+        """All log lines of a function so far, in order. Fetches only new lines."""
         with self._reading:
             return list(self._logs.setdefault(crate, _Log(self.client("logs"), self.functions[crate])).lines())
 
     def calls(self) -> list[tuple[str, str]]:
-        """The functions' calls so far: the role's ARN and the call's form, each once."""
+        """The functions' calls so far: pairs of a role's ARN and a form, without duplicates."""
         assert self._emulator is not None
         if not self._emulator.calls.exists():
             return []
         return [tuple(json.loads(line)) for line in self._emulator.calls.read_text(encoding="utf-8").splitlines()]
 
     def mails(self) -> list[Mail]:
-        """All mails that SES accepted so far, in order, but for those of another stack's configuration set. Only those
-        that are new are read."""
+        """All mails of this stack's configuration set that SES accepted so far, in order. Fetches only new mails."""
         with self._reading:
-            with urllib.request.urlopen(f"{self.mailboxUrl}?after={len(self._mails)}", timeout=60) as answer:
-                accounts = json.load(answer)["messages"]
+            with urllib.request.urlopen(f"{self.mailboxUrl}?after={len(self._mails)}", timeout=60) as response:
+                accounts = json.load(response)["messages"]
             self._mails += [
                 Mail(
                     m["Source"], m["To"], m["CC"], m["Subject"], m["BodyText"] or "", m["BodyHtml"] or "",
@@ -306,7 +305,7 @@ class Stack:
             return [mail for mail in self._mails if mail.configuration_set in ("", self.configurationSet)]
 
     def describe(self) -> dict[str, Any]:
-        """What target/local/stack.json tells scripts."""
+        """The content of target/local/stack.json."""
         keys = (
             "apiUrl", "backOfficeUrl", "apiKey", "operatorEmail", "tenantId", "awsEndpointUrl", "region",
             "exportsTable", "payoutsTable", "apiKeysTable", "bucket", "jobsQueueUrl", "deadLetterQueueUrl",
@@ -317,7 +316,7 @@ class Stack:
     # ----------------------------------------------------------------------------------------------------- deploy
 
     def _deploy(self, parameters: Mapping[str, str]) -> None:
-        """Deploys the template as `sam deploy` does: code to a bucket, a change set, wait."""
+        """Deploys the template as `sam deploy` does: uploads the code, executes a change set and waits for it."""
         client = self.client("cloudformation")
         try:
             created = client.create_change_set(
@@ -329,7 +328,7 @@ class Stack:
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             )
         except ClientError as error:
-            raise StackError(f"the template is refused: {error.response['Error']['Message']}") from error
+            raise StackError(f"the template is rejected: {error.response['Error']['Message']}") from error
         change_set = {"StackName": self.name, "ChangeSetName": created["Id"]}
         described = client.describe_change_set(**change_set)
         deadline = time.monotonic() + DEPLOY_SECONDS
@@ -337,19 +336,19 @@ class Stack:
             time.sleep(0.1)
             described = client.describe_change_set(**change_set)
         if described["Status"] != "CREATE_COMPLETE":
-            raise StackError(f"the template is refused: {described.get('StatusReason', described['Status'])}")
+            raise StackError(f"the template is rejected: {described.get('StatusReason', described['Status'])}")
         client.execute_change_set(**change_set)
         while (stack := client.describe_stacks(StackName=self.name)["Stacks"][0])["StackStatus"].endswith(
             "_IN_PROGRESS"
         ):
             if time.monotonic() > deadline:
-                raise StackError(f"the deploy did not end within {DEPLOY_SECONDS:.0f} s")
+                raise StackError(f"the deployment did not finish within {DEPLOY_SECONDS:.0f} s")
             time.sleep(0.1)
         if stack["StackStatus"] != "CREATE_COMPLETE":
-            raise StackError(f"the deploy failed: {self._first_failure() or stack['StackStatus']}")
+            raise StackError(f"the deployment failed: {self._first_failure() or stack['StackStatus']}")
 
     def _deployed(self) -> dict[str, str]:
-        """Takes down what was deployed. Physical ids by logical."""
+        """Reads the names of the deployed resources. Returns their physical ids by logical id."""
         client = self.client("cloudformation")
         (stack,) = client.describe_stacks(StackName=self.name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -369,10 +368,10 @@ class Stack:
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
 
     def _package(self) -> str:
-        """The URL of the template, with each function's CodeUri as a URL too, as `sam deploy` makes both: a template of
-        this size cannot go with the request.
+        """Uploads the template and the functions, as `sam deploy` does. Returns the template's URL.
 
-        What is uploaded only starts the function's program: to send all of them through the emulator takes seconds.
+        The template is too large to be part of the request. The uploaded packages only start the function's program,
+        because uploading the programs to the emulator takes seconds.
         """
         client, bucket = self.client("s3"), f"{self.name}-code"
         client.create_bucket(Bucket=bucket)
@@ -381,7 +380,7 @@ class Stack:
         programs.mkdir(parents=True)
 
         def upload(match: re.Match[str]) -> str:
-            # Linked, so that a build meanwhile changes nothing that runs here.
+            # A hard link, so that a later build does not change this stack.
             program = programs / match["crate"]
             program.hardlink_to(build.PACKAGES / program.name / "bootstrap")
             archive = io.BytesIO()
@@ -408,7 +407,7 @@ class Stack:
     # ---------------------------------------------------------------------------------------------------- bridges
 
     def _bridge_verified_sender(self, sender: str) -> None:
-        """An account of its own needs what the owner's has: the sender verified, and SES out of its sandbox."""
+        """A new account needs a verified sender and SES production access."""
         client = self.client("sesv2")
         client.create_email_identity(EmailIdentity=sender)
         client.put_account_details(
@@ -419,8 +418,11 @@ class Stack:
         )
 
     def _bridge_signer_key(self, parameters: dict[str, str]) -> str | None:
-        """The emulator's CloudFormation knows no AWS::IAM::AccessKey: user, key and secret are made beforehand and
-        handed in as a secret of the owner's own. Returns the user's name, or None if the caller brought a secret."""
+        """The emulator's CloudFormation does not support AWS::IAM::AccessKey.
+
+        Creates user, key and secret, and passes the secret as a parameter. Returns the user's name, or None if the
+        parameters already name a secret.
+        """
         if "LinkSignerSecretArn" in parameters:
             return None
         iam, user = self.client("iam"), f"{self.name}-link-signer"
@@ -432,7 +434,7 @@ class Stack:
         return user
 
     def _bridge_signer_policy(self, user: str, template: Mapping[str, Any]) -> None:
-        """The user made beforehand gets the policy that the template gives its own."""
+        """Gives the user created by `_bridge_signer_key` the policies of the template's user."""
         arn = f"arn:aws:s3:::{self.bucket}"
         for policy in template["Resources"]["LinkSignerUser"]["Properties"]["Policies"]:
             document = _resolve(policy["PolicyDocument"], {"ExportsBucket.Arn": arn})
@@ -441,7 +443,7 @@ class Stack:
             )
 
     def _bridge_routes(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
-        """The emulator makes an HTTP API from SAM's events, but ignores the OpenAPI body with its routes and CORS."""
+        """The emulator ignores the OpenAPI body of the HTTP API, with its routes and CORS settings."""
         client, api = self.client("apigatewayv2"), resources["HttpApi"]
         body = template["Resources"]["HttpApi"]["Properties"]["Body"]
         for path, methods in body["paths"].items():
@@ -458,31 +460,30 @@ class Stack:
                     key = "$default"
                 else:
                     key = f"{'ANY' if method == 'x-amazon-apigateway-any-method' else method.upper()} {path}"
-                # API Gateway's greedy variable may be empty: `/back-office/` is its route's. The emulator's may not.
+                # API Gateway's greedy path variable matches an empty path (`/back-office/`). The emulator's does not.
                 for route in {key, key.removesuffix("{proxy+}")}:
                     target = f"integrations/{integration['IntegrationId']}"
                     client.create_route(ApiId=api, RouteKey=route, Target=target)
-        # In the processed template, parameters stand with their defaults: the origin is taken from the deploy.
+        # The processed template has the parameters' defaults, so the origin is read from the stack.
         deployed = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]["Parameters"]
         (origin,) = (p["ParameterValue"] for p in deployed if p["ParameterKey"] == "CorsOrigin")
         cors = {**body["x-amazon-apigateway-cors"], "allowOrigins": [origin]}
         client.update_api(ApiId=api, CorsConfiguration={key[0].upper() + key[1:]: cors[key] for key in cors})
 
     def _bridge_recursion(self, template: Mapping[str, Any], resources: Mapping[str, str]) -> None:
-        """The emulator ends a function's chains of invocations as Lambda does, but its CloudFormation does not pass on
-        that a function allows them."""
+        """The emulator stops recursive invocations as Lambda does, but its CloudFormation ignores RecursiveLoop."""
         for name, resource in template["Resources"].items():
             if setting := resource["Properties"].get("RecursiveLoop"):
                 self.client("lambda").put_function_recursion_config(FunctionName=resources[name], RecursiveLoop=setting)
 
 
 class _Log:
-    """A function's log, read from where the last reading ended.
+    """A function's log, read incrementally.
 
-    The emulator writes what an invocation logged at its end, into a stream of its own and with one time.
+    The emulator writes the lines of an invocation when it ends, to a separate stream and with the same time.
     """
 
-    # How much later than its time a line may appear.
+    # How long after its time a line may appear.
     LATENESS_MS = 10_000
 
     def __init__(self, client: Any, function: str) -> None:
@@ -495,12 +496,12 @@ class _Log:
     def lines(self) -> list[str]:
         start = max(0, self._latest - self.LATENESS_MS)
         while self._read(start):
-            # What one answer holds is limited. The rest is at its last time or later.
+            # A response has a limited number of events. The rest starts at the time of its last event.
             start = self._latest
         return self._lines
 
     def _read(self, start: int) -> bool:
-        """Whether there was something new."""
+        """Whether there were new lines."""
         events = self._client.filter_log_events(logGroupName=self._group, startTime=start)["events"]
         found: Counter[str] = Counter()
         known = len(self._lines)
@@ -515,7 +516,7 @@ class _Log:
 
 
 def _resolve(value: Any, names: Mapping[str, str]) -> Any:
-    """A piece of a template with Ref, Fn::GetAtt and Fn::Sub of the given names replaced by their values."""
+    """A part of a template, with Ref, Fn::GetAtt and Fn::Sub resolved."""
     if isinstance(value, list):
         return [_resolve(item, names) for item in value]
     if not isinstance(value, dict):
@@ -529,11 +530,11 @@ def _resolve(value: Any, names: Mapping[str, str]) -> Any:
     return {key: _resolve(item, names) for key, item in value.items()}
 
 
-def _await(condition: Callable[[], bool], complaint: str) -> None:
+def _await(condition: Callable[[], bool], problem: str) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise StackError(f"{complaint} within {SETTLE_SECONDS:.0f} s")
+            raise StackError(f"{problem} after {SETTLE_SECONDS:.0f} s")
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""`cargo local` and its options, as they are typed."""
+"""`cargo local` with its options, run as a command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT_SECONDS = 170.0
 
 @pytest.fixture(autouse=True)
 def _other_description() -> Iterator[None]:
-    """One that somebody works with stays described."""
+    """Restores the description of a stack that may be in use."""
     path = OUTPUT / "stack.json"
     before = path.read_text() if path.exists() else None
     yield
@@ -40,7 +40,7 @@ def cargo_local(*options: str | Path, folder: Path = ROOT) -> subprocess.Complet
 
 
 def exported(done: subprocess.CompletedProcess[str]) -> bytes:
-    """The file that was exported."""
+    """The exported file."""
     assert done.returncode == 0, done.stdout + done.stderr
     (name,) = re.findall(r"The file: (\S+)", done.stdout)
     return (OUTPUT / name).read_bytes()
@@ -52,7 +52,7 @@ def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
     assert "Compiling" not in done.stderr, "what is built is compiled again"
     file = exported(done)
     assert file.count(b"\n") > 100
-    # Into tests/, to show that a path is meant from where the command is typed.
+    # Run in tests/, because relative paths start from the current folder.
     loaded = OUTPUT / "loaded.csv"
     loaded.write_bytes(file)
     done = cargo_local("--once", "--port", "0", "--payouts", Path("../target/local/loaded.csv"), folder=ROOT / "tests")

@@ -1,4 +1,4 @@
-"""Python environments with what a requirements file pins: target/venv of the local stack and the tests, and others.
+"""Creates Python environments from requirements files: target/venv for the local stack and the tests, and others.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -32,16 +32,16 @@ UV_NAMES = {
 
 
 class VenvError(Exception):
-    """The environment cannot be made; the message says why and what to do."""
+    """The environment cannot be created. The message says why and what to do."""
 
 
 def ensure(report: Callable[[str], None] = print, requirements: Path = REQUIREMENTS, folder: Path = VENV) -> Path:
-    """Makes the environment, or makes it anew when the requirements or this Python have changed. Returns its Python."""
+    """Creates the environment, again if the requirements or this Python have changed. Returns its Python."""
     python = folder / "bin" / "python"
     with _made(folder, requirements) as is_made:
         if not is_made:
             report(f"Installing {_relative(requirements)} into {_relative(folder)} (once, seconds)")
-            uv = _ensure_uv()
+            uv = ensure_uv()
             _make(folder, "--without-pip")
             _install(uv, python, requirements)
     return python
@@ -49,7 +49,7 @@ def ensure(report: Callable[[str], None] = print, requirements: Path = REQUIREME
 
 def add(requirements: Path, folder: Path = VENV) -> None:
     """Installs more into an environment that is there."""
-    _install(_ensure_uv(), folder / "bin" / "python", requirements)
+    _install(ensure_uv(), folder / "bin" / "python", requirements)
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def _made(folder: Path, requirements: Path) -> Iterator[bool]:
     stamp = folder / "requirements.sha256"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     with folder.with_suffix(".lock").open("w") as lock:
-        # Two commands may start at once, and must not make the same folder.
+        # Commands that run at the same time must not create the same folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
         is_made = (folder / "bin" / "python").exists() and stamp.exists() and stamp.read_text() == wanted
         yield is_made
@@ -78,7 +78,7 @@ def _install(uv: Path, python: Path, requirements: Path) -> None:
     _run(
         [
             str(uv), "pip", "install", "--python", str(python), "--require-hashes", "--only-binary=:all:",
-            # The file names all that is needed.
+            # The file lists all dependencies.
             "--no-deps", "--requirements", str(requirements),
         ],
         f"cannot install {_relative(requirements)}. It needs the Python package index, or a mirror of it in the "
@@ -87,7 +87,7 @@ def _install(uv: Path, python: Path, requirements: Path) -> None:
     )  # fmt: skip
 
 
-def _ensure_uv() -> Path:
+def ensure_uv() -> Path:
     """uv, which installs in two seconds what pip installs in twenty."""
     with _made(UV, UV_REQUIREMENTS) as is_made:
         if not is_made:
@@ -122,7 +122,7 @@ def _relative(path: Path) -> Path:
 
 
 def enter(report: Callable[[str], None] = print) -> None:
-    """Goes on as the venv's Python, running the same script with the same arguments."""
+    """Re-executes the script with the environment's Python and the same arguments."""
     if Path(sys.prefix).resolve() == VENV.resolve() and (VENV / "requirements.sha256").exists():
         return
     python = ensure(report)

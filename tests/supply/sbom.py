@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what each function is built from into target/sbom: a CycloneDX document each, by cargo-cyclonedx.
+"""Writes a CycloneDX bill of materials of each function into target/sbom, with cargo-cyclonedx.
 
     python3 tests/supply/sbom.py
 
-Builds the tool the first time, which takes some minutes.
+The first run installs the tool, which takes a few minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION = "0.5.9"
 
 
 def main() -> int:
-    # Does nothing when this version is there.
+    # Does nothing if this version is installed.
     install = ["cargo", "install", "--quiet", "--locked", "--root", TOOLS, f"cargo-cyclonedx@{VERSION}"]
     subprocess.run(install, cwd=ROOT, check=True)
     subprocess.run(
@@ -31,17 +31,16 @@ def main() -> int:
     )  # fmt: skip
     folder = ROOT / "target" / "sbom"
     folder.mkdir(parents=True, exist_ok=True)
-    # The tool writes beside the manifests, for the tests' programs as well.
+    # The tool writes beside every manifest of the workspace, including those of test programs.
     for document in ROOT.glob("tests/**/*.cdx.json"):
         document.unlink()
     for manifest in sorted(ROOT.glob("functions/*/Cargo.toml")):
-        # Of one binary, which has the name of its folder.
         (document,) = manifest.parent.glob("*.cdx.json")
         target = folder / f"{manifest.parent.name}.cdx.json"
         document.replace(target)
         names = {component["name"] for component in json.loads(target.read_text(encoding="utf-8"))["components"]}
         if not {"exports-telemetry", "tokio"} <= names or "proptest" in names:
-            print(f"{target.relative_to(ROOT)} does not list what {manifest.parent.name} is built from")
+            print(f"{target.relative_to(ROOT)} does not list the dependencies of {manifest.parent.name}")
             return 1
         print(f"{target.relative_to(ROOT)}: {len(names)} crates")
     return 0

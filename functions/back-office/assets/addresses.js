@@ -1,28 +1,28 @@
-// The API's rules for an e-mail address, so that a fault shows as it is entered. The API checks again and has the last
-// word; the cases in address-cases.json, beside this folder, hold both to the same rules.
+// Validates e-mail addresses as the user enters them, by the API's rules. The API validates them again.
+// address-cases.json, next to this folder, tests that both apply the same rules.
 
-/** How many CC addresses a mail can have. */
-export const MOST_CC = 49;
+/** The maximum number of CC recipients. */
+export const MAX_CC = 49;
 
-const REASONS = {
+const MESSAGES = {
   Empty: "The address is empty.",
-  Several: "One address at a time.",
-  DisplayName: "Only the address itself, without a name or angle brackets.",
-  At: "An address has exactly one ‘@’.",
-  LocalNotAscii: "The part before ‘@’ may only have unaccented letters.",
-  LocalLength: "The part before ‘@’ has 1 to 64 characters.",
-  LocalForm: "The part before ‘@’ has a character or a dot where it may not.",
-  DomainNotAscii: "A domain with accented letters is written in its ASCII form (xn--…).",
-  Length: "An address has at most 254 characters.",
-  DomainForm: "The part after ‘@’ is not a domain such as example.com.",
+  Several: "Enter one address at a time.",
+  DisplayName: "Enter the address only, without a name or angle brackets.",
+  At: "An address must contain exactly one ‘@’.",
+  LocalNotAscii: "The part before ‘@’ must not contain accented letters.",
+  LocalLength: "The part before ‘@’ must have 1 to 64 characters.",
+  LocalForm: "The part before ‘@’ contains a misplaced dot or a character that is not allowed.",
+  DomainNotAscii: "Enter a domain with accented letters in its ASCII form (xn--…).",
+  Length: "An address must have at most 254 characters.",
+  DomainForm: "The part after ‘@’ must be a domain such as example.com.",
 };
 
 const ASCII = /^[\x00-\x7f]*$/;
 const ATOM = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+$/;
 const LABEL = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
 
-/** Why a text is no address, by the names the API's code has for it; null if it is one. */
-export function fault(text) {
+/** Returns the API's name for the error in an address, or null if it is valid. */
+export function validationError(text) {
   const address = trim(text);
   if (address === "") return "Empty";
   if (/[,;]/.test(address)) return "Several";
@@ -40,29 +40,29 @@ export function fault(text) {
   return address.length > 254 ? "Length" : null;
 }
 
-/** What to tell about a text that is no address; null if it is one. */
-export function complaint(text) {
-  const reason = fault(text);
-  return reason && REASONS[reason];
+/** Returns the error message for an invalid address, or null if it is valid. */
+export function addressError(text) {
+  const error = validationError(text);
+  return error && MESSAGES[error];
 }
 
-/** Letters' case does not tell mailboxes apart. */
+/** Compares without regard to case. */
 export const isSame = (one, other) => one.toLowerCase() === other.toLowerCase();
 
 /**
- * The addresses in a text as people type and paste it: between commas, semicolons or line breaks, or between spaces if
- * each word is an address; with the names that mail programs put around them, which are dropped.
+ * Splits typed or pasted text into addresses at commas, semicolons and line breaks, and at spaces if every word contains
+ * an ‘@’. Drops display names and angle brackets, which mail programs add.
  */
 export function split(text) {
   return text
     .replace(/"[^"]*"\s*(?=<)/g, "")
     .split(/[,;\r\n]+/)
-    .map((piece) => trim(/<([^<>]*)>\s*$/.exec(piece)?.[1] ?? piece))
-    .flatMap((piece) => {
-      const words = piece.split(/\s+/);
-      return words.every((word) => word.includes("@")) ? words : [piece];
+    .map((part) => trim(/<([^<>]*)>\s*$/.exec(part)?.[1] ?? part))
+    .flatMap((part) => {
+      const words = part.split(/\s+/);
+      return words.every((word) => word.includes("@")) ? words : [part];
     })
-    .filter((piece) => piece !== "");
+    .filter((part) => part !== "");
 }
 
 function trim(text) {

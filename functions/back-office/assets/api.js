@@ -1,10 +1,11 @@
-// The HTTP API, as far as the page needs it. Addresses are relative to the page's, so that both may move together.
+// Client of the HTTP API. URLs are relative to the page, so that page and API can move together.
 
 const EXPORTS = "v1/payments/marketplace-payouts/export";
-const PATIENCE = 35_000;
+/** Longer than the API's own timeout of 30 seconds. */
+const TIMEOUT_MS = 35_000;
 
-/** The server's word on why not. */
-export class Problem extends Error {
+/** An error response of the API. */
+export class ApiError extends Error {
   constructor(status, headers, body) {
     const errors = Array.isArray(body?.errors) ? body.errors : [];
     super(errors[0]?.detail ?? body?.message ?? `status ${status}`);
@@ -15,23 +16,22 @@ export class Problem extends Error {
     this.location = headers.get("location");
   }
 
-  /** Whether one of the errors has this code. */
   has(code) {
     return this.errors.some((error) => error.code === code);
   }
 }
 
-/** No word of the server. */
-export class Unreachable extends Error {}
+/** There was no response. */
+export class NetworkError extends Error {}
 
-/** The API with a user's key. `onAnswer` hears of every answer and of every lack of one. */
+/** Calls the API with a user's key. `onResult` is called after every call, with the error or null. */
 export class Api {
   #key;
-  #onAnswer;
+  #onResult;
 
-  constructor(key, onAnswer = () => {}) {
+  constructor(key, onResult = () => {}) {
     this.#key = key;
-    this.#onAnswer = onAnswer;
+    this.#onResult = onResult;
   }
 
   caller() {
@@ -55,13 +55,13 @@ export class Api {
     return this.#call("POST", EXPORTS, { body: { cc }, headers: { "idempotency-key": idempotencyKey } });
   }
 
-  /** `cc` is the new list, or null to keep the one there is. */
+  /** `cc` is the new list, or null to keep the current one. */
   resend(id, cc) {
     return this.#call("POST", `v1/exports/${encodeURIComponent(id)}/resend-email`, { body: cc && { cc } });
   }
 
   async #call(method, path, { body, headers = {}, signal } = {}) {
-    const patience = AbortSignal.timeout(PATIENCE);
+    const timeout = AbortSignal.timeout(TIMEOUT_MS);
     let response;
     let content;
     try {
@@ -76,7 +76,7 @@ export class Api {
         },
         cache: "no-store",
         credentials: "omit",
-        signal: signal ? AbortSignal.any([signal, patience]) : patience,
+        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       });
       content = await response.json().catch((error) => {
         if (error instanceof SyntaxError) return null;
@@ -84,34 +84,34 @@ export class Api {
       });
     } catch (error) {
       if (signal?.aborted) throw error;
-      const unreachable = new Unreachable(error.message);
-      this.#onAnswer(unreachable);
-      throw unreachable;
+      const networkError = new NetworkError(error.message);
+      this.#onResult(networkError);
+      throw networkError;
     }
     if (response.ok && content !== null) {
-      this.#onAnswer(null);
+      this.#onResult(null);
       return content;
     }
-    const problem = new Problem(response.status, response.headers, content);
-    this.#onAnswer(problem);
-    throw problem;
+    const apiError = new ApiError(response.status, response.headers, content);
+    this.#onResult(apiError);
+    throw apiError;
   }
 }
 
-/** What to tell the user about a failed call: what is wrong, and what to do. */
-export function explain(error) {
-  if (error instanceof Unreachable) {
+/** Returns the message for a failed call: the problem and what the user can do about it. */
+export function errorText(error) {
+  if (error instanceof NetworkError) {
     return navigator.onLine
-      ? "The server cannot be reached. Check your connection, then try again."
-      : "You are offline. Connect to the network, then try again.";
+      ? "The service is not responding. Check your connection and try again."
+      : "You are offline. Connect to the network and try again.";
   }
-  if (!(error instanceof Problem)) return "The page met a fault. Reload it, then try again.";
-  if (error.status === 429) return own(error) ?? "Too many requests at once. Try again in a moment.";
-  if (error.status >= 500 && !error.errors.length) return "The service does not answer. Try again in a moment.";
-  const request = error.status >= 500 && error.requestId ? ` (request ${error.requestId})` : "";
-  return `${own(error) ?? "The request was refused."}${request}`;
+  if (!(error instanceof ApiError)) return "Something went wrong on this page. Reload it and try again.";
+  if (error.status === 429) return detailOf(error) ?? "Too many requests. Try again in a moment.";
+  if (error.status >= 500 && !error.errors.length) return "The service is temporarily unavailable. Try again in a moment.";
+  const request = error.status >= 500 && error.requestId ? ` (request ID ${error.requestId})` : "";
+  return `${detailOf(error) ?? "The request was rejected."}${request}`;
 }
 
-function own(problem) {
-  return problem.errors[0]?.detail ?? problem.errors[0]?.message;
+function detailOf({ errors }) {
+  return errors[0]?.detail ?? errors[0]?.message;
 }

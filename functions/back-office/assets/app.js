@@ -1,20 +1,20 @@
-// The entrance: who is connected, and what surrounds the page.
+// Entry point: session, sidebar and page.
 
 import { fill, h, icon } from "./dom.js";
-import { Api, explain } from "./api.js";
+import { Api, errorText } from "./api.js";
 import { Connection } from "./connection.js";
 import { closeAll } from "./dialogs.js";
 import { PayoutsPage } from "./payouts.js";
-import { forgetKey, refusal, signIn, storedKey } from "./sign-in.js";
+import { forgetKey, rejectionText, signIn, storedKey } from "./sign-in.js";
 
 const root = document.getElementById("app");
-let leave = () => {};
+let closePage = () => {};
 
 function showSignIn(message) {
-  leave();
-  leave = () => {};
+  closePage();
+  closePage = () => {};
   closeAll();
-  const { screen, focus } = signIn({ message, onSignedIn: enter });
+  const { screen, focus } = signIn({ message, onSignedIn: openPage });
   fill(root, screen);
   focus();
 }
@@ -24,30 +24,29 @@ function signOut(message) {
   showSignIn(message);
 }
 
-/** Shows the page to the holder of a key. */
-function enter(key, caller) {
-  let isIn = true;
+function openPage(key, caller) {
+  let isOpen = true;
   const api = new Api(key, (error) => {
-    if (!isIn) return;
-    const reason = refusal(error);
-    // A key that was good is not any more: revoked, most likely.
-    if (reason) signOut({ tone: "bad", icon: "fault", text: reason });
-    else connection.heard(error);
+    if (!isOpen) return;
+    const reason = rejectionText(error);
+    // The key was probably revoked during the session.
+    if (reason) signOut({ tone: "bad", icon: "error", text: reason });
+    else connection.record(error);
   });
   const connection = new Connection(() => api.caller());
   const page = new PayoutsPage(api, caller);
-  connection.addEventListener("back", () => page.refresh());
-  leave = () => {
-    isIn = false;
+  connection.addEventListener("restored", () => page.refresh());
+  closePage = () => {
+    isOpen = false;
     connection.stop();
     page.stop();
   };
-  fill(root, h("a", { class: "skip", href: "#main", onclick: skip }, "Skip to the page"), frame(caller), page.element, connection.element);
+  fill(root, h("a", { class: "skip", href: "#main", onclick: skip }, "Skip to main content"), frame(caller), page.element, connection.element);
   page.element.focus({ preventScroll: true });
   page.start();
 }
 
-/** The address is the view's: a jump must not change it. */
+/** Moves the focus without changing the URL, which holds the view. */
 function skip(event) {
   event.preventDefault();
   document.getElementById("main").focus();
@@ -67,31 +66,31 @@ function frame({ name, email, tenantId }) {
     ),
     h(
       "section",
-      { class: "who", "aria-label": "Connected user" },
+      { class: "user", "aria-label": "Signed-in user" },
       h("span", { class: "avatar", "aria-hidden": "true" }, initials),
-      h("div", { class: "who-words" }, h("p", { class: "who-name" }, name), h("p", { class: "who-mail", title: email }, email), h("p", { class: "who-tenant" }, "Tenant ", h("strong", {}, tenantId))),
-      h("button", { type: "button", class: "button quiet small", onclick: () => signOut({ tone: "good", icon: "check", text: "You are signed out." }) }, icon("leave"), h("span", {}, "Sign out")),
+      h("div", { class: "user-text" }, h("p", { class: "user-name" }, name), h("p", { class: "user-mail", title: email }, email), h("p", { class: "user-tenant" }, "Tenant ", h("strong", {}, tenantId))),
+      h("button", { type: "button", class: "button quiet small", onclick: () => signOut({ tone: "good", icon: "check", text: "You are signed out." }) }, icon("sign-out"), h("span", {}, "Sign out")),
     ),
   );
 }
 
-async function begin() {
+async function start() {
   const key = storedKey();
   if (!key) return showSignIn();
   try {
-    enter(key, await new Api(key).caller());
+    openPage(key, await new Api(key).caller());
   } catch (error) {
-    const reason = refusal(error);
-    if (reason) return signOut({ tone: "bad", icon: "fault", text: reason });
-    showUnreachable(error);
+    const reason = rejectionText(error);
+    if (reason) return signOut({ tone: "bad", icon: "error", text: reason });
+    showLoadError(error);
   }
 }
 
-/** The tab has a key, but nobody to show it to. */
-function showUnreachable(error) {
-  const again = h("button", { type: "button", class: "button primary", onclick: begin }, "Try again");
-  fill(root, h("main", { class: "sign-in" }, h("div", { class: "card state", role: "alert" }, icon("unplugged"), h("h1", {}, "The back office cannot be opened"), h("p", { class: "muted" }, explain(error)), again)));
-  again.focus();
+/** The tab has a key that could not be checked. */
+function showLoadError(error) {
+  const retry = h("button", { type: "button", class: "button primary", onclick: start }, "Try again");
+  fill(root, h("main", { class: "sign-in" }, h("div", { class: "card state", role: "alert" }, icon("unplugged"), h("h1", {}, "The back office cannot be opened"), h("p", { class: "muted" }, errorText(error)), retry)));
+  retry.focus();
 }
 
-begin();
+start();

@@ -1,26 +1,26 @@
-// The field for CC addresses: each becomes a chip that can be corrected or removed, and that says what is wrong with it.
+// The field for CC recipients. Each address becomes a chip that can be edited or removed and that shows its error.
 //
-// Keys: comma, semicolon or Enter end an address; Backspace in the empty field takes the last one back. All chips
-// are one stop of the Tab key; the arrow keys move between them, Delete removes, Enter corrects.
+// Keys: comma, semicolon or Enter complete an address. Backspace in the empty field edits the last one. All chips are a
+// single tab stop: the arrow keys move between them, Delete removes a chip, Enter edits it.
 
-import { fill, freshId, h, icon } from "./dom.js";
-import { whisper } from "./announce.js";
-import { MOST_CC, complaint, isSame, split } from "./addresses.js";
+import { fill, uniqueId, h, icon } from "./dom.js";
+import { announceToScreenReader } from "./announce.js";
+import { MAX_CC, addressError, isSame, split } from "./addresses.js";
 
 export class CcField {
   #to;
   #entries;
   #onChange;
-  #serverFault = null;
-  #hintId = freshId("cc-hint");
-  #faultsId = freshId("cc-faults");
+  #serverError = null;
+  #hintId = uniqueId("cc-hint");
+  #errorsId = uniqueId("cc-errors");
   #list = h("ul", { class: "chips", "aria-label": "CC addresses", onkeydown: (event) => this.#onChipKey(event) });
-  #faults = h("ul", { class: "faults", id: this.#faultsId });
+  #errors = h("ul", { class: "errors", id: this.#errorsId });
   #count = h("span", { class: "cc-count" });
   #input = h("input", {
     type: "text", inputmode: "email", autocomplete: "off", autocapitalize: "none", spellcheck: "false",
-    id: freshId("cc"), placeholder: "name@example.com",
-    "aria-describedby": `${this.#hintId} ${this.#faultsId}`,
+    id: uniqueId("cc"), placeholder: "name@example.com",
+    "aria-describedby": `${this.#hintId} ${this.#errorsId}`,
     onkeydown: (event) => this.#onKey(event),
     oninput: () => this.#onInput(),
     onpaste: (event) => this.#onPaste(event),
@@ -30,13 +30,13 @@ export class CcField {
     "div",
     { class: "field" },
     h("div", { class: "field-head" }, h("label", { for: this.#input.id }, "CC recipients ", h("span", { class: "muted" }, "(optional)")), this.#count),
-    // A click beside the chips goes to where one types, as in any text field.
+    // A click next to the chips focuses the input, as in any text field.
     h("div", { class: "cc-box", onclick: (event) => event.target === event.currentTarget && this.#input.focus() }, this.#list, this.#input),
-    h("p", { class: "hint", id: this.#hintId }, "Separate several addresses with commas. Pasted lists are taken apart."),
-    this.#faults,
+    h("p", { class: "hint", id: this.#hintId }, "Separate addresses with commas. You can also paste a list."),
+    this.#errors,
   );
 
-  /** `to` gets the mail anyway; `cc` is there to begin with. */
+  /** `to` is the main recipient, which is left out of the list. `cc` is the initial list. */
   constructor(to, cc, onChange) {
     this.#to = to;
     this.#entries = cc.map(entry);
@@ -48,39 +48,37 @@ export class CcField {
     return this.#entries.map(({ text }) => text);
   }
 
-  /** Those of them that are addresses. */
   get validAddresses() {
-    return this.#entries.filter(({ fault }) => !fault).map(({ text }) => text);
+    return this.#entries.filter(({ error }) => !error).map(({ text }) => text);
   }
 
-  /** Whether something keeps the list from being sent. */
-  get hasFaults() {
-    return this.#entries.some(({ fault }) => fault) || this.#entries.length > MOST_CC;
+  /** Whether the list must not be sent yet. */
+  get hasErrors() {
+    return this.#entries.some(({ error }) => error) || this.#entries.length > MAX_CC;
   }
 
   focus() {
     this.#input.focus();
   }
 
-  /** Makes chips of what is typed so far. */
+  /** Turns the typed text into chips. */
   commit() {
     this.#add(split(this.#input.value));
     this.#input.value = "";
   }
 
-  /** Adds an address that somebody asked for by another button. */
   add(address) {
     this.#add([address]);
   }
 
-  /** Shows the server's faults: at their chips where a field like `cc[3]` names one, otherwise at the list. */
-  showFaults(errors) {
-    this.#serverFault = null;
+  /** Shows errors from the API: on the chip that a field like `cc[3]` names, otherwise below the list. */
+  showErrors(errors) {
+    this.#serverError = null;
     for (const { field, detail, message } of errors) {
       const index = /^cc\[(\d+)\]$/.exec(field)?.[1];
       const target = index && this.#entries[index];
-      if (target) target.fault = sentence(detail ?? message);
-      else this.#serverFault = sentence(detail ?? message);
+      if (target) target.error = sentence(detail ?? message);
+      else this.#serverError = sentence(detail ?? message);
     }
     this.#draw();
   }
@@ -94,34 +92,34 @@ export class CcField {
     }
     this.#changed();
     const added = texts.length - known.length;
-    const bad = this.#entries.slice(-added || this.#entries.length).filter(({ fault }) => fault).length;
+    const invalid = this.#entries.slice(-added || this.#entries.length).filter(({ error }) => error).length;
     const parts = [
       added && (added === 1 ? `${this.#entries.at(-1).text} added` : `${added} addresses added`),
-      added && bad && `${bad} not valid`,
+      added && invalid && `${invalid} not valid`,
       known.length && `${known.join(", ")}: already a recipient`,
     ];
-    whisper(parts.filter(Boolean).join("; "));
+    announceToScreenReader(parts.filter(Boolean).join("; "));
   }
 
   #remove(index) {
-    const [gone] = this.#entries.splice(index, 1);
+    const [removed] = this.#entries.splice(index, 1);
     this.#changed();
-    whisper(`${gone.text} removed`);
+    announceToScreenReader(`${removed.text} removed`);
     const buttons = this.#list.querySelectorAll(".chip-remove");
     (buttons[Math.min(index, buttons.length - 1)] ?? this.#input).focus();
-    if (buttons.length) this.#rove(document.activeElement);
+    if (buttons.length) this.#setTabStop(document.activeElement);
   }
 
-  #correct(index) {
+  #edit(index) {
     this.commit();
-    const [taken] = this.#entries.splice(index, 1);
+    const [edited] = this.#entries.splice(index, 1);
     this.#changed();
-    this.#input.value = taken.text;
+    this.#input.value = edited.text;
     this.#input.focus();
   }
 
   #changed() {
-    this.#serverFault = null;
+    this.#serverError = null;
     this.#draw();
     this.#onChange();
   }
@@ -132,7 +130,7 @@ export class CcField {
 
   #onPaste(event) {
     const text = event.clipboardData.getData("text");
-    // One plain address may be the middle of what is being typed: that one is left to the field.
+    // A single address is pasted as text, because the user may still be typing.
     if (!/[,;\r\n<]/.test(text) && split(text).length < 2) return;
     event.preventDefault();
     this.commit();
@@ -147,10 +145,10 @@ export class CcField {
       this.commit();
     } else if (key === "Backspace" && target.value === "" && this.#entries.length) {
       event.preventDefault();
-      this.#correct(this.#entries.length - 1);
+      this.#edit(this.#entries.length - 1);
     } else if (key === "ArrowLeft" && isAtStart && this.#entries.length) {
       event.preventDefault();
-      this.#rove([...this.#list.querySelectorAll("button")].at(-1), true);
+      this.#setTabStop([...this.#list.querySelectorAll("button")].at(-1), true);
     }
   }
 
@@ -161,7 +159,7 @@ export class CcField {
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: buttons.length - 1 }[event.key];
     if (to !== undefined) {
       event.preventDefault();
-      if (buttons[to]) this.#rove(buttons[to], true);
+      if (buttons[to]) this.#setTabStop(buttons[to], true);
       else if (to === buttons.length) this.#input.focus();
     } else if (event.key === "Delete" || event.key === "Backspace") {
       event.preventDefault();
@@ -169,22 +167,22 @@ export class CcField {
     }
   }
 
-  /** Makes a button the one that the Tab key stops at. */
-  #rove(button, focus = false) {
+  /** Makes a button the list's only tab stop. */
+  #setTabStop(button, focus = false) {
     for (const other of this.#list.querySelectorAll("button")) other.tabIndex = other === button ? 0 : -1;
     if (focus) button.focus();
   }
 
   #draw() {
-    const chips = this.#entries.map(({ text, fault }, index) =>
+    const chips = this.#entries.map(({ text, error }, index) =>
       h(
         "li",
-        { class: fault ? "chip bad" : "chip" },
-        fault && icon("fault"),
+        { class: error ? "chip bad" : "chip" },
+        error && icon("error"),
         h("button", {
-          type: "button", class: "chip-text", title: fault ? `${text}: ${fault}` : text,
-          "aria-label": `${text}${fault ? `, not valid: ${fault}` : ""}. Correct`,
-          onclick: () => this.#correct(index),
+          type: "button", class: "chip-text", title: error ? `${text}: ${error}` : text,
+          "aria-label": `${text}${error ? `, not valid: ${error}` : ""}. Edit`,
+          onclick: () => this.#edit(index),
         }, text),
         h("button", {
           type: "button", class: "chip-remove", "aria-label": `Remove ${text}`, onclick: () => this.#remove(index),
@@ -193,21 +191,21 @@ export class CcField {
     );
     fill(this.#list, chips);
     this.#list.hidden = !chips.length;
-    if (chips.length) this.#rove(this.#list.querySelector("button"));
+    if (chips.length) this.#setTabStop(this.#list.querySelector("button"));
 
     const count = this.#entries.length;
-    fill(this.#count, count ? `${count} of ${MOST_CC}` : "");
-    this.#count.classList.toggle("bad", count > MOST_CC);
-    const complaints = this.#entries.filter(({ fault }) => fault).map(({ text, fault }) => [h("strong", {}, text), ` ${fault}`]);
-    if (count > MOST_CC) complaints.push([`At most ${MOST_CC} CC addresses: remove ${count - MOST_CC}.`]);
-    if (this.#serverFault) complaints.push([this.#serverFault]);
-    fill(this.#faults, complaints.map((text) => h("li", {}, icon("fault"), h("span", {}, text))));
-    if (complaints.length) this.#input.setAttribute("aria-invalid", "true");
+    fill(this.#count, count ? `${count} of ${MAX_CC}` : "");
+    this.#count.classList.toggle("bad", count > MAX_CC);
+    const errors = this.#entries.filter(({ error }) => error).map(({ text, error }) => [h("strong", {}, text), ` ${error}`]);
+    if (count > MAX_CC) errors.push([`At most ${MAX_CC} CC recipients are allowed. Remove ${count - MAX_CC}.`]);
+    if (this.#serverError) errors.push([this.#serverError]);
+    fill(this.#errors, errors.map((text) => h("li", {}, icon("error"), h("span", {}, text))));
+    if (errors.length) this.#input.setAttribute("aria-invalid", "true");
     else this.#input.removeAttribute("aria-invalid");
   }
 }
 
-const entry = (text) => ({ text, fault: complaint(text) });
+const entry = (text) => ({ text, error: addressError(text) });
 
-/** The API's details begin in lower case where they follow a field's name. */
+/** Error details of the API start in lower case, because they follow the name of a field. */
 const sentence = (text = "Not accepted.") => text.charAt(0).toUpperCase() + text.slice(1).replace(/([^.])$/, "$1.");

@@ -1,72 +1,72 @@
-// Whether the server answers. While it does not, a bar says so and tries again, at growing intervals and at once when
-// the network is back or the user asks.
+// Shows a bar while the service does not respond. Retries at growing intervals, and at once when the network is back or
+// the user asks.
 
 import { fill, h, icon } from "./dom.js";
-import { say } from "./announce.js";
+import { announce } from "./announce.js";
 import { clock } from "./format.js";
-import { Unreachable } from "./api.js";
+import { NetworkError } from "./api.js";
 
-const WAITS = [2, 4, 8, 15, 30];
+const DELAYS_SECONDS = [2, 4, 8, 15, 30];
 
 export class Connection extends EventTarget {
   #probe;
   #attempt = 0;
   #timer;
-  #lastAnswer = Date.now();
-  #down = false;
+  #lastResponse = Date.now();
+  #isDown = false;
   #text = h("p", {});
   element = h(
     "div",
     { class: "offline", role: "alert", hidden: true },
     icon("unplugged"),
     this.#text,
-    h("button", { type: "button", class: "button small", onclick: () => this.#try() }, "Try now"),
+    h("button", { type: "button", class: "button small", onclick: () => this.#retry() }, "Try now"),
   );
 
-  /** `probe` is a call that shows whether the server answers. Tells "back" when it does again. */
+  /** `probe` calls the API. Emits "restored" when the service responds again. */
   constructor(probe) {
     super();
     this.#probe = probe;
-    window.addEventListener("online", () => this.#down && this.#try());
+    window.addEventListener("online", () => this.#isDown && this.#retry());
   }
 
-  /** Hears of every call: the problem the server told, null for a success, or that there was no answer. */
-  heard(error) {
-    if (error instanceof Unreachable) this.#lost();
-    else this.#found();
+  /** Records the result of a call: its error, or null. */
+  record(error) {
+    if (error instanceof NetworkError) this.#onNoResponse();
+    else this.#onResponse();
   }
 
   stop() {
     clearTimeout(this.#timer);
-    this.#down = false;
+    this.#isDown = false;
   }
 
-  #lost() {
-    if (!this.#down) {
-      this.#down = true;
+  #onNoResponse() {
+    if (!this.#isDown) {
+      this.#isDown = true;
       this.#attempt = 0;
       this.element.hidden = false;
     }
-    const wait = WAITS[Math.min(this.#attempt, WAITS.length - 1)];
+    const delay = DELAYS_SECONDS[Math.min(this.#attempt, DELAYS_SECONDS.length - 1)];
     this.#attempt += 1;
-    const what = navigator.onLine ? "The server cannot be reached." : "You are offline.";
-    fill(this.#text, h("strong", {}, what), ` What you see is from ${clock(this.#lastAnswer)}. Trying again by itself.`);
+    const headline = navigator.onLine ? "The service is not responding." : "You are offline.";
+    fill(this.#text, h("strong", {}, headline), ` Showing data from ${clock(this.#lastResponse)}. Trying again in ${delay} s.`);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#try(), wait * 1000);
+    this.#timer = setTimeout(() => this.#retry(), delay * 1000);
   }
 
-  #found() {
-    this.#lastAnswer = Date.now();
-    if (!this.#down) return;
+  #onResponse() {
+    this.#lastResponse = Date.now();
+    if (!this.#isDown) return;
     this.stop();
     this.element.hidden = true;
-    say("Connected again", "good");
-    this.dispatchEvent(new Event("back"));
+    announce("Connection restored", "good");
+    this.dispatchEvent(new Event("restored"));
   }
 
-  #try() {
+  #retry() {
     clearTimeout(this.#timer);
-    // What comes of it is heard like that of every call.
+    // Its result is recorded like that of every call.
     this.#probe().catch(() => {});
   }
 }

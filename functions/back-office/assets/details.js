@@ -1,7 +1,7 @@
-// One export in full, in a panel at the side.
+// The details panel of an export.
 
 import { fill, h, icon, refill } from "./dom.js";
-import { Problem, explain } from "./api.js";
+import { ApiError, errorText } from "./api.js";
 import { GONE_ADVICE, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { amount, number, payouts, relative, shortId, size, sum, utcTime } from "./format.js";
 import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
@@ -24,7 +24,6 @@ export class Details {
   #loading = null;
   #parts = null;
 
-  /** `onClose` is told when the user closes the panel. */
   constructor({ api, exports, actions, onClose }) {
     this.#api = api;
     this.#exports = exports;
@@ -42,7 +41,7 @@ export class Details {
     this.#id = id;
     if (!this.#dialog) this.#make();
     fill(this.#parts.id, h("code", {}, id), copyButton(id, "export ID"));
-    fill(this.#parts.trouble);
+    fill(this.#parts.error);
     for (const name of ["state", "facts", "file", "totals"]) fill(this.#parts[name]);
     this.#parts.help.hidden = true;
     if (this.#exports.get(id)) this.#draw();
@@ -56,9 +55,9 @@ export class Details {
   #make() {
     const dialog = h("dialog", { class: "drawer" });
     const part = (name) => h("div", { class: `part ${name}` });
-    this.#parts = { id: h("p", { class: "full-id" }), trouble: part("trouble"), state: part("state-part"), facts: part("facts"), file: part("file"), totals: part("totals"), help: excelHelp() };
-    const { id, trouble, state, facts, file, totals, help } = this.#parts;
-    dialog.append(heading(dialog, "Export details", id), h("div", { class: "dialog-body" }, trouble, state, facts, file, totals, help));
+    this.#parts = { id: h("p", { class: "full-id" }), error: part("error"), state: part("state-part"), facts: part("facts"), file: part("file"), totals: part("totals"), help: excelHelp() };
+    const { id, error, state, facts, file, totals, help } = this.#parts;
+    dialog.append(heading(dialog, "Export details", id), h("div", { class: "dialog-body" }, error, state, facts, file, totals, help));
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     dialog.addEventListener("close", () => {
       this.#dialog = null;
@@ -79,15 +78,15 @@ export class Details {
       this.#exports.putDetail(item);
     } catch (error) {
       if (loading.signal.aborted) return;
-      const isMissing = error instanceof Problem && error.status === 404;
-      const words = isMissing ? `Your tenant has no export ${shortId(this.#id)}. The address may be of another tenant.` : explain(error);
-      fill(this.#parts.trouble, notice("bad", "fault", h("p", {}, words), !isMissing && h("button", { type: "button", class: "button small", onclick: () => this.#retry() }, "Try again")));
+      const isMissing = error instanceof ApiError && error.status === 404;
+      const text = isMissing ? `Your tenant has no export ${shortId(this.#id)}. The link may belong to another tenant.` : errorText(error);
+      fill(this.#parts.error, notice("bad", "error", h("p", {}, text), !isMissing && h("button", { type: "button", class: "button small", onclick: () => this.#retry() }, "Try again")));
     }
     this.#dialog?.setAttribute("aria-busy", "false");
   }
 
   #retry() {
-    fill(this.#parts.trouble);
+    fill(this.#parts.error);
     this.#load();
   }
 
@@ -105,17 +104,17 @@ export class Details {
     const status = statusOf(item);
     if (status === "PENDING") {
       const rows = item.progress.rows;
-      return notice("waiting", "clock", h("p", {}, h("strong", {}, rows ? `${payouts(rows)} so far.` : "The export is starting."), ` You get an e-mail when it is done: you may close this page.`), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
+      return notice("waiting", "clock", h("p", {}, h("strong", {}, rows ? `${payouts(rows)} so far.` : "The export is starting."), " You will receive an e-mail when it is finished. You can close this page."), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
     }
     if (status === "READY" && canDownload(item)) {
       return notice("good", "check", h("p", {}, h("strong", {}, "The file is ready."), ` Sent to ${recipientsText(item.recipients)}. The link expires ${relative(item.linkExpiresAt)}.`));
     }
     if (status === "FAILED") {
       const failure = item.failure ?? {};
-      return notice("bad", "fault", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(item)));
+      return notice("bad", "error", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(item)));
     }
     const gone = isFileGone(item);
-    return notice("over", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? ` ${GONE_ADVICE}` : " Send the e-mail again to get a new link to the same file, or relaunch to export what there is now."));
+    return notice("neutral", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? ` ${GONE_ADVICE}` : " Resend the e-mail to get a new link to the same file, or relaunch the export to get a new file."));
   }
 
   #buttons(item) {
@@ -160,12 +159,12 @@ function fileOf({ file, isFileDeleted }) {
       ["Rows", number(file.rows)],
       ["Size", size(file.bytes)],
       ["SHA-256", h("code", { class: "hash" }, file.sha256), copyButton(file.sha256, "SHA-256")],
-      !isFileDeleted && [Date.parse(file.expiresAt) > Date.now() ? "Kept until" : "Kept until (over)", time(file.expiresAt)],
+      !isFileDeleted && [Date.parse(file.expiresAt) > Date.now() ? "Kept until" : "Was kept until", time(file.expiresAt)],
     ]),
   ];
 }
 
-/** Totals a currency, and in it a status, with each status's share of the payouts as a bar. */
+/** Totals by currency and status. A bar shows each status's share of the currency's payouts. */
 function totalsOf(totals) {
   const currencies = Map.groupBy(totals, ({ currency }) => currency);
   const groups = [...currencies].map(([currency, rows]) => {

@@ -1,27 +1,27 @@
-// Dialogs: to launch an export, to send its e-mail again. The browser's own modal dialogs keep the focus inside, close on
-// Escape, and give the focus back to where it was.
+// The dialogs that launch an export and resend its e-mail. Native modal dialogs keep the focus inside, close on Escape and
+// return the focus when closed.
 
-import { fill, freshId, h, icon, nameOf } from "./dom.js";
-import { say } from "./announce.js";
-import { Problem, Unreachable, explain } from "./api.js";
+import { fill, uniqueId, h, icon, nameOf } from "./dom.js";
+import { announce } from "./announce.js";
+import { ApiError, NetworkError, errorText } from "./api.js";
 import { CcField } from "./cc-field.js";
 import { isSame } from "./addresses.js";
 import { GONE_ADVICE } from "./exports.js";
 import { notice, recipientsText } from "./pieces.js";
 
-/** Shows a modal dialog, and removes it when it closes. */
+/** Shows a modal dialog and removes it when it closes. */
 export function show(dialog) {
   const opener = document.activeElement;
   document.body.append(dialog);
   dialog.addEventListener("close", () => {
     dialog.remove();
-    if (!opener.isConnected) focusLike(opener);
+    if (!opener.isConnected) focusReplacement(opener);
   });
   dialog.showModal();
 }
 
-/** The opener was drawn anew meanwhile: the one that is called the same has its place. */
-function focusLike(opener) {
+/** Focuses the button that replaced the opener when the page was redrawn: it has the same name. */
+function focusReplacement(opener) {
   const top = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.getElementById("main");
   const buttons = [...(top?.querySelectorAll("button") ?? [])];
   (buttons.find((button) => nameOf(button) === nameOf(opener)) ?? top)?.focus();
@@ -31,45 +31,45 @@ export function closeAll() {
   for (const dialog of [...document.querySelectorAll("dialog[open]")].reverse()) dialog.close();
 }
 
-/** The upper end of a dialog: its name, and the button that closes it. */
-export function heading(dialog, text, ...more) {
-  const title = h("h2", { id: freshId("title"), tabindex: "-1" }, text);
+/** A dialog's title and close button. */
+export function heading(dialog, text, ...extra) {
+  const title = h("h2", { id: uniqueId("title"), tabindex: "-1" }, text);
   dialog.setAttribute("aria-labelledby", title.id);
   const close = h("button", { type: "button", class: "button quiet icon-only", "aria-label": "Close", title: "Close", onclick: () => dialog.close() }, icon("close"));
-  return h("div", { class: "dialog-head" }, h("div", {}, title, more), close);
+  return h("div", { class: "dialog-head" }, h("div", {}, title, extra), close);
 }
 
 /**
- * Asks for the recipients and launches an export. `cc` is there to begin with. `onLaunched` gets the export,
- * `onPending` the id of the one that is in the way.
+ * Asks for the recipients and launches an export. `cc` is the initial list. `onLaunched` receives the new export,
+ * `onPending` the ID of the export that is still pending.
  */
 export function launch({ api, caller, cc = [], onLaunched, onPending }) {
-  // For as long as the list is the same, a second press is the same request: the server makes one export of both.
+  // Repeating the request with the same list uses the same idempotency key, so it cannot launch a second export.
   let attempt = { list: null, key: null };
   mailForm({
     title: "Export marketplace payouts",
-    lead: ["A CSV file with all payouts of ", h("strong", {}, caller.tenantId), " up to now. Making it takes from seconds to minutes; you need not wait."],
+    lead: ["Exports all payouts of ", h("strong", {}, caller.tenantId), " up to now as a CSV file. This takes from a few seconds to several minutes. You do not have to wait."],
     confirm: "Confirm export",
     busy: "Launching…",
     caller,
     cc,
     async send(list) {
-      const asked = JSON.stringify(list);
-      if (attempt.list !== asked) attempt = { list: asked, key: crypto.randomUUID() };
+      const requested = JSON.stringify(list);
+      if (attempt.list !== requested) attempt = { list: requested, key: crypto.randomUUID() };
       const item = await api.launch(list, attempt.key);
-      say(`Export launched. The file will be sent to ${recipientsText(item.recipients)}.`, "good");
+      announce(`Export launched. The file will be sent to ${recipientsText(item.recipients)}.`, "good");
       onLaunched(item);
     },
-    onRefused(problem, form) {
-      if (!problem.has("EXPORT_ALREADY_PENDING")) return false;
-      const id = problem.location?.split("/").pop();
-      const lead = () => {
+    onRejected(error, form) {
+      if (!error.has("EXPORT_ALREADY_PENDING")) return false;
+      const id = error.location?.split("/").pop();
+      const showPending = () => {
         form.close();
         onPending(id);
       };
-      form.stop(
-        notice("waiting", "clock", h("p", {}, h("strong", {}, "An export is pending already."), " Only one can be at a time. Wait until it ends, then launch the next one."),
-          id && h("button", { type: "button", class: "button small", onclick: lead }, "Show the pending export")),
+      form.block(
+        notice("waiting", "clock", h("p", {}, h("strong", {}, "An export is already pending."), " Only one export can be pending at a time. Wait until it finishes, then launch the next one."),
+          id && h("button", { type: "button", class: "button small", onclick: showPending }, "Show the pending export")),
       );
       return true;
     },
@@ -77,36 +77,36 @@ export function launch({ api, caller, cc = [], onLaunched, onPending }) {
 }
 
 /**
- * Asks for the recipients and sends an export's e-mail again. `onSent` gets the export; `onGone` is told that its file was
- * deleted, and `onRelaunch` that the user wants a new one.
+ * Asks for the recipients and resends an export's e-mail. `onSent` receives the export. `onGone` is called if its file was
+ * deleted, and `onRelaunch` if the user then wants a new one.
  */
 export function resend({ api, caller, item, onSent, onGone, onRelaunch }) {
   const { to, cc } = item.recipients;
-  const first = isSame(to, caller.email) ? null : to;
+  const previous = isSame(to, caller.email) ? null : to;
   mailForm({
-    title: "Send the e-mail again",
-    lead: ["The same file, with a new download link. Nothing is exported anew."],
+    title: "Resend e-mail",
+    lead: ["Sends the same file with a new download link. The payouts are not exported again."],
     confirm: "Send e-mail",
     busy: "Sending…",
     caller,
     cc,
-    // The main recipient is whoever sends it again, so the one before would not get this one.
-    suggestion: first && !cc.some((address) => isSame(address, first)) ? first : null,
+    // The main recipient is always the caller, so the previous one would not receive this e-mail.
+    suggestion: previous && !cc.some((address) => isSame(address, previous)) ? previous : null,
     async send(list) {
-      const isKept = list.length === cc.length && list.every((address, index) => address === cc[index]);
-      const sent = await api.resend(item.exportId, isKept ? null : list);
-      say(`E-mail sent to ${recipientsText(sent.recipients)}.`, "good");
+      const isUnchanged = list.length === cc.length && list.every((address, index) => address === cc[index]);
+      const sent = await api.resend(item.exportId, isUnchanged ? null : list);
+      announce(`E-mail sent to ${recipientsText(sent.recipients)}.`, "good");
       onSent(sent);
     },
-    onRefused(problem, form) {
-      if (!problem.has("EXPORT_FILE_GONE")) return false;
+    onRejected(error, form) {
+      if (!error.has("EXPORT_FILE_GONE")) return false;
       onGone();
       const relaunch = () => {
         form.close();
         onRelaunch();
       };
-      form.stop(
-        notice("over", "hourglass", h("p", {}, h("strong", {}, "The file was deleted."), ` ${GONE_ADVICE}`),
+      form.block(
+        notice("neutral", "hourglass", h("p", {}, h("strong", {}, "The file was deleted."), ` ${GONE_ADVICE}`),
           h("button", { type: "button", class: "button small", onclick: relaunch }, "Relaunch")),
       );
       return true;
@@ -114,18 +114,18 @@ export function resend({ api, caller, item, onSent, onGone, onRelaunch }) {
   });
 }
 
-function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, onRefused }) {
+function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, onRejected }) {
   const dialog = h("dialog", { class: "modal" });
-  const summary = h("p", { class: "summary", id: freshId("summary") });
-  const trouble = h("div", { class: "trouble", role: "alert" });
+  const summary = h("p", { class: "summary", id: uniqueId("summary") });
+  const formError = h("div", { class: "form-error", role: "alert" });
   const field = new CcField(caller.email, cc, () => {
-    fill(trouble);
+    fill(formError);
     button.disabled = false;
     summarise();
   });
   const button = h("button", { type: "submit", class: "button primary", "aria-describedby": summary.id }, confirm);
   const to = h("div", { class: "field" }, h("span", { class: "label" }, "To"), h("p", { class: "to" }, icon("mail"), h("span", {}, caller.email), h("span", { class: "muted" }, "you")));
-  const suggest = suggestion && h("p", { class: "hint" }, `${suggestion} got the first e-mail. `,
+  const suggest = suggestion && h("p", { class: "hint" }, `${suggestion} received the first e-mail. `,
     h("button", { type: "button", class: "link", onclick: (event) => { field.add(suggestion); event.currentTarget.parentElement.remove(); field.focus(); } }, "Add as CC"));
 
   function summarise() {
@@ -134,10 +134,10 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, on
 
   const form = {
     close: () => dialog.close(),
-    /** Says why there is no going on. */
-    stop(...content) {
+    /** Disables the form and shows why. */
+    block(...content) {
       button.disabled = true;
-      fill(trouble, content);
+      fill(formError, content);
     },
   };
 
@@ -145,12 +145,12 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, on
     event.preventDefault();
     field.commit();
     if (button.disabled) return;
-    if (field.hasFaults) {
-      fill(trouble, notice("bad", "fault", h("p", {}, "Correct or remove the marked addresses first.")));
+    if (field.hasErrors) {
+      fill(formError, notice("bad", "error", h("p", {}, "Correct or remove the marked addresses first.")));
       field.focus();
       return;
     }
-    fill(trouble);
+    fill(formError);
     fill(button, busy);
     button.disabled = true;
     try {
@@ -158,15 +158,15 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, on
       dialog.close();
       return;
     } catch (error) {
-      if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
+      if (!(error instanceof ApiError || error instanceof NetworkError)) throw error;
       button.disabled = false;
-      if (!dialog.isConnected || (error instanceof Problem && onRefused(error, form))) return;
-      const own = (error.errors ?? []).filter(({ field: name }) => name?.startsWith("cc"));
-      if (own.length) {
-        field.showFaults(own);
+      if (!dialog.isConnected || (error instanceof ApiError && onRejected(error, form))) return;
+      const ccErrors = (error.errors ?? []).filter(({ field: name }) => name?.startsWith("cc"));
+      if (ccErrors.length) {
+        field.showErrors(ccErrors);
         field.focus();
       } else {
-        fill(trouble, notice("bad", "fault", h("p", {}, explain(error))));
+        fill(formError, notice("bad", "error", h("p", {}, errorText(error))));
       }
     } finally {
       fill(button, confirm);
@@ -183,7 +183,7 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, send, on
       field.element,
       suggest,
       summary,
-      trouble,
+      formError,
       h("div", { class: "dialog-foot" }, h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"), button),
     ),
   );

@@ -1,37 +1,35 @@
-// The exports that the page knows, each as it was last told by the server, and what their states mean for a user.
+// The exports that the page has loaded, and what their statuses mean to the user.
 
-/** Every status, with its words and its picture. */
 export const STATUSES = {
   PENDING: { label: "Pending", icon: "clock" },
   READY: { label: "Ready", icon: "check" },
-  FAILED: { label: "Failed", icon: "fault" },
+  FAILED: { label: "Failed", icon: "error" },
   EXPIRED: { label: "Expired", icon: "hourglass" },
 };
 
-/** Why exports fail, in few words, and what to do about it. */
+/** By failure code: a short title and advice. */
 const FAILURES = {
-  PAYOUTS_NOT_WRITABLE: ["Payouts have faulty values", "Give this list to whoever keeps the payouts. Once they are corrected, relaunch the export."],
-  FILE_TOO_LARGE: ["Too many payouts for one file", "Tell your administrator the export ID: older payouts have to be archived first."],
-  EMAIL_NOT_SENT: ["E-mail was refused", "The file is there. Check the addresses, then send the e-mail again."],
-  GENERATION_FAILED: ["Could not be finished", "Relaunch the export. If it fails again, tell your administrator the export ID."],
-  DEADLINE_PASSED: ["Took too long", "Relaunch the export. If it fails again, tell your administrator the export ID."],
-  ENDED_BY_ADMINISTRATOR: ["Ended by an administrator", "Relaunch the export when the cause is removed; your administrator can tell you more."],
+  INVALID_ROWS: ["Some payouts are invalid", "Send this list to the payments team. Relaunch the export when they have corrected the payouts."],
+  FILE_TOO_LARGE: ["Too many payouts for one file", "Send the export ID to your administrator. Older payouts must be archived first."],
+  EMAIL_NOT_SENT: ["E-mail rejected", "The file is available. Check the addresses, then resend the e-mail."],
+  GENERATION_FAILED: ["Could not be completed", "Relaunch the export. If it fails again, send the export ID to your administrator."],
+  DEADLINE_PASSED: ["Took too long", "Relaunch the export. If it fails again, send the export ID to your administrator."],
+  FAILED_BY_ADMINISTRATOR: ["Failed by an administrator", "Ask your administrator for the reason. Relaunch the export when the cause is resolved."],
 };
 
 export const failureTitle = ({ code }) => FAILURES[code]?.[0] ?? "Failed";
 export function failureAdvice(item) {
   const { code, retryable } = item.failure ?? {};
   if (isFileGone(item)) return `The file was deleted. ${GONE_ADVICE}`;
-  return FAILURES[code]?.[1] ?? (retryable ? "Relaunch the export." : "Tell your administrator the export ID.");
+  return FAILURES[code]?.[1] ?? (retryable ? "Relaunch the export." : "Send the export ID to your administrator.");
 }
 
-/** What to do about an export whose file was deleted. */
 export const GONE_ADVICE = "Relaunch the export to get a new file.";
 
-/** The status at `now`: a link's end does not wait for the next answer. */
+/** The status at `now`. A READY export expires with its link, even before the next response says so. */
 export function statusOf(item, now = Date.now()) {
-  const isOver = item.status === "READY" && item.linkExpiresAt && Date.parse(item.linkExpiresAt) <= now;
-  return isOver ? "EXPIRED" : item.status;
+  const isExpired = item.status === "READY" && item.linkExpiresAt && Date.parse(item.linkExpiresAt) <= now;
+  return isExpired ? "EXPIRED" : item.status;
 }
 
 const hasFile = (item, now) => Boolean(item.file) && !item.isFileDeleted && Date.parse(item.file.expiresAt) > now;
@@ -42,59 +40,58 @@ export const canResend = (item, now = Date.now()) => item.status !== "PENDING" &
 export const canRelaunch = (item, now = Date.now()) =>
   ["EXPIRED", "FAILED"].includes(statusOf(item, now)) || isFileGone(item, now);
 
-/** A link that ends this soon is perhaps not given out any more, though the file is there. */
-const LINK_IS_ENDING = 5000;
+/** So shortly before the link expires, the API may omit the download URL although the file exists. */
+const LINK_MARGIN_MS = 5000;
 
-/** Tells of every export that changes ("change") and of a pending one that ends ("end"). */
+/** Emits "change" for every export that changes, and "end" when a pending export finishes. */
 export class Exports extends EventTarget {
-  #known = new Map();
-  /** Whose file was deleted before its time. Lists do not say it, so it is kept beside what they say. */
+  #byId = new Map();
+  /** IDs of exports whose file was deleted early. Lists do not report this, so it is stored separately. */
   #deleted = new Set();
   #latest = null;
 
   get(id) {
-    return this.#known.get(id);
+    return this.#byId.get(id);
   }
 
-  /** The newest export, if there is any and it is known; only that one can be pending. */
+  /** The newest export, or null. Only the newest export can be pending. */
   get latest() {
-    return this.#known.get(this.#latest) ?? null;
+    return this.#byId.get(this.#latest) ?? null;
   }
 
   get pending() {
     return this.latest?.status === "PENDING" ? this.latest : null;
   }
 
-  /** Takes an export as the server told it. What was told out of turn is dropped. */
+  /** Stores an export from a response. Ignores a response that is older than the stored one. */
   put(item) {
-    const before = this.#known.get(item.exportId);
+    const before = this.#byId.get(item.exportId);
     if (before && before.updatedAt > item.updatedAt) return;
-    const known = { ...item, isFileDeleted: this.#deleted.has(item.exportId) };
-    this.#known.set(item.exportId, known);
-    // Ids begin with their time.
+    const stored = { ...item, isFileDeleted: this.#deleted.has(item.exportId) };
+    this.#byId.set(item.exportId, stored);
+    // IDs start with the creation time.
     if (this.#latest === null || item.exportId > this.#latest) this.#latest = item.exportId;
-    this.dispatchEvent(new CustomEvent("change", { detail: known }));
+    this.dispatchEvent(new CustomEvent("change", { detail: stored }));
     if (before?.status === "PENDING" && item.status !== "PENDING") {
-      this.dispatchEvent(new CustomEvent("end", { detail: known }));
+      this.dispatchEvent(new CustomEvent("end", { detail: stored }));
     }
   }
 
-  /** Takes an export's detail: READY without a link to download means that the file was deleted. */
+  /** Stores an export's details. A READY export without a download URL has lost its file. */
   putDetail(item) {
     if (item.downloadUrl) this.#deleted.delete(item.exportId);
-    else if (item.status === "READY" && Date.parse(item.linkExpiresAt) > Date.now() + LINK_IS_ENDING) this.#deleted.add(item.exportId);
+    else if (item.status === "READY" && Date.parse(item.linkExpiresAt) > Date.now() + LINK_MARGIN_MS) this.#deleted.add(item.exportId);
     this.put(item);
   }
 
-  /** Takes an export whose e-mail was sent again just now: its file is there. */
+  /** Stores an export whose e-mail was just resent, which proves that its file exists. */
   putResent(item) {
     this.#deleted.delete(item.exportId);
     this.put(item);
   }
 
-  /** The server found the file of this export deleted. */
-  loseFile(id) {
+  markFileDeleted(id) {
     this.#deleted.add(id);
-    this.put(this.#known.get(id));
+    this.put(this.#byId.get(id));
   }
 }

@@ -1,5 +1,5 @@
-// Which part of the history is looked at. It lives in the page's address, so that a view can be shared, and the browser's
-// Back leads through the views.
+// The filters, sort order and page size of the history. They are stored in the page's URL, so that a view can be shared
+// and the browser's Back button works.
 
 import { endOfDay, startOfDay } from "./format.js";
 import { STATUSES } from "./exports.js";
@@ -7,7 +7,7 @@ import { STATUSES } from "./exports.js";
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 export const SIZES = [20, 50, 100];
 
-/** The view that the address tells. What makes no sense in it is left out. */
+/** Reads the view from the URL. Ignores invalid values. */
 export function read() {
   const query = new URLSearchParams(location.search);
   const date = (name) => {
@@ -25,7 +25,7 @@ export function read() {
   };
 }
 
-/** Puts a changed view into the address, as a step that Back undoes. */
+/** Writes a changed view to the URL as a new history entry. */
 export function change(changes) {
   const { statuses, from, to, sort, size, open } = { ...read(), ...changes };
   const query = new URLSearchParams();
@@ -35,18 +35,18 @@ export function change(changes) {
   if (sort !== "createdAt:desc") query.set("sort", sort);
   if (size !== SIZES[0]) query.set("size", size);
   if (open) query.set("export", open);
-  // Commas and colons are plain in a query, and the address is for people.
+  // Commas and colons need no encoding in a query and are easier to read without.
   const search = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
-  const address = location.pathname + (search && `?${search}`);
-  if (address !== location.pathname + location.search) window.history.pushState(null, "", address);
+  const url = location.pathname + (search && `?${search}`);
+  if (url !== location.pathname + location.search) window.history.pushState(null, "", url);
 }
 
 export const isFiltered = ({ statuses, from, to }) => Boolean(statuses.length || from || to);
 
-/** Whether the view begins with the newest export of all. */
+/** Whether the first row of the view is the newest export. */
 export const showsLatest = (view) => !isFiltered(view) && view.sort === "createdAt:desc";
 
-/** The view as the API's query. Days are those of the reader's calendar, because the times shown are, too. */
+/** The view as API query parameters. Days are in the user's time zone, like the times on the page. */
 export const toQuery = ({ statuses, from, to, sort, size }) => ({
   statuses,
   createdFrom: from && startOfDay(from),

@@ -1,30 +1,32 @@
-// Follows the pending export until it ends: often at first, because most are done in seconds, then ever more seldom, and
-// not at all while nobody looks.
+// Polls the pending export until it finishes: often at first, because most exports take seconds, then less often, and not
+// at all while the tab is hidden.
 
-import { Problem } from "./api.js";
+import { ApiError } from "./api.js";
 
-const WAITS = [1500, 2500, 4000, 5000, 5000, 8000, 12_000, 20_000, 30_000];
-/** Where the waits begin again when the export has got on. */
-const AFTER_PROGRESS = 3;
+const DELAYS_MS = [1500, 2500, 4000, 5000, 5000, 8000, 12_000, 20_000, 30_000];
+/** The index in DELAYS_MS to continue from after progress. */
+const STEP_AFTER_PROGRESS = 3;
+/** The index in DELAYS_MS to continue from after an error response. */
+const STEP_AFTER_ERROR = 5;
 
 export class Follower {
   #api;
   #exports;
   #timer = null;
-  #asking = null;
+  #request = null;
   #step = 0;
   #stopped = false;
 
   constructor(api, exports) {
     this.#api = api;
     this.#exports = exports;
-    exports.addEventListener("change", () => this.#plan());
+    exports.addEventListener("change", () => this.#schedule());
     document.addEventListener("visibilitychange", this.#onVisibility);
   }
 
   stop() {
     this.#stopped = true;
-    this.#asking?.abort();
+    this.#request?.abort();
     clearTimeout(this.#timer);
     document.removeEventListener("visibilitychange", this.#onVisibility);
   }
@@ -35,39 +37,39 @@ export class Follower {
       this.#timer = null;
     } else if (this.#exports.pending) {
       this.#step = 0;
-      this.#ask();
+      this.#poll();
     }
   };
 
-  #plan() {
+  #schedule() {
     if (!this.#exports.pending) {
       clearTimeout(this.#timer);
       this.#timer = null;
       this.#step = 0;
-    } else if (!this.#timer && !this.#asking && !document.hidden && !this.#stopped) {
-      const wait = WAITS[Math.min(this.#step, WAITS.length - 1)];
-      this.#timer = setTimeout(() => this.#ask(), wait);
+    } else if (!this.#timer && !this.#request && !document.hidden && !this.#stopped) {
+      const delay = DELAYS_MS[Math.min(this.#step, DELAYS_MS.length - 1)];
+      this.#timer = setTimeout(() => this.#poll(), delay);
     }
   }
 
-  async #ask() {
+  async #poll() {
     clearTimeout(this.#timer);
     this.#timer = null;
     const pending = this.#exports.pending;
-    if (!pending || this.#asking) return;
-    this.#asking = new AbortController();
-    let seen = null;
+    if (!pending || this.#request) return;
+    this.#request = new AbortController();
+    let item = null;
     try {
-      seen = await this.#api.detail(pending.exportId, this.#asking.signal);
-      this.#step = seen.progress.rows > pending.progress.rows ? AFTER_PROGRESS : this.#step + 1;
+      item = await this.#api.detail(pending.exportId, this.#request.signal);
+      this.#step = item.progress.rows > pending.progress.rows ? STEP_AFTER_PROGRESS : this.#step + 1;
     } catch (error) {
-      // The connection's bar tells of a lost server; whatever it is, the next look comes later.
-      this.#step = Math.max(this.#step + 1, error instanceof Problem ? 5 : AFTER_PROGRESS);
+      // The connection bar shows that there was no response. Here only the next poll is delayed.
+      this.#step = Math.max(this.#step + 1, error instanceof ApiError ? STEP_AFTER_ERROR : STEP_AFTER_PROGRESS);
     } finally {
-      this.#asking = null;
+      this.#request = null;
     }
     if (this.#stopped) return;
-    if (seen) this.#exports.putDetail(seen);
-    this.#plan();
+    if (item) this.#exports.putDetail(item);
+    this.#schedule();
   }
 }

@@ -1,4 +1,4 @@
-// Numbers, sizes, times and ids as people read them. The language is the page's, the time zone the reader's.
+// Formats numbers, sizes, times and IDs in the page's language and the user's time zone.
 
 const LOCALE = "en-GB";
 const DAY = 86_400_000;
@@ -14,7 +14,7 @@ export const number = (value) => WHOLE.format(value);
 /** `1 payout`, `1,235 payouts`. */
 export const payouts = (count) => `${number(count)} ${count === 1 ? "payout" : "payouts"}`;
 
-/** `1.2 MB`: powers of ten, as file managers and the mails show sizes. Cut off, not rounded, as in the mails. */
+/** `1.2 MB`. Uses powers of ten and truncates, as the e-mails do. */
 export function size(bytes) {
   if (bytes < 1000) return `${bytes} bytes`;
   let value = bytes;
@@ -27,13 +27,13 @@ export function size(bytes) {
   return `${(Math.floor(value * 10 + 1e-9) / 10).toFixed(1)} ${unit}`;
 }
 
-/** An exact decimal, with its thousands apart: it never becomes a floating-point number. */
+/** A decimal with thousands separators. Never converted to floating point, so it stays exact. */
 export function amount(text) {
   const [, sign, whole, fraction] = /^(-?)(\d+)(\.\d+)?$/.exec(text) ?? [null, "", text, ""];
   return `${sign ? "−" : ""}${whole.replace(/\B(?=(\d{3})+$)/g, ",")}${fraction ?? ""}`;
 }
 
-/** Exact decimals of one currency, added up. */
+/** The exact sum of decimals of one currency. */
 export function sum(amounts) {
   const digits = Math.max(0, ...amounts.map((text) => text.split(".")[1]?.length ?? 0));
   const minor = amounts.reduce((total, text) => {
@@ -66,9 +66,9 @@ export function relative(time, now = Date.now()) {
   return "";
 }
 
-/** The end of an export's id, which is random; the beginning is its time, and alike for exports of a day. */
+/** The random end of an export ID. Its start is the creation time, which hardly differs between exports of one day. */
 export const shortId = (id) => `mpo_…${id.slice(-8)}`;
 
-/** The first and the last moment of a day of the reader's calendar, as the API takes times. */
+/** The first and last instant of a day in the user's time zone, in the API's format. */
 export const startOfDay = (date) => new Date(`${date}T00:00:00.000`).toISOString();
 export const endOfDay = (date) => new Date(`${date}T23:59:59.999`).toISOString();

@@ -1,24 +1,24 @@
-// The export history: filters, sort order, pages, and a row an export that keeps up with what is known of it.
+// The export history: filters, sort order, pages, and one row per export that is updated as the export changes.
 
-import { fill, freshId, h, icon, refill } from "./dom.js";
-import { whisper } from "./announce.js";
-import { explain } from "./api.js";
+import { fill, uniqueId, h, icon, refill } from "./dom.js";
+import { announceToScreenReader } from "./announce.js";
+import { errorText } from "./api.js";
 import { canDownload, canResend, STATUSES, statusOf } from "./exports.js";
 import * as filters from "./filters.js";
 import { number, relative, shortId } from "./format.js";
 import { action, badge, copyButton, remark, time } from "./pieces.js";
 
-const TICK = 30_000;
-/** How many answers without a single export are looked through by themselves before the user is asked. */
-const MOST_EMPTY_ANSWERS = 5;
-const BONES = 6;
+const UPDATE_INTERVAL_MS = 30_000;
+/** How many empty pages to skip before asking the user whether to continue. */
+const MAX_EMPTY_PAGES = 5;
+const SKELETON_ROWS = 6;
 
 export class History {
   #api;
   #exports;
   #actions;
   #view = filters.read();
-  /** Where each page begins: its cursor, and how many exports are before it. */
+  /** The cursor of each page and the number of exports before it. */
   #pages = [{ cursor: null, before: 0 }];
   #page = 0;
   #items = [];
@@ -26,17 +26,17 @@ export class History {
   #rows = new Map();
   #loading = null;
   #loadedAt = 0;
-  #ticking;
+  #updateTimer;
 
-  #statuses = Object.entries(STATUSES).map(([status, { label, icon: picture }]) => {
-    const box = h("input", { type: "checkbox", value: status, class: "unseen", onchange: () => this.#filter() });
-    return { box, pill: h("label", { class: `pill ${status.toLowerCase()}` }, box, icon(picture), label) };
+  #statuses = Object.entries(STATUSES).map(([status, { label, icon: iconName }]) => {
+    const box = h("input", { type: "checkbox", value: status, class: "visually-hidden", onchange: () => this.#filter() });
+    return { box, pill: h("label", { class: `pill ${status.toLowerCase()}` }, box, icon(iconName), label) };
   });
-  #from = h("input", { type: "date", id: freshId("from"), onchange: () => this.#filter() });
-  #to = h("input", { type: "date", id: freshId("to"), onchange: () => this.#filter() });
-  #dateFault = h("p", { class: "date-fault", role: "alert", id: freshId("date-fault") });
+  #from = h("input", { type: "date", id: uniqueId("from"), onchange: () => this.#filter() });
+  #to = h("input", { type: "date", id: uniqueId("to"), onchange: () => this.#filter() });
+  #dateError = h("p", { class: "date-error", role: "alert", id: uniqueId("date-error") });
   #clear = h("button", { type: "button", class: "button quiet small", onclick: () => this.#clearFilters() }, "Clear filters");
-  #sort = h("button", { type: "button", class: "sort", onclick: () => this.#turn() });
+  #sort = h("button", { type: "button", class: "sort", onclick: () => this.#toggleSort() });
   #createdAt = h("th", { scope: "col", role: "columnheader" }, this.#sort);
   #body = h("tbody", { role: "rowgroup" });
   #table = h(
@@ -52,24 +52,24 @@ export class History {
         h("th", { scope: "col", role: "columnheader" }, "Recipients"),
         this.#createdAt,
         h("th", { scope: "col", role: "columnheader" }, "Status"),
-        h("th", { scope: "col", role: "columnheader" }, h("span", { class: "unseen" }, "Actions")),
+        h("th", { scope: "col", role: "columnheader" }, h("span", { class: "visually-hidden" }, "Actions")),
       ),
     ),
     this.#body,
   );
   #state = h("div", { class: "state" });
   #range = h("p", { class: "range" });
-  #newer = h("button", { type: "button", class: "button small", onclick: () => this.#go(this.#page - 1) }, icon("left"), h("span", {}, "Previous"));
-  #older = h("button", { type: "button", class: "button small trailing", onclick: () => this.#go(this.#page + 1) }, icon("right"), h("span", {}, "Next"));
+  #newer = h("button", { type: "button", class: "button small", onclick: () => this.#goTo(this.#page - 1) }, icon("left"), h("span", {}, "Previous"));
+  #older = h("button", { type: "button", class: "button small trailing", onclick: () => this.#goTo(this.#page + 1) }, icon("right"), h("span", {}, "Next"));
   #size = h(
     "select",
-    { id: freshId("size"), onchange: () => this.#set({ size: Number(this.#size.value) }) },
+    { id: uniqueId("size"), onchange: () => this.#set({ size: Number(this.#size.value) }) },
     filters.SIZES.map((size) => h("option", { value: size }, size)),
   );
   #pager = h(
     "nav",
     { class: "pager", "aria-label": "Pages of the export history", hidden: true },
-    h("label", { class: "muted", for: this.#size.id }, "Rows a page"),
+    h("label", { class: "muted", for: this.#size.id }, "Rows per page"),
     this.#size,
     this.#range,
     this.#newer,
@@ -86,7 +86,7 @@ export class History {
       h("fieldset", {}, h("legend", {}, "Status"), h("div", { class: "pills" }, this.#statuses.map(({ pill }) => pill))),
       h("div", { class: "dates" }, h("div", {}, h("label", { for: this.#from.id }, "From"), this.#from), h("div", {}, h("label", { for: this.#to.id }, "To"), this.#to)),
       this.#clear,
-      this.#dateFault,
+      this.#dateError,
     ),
     this.#table,
     this.#state,
@@ -98,16 +98,16 @@ export class History {
     this.#exports = exports;
     this.#actions = actions;
     exports.addEventListener("change", ({ detail }) => this.#rows.get(detail.exportId)?.update(detail));
-    // Times pass, and links end, without an answer that says so.
-    this.#ticking = setInterval(() => {
+    // Relative times change and links expire without a new response.
+    this.#updateTimer = setInterval(() => {
       if (!document.hidden) for (const row of this.#rows.values()) row.update(this.#exports.get(row.id));
-    }, TICK);
+    }, UPDATE_INTERVAL_MS);
     this.#drawControls();
-    fill(this.#body, Array.from({ length: BONES }, bones));
+    fill(this.#body, Array.from({ length: SKELETON_ROWS }, skeletonRow));
   }
 
   stop() {
-    clearInterval(this.#ticking);
+    clearInterval(this.#updateTimer);
     this.#loading?.abort();
   }
 
@@ -119,15 +119,15 @@ export class History {
     return this.#page === 0;
   }
 
-  /** Takes the view from the address, where the browser's Back or Forward changed it. */
-  follow() {
+  /** Applies the view in the URL after the browser's Back or Forward button. */
+  applyUrl() {
     const before = JSON.stringify(filters.toQuery(this.#view));
     this.#view = filters.read();
     this.#drawControls();
     if (JSON.stringify(filters.toQuery(this.#view)) !== before) this.#restart();
   }
 
-  /** Loads again if what is shown is older than `age`. */
+  /** Reloads if the data is older than `age` milliseconds. */
   refresh(age = 0) {
     if (Date.now() - this.#loadedAt > age) this.load(this.#page);
   }
@@ -140,10 +140,10 @@ export class History {
     let { cursor } = this.#pages[page];
     let items = [];
     try {
-      for (let answers = 0; answers < MOST_EMPTY_ANSWERS && !items.length && cursor !== undefined; answers += 1) {
-        const answer = await this.#api.list({ ...query, cursor }, loading.signal);
-        items = answer.content;
-        cursor = answer.nextCursor ?? undefined;
+      for (let read = 0; read < MAX_EMPTY_PAGES && !items.length && cursor !== undefined; read += 1) {
+        const response = await this.#api.list({ ...query, cursor }, loading.signal);
+        items = response.content;
+        cursor = response.nextCursor ?? undefined;
       }
     } catch (error) {
       if (loading.signal.aborted) return;
@@ -167,23 +167,23 @@ export class History {
 
   #filter() {
     const [from, to] = [this.#from.value, this.#to.value];
-    const isBackwards = from && to && from > to;
-    this.#dateFault.textContent = isBackwards ? "The start is after the end." : "";
+    const isReversed = from && to && from > to;
+    this.#dateError.textContent = isReversed ? "The start date is after the end date." : "";
     for (const input of [this.#from, this.#to]) {
-      if (isBackwards) input.setAttribute("aria-invalid", "true");
+      if (isReversed) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
     }
-    if (isBackwards) return;
+    if (isReversed) return;
     this.#set({ statuses: this.#statuses.map(({ box }) => box).filter((box) => box.checked).map((box) => box.value), from, to });
   }
 
   #clearFilters() {
-    this.#dateFault.textContent = "";
+    this.#dateError.textContent = "";
     this.#set({ statuses: [], from: "", to: "" });
     this.#statuses[0].box.focus();
   }
 
-  #turn() {
+  #toggleSort() {
     this.#set({ sort: this.#view.sort === "createdAt:desc" ? "createdAt:asc" : "createdAt:desc" });
   }
 
@@ -199,9 +199,9 @@ export class History {
     this.load(0);
   }
 
-  async #go(page) {
+  async #goTo(page) {
     await this.load(page);
-    // The button that was pressed may be switched off now, and the new rows begin above.
+    // The clicked button may be disabled now, and the new rows start above it.
     const title = this.element.querySelector("#history-title");
     title.focus({ preventScroll: true });
     title.scrollIntoView({ block: "nearest" });
@@ -213,11 +213,11 @@ export class History {
     if (this.#from.value !== from) this.#from.value = from;
     if (this.#to.value !== to) this.#to.value = to;
     this.#size.value = size;
-    this.#clear.classList.toggle("gone", !filters.isFiltered(this.#view));
+    this.#clear.classList.toggle("invisible", !filters.isFiltered(this.#view));
     const isNewestFirst = sort === "createdAt:desc";
     this.#createdAt.setAttribute("aria-sort", isNewestFirst ? "descending" : "ascending");
     refill(this.#sort, "Created at", icon(isNewestFirst ? "down" : "up"));
-    this.#sort.title = isNewestFirst ? "Newest first. Press for oldest first" : "Oldest first. Press for newest first";
+    this.#sort.title = isNewestFirst ? "Newest first. Click for oldest first" : "Oldest first. Click for newest first";
   }
 
   // ----------------------------------------------------------------------------------------------------------- rows
@@ -237,38 +237,37 @@ export class History {
     const isWhole = this.#page === 0 && !this.#next;
     const range = isWhole ? `${number(rows.length)} ${rows.length === 1 ? "export" : "exports"}` : `${number(before + 1)} to ${number(before + rows.length)}`;
     this.#range.textContent = range;
-    whisper(rows.length ? `Export history: ${range}` : "Export history: no exports");
+    announceToScreenReader(rows.length ? `Export history: ${range}` : "Export history: no exports");
   }
 
   #drawState() {
     this.#table.hidden = !this.#items.length;
     if (this.#items.length) return fill(this.#state);
-    const [headline, words, button] = this.#next
-      ? ["Nothing found yet", "None of the exports looked through so far match. There are older ones.", h("button", { type: "button", class: "button", onclick: () => this.#go(this.#page + 1) }, "Search on")]
+    const [headline, text, button] = this.#next
+      ? ["No matches yet", "None of the exports searched so far match. There are older exports.", h("button", { type: "button", class: "button", onclick: () => this.#goTo(this.#page + 1) }, "Search older exports")]
       : filters.isFiltered(this.#view)
-        ? ["No exports match", "No export has this status in this time.", h("button", { type: "button", class: "button", onclick: () => this.#clearFilters() }, "Clear filters")]
-        : ["No exports yet", "Exports appear here as soon as they are launched, and stay.", null];
-    return fill(this.#state, icon("file"), h("p", { class: "headline" }, headline), h("p", { class: "muted" }, words), button);
+        ? ["No exports match", "No export has the selected status and dates.", h("button", { type: "button", class: "button", onclick: () => this.#clearFilters() }, "Clear filters")]
+        : ["No exports yet", "Exports appear here as soon as they are launched.", null];
+    return fill(this.#state, icon("file"), h("p", { class: "headline" }, headline), h("p", { class: "muted" }, text), button);
   }
 
   #drawError(error, page) {
     const retry = h("button", { type: "button", class: "button", onclick: () => this.load(page) }, "Try again");
-    // What is there is better than nothing, and the bar says that the server is away.
+    // Keep the rows that are shown: the connection bar already shows that there was no response.
     if (this.#items.length && !error.status) return;
     this.#items = [];
     this.#rows.clear();
     this.#table.hidden = true;
     this.#pager.hidden = true;
-    fill(this.#state, h("div", { role: "alert" }, icon("fault"), h("p", { class: "headline" }, "The history could not be loaded"), h("p", { class: "muted" }, explain(error)), retry));
-    // A list that never was there comes by itself once the server is back.
+    fill(this.#state, h("div", { role: "alert" }, icon("error"), h("p", { class: "headline" }, "The history could not be loaded"), h("p", { class: "muted" }, errorText(error)), retry));
+    // The next refresh reloads the list, however recent this attempt was.
     this.#loadedAt = 0;
   }
 }
 
-/** An export's row. */
 class Row {
   #actions;
-  #drawn = "";
+  #drawnState = "";
   #cells;
 
   constructor(item, actions) {
@@ -293,15 +292,15 @@ class Row {
 
   update(item) {
     const { recipients, createdAt, status, actions } = this.#cells;
-    const words = remark(item);
-    const drawn = JSON.stringify([statusOf(item), words, item.recipients, relative(item.createdAt), canResend(item)]);
-    if (drawn === this.#drawn) return;
-    this.#drawn = drawn;
+    const text = remark(item);
+    const state = JSON.stringify([statusOf(item), text, item.recipients, relative(item.createdAt), canResend(item)]);
+    if (state === this.#drawnState) return;
+    this.#drawnState = state;
     const { to, cc } = item.recipients;
-    const copies = cc.length > 0 && `cc ${cc.slice(0, 3).join(", ")}${cc.length > 3 ? ` and ${cc.length - 3} more` : ""}`;
-    fill(recipients, h("span", { class: "address", title: to }, to), copies && h("span", { class: "remark", title: cc.join(", ") }, copies));
+    const ccText = cc.length > 0 && `cc ${cc.slice(0, 3).join(", ")}${cc.length > 3 ? ` and ${cc.length - 3} more` : ""}`;
+    fill(recipients, h("span", { class: "address", title: to }, to), ccText && h("span", { class: "remark", title: cc.join(", ") }, ccText));
     fill(createdAt.lastChild, relative(item.createdAt));
-    fill(status, badge(item), h("span", { class: "remark" }, words));
+    fill(status, badge(item), h("span", { class: "remark" }, text));
     refill(actions, h("span", { class: "line" }, this.#action(item), icon("right")));
   }
 
@@ -310,12 +309,12 @@ class Row {
     const named = (label) => ({ "aria-label": `${label} ${this.id.slice(-8)}` });
     if (item.status === "PENDING") return null;
     if (canDownload(item)) return action("Download", "download", () => download(item), "small", named("Download"));
-    if (canResend(item)) return action("Resend", "mail", () => resend(item), "small", named("Resend e-mail of"));
+    if (canResend(item)) return action("Resend", "mail", () => resend(item), "small", named("Resend e-mail for"));
     return action("Relaunch", "relaunch", () => relaunch(item), "small", named("Relaunch"));
   }
 }
 
-/** A row's outline while the first page loads, of a row's height. */
-function bones() {
-  return h("tr", { role: "row", class: "bones", "aria-hidden": "true" }, ["id", "recipients", "created", "status", "actions"].map((name) => h("td", { role: "cell", class: `col-${name}` }, h("div", { class: "bone wide" }), h("div", { class: "bone" }))));
+/** A placeholder with the height of a row, shown while the first page loads. */
+function skeletonRow() {
+  return h("tr", { role: "row", class: "skeleton", "aria-hidden": "true" }, ["id", "recipients", "created", "status", "actions"].map((name) => h("td", { role: "cell", class: `col-${name}` }, h("div", { class: "skeleton-line wide" }), h("div", { class: "skeleton-line" }))));
 }

@@ -1,4 +1,4 @@
-// The newest export, always in the same place: where it stands, and what can be done with it now.
+// The card of the newest export: its status and the actions that are available now.
 
 import { h, refill } from "./dom.js";
 import { size, payouts, relative } from "./format.js";
@@ -10,7 +10,7 @@ const HEADLINES = { PENDING: "In progress", READY: "Ready to download", EXPIRED:
 export class Latest {
   #exports;
   #actions;
-  #body = h("div", { class: "latest-body", "aria-busy": "true" }, h("div", { class: "bone wide" }), h("div", { class: "bone" }));
+  #body = h("div", { class: "latest-body", "aria-busy": "true" }, h("div", { class: "skeleton-line wide" }), h("div", { class: "skeleton-line" }));
   element = h("section", { class: "card latest", "aria-labelledby": "latest-title" }, h("h2", { id: "latest-title", class: "eyebrow" }, "Latest export"), this.#body);
 
   constructor(exports, actions) {
@@ -18,21 +18,21 @@ export class Latest {
     this.#actions = actions;
   }
 
-  /** There is no telling: the history says why. */
+  /** The history shows the error. */
   fail() {
     if (this.#exports.latest) return;
     this.#body.setAttribute("aria-busy", "false");
-    refill(this.#body, h("p", { class: "muted" }, "Not known at the moment."));
+    refill(this.#body, h("p", { class: "muted" }, "Not available at the moment."));
   }
 
   draw() {
     const item = this.#exports.latest;
     this.#body.setAttribute("aria-busy", "false");
-    if (item) refill(this.#body, this.#words(item), this.#buttons(item));
-    else refill(this.#body, h("div", { class: "latest-words" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, "Export the marketplace payouts as a CSV file. You get an e-mail with the link when it is ready.")));
+    if (item) refill(this.#body, this.#text(item), this.#buttons(item));
+    else refill(this.#body, h("div", { class: "latest-text" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, "Export the marketplace payouts as a CSV file. You will receive an e-mail with a download link when it is ready.")));
   }
 
-  #words(item) {
+  #text(item) {
     const status = statusOf(item);
     const headline = status === "READY" && isFileGone(item) ? "The file was deleted" : HEADLINES[status] ?? failureTitle(item.failure ?? {});
     const isPending = status === "PENDING";
@@ -44,10 +44,10 @@ export class Latest {
     const recipients = recipientsText(item.recipients);
     const sent = { PENDING: `, will be sent to ${recipients}`, FAILED: "" }[status] ?? `, sent to ${recipients}`;
     const people = `Requested by ${item.requestedBy.name}${sent}`;
-    // Two lines on a wide screen and one fact a line on a small one, so that the card's height is known beforehand.
+    // Two lines on a wide screen, one fact per line on a small one: the layout reserves this height before loading.
     return h(
       "div",
-      { class: "latest-words" },
+      { class: "latest-text" },
       h("p", { class: "headline" }, badge(item), h("span", {}, headline)),
       h("ul", { class: "facts" }, facts.map((fact) => h("li", {}, fact)), h("li", {}, time(item.createdAt))),
       h("p", { class: "fact", title: people }, people),

@@ -1,8 +1,8 @@
-// The page of the marketplace payouts: what is exported, and what can be done about it.
+// The Marketplace Payouts page.
 
-import { fill, h, icon, refill } from "./dom.js";
-import { say } from "./announce.js";
-import { explain } from "./api.js";
+import { h, icon, refill } from "./dom.js";
+import { announce } from "./announce.js";
+import { errorText } from "./api.js";
 import { Details } from "./details.js";
 import * as dialogs from "./dialogs.js";
 import { Exports, GONE_ADVICE, failureTitle, isFileGone } from "./exports.js";
@@ -14,8 +14,8 @@ import { Latest } from "./latest.js";
 import { excelHelp, recipientsText } from "./pieces.js";
 
 const TITLE = "Marketplace Payouts · Back Office";
-/** What was loaded longer ago is loaded again when the user comes back to the tab. */
-const STALE = 60_000;
+/** When the user returns to the tab, older data is reloaded. */
+const MAX_AGE_MS = 60_000;
 
 export class PayoutsPage {
   #api;
@@ -42,7 +42,7 @@ export class PayoutsPage {
     this.#follower = new Follower(api, this.#exports);
     this.#exports.addEventListener("change", ({ detail }) => detail === this.#exports.latest && this.#draw());
     this.#exports.addEventListener("end", ({ detail }) => this.#onEnd(detail));
-    window.addEventListener("popstate", this.#onAddress);
+    window.addEventListener("popstate", this.#onPopState);
     document.addEventListener("visibilitychange", this.#onVisibility);
     this.element = h(
       "main",
@@ -50,7 +50,7 @@ export class PayoutsPage {
       h(
         "header",
         { class: "page-head" },
-        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, "Marketplace Payouts"), h("p", { class: "muted" }, "The commissions that your marketplace earned, as a CSV file for reconciliation and reporting.")),
+        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, "Marketplace Payouts"), h("p", { class: "muted" }, "Export your marketplace’s commissions as a CSV file for reconciliation and reporting.")),
         this.#launch,
       ),
       this.#latest.element,
@@ -60,14 +60,12 @@ export class PayoutsPage {
     this.#drawLaunch();
   }
 
-  /** Loads what the address asks for. */
   async start() {
     const { open } = filters.read();
     if (open) this.#details.open(open);
     await Promise.all([this.#history.load(), this.#loadLatest()]);
   }
 
-  /** Loads again after a time without the server. */
   refresh() {
     this.#history.refresh();
     this.#loadLatest();
@@ -76,21 +74,21 @@ export class PayoutsPage {
   stop() {
     this.#follower.stop();
     this.#history.stop();
-    window.removeEventListener("popstate", this.#onAddress);
+    window.removeEventListener("popstate", this.#onPopState);
     document.removeEventListener("visibilitychange", this.#onVisibility);
     document.title = TITLE;
   }
 
   // -------------------------------------------------------------------------------------------------------- loading
 
-  /** The newest export may be outside of the view; and only that one can be pending. */
+  /** Loaded separately, because the filters may exclude the newest export. Only that one can be pending. */
   async #loadLatest() {
     try {
       const { content } = await this.#api.list({ size: 1 });
       if (content.length) this.#exports.put(content[0]);
       else this.#latest.draw();
     } catch {
-      // The history, which is loaded at the same time, tells what is wrong.
+      // The history is loaded at the same time and shows the error.
       this.#latest.fail();
     }
   }
@@ -103,22 +101,22 @@ export class PayoutsPage {
   #drawLaunch() {
     const pending = this.#exports.pending;
     this.#launch.classList.toggle("primary", !pending);
-    const look = pending ? [icon("clock"), h("span", {}, "Export pending: show it")] : [icon("plus"), h("span", {}, "Export CSV")];
+    const look = pending ? [icon("clock"), h("span", {}, "Show pending export")] : [icon("plus"), h("span", {}, "Export CSV")];
     if (this.#launch.textContent !== look[1].textContent) refill(this.#launch, look);
   }
 
   #onEnd(item) {
     const isReady = item.status === "READY";
-    if (isReady) say(`Export ready: ${payouts(item.file.rows)}. Sent to ${recipientsText(item.recipients)}.`, "good");
-    else say(`Export failed: ${failureTitle(item.failure ?? {})}. See its details for what to do.`, "bad");
-    // Whoever waits in another tab sees it there.
+    if (isReady) announce(`Export ready: ${payouts(item.file.rows)}. Sent to ${recipientsText(item.recipients)}.`, "good");
+    else announce(`Export failed: ${failureTitle(item.failure ?? {})}. See its details for what to do.`, "bad");
+    // Visible to a user who is waiting in another tab.
     if (document.hidden) document.title = `${isReady ? "Ready" : "Failed"}: ${TITLE}`;
   }
 
   #onVisibility = () => {
     if (document.hidden) return;
     document.title = TITLE;
-    this.#history.refresh(STALE);
+    this.#history.refresh(MAX_AGE_MS);
   };
 
   // -------------------------------------------------------------------------------------------------------- actions
@@ -126,7 +124,7 @@ export class PayoutsPage {
   #onLaunch() {
     const pending = this.#exports.pending;
     if (pending) this.#open(pending.exportId);
-    else this.#ask([]);
+    else this.#openLaunchDialog([]);
   }
 
   #resend(item) {
@@ -135,7 +133,7 @@ export class PayoutsPage {
       caller: this.#caller,
       item,
       onSent: (sent) => this.#exports.putResent(sent),
-      onGone: () => this.#exports.loseFile(item.exportId),
+      onGone: () => this.#exports.markFileDeleted(item.exportId),
       onRelaunch: () => this.#relaunch(item),
     });
   }
@@ -143,14 +141,14 @@ export class PayoutsPage {
   #relaunch(item) {
     const pending = this.#exports.pending;
     if (pending) {
-      say("An export is pending already: only one can be at a time.");
+      announce("An export is already pending. Only one export can be pending at a time.");
       this.#open(pending.exportId);
     } else {
-      this.#ask(item.recipients.cc);
+      this.#openLaunchDialog(item.recipients.cc);
     }
   }
 
-  #ask(cc) {
+  #openLaunchDialog(cc) {
     dialogs.launch({
       api: this.#api,
       caller: this.#caller,
@@ -172,19 +170,19 @@ export class PayoutsPage {
       const item = await this.#api.detail(exportId);
       this.#exports.putDetail(item);
       if (isFileGone(this.#exports.get(exportId))) {
-        say(`The file was deleted. ${GONE_ADVICE}`, "bad");
+        announce(`The file was deleted. ${GONE_ADVICE}`, "bad");
         return;
       }
       const url = item.downloadUrl && new URL(item.downloadUrl);
       if (!url || !["https:", "http:"].includes(url.protocol)) {
-        say("The download link has just expired. Send the e-mail again to get a new one.", "bad");
+        announce("The download link has just expired. Resend the e-mail to get a new one.", "bad");
         return;
       }
-      // The file says itself that it is to be saved, so the page stays where it is.
+      // The response is sent as an attachment, so the page stays open.
       h("a", { href: url.href, download: "" }).click();
-      say(`Downloading ${item.file.name}`, "good");
+      announce(`Downloading ${item.file.name}`, "good");
     } catch (error) {
-      say(explain(error), "bad");
+      announce(errorText(error), "bad");
     }
   }
 
@@ -199,10 +197,10 @@ export class PayoutsPage {
     filters.change({ open: null });
   }
 
-  #onAddress = () => {
+  #onPopState = () => {
     const { open } = filters.read();
     if (open) this.#details.open(open);
     else this.#details.close();
-    this.#history.follow();
+    this.#history.applyUrl();
   };
 }

@@ -1,23 +1,23 @@
-// Small pieces that several parts of the page show.
+// Small components that several parts of the page share.
 
 import { h, icon } from "./dom.js";
-import { say } from "./announce.js";
+import { announce } from "./announce.js";
 import { localTime, number, payouts, relative, utcTime } from "./format.js";
 import { STATUSES, canDownload, failureTitle, isFileGone, statusOf } from "./exports.js";
 
-/** The status in a word and a picture, not by its colour alone. */
+/** Shows the status as a word and an icon, not by colour alone. */
 export function badge(item) {
   const status = statusOf(item);
-  const { label, icon: picture } = STATUSES[status];
-  return h("span", { class: `badge ${status.toLowerCase()}` }, icon(picture), label);
+  const { label, icon: iconName } = STATUSES[status];
+  return h("span", { class: `badge ${status.toLowerCase()}` }, icon(iconName), label);
 }
 
-/** A time of the reader's, with UTC on hover. */
+/** A time in the user's time zone, with UTC in the tooltip. */
 export function time(value, text = localTime(value)) {
   return h("time", { datetime: value, title: utcTime(value) }, text);
 }
 
-/** What there is to say about a status in a few words. */
+/** A short note on the status. */
 export function remark(item) {
   const status = statusOf(item);
   if (status === "PENDING") return item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting";
@@ -26,41 +26,40 @@ export function remark(item) {
   return isFileGone(item) ? "File deleted" : `Link expired ${relative(item.linkExpiresAt)}`;
 }
 
-/** A text that is copied in full, however much of it is shown. */
+/** Copies the full text, even if only part of it is shown. */
 export function copyButton(text, what) {
   const copy = async (event) => {
     event.stopPropagation();
     try {
       await navigator.clipboard.writeText(text);
-      say(`Copied the ${what}`, "good");
+      announce(`Copied the ${what}`, "good");
     } catch {
-      say(`The browser does not let the page copy the ${what}`, "bad");
+      announce(`The browser did not allow copying the ${what}`, "bad");
     }
   };
   return h("button", { type: "button", class: "button quiet icon-only", title: `Copy the ${what}`, "aria-label": `Copy the ${what}`, onclick: copy }, icon("copy"));
 }
 
-/** A button with a picture. */
-export function action(label, picture, onclick, look = "", more = {}) {
-  const pressed = (event) => {
+/** A button with an icon. */
+export function action(label, iconName, onclick, classes = "", attributes = {}) {
+  const clicked = (event) => {
     event.stopPropagation();
     onclick(event);
   };
-  return h("button", { type: "button", class: `button ${look}`, onclick: pressed, ...more }, icon(picture), h("span", {}, label));
+  return h("button", { type: "button", class: `button ${classes}`, onclick: clicked, ...attributes }, icon(iconName), h("span", {}, label));
 }
 
-/** How everybody who gets a mail is told in one line: `a@b.c and 2 others`. */
+/** All recipients in one line: `a@b.c and 2 others`. */
 export function recipientsText({ to, cc }) {
   if (!cc.length) return to;
   return cc.length === 1 ? `${to} and ${cc[0]}` : `${to} and ${number(cc.length)} others`;
 }
 
-/** A message at the place that it is about. */
-export function notice(tone, picture, ...content) {
-  return h("div", { class: `notice ${tone}` }, icon(picture), h("div", {}, content));
+/** An inline message. */
+export function notice(tone, iconName, ...content) {
+  return h("div", { class: `notice ${tone}` }, icon(iconName), h("div", {}, content));
 }
 
-/** How to open the file. */
 export function excelHelp() {
   return h(
     "details",
@@ -69,11 +68,11 @@ export function excelHelp() {
     h(
       "ol",
       {},
-      h("li", {}, "Do not double-click the file: depending on your region, Excel would put each line into one cell, or split it at commas inside texts, where a part could run as a formula."),
-      h("li", {}, "In an empty workbook choose ", h("strong", {}, "Data › From Text/CSV"), " and pick the file."),
-      h("li", {}, "File origin: ", h("strong", {}, "65001: Unicode (UTF-8)"), ". Delimiter: ", h("strong", {}, "Semicolon"), ". Then Load."),
-      h("li", {}, "If amounts come out as text, choose Transform Data and set their type ", h("strong", {}, "using locale"), ": Decimal number, English (United States)."),
+      h("li", {}, "Do not open the file with a double-click. Depending on your region, Excel puts each line into one cell or splits it at commas inside text, and a part could then run as a formula."),
+      h("li", {}, "In an empty workbook, choose ", h("strong", {}, "Data › From Text/CSV"), " and select the file."),
+      h("li", {}, "Set File Origin to ", h("strong", {}, "65001: Unicode (UTF-8)"), " and Delimiter to ", h("strong", {}, "Semicolon"), ". Then choose Load."),
+      h("li", {}, "If amounts appear as text, choose Transform Data and change their type ", h("strong", {}, "using locale"), ": Decimal Number, English (United States)."),
     ),
-    h("p", {}, "A sheet holds 1,048,576 rows, the header included. Load larger files into the Data Model, or use another tool. Times are in UTC. A text that begins like a formula has an apostrophe before it, so that it cannot run if the file is loaded in this way."),
+    h("p", {}, "A worksheet holds at most 1,048,576 rows, including the header. Load larger files into the Data Model, or use another tool. Times are in UTC. Text that starts like a formula is prefixed with an apostrophe, so that it cannot run when the file is loaded in this way."),
   );
 }

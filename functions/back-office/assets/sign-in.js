@@ -1,7 +1,7 @@
-// The way in: an API key, kept for this tab's session and nowhere else.
+// The sign-in screen. The API key is stored for the tab's session only.
 
-import { fill, freshId, h, icon } from "./dom.js";
-import { Api, Problem, explain } from "./api.js";
+import { fill, uniqueId, h, icon } from "./dom.js";
+import { Api, ApiError, errorText } from "./api.js";
 import { notice } from "./pieces.js";
 
 const STORED = "backOfficeApiKey";
@@ -9,26 +9,26 @@ const STORED = "backOfficeApiKey";
 export const storedKey = () => sessionStorage.getItem(STORED);
 export const forgetKey = () => sessionStorage.removeItem(STORED);
 
-/** Why a key does not let its holder in, if that is what is wrong. */
-export function refusal(error) {
-  if (!(error instanceof Problem)) return null;
-  if (error.status === 401) return "This API key is not known, or it was revoked. Ask your administrator for a new one.";
-  if (error.status === 403) return "This API key is not an operator’s. Only operators can use the back office.";
+/** Returns the message for a rejected key, or null for any other error. */
+export function rejectionText(error) {
+  if (!(error instanceof ApiError)) return null;
+  if (error.status === 401) return "This API key is unknown or revoked. Ask your administrator for a new one.";
+  if (error.status === 403) return "This API key does not belong to an operator. Only operators can use the back office.";
   return null;
 }
 
-/** The screen. `message` says why the user is here again; `onSignedIn` gets the key and whose it is. */
+/** `message` explains why the session ended. `onSignedIn` receives the key and its caller. */
 export function signIn({ message, onSignedIn }) {
-  const trouble = h("div", { class: "trouble", role: "alert", id: freshId("trouble") }, message && notice(message.tone, message.icon, h("p", {}, message.text)));
+  const formError = h("div", { class: "form-error", role: "alert", id: uniqueId("formError") }, message && notice(message.tone, message.icon, h("p", {}, message.text)));
   const input = h("input", {
-    type: "password", id: freshId("key"), autocomplete: "off", autocapitalize: "none", spellcheck: "false",
-    required: true, "aria-describedby": trouble.id,
+    type: "password", id: uniqueId("key"), autocomplete: "off", autocapitalize: "none", spellcheck: "false",
+    required: true, "aria-describedby": formError.id,
   });
-  const show = h("input", { type: "checkbox", id: freshId("show"), onchange: (event) => (input.type = event.target.checked ? "text" : "password") });
+  const show = h("input", { type: "checkbox", id: uniqueId("show"), onchange: (event) => (input.type = event.target.checked ? "text" : "password") });
   const button = h("button", { type: "submit", class: "button primary wide" }, "Sign in");
 
-  function complain(text) {
-    fill(trouble, notice("bad", "fault", h("p", {}, text)));
+  function showError(text) {
+    fill(formError, notice("bad", "error", h("p", {}, text)));
     input.setAttribute("aria-invalid", "true");
     input.focus();
     input.select();
@@ -38,10 +38,10 @@ export function signIn({ message, onSignedIn }) {
     event.preventDefault();
     if (button.disabled) return;
     const key = input.value.trim();
-    if (!key) return complain("Enter your API key.");
-    // Nothing else can stand in a header, so it cannot be a key either.
-    if (!/^[\x21-\x7e]+$/.test(key)) return complain("An API key has letters and digits only. Copy it again.");
-    fill(trouble);
+    if (!key) return showError("Enter your API key.");
+    // A header cannot contain any other character.
+    if (!/^[\x21-\x7e]+$/.test(key)) return showError("An API key contains only letters and digits. Copy it again.");
+    fill(formError);
     input.removeAttribute("aria-invalid");
     button.disabled = true;
     fill(button, "Signing in…");
@@ -50,7 +50,7 @@ export function signIn({ message, onSignedIn }) {
       sessionStorage.setItem(STORED, key);
       return onSignedIn(key, caller);
     } catch (error) {
-      complain(refusal(error) ?? explain(error));
+      showError(rejectionText(error) ?? errorText(error));
     } finally {
       button.disabled = false;
       fill(button, "Sign in");
@@ -65,9 +65,9 @@ export function signIn({ message, onSignedIn }) {
       { class: "card", novalidate: true, onsubmit: submit },
       h("p", { class: "brand" }, h("span", { class: "brand-mark" }, icon("download")), "Back Office"),
       h("h1", {}, "Sign in"),
-      h("p", { class: "muted" }, "With the API key of your operator account. It is kept until you sign out or close this tab."),
+      h("p", { class: "muted" }, "Use the API key of your operator account. It is kept until you sign out or close this tab."),
       h("div", { class: "field" }, h("label", { for: input.id }, "API key"), input, h("label", { class: "check", for: show.id }, show, "Show the key")),
-      trouble,
+      formError,
       button,
     ),
   );

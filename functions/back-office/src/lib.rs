@@ -1,14 +1,14 @@
-//! `GET /back-office`: the page on which finance people launch, follow and download exports, and its assets.
+//! `GET /back-office`: the page where finance users launch, follow and download exports, and its assets.
 //!
-//! The page is the same for everybody and holds no data: what it shows, it asks the API for, with the key that the
-//! user signs in with. So this function has no permissions and no settings.
+//! The page is static. It gets its data from the API, with the API key that the user signs in with. So this function has
+//! no permissions and no settings.
 //!
-//! | path | answer |
+//! | path | response |
 //! |---|---|
-//! | `/back-office` | the page; never cached, so that a deploy is seen at once |
-//! | `/back-office/assets/<version>/<file>` | a file of it; cached for ever, because the version is a hash of the files |
-//! | `/back-office/` | the page is at `/back-office`, from where its relative addresses lead |
-//! | anything else below `/back-office/` | 404 |
+//! | `/back-office` | the page; not cached, so a deployment takes effect at once |
+//! | `/back-office/assets/<version>/<file>` | an asset; cached forever, because the version is the hash of all assets |
+//! | `/back-office/` | redirects to `/back-office`, because the page uses relative URLs |
+//! | any other path below `/back-office/` | 404 |
 
 pub mod assets;
 
@@ -30,13 +30,13 @@ pub use lambda_http::Error;
 
 use assets::{Asset, VERSION};
 
-/// What the browser may do for the page. Nothing inline, nothing from elsewhere, nothing made up from strings: whatever
-/// a name or a failure text smuggles in stays text.
+/// Allows only this origin's files. Inline code, other origins and DOM injection are blocked, so names and failure messages
+/// from the API cannot run as script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Said with everything that a browser may show as a page, 404s included.
+/// Headers of every response that a browser may render as a page, including 404.
 const PAGE_HEADERS: [(HeaderName, &str); 6] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_FRAME_OPTIONS, "DENY"),
@@ -49,112 +49,112 @@ const PAGE_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Said with everything.
+/// Headers of every response.
 const HEADERS: [(HeaderName, &str); 2] =
     [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (HeaderName::from_static("cross-origin-resource-policy"), "same-origin")];
 
-/// Serves the page to Lambda until the process ends.
+/// Runs the Lambda event loop.
 ///
 /// # Errors
-/// If Lambda's own interface fails.
+/// If the Lambda runtime API fails.
 pub async fn run() -> Result<(), Error> {
     lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let request = event.payload;
         let id = request.request_context.request_id.as_deref().unwrap_or_default();
-        let answer = telemetry::request(id).in_scope(|| {
-            let answer = answer(&request);
-            info!(route = request.route_key, status = answer.status_code, "answered");
-            answer
+        let response = exports_telemetry::request(id).in_scope(|| {
+            let response = response(&request);
+            info!(route = request.route_key, status = response.status_code, "request completed");
+            response
         });
-        Ok::<_, Infallible>(answer)
+        Ok::<_, Infallible>(response)
     }))
     .await
 }
 
-/// The answer to one event of the HTTP API.
+/// Handles one request.
 #[must_use]
-pub fn answer(request: &ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
-    // What the greedy route matched. Not the whole path, which may begin with more than `/back-office` on a domain that
-    // is shared with other APIs.
+pub fn response(request: &ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+    // The part that the greedy route matched. On a custom domain, the whole path may have a prefix.
     match request.path_parameters.get("proxy").map(String::as_str) {
-        // API Gateway may take a slash at the end as part of the path or drop it.
-        None if request.raw_path.as_deref().is_some_and(|path| path.ends_with('/')) => moved(),
-        Some("") => moved(),
-        None => as_page(file(&assets::INDEX, "no-store", &request.headers)),
-        Some(path) => match assets::at(path) {
-            Some(asset) => cached(asset, &request.headers),
-            None => as_page(not_found()),
+        // API Gateway may keep or drop a trailing slash.
+        None if request.raw_path.as_deref().is_some_and(|path| path.ends_with('/')) => redirect(),
+        Some("") => redirect(),
+        None => page(file(&assets::INDEX, "no-store", &request.headers)),
+        Some(path) => match assets::find(path) {
+            Some(asset) => versioned(asset, &request.headers),
+            None => page(not_found()),
         },
     }
 }
 
-/// An asset, or word that the browser's copy is good.
-fn cached(asset: &Asset, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
+/// An asset, or 304 if the browser has it.
+fn versioned(asset: &Asset, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
     let tag = format!("\"{VERSION}\"");
-    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
-    let mut answer = if is_known {
+    let cached = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let is_cached =
+        cached.is_some_and(|tags| tags.split(',').any(|cached| cached.trim().trim_start_matches("W/") == tag));
+    let mut response = if is_cached {
         empty(StatusCode::NOT_MODIFIED)
     } else {
         file(asset, "public, max-age=31536000, immutable", headers)
     };
     if let Ok(tag) = HeaderValue::try_from(tag) {
-        answer.headers.insert(ETAG, tag);
+        response.headers.insert(ETAG, tag);
     }
-    answer
+    response
 }
 
 fn file(asset: &Asset, caching: &'static str, headers: &HeaderMap) -> ApiGatewayV2httpResponse {
-    let mut answer = empty(StatusCode::OK);
-    answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.media_type.content_type()));
-    answer.headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
-    answer.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    let content = if takes_gzip(headers) {
-        answer.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let mut response = empty(StatusCode::OK);
+    response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.media_type.content_type()));
+    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    response.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    let content = if accepts_gzip(headers) {
+        response.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         asset.gzip
     } else {
         asset.plain
     };
-    answer.body = Some(Body::Binary(content.to_vec()));
-    answer.is_base64_encoded = true;
-    answer
+    response.body = Some(Body::Binary(content.to_vec()));
+    response.is_base64_encoded = true;
+    response
 }
 
-fn moved() -> ApiGatewayV2httpResponse {
-    let mut answer = empty(StatusCode::PERMANENT_REDIRECT);
-    answer.headers.insert(LOCATION, HeaderValue::from_static("../back-office"));
-    answer.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+fn redirect() -> ApiGatewayV2httpResponse {
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers.insert(LOCATION, HeaderValue::from_static("../back-office"));
+    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn not_found() -> ApiGatewayV2httpResponse {
-    let mut answer = empty(StatusCode::NOT_FOUND);
-    answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer.body = Some(Body::Text("There is nothing at this address. The page is at /back-office.\n".to_owned()));
-    answer
+    let mut response = empty(StatusCode::NOT_FOUND);
+    response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.body = Some(Body::Text("Not found. The page is at /back-office.\n".to_owned()));
+    response
 }
 
 fn empty(status: StatusCode) -> ApiGatewayV2httpResponse {
-    let mut answer = ApiGatewayV2httpResponse::default();
-    answer.status_code = status.as_u16().into();
-    set(&mut answer, &HEADERS);
-    answer
+    let mut response = ApiGatewayV2httpResponse::default();
+    response.status_code = status.as_u16().into();
+    set(&mut response, &HEADERS);
+    response
 }
 
-fn as_page(mut answer: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
-    set(&mut answer, &PAGE_HEADERS);
-    answer
+fn page(mut response: ApiGatewayV2httpResponse) -> ApiGatewayV2httpResponse {
+    set(&mut response, &PAGE_HEADERS);
+    response
 }
 
-fn set(answer: &mut ApiGatewayV2httpResponse, headers: &[(HeaderName, &'static str)]) {
+fn set(response: &mut ApiGatewayV2httpResponse, headers: &[(HeaderName, &'static str)]) {
     for (name, value) in headers {
-        answer.headers.insert(name, HeaderValue::from_static(value));
+        response.headers.insert(name, HeaderValue::from_static(value));
     }
 }
 
-/// Whether `Accept-Encoding` names gzip without refusing it by a quality of 0.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Whether `Accept-Encoding` lists gzip with a quality above 0.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accepted.split(',').any(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));

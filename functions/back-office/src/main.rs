@@ -1,7 +1,7 @@
-//! Run.
+//! Composition root.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), back_office::Error> {
-    telemetry::init();
+    exports_telemetry::init();
     back_office::run().await
 }

@@ -14,11 +14,11 @@ fn event(name: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-fn answer_to(event: Value) -> ApiGatewayV2httpResponse {
-    answer(&serde_json::from_value(event).unwrap())
+fn response_to(event: Value) -> ApiGatewayV2httpResponse {
+    response(&serde_json::from_value(event).unwrap())
 }
 
-/// The event of a browser that asks for what is at `path` below the page.
+/// The event of a request for `path`, relative to `/back-office/`.
 fn request(path: &str, headers: Value) -> Value {
     let mut event = event("page");
     event["rawPath"] = json!(format!("/back-office/{path}"));
@@ -32,16 +32,16 @@ fn asset(name: &str) -> String {
     format!("assets/{VERSION}/{name}")
 }
 
-fn header<'a>(answer: &'a ApiGatewayV2httpResponse, name: &str) -> Option<&'a str> {
-    answer.headers.get(name).map(|value| value.to_str().unwrap())
+fn header<'a>(response: &'a ApiGatewayV2httpResponse, name: &str) -> Option<&'a str> {
+    response.headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// The body as the browser has it in the end.
-fn content(answer: &ApiGatewayV2httpResponse) -> Vec<u8> {
-    let Some(Body::Binary(bytes)) = &answer.body else { panic!("{answer:?}") };
-    assert!(answer.is_base64_encoded, "an HTTP API sends bytes only if it is told that they are encoded");
+/// The decoded body.
+fn content(response: &ApiGatewayV2httpResponse) -> Vec<u8> {
+    let Some(Body::Binary(bytes)) = &response.body else { panic!("{response:?}") };
+    assert!(response.is_base64_encoded, "API Gateway requires binary bodies to be base64");
     let mut content = Vec::new();
-    match header(answer, "content-encoding") {
+    match header(response, "content-encoding") {
         Some("gzip") => GzDecoder::new(&bytes[..]).read_to_end(&mut content).map(|_| ()).unwrap(),
         None => content.clone_from(bytes),
         other => panic!("{other:?}"),
@@ -50,58 +50,54 @@ fn content(answer: &ApiGatewayV2httpResponse) -> Vec<u8> {
 }
 
 #[test]
-fn every_sample_event_has_its_answer() {
+fn every_sample_event_gets_its_expected_status() {
     let expected = BTreeMap::from([("page", 200), ("unknown-version", 404), ("unknown-path", 404)]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/back-office");
     let names = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path().file_stem().unwrap().to_owned());
     assert_eq!(names.collect::<BTreeSet<_>>(), expected.keys().map(Into::into).collect());
     for (name, status) in expected {
-        assert_eq!(answer_to(event(name)).status_code, status, "{name}");
+        assert_eq!(response_to(event(name)).status_code, status, "{name}");
     }
 }
 
 #[test]
-fn page_is_never_cached_and_its_assets_for_ever() {
-    let page = answer_to(event("page"));
+fn page_is_not_cached_and_assets_are_immutable() {
+    let page = response_to(event("page"));
     assert_eq!((header(&page, "cache-control"), header(&page, "etag")), (Some("no-store"), None));
     assert_eq!(header(&page, "content-type"), Some("text/html; charset=utf-8"));
     for file in ASSETS {
-        let answer = answer_to(request(&asset(file.name), json!({})));
-        assert_eq!(answer.status_code, 200, "{}", file.name);
-        assert_eq!(header(&answer, "cache-control"), Some("public, max-age=31536000, immutable"));
-        assert_eq!(header(&answer, "etag"), Some(format!("\"{VERSION}\"").as_str()));
-        assert_eq!(content(&answer), file.plain);
+        let response = response_to(request(&asset(file.name), json!({})));
+        assert_eq!(response.status_code, 200, "{}", file.name);
+        assert_eq!(header(&response, "cache-control"), Some("public, max-age=31536000, immutable"));
+        assert_eq!(header(&response, "etag"), Some(format!("\"{VERSION}\"").as_str()));
+        assert_eq!(content(&response), file.plain);
     }
 }
 
 #[test]
-fn page_names_every_asset_by_its_address() {
-    let page = String::from_utf8(content(&answer_to(event("page")))).unwrap();
+fn page_references_every_asset_exactly_once() {
+    let page = String::from_utf8(content(&response_to(event("page")))).unwrap();
     for file in ASSETS {
         let named = page.matches(&format!("\"back-office/assets/{VERSION}/{}\"", file.name)).count();
-        assert_eq!(
-            named, 1,
-            "{}: a module that the page does not name is found late, after those that import it",
-            file.name
-        );
+        assert_eq!(named, 1, "{}: a module that the page does not preload is fetched late", file.name);
     }
-    assert_eq!(page.matches("/assets/").count(), ASSETS.len(), "the page names what is not there");
+    assert_eq!(page.matches("/assets/").count(), ASSETS.len(), "the page references a missing asset");
 }
 
 #[test]
-fn known_version_of_an_asset_is_not_sent_again() {
+fn asset_with_matching_etag_is_not_modified() {
     let tag = format!("\"{VERSION}\"");
-    for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
-        let answer = answer_to(request(&asset("app.js"), json!({"if-none-match": known})));
-        assert_eq!((answer.status_code, answer.body.is_none()), (304, true), "{known}");
-        assert_eq!(header(&answer, "etag"), Some(tag.as_str()));
+    for cached in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+        let response = response_to(request(&asset("app.js"), json!({"if-none-match": cached})));
+        assert_eq!((response.status_code, response.body.is_none()), (304, true), "{cached}");
+        assert_eq!(header(&response, "etag"), Some(tag.as_str()));
     }
-    let answer = answer_to(request(&asset("app.js"), json!({"if-none-match": "\"other\""})));
-    assert_eq!(answer.status_code, 200);
+    let response = response_to(request(&asset("app.js"), json!({"if-none-match": "\"other\""})));
+    assert_eq!(response.status_code, 200);
 }
 
 #[test]
-fn compressed_form_is_sent_to_those_who_take_it() {
+fn asset_is_compressed_if_client_accepts_gzip() {
     for (accepted, encoding) in [
         (json!({"accept-encoding": "gzip, deflate, br"}), Some("gzip")),
         (json!({"accept-encoding": "br;q=1.0, GZIP;q=0.8"}), Some("gzip")),
@@ -109,15 +105,15 @@ fn compressed_form_is_sent_to_those_who_take_it() {
         (json!({"accept-encoding": "identity"}), None),
         (json!({}), None),
     ] {
-        let answer = answer_to(request(&asset("app.css"), accepted.clone()));
-        assert_eq!(header(&answer, "content-encoding"), encoding, "{accepted}");
-        assert_eq!(header(&answer, "vary"), Some("accept-encoding"));
-        assert!(content(&answer).starts_with(b"/*"));
+        let response = response_to(request(&asset("app.css"), accepted.clone()));
+        assert_eq!(header(&response, "content-encoding"), encoding, "{accepted}");
+        assert_eq!(header(&response, "vary"), Some("accept-encoding"));
+        assert!(content(&response).starts_with(b"/*"));
     }
 }
 
 #[test]
-fn paths_that_are_no_asset_are_not_found() {
+fn unknown_asset_path_is_not_found() {
     for path in [
         "assets",
         "assets/",
@@ -134,49 +130,49 @@ fn paths_that_are_no_asset_are_not_found() {
         "../../etc/passwd",
         "\u{0}",
     ] {
-        let answer = answer_to(request(path, json!({})));
-        assert_eq!(answer.status_code, 404, "{path:?}");
-        assert_eq!(header(&answer, "cache-control"), Some("no-store"));
+        let response = response_to(request(path, json!({})));
+        assert_eq!(response.status_code, 404, "{path:?}");
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
     }
 }
 
 #[test]
-fn page_tells_the_browser_what_it_may_not_do() {
+fn page_has_restrictive_security_headers() {
     for event in [event("page"), event("unknown-path"), event("unknown-version")] {
-        let answer = answer_to(event);
-        let policy = header(&answer, "content-security-policy").unwrap();
+        let response = response_to(event);
+        let policy = header(&response, "content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
         for lax in ["unsafe", "http:", "data:", "*"] {
             assert!(!policy.contains(lax), "{lax}");
         }
-        assert_eq!(header(&answer, "referrer-policy"), Some("no-referrer"));
-        assert!(header(&answer, "permissions-policy").unwrap().contains("camera=()"));
+        assert_eq!(header(&response, "referrer-policy"), Some("no-referrer"));
+        assert!(header(&response, "permissions-policy").unwrap().contains("camera=()"));
     }
 }
 
 #[test]
-fn every_answer_is_taken_for_what_it_says_it_is_and_by_nobody_else() {
+fn every_response_has_nosniff_and_same_origin_headers() {
     let not_modified = request(&asset("app.js"), json!({"if-none-match": format!("\"{VERSION}\"")}));
     for event in [event("page"), event("unknown-path"), request(&asset("app.js"), json!({})), not_modified] {
-        let answer = answer_to(event);
-        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"));
-        assert_eq!(header(&answer, "cross-origin-resource-policy"), Some("same-origin"));
+        let response = response_to(event);
+        assert_eq!(header(&response, "x-content-type-options"), Some("nosniff"));
+        assert_eq!(header(&response, "cross-origin-resource-policy"), Some("same-origin"));
     }
 }
 
 #[test]
-fn slash_at_the_end_leads_to_the_page() {
-    let mut of_the_page = event("page");
-    of_the_page["rawPath"] = json!("/back-office/");
-    for event in [of_the_page, request("", json!({}))] {
-        let answer = answer_to(event);
-        assert_eq!((answer.status_code, header(&answer, "location")), (308, Some("../back-office")));
+fn trailing_slash_redirects_to_page() {
+    let mut with_slash = event("page");
+    with_slash["rawPath"] = json!("/back-office/");
+    for event in [with_slash, request("", json!({}))] {
+        let response = response_to(event);
+        assert_eq!((response.status_code, header(&response, "location")), (308, Some("../back-office")));
     }
 }
 
-/// What the policy would stop, and nobody would see until a browser runs it.
+/// The policy would block these, but only when a browser runs the page.
 #[test]
-fn files_have_no_inline_code_or_style_and_name_no_other_host() {
+fn files_have_no_inline_code_style_or_external_urls() {
     for file in ASSETS.iter().chain([&INDEX]) {
         let text = str::from_utf8(file.plain).unwrap().replace("http://www.w3.org/2000/svg", "");
         for banned in
@@ -190,21 +186,21 @@ fn files_have_no_inline_code_or_style_and_name_no_other_host() {
     }
 }
 
-/// The promise is 60 kB for the page as a whole; what else goes over the wire is headers.
+/// The limit for the page is 60 kB over the wire, including headers.
 #[test]
-fn page_and_assets_stay_light() {
+fn page_and_assets_stay_under_48_kb_compressed() {
     let bytes: usize = ASSETS.iter().chain([&INDEX]).map(|file| file.gzip.len()).sum();
     assert!(bytes < 48_000, "{bytes} bytes");
 }
 
-/// The page checks addresses as they are entered; tests/e2e holds its module to the same table in a browser.
+/// The page validates addresses too. tests/e2e runs the same cases against it in a browser.
 #[test]
-fn address_cases_are_the_rules_of_the_api() {
+fn address_cases_match_the_rules_of_the_api() {
     let table = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("address-cases.json")).unwrap();
     let cases: Vec<(String, Option<String>)> = serde_json::from_slice(&table).unwrap();
     assert!(cases.len() > 50);
     for (text, reason) in cases {
-        let told = text.parse::<domain::email::EmailAddress>().err().map(|reason| format!("{reason:?}"));
-        assert_eq!(told, reason, "{text:?}");
+        let actual = text.parse::<exports_domain::email::EmailAddress>().err().map(|reason| format!("{reason:?}"));
+        assert_eq!(actual, reason, "{text:?}");
     }
 }

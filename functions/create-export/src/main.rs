@@ -1,38 +1,39 @@
-//! Settings, clients, run.
+//! Composition root.
 
-use aws::clock::SystemClock;
-use aws::dynamodb::{ApiKeysTable, ExportsTable};
-use aws::ids::RandomExportIds;
-use aws::queue::JobsQueue;
-use aws::settings::Settings;
 use create_export::CreateExport;
-use domain::email::AllowedDomains;
-use domain::export::Terms;
-use domain::lifecycle::RING_AFTER;
-use http::auth::Authenticator;
+use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
+use exports_aws::queue::JobsQueue;
+use exports_aws::settings::Settings;
+use exports_aws::system::LambdaSystem;
+use exports_domain::email::AllowedDomains;
+use exports_domain::export::ExportSettings;
+use exports_domain::lifecycle::RE_ENQUEUE_AFTER;
+use exports_http::auth::Authenticator;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), http::Error> {
-    telemetry::init();
+async fn main() -> Result<(), exports_http::Error> {
+    exports_telemetry::init();
     let settings = Settings::from_env();
-    let config = aws::sdk_config(settings)?;
+    let config = exports_aws::sdk_config(settings)?;
+    let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
+    let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
+    let queue = JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?);
     let history_retention = settings.span("HISTORY_RETENTION")?;
     let function = CreateExport {
-        callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
-        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
-        bell: JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?),
-        ids: RandomExportIds,
-        clock: SystemClock,
-        terms: Terms::new(
-            settings.span("LINK_LIFE")?,
+        callers: Authenticator::new(&keys),
+        exports: &exports,
+        queue: &queue,
+        system: &LambdaSystem,
+        settings: ExportSettings::new(
+            settings.span("LINK_LIFETIME")?,
             settings.span("FILE_RETENTION")?,
             settings.span("EXPORT_DEADLINE")?,
             settings.flag("BYTE_ORDER_MARK")?,
         )
         .with_history_retention(Some(history_retention).filter(|retention| !retention.is_zero())),
-        ring_after: settings.span_or("RING_AFTER", RING_AFTER)?,
+        re_enqueue_after: settings.span_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
     function.callers.warm_up().await;
-    http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.handle(&request).await).await
 }

@@ -1,30 +1,28 @@
-//! `GET /v1/openapi.json`, and the answer where nothing else answers: the route `$default` ends here.
+//! `GET /v1/openapi.json`, and the route `$default`, which responds with 404 or 405.
 //!
-//! HEAD is a method like any other that a path may not take: an answer to GET is made anew for every call, so that HEAD
-//! would cost the same. OPTIONS never comes here: API Gateway answers it by its CORS settings.
+//! HEAD is rejected with 405, because it would cost as much as GET. API Gateway handles OPTIONS by its CORS settings.
 
-use http::{Problem, Request, Success, routes};
+use exports_http::{ApiError, Request, Success, routes};
 
-/// The API's description, OpenAPI 3.1.
+/// The OpenAPI 3.1 document.
 pub const DOCUMENT: &str = include_str!("../openapi.json");
 
-/// Where the description is.
 const DOCUMENT_PATH: &str = "/v1/openapi.json";
 
-/// Answers one request.
+/// Handles one request.
 ///
 /// # Errors
-/// [`Problem`] for every path but the description's, and for every method but GET.
-pub fn handle(request: &Request) -> Result<Success, Problem> {
+/// [`ApiError`] for every other path or method.
+pub fn handle(request: &Request) -> Result<Success, ApiError> {
     let allowed = routes::methods_at(request.path());
     if allowed.is_empty() {
-        return Err(Problem::NoSuchRoute);
+        return Err(ApiError::RouteNotFound);
     }
     match request.path() {
         DOCUMENT_PATH if request.method() == "GET" => Ok(Success::ok_json(DOCUMENT)),
-        // A path that API Gateway did not recognise, because the client spelled it in another way.
-        _ if allowed.contains(&request.method()) => Err(Problem::NoSuchRoute),
-        _ => Err(Problem::MethodNotAllowed(allowed.join(", "))),
+        // API Gateway did not match the path to its route, because the client encoded it differently.
+        _ if allowed.contains(&request.method()) => Err(ApiError::RouteNotFound),
+        _ => Err(ApiError::MethodNotAllowed(allowed.join(", "))),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Run: there is nothing to set.
+//! Composition root.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), http::Error> {
-    telemetry::init();
-    http::run(async |request| describe_api::handle(&request)).await
+async fn main() -> Result<(), exports_http::Error> {
+    exports_telemetry::init();
+    exports_http::run(async |request| describe_api::handle(&request)).await
 }

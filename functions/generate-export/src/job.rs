@@ -2,290 +2,274 @@
 
 use std::time::Duration;
 
-use domain::back_office::BackOfficeUrl;
-use domain::ending::end_as_failed;
-use domain::export::{Export, Failure, Lease, Status};
-use domain::file::ExportFile;
-use domain::id::{ExportId, TenantId};
-use domain::lifecycle::{self, Authority, NotTaken, Step, Tries};
-use domain::mail::Mail;
-use domain::ports::{
-    ApplyStep, Checkpoints, Clock, Doorbell, ErrorKind, FindExport, NotApplied, NotRead, NotSent, Outage, ReadPayouts,
-    SendMail, SignLink, StoreFile, Unreadable,
+use exports_domain::back_office::BackOfficeUrl;
+use exports_domain::error::{DependencyError, ErrorKind};
+use exports_domain::export::{Export, Failure, Lease, Status};
+use exports_domain::fail_export::fail_export;
+use exports_domain::file::ExportFile;
+use exports_domain::id::{ExportId, TenantId};
+use exports_domain::lifecycle::{self, AcquireError, FailedBy, RetryPolicy, Step};
+use exports_domain::mail::Mail;
+use exports_domain::ports::{
+    ApplyError, CorruptRecord, ExportStore, FileLinks, FileStore, JobQueue, MailSender, ReadError, RowSource,
+    SendError, System,
 };
-use telemetry::{Chain, Metric};
+use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
 
 use crate::Invocation;
-use crate::write_file::{FileLimits, FileWriter, NotWritten};
+use crate::file_writer::{FileWriter, WriteFileError};
+use crate::limits::FileLimits;
 
-/// Numbers the work goes by.
+/// The generator's limits.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How often, and how soon again, an export is tried.
-    pub tries: Tries,
-    /// For how long after its invocation's end a lease still holds.
+    /// How often, and when, an export is attempted.
+    pub retry: RetryPolicy,
+    /// How long a lease outlives its invocation.
     pub lease_grace: Duration,
-    /// How long the sweeper waits for a bell's effect before it rings again.
-    pub ring_after: Duration,
-    /// Those that a file is written by.
+    /// How long the sweeper waits for a sent job to start before it enqueues the export again.
+    pub re_enqueue_after: Duration,
+    /// The limits of a file.
     pub file: FileLimits,
 }
 
-/// Brings exports to their end.
-#[derive(Clone, Debug)]
-pub struct Generator<S, B, P, F, L, M, C> {
-    /// The records.
-    pub exports: S,
-    /// The queue.
-    pub bell: B,
-    /// What is exported.
-    pub payouts: P,
-    /// Where files are kept.
-    pub files: F,
-    /// Makes the mail's link.
-    pub links: L,
+/// The handler.
+pub struct Generator<'a, S> {
+    /// Where exports are kept.
+    pub exports: &'a S,
+    /// Where jobs are sent.
+    pub queue: &'a dyn JobQueue,
+    /// The rows to export.
+    pub rows: &'a dyn RowSource,
+    /// Where files are written.
+    pub files: &'a dyn FileStore,
+    /// Signs the link in the mail.
+    pub links: &'a dyn FileLinks,
     /// Sends the mail.
-    pub mailer: M,
-    /// Where mails lead, if that is known.
+    pub mail: &'a dyn MailSender,
+    /// The back office that mails link to, if known.
     pub back_office: Option<BackOfficeUrl>,
-    /// Tells the time.
-    pub clock: C,
-    /// Numbers the work goes by.
+    /// The clock.
+    pub system: &'a dyn System,
+    /// The limits.
     pub limits: Limits,
 }
 
-/// Why the work did not come to READY.
+/// Why processing stopped before READY.
 enum Stopped {
-    /// The work is somebody else's now, or over.
-    Lost,
-    /// It will not succeed however often it is tried.
-    ForGood(Failure),
-    /// The invocation's time is over; the lease is given up.
+    /// Another invocation owns the export, or it has ended.
+    LeaseLost,
+    /// The export must fail.
+    Failed(Failure),
+    /// The invocation ran out of time and has released the lease.
     OutOfTime {
-        /// Whether the work got further than the checkpoint that it began with.
+        /// Whether the checkpoint advanced.
         has_advanced: bool,
     },
-    /// Trying again may help.
-    ForNow(Outage),
+    /// A dependency failed; another attempt may succeed.
+    Error(DependencyError),
 }
 
-impl From<Outage> for Stopped {
-    fn from(outage: Outage) -> Self {
-        Self::ForNow(outage)
+impl From<DependencyError> for Stopped {
+    fn from(error: DependencyError) -> Self {
+        Self::Error(error)
     }
 }
 
-impl From<NotApplied> for Stopped {
-    fn from(not_applied: NotApplied) -> Self {
-        match not_applied {
-            NotApplied::Refused(_) => Self::Lost,
-            NotApplied::Outage(outage) => Self::ForNow(outage),
+impl From<ApplyError> for Stopped {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Conflict(_) => Self::LeaseLost,
+            ApplyError::Dependency(error) => Self::Error(error),
         }
     }
 }
 
-impl From<NotWritten> for Stopped {
-    fn from(not_written: NotWritten) -> Self {
-        match not_written {
-            NotWritten::Faults(faults) => Self::ForGood(Failure::payouts_not_writable(&faults)),
-            NotWritten::TooLarge(most) => Self::ForGood(Failure::file_too_large(most)),
-            NotWritten::OutOfTime { has_advanced } => Self::OutOfTime { has_advanced },
-            NotWritten::NotApplied(not_applied) => not_applied.into(),
-            NotWritten::Outage(outage) => Self::ForNow(outage),
+impl From<WriteFileError> for Stopped {
+    fn from(error: WriteFileError) -> Self {
+        match error {
+            WriteFileError::InvalidRows(rows) => Self::Failed(Failure::invalid_rows(&rows)),
+            WriteFileError::TooLarge(limit) => Self::Failed(Failure::file_too_large(limit)),
+            WriteFileError::OutOfTime { has_advanced } => Self::OutOfTime { has_advanced },
+            WriteFileError::Apply(error) => error.into(),
+            WriteFileError::Dependency(error) => Self::Error(error),
         }
     }
 }
 
-impl From<NotSent> for Stopped {
-    fn from(not_sent: NotSent) -> Self {
-        match not_sent {
-            NotSent::Refused(reason) => Self::ForGood(Failure::email_not_sent(&reason)),
-            NotSent::Outage(outage) => Self::ForNow(outage),
+impl From<SendError> for Stopped {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Rejected(reason) => Self::Failed(Failure::email_not_sent(&reason)),
+            SendError::Dependency(error) => Self::Error(error),
         }
     }
 }
 
-impl<S, B, P, F, L, M, C> Generator<S, B, P, F, L, M, C>
-where
-    S: FindExport + ApplyStep + Checkpoints,
-    B: Doorbell,
-    P: ReadPayouts,
-    F: StoreFile,
-    L: SignLink,
-    M: SendMail,
-    C: Clock,
-{
-    /// Takes the work on an export, if it is there to take, and brings it as far as it goes.
+impl<S: ExportStore> Generator<'_, S> {
+    /// Acquires the lease of an export, if it is free, and processes the export as far as possible.
     ///
     /// # Errors
-    /// [`NotRead`] if it is unknown whether the work could be taken, or if it could not because the record cannot be
-    /// read. Once it is taken, what goes wrong is on the record.
-    pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), NotRead> {
+    /// [`ReadError`] if the record is corrupt, or it is unknown whether the lease was acquired. Later errors are on the
+    /// record.
+    pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), ReadError> {
         let read = match self.exports.find_export(tenant, id).await {
             Ok(Some(read)) => read,
             Ok(None) => {
                 warn!("dropped a message for an export that does not exist");
                 return Ok(());
             }
-            Err(NotRead::Unreadable(Unreadable { attribute, status: Some(status), .. }))
+            Err(ReadError::Corrupt(CorruptRecord { attribute, status: Some(status), .. }))
                 if status != Status::Pending =>
             {
-                info!(%status, attribute, "nothing to do: finished, though its record cannot be read");
+                info!(%status, attribute, "nothing to do: the export has ended; its record is corrupt");
                 return Ok(());
             }
-            Err(not_read) => return Err(not_read),
+            Err(error) => return Err(error),
         };
-        let Some(mut export) = self.take(read, invocation).await? else { return Ok(()) };
-        match self.work(&mut export, invocation).await {
+        let Some(mut export) = self.acquire(read, invocation).await? else { return Ok(()) };
+        match self.process(&mut export, invocation).await {
             Ok(()) => {}
-            Err(Stopped::Lost) => warn!(fence = export.fence, "the work was taken over"),
-            Err(Stopped::ForGood(failure)) => self.end(&export, failure).await,
-            Err(Stopped::OutOfTime { has_advanced }) => self.go_on(&export, has_advanced).await,
-            Err(Stopped::ForNow(outage)) => self.try_again_later(&export, outage).await,
+            Err(Stopped::LeaseLost) => warn!(fencing_token = export.fencing_token, "lost the lease"),
+            Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
+            Err(Stopped::OutOfTime { has_advanced }) => self.continue_later(&export, has_advanced).await,
+            Err(Stopped::Error(error)) => self.retry_later(&export, error).await,
         }
         Ok(())
     }
 
-    /// The export with this invocation as its owner, or `None` if there is nothing to do for it.
-    async fn take(&self, read: Export, invocation: &Invocation) -> Result<Option<Export>, Outage> {
+    /// The export with this invocation as its owner, or `None` if there is nothing to do.
+    async fn acquire(&self, read: Export, invocation: &Invocation) -> Result<Option<Export>, DependencyError> {
         let until = invocation.ends_at.plus(self.limits.lease_grace);
         let lease = Lease { holder: invocation.request_id.clone(), until };
-        let step = match lifecycle::take(&read, self.clock.now(), lease.clone(), &self.limits.tries) {
+        let step = match lifecycle::acquire(&read, self.system.now(), lease.clone(), &self.limits.retry) {
             Ok(step) => step,
-            Err(NotTaken::Finished | NotTaken::Leased) => {
-                info!(status = %read.status, "nothing to do: finished, or in work elsewhere");
+            Err(AcquireError::Finished | AcquireError::Leased) => {
+                info!(status = %read.status, "nothing to do: the export has ended, or another invocation owns it");
                 return Ok(None);
             }
-            Err(NotTaken::TooSoon) => {
-                info!(tries = read.tries, "nothing to do: too soon after a permanent error");
+            Err(AcquireError::TooSoon) => {
+                info!(attempts = read.attempts, "nothing to do: too soon after a permanent error");
                 return Ok(None);
             }
-            Err(NotTaken::TriesUsedUp | NotTaken::DeadlinePassed) => {
-                info!(tries = read.tries, "nothing to do: the sweeper ends this export");
+            Err(AcquireError::AttemptsUsedUp | AcquireError::DeadlinePassed) => {
+                info!(attempts = read.attempts, "nothing to do: the sweeper fails this export");
                 return Ok(None);
             }
         };
         match self.exports.apply_step(&read.tenant, &read.id, &step).await {
             Ok(()) => {
                 let export = step.changed(&read);
-                info!(fence = export.fence, tries = export.tries, "took the work");
+                info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
                 Ok(Some(export))
             }
-            // The answer to our own write may have been lost, and the SDK's second try refused: the work is ours then.
-            Err(NotApplied::Refused(Some(now))) if now.lease.as_ref() == Some(&lease) => Ok(Some(*now)),
-            Err(NotApplied::Refused(_)) => {
-                info!("nothing to do: somebody else took the work");
+            // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
+            Err(ApplyError::Conflict(Some(now))) if now.lease.as_ref() == Some(&lease) => Ok(Some(*now)),
+            Err(ApplyError::Conflict(_)) => {
+                info!("nothing to do: another invocation acquired the lease");
                 Ok(None)
             }
-            Err(NotApplied::Outage(outage)) => Err(outage),
+            Err(ApplyError::Dependency(error)) => Err(error),
         }
     }
 
-    /// File, mail, READY. `export` is kept as the record is.
-    async fn work(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
+    /// Writes the file, mails it and marks the export READY. `export` follows the record.
+    async fn process(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
         let file = match &export.file {
             Some(file) => file.clone(),
             None => self.write(export, invocation).await?,
         };
-        let now = self.clock.now();
-        let link_end = file.link_end(now, export.terms.link_life);
-        let link = self.links.sign_link(&file, now, link_end).await?;
-        let mail = Mail::ready(export, &file, &link, link_end, self.back_office.as_ref())
-            .map_err(|error| Outage::permanent("write the mail", error))?;
-        self.mailer.send_mail(&mail).await?;
-        let now = self.clock.now();
-        self.apply(export, &lifecycle::ready(export, now, link_end)).await?;
-        info!(recipients = 1 + export.recipients.cc().len(), "export is ready");
-        telemetry::measure(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
+        let now = self.system.now();
+        let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
+        let link = self.links.sign_link(&file, now, link_expiry).await?;
+        let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
+            .map_err(|error| DependencyError::permanent("write the mail", error))?;
+        self.mail.send_mail(&mail).await?;
+        let now = self.system.now();
+        self.apply(export, &lifecycle::ready(export, now, link_expiry)).await?;
+        info!(recipients = 1 + export.recipients.cc().len(), "export is READY");
+        exports_telemetry::measure(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
         Ok(())
     }
 
     async fn write(&self, export: &mut Export, invocation: &Invocation) -> Result<ExportFile, Stopped> {
         let writer = FileWriter {
-            exports: &self.exports,
-            payouts: &self.payouts,
-            files: &self.files,
-            clock: &self.clock,
+            exports: self.exports,
+            rows: self.rows,
+            files: self.files,
+            system: self.system,
             limits: &self.limits.file,
-            tries: &self.limits.tries,
-            ring_after: self.limits.ring_after,
+            retry: &self.limits.retry,
+            re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
         let file = writer.write(export).await?;
-        let step = lifecycle::record_file(export, self.clock.now(), file.clone());
+        let step = lifecycle::record_file(export, self.system.now(), file.clone());
         self.apply(export, &step).await?;
         *export = step.changed(export);
-        info!(rows = file.rows, bytes = file.bytes, "file is written");
+        info!(rows = file.rows, bytes = file.bytes, "file recorded");
         Ok(file)
     }
 
-    async fn apply(&self, export: &Export, step: &Step) -> Result<(), NotApplied> {
+    async fn apply(&self, export: &Export, step: &Step) -> Result<(), ApplyError> {
         self.exports.apply_step(&export.tenant, &export.id, step).await
     }
 
-    async fn end(&self, export: &Export, failure: Failure) {
-        let (now, code) = (self.clock.now(), failure.code.as_str());
+    async fn fail(&self, export: &Export, failure: Failure) {
+        let (now, code) = (self.system.now(), failure.code.as_str());
         warn!(code, "export failed");
-        let ended = end_as_failed(
-            &self.exports,
-            &self.mailer,
-            self.back_office.as_ref(),
-            export,
-            now,
-            Authority::Owner,
-            failure,
-        )
-        .await;
-        if ended.is_ok() {
-            telemetry::measure(Metric::Failed { code });
-        }
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(not_sent)) => warn!(error = %Chain(&not_sent), "the requester was not told of the failure"),
-            // The lease runs out, and the sweeper sees to it that it is tried again.
-            Err(not_applied) => warn!(error = %Chain(&not_applied), "the failure was not recorded"),
+        let back_office = self.back_office.as_ref();
+        match fail_export(self.exports, self.mail, back_office, export, now, FailedBy::Owner, failure).await {
+            Ok(mailed) => {
+                exports_telemetry::measure(Metric::Failed { code });
+                if let Err(error) = mailed {
+                    warn!(error = %Chain(&error), "the failure mail was not sent");
+                }
+            }
+            // The lease expires, and the sweeper enqueues the export again.
+            Err(error) => warn!(error = %Chain(&error), "the failure was not recorded"),
         }
     }
 
-    /// Rings for the next invocation to go on at once, unless the tries are used up.
-    async fn go_on(&self, export: &Export, has_advanced: bool) {
-        if !has_advanced && export.tries >= self.limits.tries.most {
-            return self.end(export, Failure::tries_used_up(export.tries)).await;
+    /// Enqueues the export for the next invocation, unless the attempts are used up.
+    async fn continue_later(&self, export: &Export, has_advanced: bool) {
+        if !has_advanced && export.attempts >= self.limits.retry.max_attempts {
+            return self.fail(export, Failure::attempts_used_up(export.attempts)).await;
         }
-        self.ring(export, Duration::ZERO).await;
+        self.enqueue(export, Duration::ZERO).await;
     }
 
-    async fn ring(&self, export: &Export, delay: Duration) {
-        match self.bell.ring(&export.tenant, &export.id, delay).await {
+    async fn enqueue(&self, export: &Export, delay: Duration) {
+        match self.queue.enqueue(&export.tenant, &export.id, delay).await {
             Ok(()) => {}
-            Err(outage) if outage.is_permanent() => error!(error = %Chain(&outage), "the bell cannot be rung"),
-            Err(outage) => warn!(error = %Chain(&outage), "the bell was not rung"),
+            Err(error) if error.is_permanent() => error!(error = %Chain(&error), "jobs cannot be sent"),
+            Err(error) => warn!(error = %Chain(&error), "job not sent"),
         }
     }
 
-    /// Gives the lease up, if there is another attempt, then rings with a delay. Whatever of this fails, the sweeper
-    /// rings: when the lease is over, or a little after the bell should have come.
-    async fn try_again_later(&self, export: &Export, outage: Outage) {
-        let (now, kind) = (self.clock.now(), outage.kind());
+    /// Releases the lease and enqueues the export with a delay, if another attempt is left. If this fails, the sweeper
+    /// enqueues it: when the lease expires, or shortly after the job should have started.
+    async fn retry_later(&self, export: &Export, error: DependencyError) {
+        let (now, kind) = (self.system.now(), error.kind());
         let failure = match kind {
             ErrorKind::Transient => {
-                warn!(error = %Chain(&outage), tries = export.tries, "the export stopped for now");
-                Failure::tries_used_up(export.tries)
+                warn!(error = %Chain(&error), attempts = export.attempts, "transient error");
+                Failure::attempts_used_up(export.attempts)
             }
             ErrorKind::Permanent => {
-                error!(error = %Chain(&outage), tries = export.tries, "the export met a permanent error");
+                error!(error = %Chain(&error), attempts = export.attempts, "permanent error");
                 Failure::permanent_error()
             }
         };
-        let Some(wait) = self.limits.tries.wait_after_error(export, now, kind) else {
-            return self.end(export, failure).await;
+        let Some(wait) = self.limits.retry.wait_after_error(export, now, kind) else {
+            return self.fail(export, failure).await;
         };
-        let step = lifecycle::give_up(export, now, kind, now.plus(wait + self.limits.ring_after));
-        if let Err(not_applied) = self.apply(export, &step).await {
-            warn!(error = %Chain(&not_applied), "the lease was not given up");
+        let step = lifecycle::release(export, now, kind, now.plus(wait + self.limits.re_enqueue_after));
+        if let Err(error) = self.apply(export, &step).await {
+            warn!(error = %Chain(&error), "the lease was not released");
             return;
         }
-        self.ring(export, wait).await;
+        self.enqueue(export, wait).await;
     }
 }

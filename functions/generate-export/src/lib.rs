@@ -1,104 +1,87 @@
 //! Writes the CSV of an accepted export and mails its link.
 //!
-//! A message of the jobs queue is only a doorbell: it names an export, and all else is on the record. So a message that
-//! comes twice, late or out of order does no harm: the work is taken by the record's lease, and a finished export is
-//! left alone.
+//! A message of the jobs queue only names an export; everything else is on the record. So a message that is delivered
+//! twice, late or out of order does no harm: the lease on the record decides who works, and a finished export is left
+//! alone.
 //!
 //! | module | |
 //! |---|---|
 //! | this one | the queue's batch: which messages are done |
 //! | [`job`] | one export, from its lease to its end |
-//! | [`write_file`], [`tally`] | the payouts as a file, and what is counted of it |
-//! | [`read_ahead`], [`positions`] | the payouts, read in ranges at once and given in order |
+//! | [`reader`], `plan`, [`positions`] | the rows, read in parallel key ranges and returned in order |
+//! | [`file_writer`], `upload_state`, `resume`, `checkpointing` | the file, its parts and its checkpoints |
+//! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use domain::ports::{
-    ApplyStep, Checkpoints, Clock, Doorbell, FindExport, NotRead, ReadPayouts, SendMail, SignLink, StoreFile,
-};
-use domain::time::Timestamp;
+use exports_domain::ports::{ExportStore, ReadError};
+use exports_domain::time::Timestamp;
+use exports_telemetry::Chain;
 use lambda_runtime::LambdaEvent;
-use telemetry::Chain;
 use tracing::{Instrument, error};
 
+mod checkpointing;
+pub mod file_writer;
 pub mod job;
+pub mod limits;
+mod plan;
 pub mod positions;
-pub mod read_ahead;
-pub mod tally;
-pub mod write_file;
+pub mod reader;
+mod resume;
+pub mod statistics;
+mod upload_state;
 
 pub use job::Generator;
 
-/// The invocation that works: its request id and when Lambda ends it.
+/// The current invocation.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// Lambda's id of the request.
+    /// Lambda's request id.
     pub request_id: String,
     /// When Lambda ends it.
     pub ends_at: Timestamp,
 }
 
-/// Works on the export of each message. Those that are not done are left to the queue, which delivers them again and
-/// in the end puts them aside.
-pub async fn handle<S, B, P, F, L, M, C>(
-    generator: &Generator<S, B, P, F, L, M, C>,
-    event: LambdaEvent<SqsEvent>,
-) -> SqsBatchResponse
-where
-    S: FindExport + ApplyStep + Checkpoints,
-    B: Doorbell,
-    P: ReadPayouts,
-    F: StoreFile,
-    L: SignLink,
-    M: SendMail,
-    C: Clock,
-{
+/// Works on the export of each message. Returns the messages that failed; the queue delivers them again, and in the end
+/// moves them to the dead-letter queue.
+pub async fn handle<S: ExportStore>(generator: &Generator<'_, S>, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
     let ends_at = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
     let invocation = Invocation { request_id: event.context.request_id, ends_at };
     let mut response = SqsBatchResponse::default();
     for message in event.payload.records {
         let id = message.message_id.unwrap_or_default();
         let body = message.body.unwrap_or_default();
-        let done = async {
+        let work = async {
             let done = work(generator, &invocation, &body).await;
-            if let Err(not_done) = &done {
-                error!(error = %Chain(not_done), "message not done");
+            if let Err(error) = &done {
+                error!(error = %Chain(error), "message failed");
             }
             done
         };
-        if done.instrument(telemetry::request(&id)).await.is_err() {
+        if work.instrument(exports_telemetry::request(&id)).await.is_err() {
             response.add_failure(id);
         }
     }
     response
 }
 
-/// Why a message is not done.
+/// Why a message failed.
 #[derive(Debug, thiserror::Error)]
-enum NotDone {
+enum JobError {
     #[error(transparent)]
-    Poison(#[from] aws::queue::NotAJob),
+    InvalidMessage(#[from] exports_aws::queue::JobMessageError),
     #[error(transparent)]
-    NotRead(#[from] NotRead),
+    Read(#[from] ReadError),
 }
 
-async fn work<S, B, P, F, L, M, C>(
-    generator: &Generator<S, B, P, F, L, M, C>,
+async fn work<S: ExportStore>(
+    generator: &Generator<'_, S>,
     invocation: &Invocation,
     body: &str,
-) -> Result<(), NotDone>
-where
-    S: FindExport + ApplyStep + Checkpoints,
-    B: Doorbell,
-    P: ReadPayouts,
-    F: StoreFile,
-    L: SignLink,
-    M: SendMail,
-    C: Clock,
-{
-    let (tenant, id) = aws::queue::parse_job(body)?;
-    telemetry::note_tenant(&tenant);
-    telemetry::note_export(&id);
-    // Boxed: the whole work as one future is deeper than the compiler's limit for layouts.
+) -> Result<(), JobError> {
+    let (tenant, id) = exports_aws::queue::parse_job(body)?;
+    exports_telemetry::note_tenant(&tenant);
+    exports_telemetry::note_export(&id);
+    // Boxed, because the future as a whole exceeds the compiler's limit for layouts.
     Ok(Box::pin(generator.run(&tenant, &id, invocation)).await?)
 }
 

@@ -1,7 +1,7 @@
 //! Sort keys as places on a line, so that a range of keys can be cut where no key is known yet.
 
-use domain::ports::PayoutKey;
-use domain::time::Timestamp;
+use exports_domain::ports::RowKey;
+use exports_domain::time::Timestamp;
 
 /// Which characters ids are made of, each set with its characters in order, from the narrowest to the widest.
 const ALPHABETS: [&[u8]; 4] = [
@@ -12,7 +12,7 @@ const ALPHABETS: [&[u8]; 4] = [
 ];
 
 /// How many places there may be within a millisecond: with the milliseconds of 9,999 years they fill a position.
-const MOST_PLACES: u128 = 1 << 79;
+const MAX_PLACES: u128 = 1 << 79;
 
 /// How many characters of what all ids begin with count all the same: ids in a row change them next.
 const HEADROOM: usize = 3;
@@ -32,7 +32,7 @@ pub struct Positions {
 impl Positions {
     /// For ids like those of these two payouts.
     #[must_use]
-    pub fn like(a: &PayoutKey, b: &PayoutKey) -> Self {
+    pub fn like(a: &RowKey, b: &RowKey) -> Self {
         let id = id_of(a);
         let mut positions = Self { prefix: id.to_owned(), alphabet: 0 };
         positions.widen(b);
@@ -43,7 +43,7 @@ impl Positions {
 
     /// Takes the id of `key` into account, too: what all ids begin with may be less then, and positions other ones.
     /// Tells whether that is so.
-    pub fn widen(&mut self, key: &PayoutKey) -> bool {
+    pub fn widen(&mut self, key: &RowKey) -> bool {
         let id = id_of(key);
         let common = self.prefix.chars().zip(id.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
         let alphabet = self.alphabet.max(alphabet_of(id.get(common..).unwrap_or_default()));
@@ -59,7 +59,7 @@ impl Positions {
 
     /// Where a key is; `None` if it does not begin with a time.
     #[must_use]
-    pub fn of(&self, key: &PayoutKey) -> Option<u128> {
+    pub fn of(&self, key: &RowKey) -> Option<u128> {
         let time = key.0.get(..TIME)?;
         let millis = u128::try_from(time.parse::<Timestamp>().ok()?.millis()).ok()?;
         let id = id_of(key);
@@ -73,7 +73,7 @@ impl Positions {
 
     /// A key at this position, or a little below it.
     #[must_use]
-    pub fn key_at(&self, position: u128) -> PayoutKey {
+    pub fn key_at(&self, position: u128) -> RowKey {
         let time = Timestamp::from_millis(i64::try_from(position / self.places()).unwrap_or(i64::MAX));
         let mut key = format!("{time}#{}", self.prefix);
         let mut place = position % self.places();
@@ -84,7 +84,7 @@ impl Positions {
             place %= unit;
             unit /= self.base();
         }
-        PayoutKey(key)
+        RowKey(key)
     }
 
     fn alphabet(&self) -> &'static [u8] {
@@ -103,7 +103,7 @@ impl Positions {
     /// What one of the first character is worth.
     fn first_unit(&self) -> u128 {
         let mut unit = 1;
-        while unit * self.base() * self.base() <= MOST_PLACES {
+        while unit * self.base() * self.base() <= MAX_PLACES {
             unit *= self.base();
         }
         unit
@@ -131,7 +131,7 @@ impl Positions {
 const TIME: usize = 24;
 
 /// The id in `<createdAt>#<payoutId>`; a bare time has none, and is the beginning of its millisecond.
-fn id_of(key: &PayoutKey) -> &str {
+fn id_of(key: &RowKey) -> &str {
     key.0.get(TIME + 1..).unwrap_or_default()
 }
 
@@ -147,8 +147,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn key(id: &str) -> PayoutKey {
-        PayoutKey(format!("2026-10-08T08:30:00.000Z#{id}"))
+    fn key(id: &str) -> RowKey {
+        RowKey(format!("2026-10-08T08:30:00.000Z#{id}"))
     }
 
     #[test]
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn key_of_another_form_has_no_position() {
         let positions = Positions::like(&key("x"), &key("y"));
-        assert_eq!(positions.of(&PayoutKey("x".into())), None);
-        assert_eq!(positions.of(&PayoutKey("2026-10-08#po".into())), None);
+        assert_eq!(positions.of(&RowKey("x".into())), None);
+        assert_eq!(positions.of(&RowKey("2026-10-08#po".into())), None);
     }
 
     proptest! {
@@ -193,7 +193,7 @@ mod tests {
             b in (0_i64..253_402_207_200_000, "[a-f0-9]{0,9}\\PC{0,20}"),
             same: bool,
         ) {
-            let key = |millis, id: &str| PayoutKey(format!("{}#{id}", Timestamp::from_millis(millis)));
+            let key = |millis, id: &str| RowKey(format!("{}#{id}", Timestamp::from_millis(millis)));
             let (a, b) = (key(a.0, &a.1), key(if same { a.0 } else { b.0 }, &b.1));
             let (low, high) = if a <= b { (&a, &b) } else { (&b, &a) };
             for positions in [Positions::like(&a, &b), Positions::like(&a, &a)] {

@@ -1,18 +1,17 @@
-//! `GET /v1/caller`: who calls, as the API key says.
+//! `GET /v1/caller`: the user that the API key belongs to.
 
-use domain::caller::Caller;
-use domain::ports::{Clock, FindApiKey};
-use http::auth::{Authenticator, NotAuthorized};
-use http::{Request, Success};
+use exports_domain::caller::Caller;
+use exports_domain::ports::{ApiKeyStore, System};
+use exports_http::auth::Authenticator;
+use exports_http::{ApiError, Request, Success};
 use serde::Serialize;
 
-/// Shows callers to themselves.
-#[derive(Debug)]
-pub struct GetCaller<K, C> {
-    /// Tells callers.
-    pub callers: Authenticator<K>,
-    /// Tells the time.
-    pub clock: C,
+/// The handler.
+pub struct GetCaller<'a, K> {
+    /// Authenticates the caller.
+    pub callers: Authenticator<'a, K>,
+    /// The clock.
+    pub system: &'a dyn System,
 }
 
 #[derive(Serialize)]
@@ -24,13 +23,13 @@ struct CallerView<'a> {
     client: &'static str,
 }
 
-impl<K: FindApiKey, C: Clock> GetCaller<K, C> {
-    /// Answers one request.
+impl<K: ApiKeyStore> GetCaller<'_, K> {
+    /// Handles one request.
     ///
     /// # Errors
-    /// [`NotAuthorized`].
-    pub async fn handle(&self, request: &Request) -> Result<Success, NotAuthorized> {
-        let Caller { tenant, user, client } = self.callers.operator(request, self.clock.now()).await?;
+    /// [`ApiError`].
+    pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
+        let Caller { tenant, user, client } = self.callers.operator(request, self.system.now()).await?;
         Ok(Success::ok(&CallerView {
             tenant_id: tenant.as_str(),
             email: user.email.as_str(),

@@ -1,18 +1,18 @@
-//! Settings, clients, run.
+//! Composition root.
 
-use aws::clock::SystemClock;
-use aws::dynamodb::ApiKeysTable;
-use aws::settings::Settings;
+use exports_aws::dynamodb::ApiKeysTable;
+use exports_aws::settings::Settings;
+use exports_aws::system::LambdaSystem;
+use exports_http::auth::Authenticator;
 use get_caller::GetCaller;
-use http::auth::Authenticator;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), http::Error> {
-    telemetry::init();
+async fn main() -> Result<(), exports_http::Error> {
+    exports_telemetry::init();
     let settings = Settings::from_env();
-    let config = aws::sdk_config(settings)?;
-    let callers = Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?));
-    let function = GetCaller { callers, clock: SystemClock };
+    let config = exports_aws::sdk_config(settings)?;
+    let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
+    let function = GetCaller { callers: Authenticator::new(&keys), system: &LambdaSystem };
     function.callers.warm_up().await;
-    http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.handle(&request).await).await
 }

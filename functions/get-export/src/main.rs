@@ -1,27 +1,23 @@
-//! Settings, clients, run.
+//! Composition root.
 
-use aws::clock::SystemClock;
-use aws::dynamodb::{ApiKeysTable, ExportsTable};
-use aws::files::StoredFiles;
-use aws::links::LinkSigner;
-use aws::settings::Settings;
-use domain::ports::Clock as _;
+use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
+use exports_aws::links::Downloads;
+use exports_aws::settings::Settings;
+use exports_aws::system::LambdaSystem;
+use exports_domain::ports::System as _;
+use exports_http::auth::Authenticator;
 use get_export::GetExport;
-use http::auth::Authenticator;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), http::Error> {
-    telemetry::init();
+async fn main() -> Result<(), exports_http::Error> {
+    exports_telemetry::init();
     let settings = Settings::from_env();
-    let config = aws::sdk_config(settings)?;
-    let bucket = settings.text("EXPORTS_BUCKET")?;
-    let function = GetExport {
-        callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
-        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
-        files: StoredFiles::new(&config, bucket.clone()),
-        links: LinkSigner::new(&config, settings.text("LINK_SIGNER_SECRET")?, bucket),
-        clock: SystemClock,
-    };
-    tokio::join!(function.callers.warm_up(), function.files.warm_up(), function.links.warm_up(SystemClock.now()));
-    http::run(async |request| function.handle(&request).await).await
+    let config = exports_aws::sdk_config(settings)?;
+    let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
+    let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
+    let links = Downloads::new(&config, &settings.text("EXPORTS_BUCKET")?, settings.text("LINK_SIGNER_SECRET")?);
+    let function =
+        GetExport { callers: Authenticator::new(&keys), exports: &exports, links: &links, system: &LambdaSystem };
+    tokio::join!(function.callers.warm_up(), links.warm_up(LambdaSystem.now()));
+    exports_http::run(async |request| function.handle(&request).await).await
 }

@@ -1,34 +1,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::export::{Export, Failure, FailureCode};
-use domain::testing::{DeletableFiles, FixedClock, MemoryLinks, MemoryStore, export, file, operator, ready_export};
-use http::testing::{assert_is_documented, callers, sample_events};
+use exports_domain::export::{Export, Failure, FailureCode};
+use exports_domain::testing::{FakeSystem, MemoryLinks, MemoryStore, export, file, operator, ready_export};
+use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};
 
 use super::*;
 
-type Fake = GetExport<MemoryStore, MemoryStore, DeletableFiles, MemoryLinks, FixedClock>;
-
-/// The function in front of a table with `export`; the caller is of the tenant `acme`.
-fn function(export: Export) -> Fake {
-    let exports = MemoryStore::default();
-    exports.put_export(export);
-    GetExport {
-        callers: callers(operator("acme")),
-        exports,
-        files: DeletableFiles::default(),
-        links: MemoryLinks::default(),
-        clock: FixedClock::default(),
-    }
+struct World {
+    keys: MemoryStore,
+    exports: MemoryStore,
+    links: MemoryLinks,
+    system: FakeSystem,
 }
 
-async fn answer_to(function: &Fake, event: &str) -> Value {
-    http::testing::answer_to("get-export", event, async |request| function.handle(&request).await).await
+/// A store with `export`; the caller belongs to the tenant `acme`.
+fn world(export: Export) -> World {
+    let exports = MemoryStore::default();
+    exports.put_export(export);
+    World { keys: keys(operator("acme")), exports, links: MemoryLinks::default(), system: FakeSystem::default() }
+}
+
+async fn response_to(world: &World, event: &str) -> Value {
+    let World { keys, exports, links, system } = world;
+    let function = GetExport { callers: Authenticator::new(keys), exports, links, system };
+    exports_http::testing::response_to("get-export", event, async |request| function.handle(&request).await).await
 }
 
 #[tokio::test]
-async fn every_sample_event_has_its_answer() {
+async fn every_sample_event_gets_its_expected_status() {
     let expected = BTreeMap::from([
         ("export", (200, None)),
         ("unknown-export", (404, Some("F-E-002"))),
@@ -37,124 +38,127 @@ async fn every_sample_event_has_its_answer() {
     ]);
     assert_eq!(sample_events("get-export"), expected.keys().map(ToString::to_string).collect());
     for (name, (status, code)) in expected {
-        let answer = answer_to(&function(export()), name).await;
-        let told = answer["body"]["errors"][0]["code"].as_str();
-        assert_eq!((&answer["statusCode"], told), (&json!(status), code), "{name}: {answer}");
+        let response = response_to(&world(export()), name).await;
+        let actual = response["body"]["errors"][0]["code"].as_str();
+        assert_eq!((&response["statusCode"], actual), (&json!(status), code), "{name}: {response}");
     }
 }
 
 #[tokio::test]
-async fn pending_export_says_when_to_ask_again_and_has_no_link() {
-    let answer = answer_to(&function(export()), "export").await;
-    assert_eq!((&answer["body"]["status"], &answer["headers"]["retry-after"]), (&json!("PENDING"), &json!("5")));
-    assert_eq!(answer["body"].get("downloadUrl"), None);
+async fn pending_export_has_retry_after_and_no_link() {
+    let response = response_to(&world(export()), "export").await;
+    assert_eq!((&response["body"]["status"], &response["headers"]["retry-after"]), (&json!("PENDING"), &json!("5")));
+    assert_eq!(response["body"].get("downloadUrl"), None);
 }
 
 #[tokio::test]
-async fn ready_export_has_a_link_made_for_this_answer() {
-    let function = function(ready_export());
-    function.clock.advance(Duration::from_secs(3600));
-    let answer = answer_to(&function, "export").await;
+async fn ready_export_has_new_link() {
+    let world = world(ready_export());
+    world.system.advance(Duration::from_secs(3600));
+    let response = response_to(&world, "export").await;
     let url =
         format!("https://files.example/{}?from=2026-10-08T09:30:00.000Z&until=2026-10-08T09:45:00.000Z", file().key);
-    assert_eq!(answer["body"]["downloadUrl"], url);
-    assert_eq!(answer["body"]["downloadUrlExpiresAt"], "2026-10-08T09:45:00.000Z");
-    assert_eq!((&answer["body"]["status"], answer["headers"].get("retry-after")), (&json!("READY"), None));
-    assert_eq!(answer["body"]["file"]["sha256"], file().sha256);
+    assert_eq!(response["body"]["downloadUrl"], url);
+    assert_eq!(response["body"]["downloadUrlExpiresAt"], "2026-10-08T09:45:00.000Z");
+    assert_eq!((&response["body"]["status"], response["headers"].get("retry-after")), (&json!("READY"), None));
+    assert_eq!(response["body"]["file"]["sha256"], file().sha256);
 }
 
 #[tokio::test]
-async fn ready_export_whose_file_was_deleted_has_no_link() {
-    let function = function(ready_export());
-    function.files.delete(&file());
-    let answer = answer_to(&function, "export").await;
-    assert_eq!((&answer["statusCode"], &answer["body"]["status"]), (&json!(200), &json!("READY")));
+async fn ready_export_with_deleted_file_has_no_link() {
+    let world = world(ready_export());
+    world.links.delete(&file());
+    let response = response_to(&world, "export").await;
+    assert_eq!((&response["statusCode"], &response["body"]["status"]), (&json!(200), &json!("READY")));
     for name in ["downloadUrl", "downloadUrlExpiresAt"] {
-        assert_eq!(answer["body"].get(name), None);
+        assert_eq!(response["body"].get(name), None);
     }
 }
 
 #[tokio::test]
-async fn ready_export_is_shown_with_its_link_if_it_is_unknown_whether_the_file_exists() {
-    let function = function(ready_export());
-    function.files.fuse.blow();
-    let answer = answer_to(&function, "export").await;
-    assert_eq!((&answer["statusCode"], answer["body"]["downloadUrl"].is_string()), (&json!(200), true));
+async fn ready_export_has_link_if_file_lookup_fails() {
+    let world = world(ready_export());
+    world.links.lookup_failures.inject();
+    let response = response_to(&world, "export").await;
+    assert_eq!((&response["statusCode"], response["body"]["downloadUrl"].is_string()), (&json!(200), true));
 }
 
 #[tokio::test]
 async fn denied_access_to_files_is_an_internal_error() {
-    let function = function(ready_export());
-    function.files.fuse.deny();
-    let answer = answer_to(&function, "export").await;
-    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(500), &Value::Null));
+    let world = world(ready_export());
+    world.links.lookup_failures.deny();
+    let response = response_to(&world, "export").await;
+    assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(500), &Value::Null));
 }
 
 #[tokio::test]
-async fn file_is_looked_for_only_while_the_export_is_ready() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "refused".into() };
+async fn file_is_looked_up_only_for_ready_export() {
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into() };
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
     let expired = Export { status: Status::Expired, ..ready_export() };
     for (export, lookups) in [(export(), 0), (failed, 0), (expired, 0), (ready_export(), 1)] {
-        let function = function(export);
-        answer_to(&function, "export").await;
-        assert_eq!(function.files.lookups(), lookups);
+        let world = world(export);
+        response_to(&world, "export").await;
+        assert_eq!(world.links.lookups(), lookups);
     }
-    let over = function(ready_export());
-    over.clock.set(ready_export().link_expires_at.unwrap());
-    answer_to(&over, "export").await;
-    assert_eq!(over.files.lookups(), 0);
+    let expired = world(ready_export());
+    expired.system.set(ready_export().link_expires_at.unwrap());
+    response_to(&expired, "export").await;
+    assert_eq!(expired.links.lookups(), 0);
 }
 
 #[tokio::test]
-async fn export_whose_link_has_ended_is_expired_and_has_no_link_before_any_sweep() {
-    let function = function(ready_export());
-    function.clock.set(ready_export().link_expires_at.unwrap());
-    let answer = answer_to(&function, "export").await;
-    assert_eq!((&answer["body"]["status"], answer["body"].get("downloadUrl")), (&json!("EXPIRED"), None));
-    assert_eq!(function.exports.exports()[0].status, Status::Ready, "showing changes nothing");
+async fn export_with_expired_link_is_expired_before_any_sweep() {
+    let world = world(ready_export());
+    world.system.set(ready_export().link_expires_at.unwrap());
+    let response = response_to(&world, "export").await;
+    assert_eq!((&response["body"]["status"], response["body"].get("downloadUrl")), (&json!("EXPIRED"), None));
+    assert_eq!(world.exports.exports()[0].status, Status::Ready, "a read writes nothing");
 }
 
 #[tokio::test]
-async fn failed_export_says_why_and_has_no_link_even_with_a_file() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "refused".into() };
+async fn failed_export_with_file_has_failure_and_no_link() {
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into() };
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
-    let answer = answer_to(&function(failed), "export").await;
-    assert_eq!(answer["body"]["failure"], json!({"code": "EMAIL_NOT_SENT", "message": "refused", "retryable": false}));
-    assert_eq!((answer["body"].get("downloadUrl"), &answer["body"]["file"]["rows"]), (None, &json!(3)));
+    let response = response_to(&world(failed), "export").await;
+    assert_eq!(
+        response["body"]["failure"],
+        json!({"code": "EMAIL_NOT_SENT", "message": "rejected", "retryable": false})
+    );
+    assert_eq!((response["body"].get("downloadUrl"), &response["body"]["file"]["rows"]), (None, &json!(3)));
 }
 
 #[tokio::test]
-async fn export_of_another_tenant_is_told_like_one_that_is_not_there() {
+async fn export_of_other_tenant_looks_like_unknown_export() {
     let other = Export { tenant: "other".parse().unwrap(), ..ready_export() };
-    let answer = answer_to(&function(other), "export").await;
-    assert_eq!(answer["statusCode"], 404);
-    assert_eq!(answer["body"], answer_to(&function(export()), "unknown-export").await["body"]);
+    let response = response_to(&world(other), "export").await;
+    assert_eq!(response["statusCode"], 404);
+    assert_eq!(response["body"], response_to(&world(export()), "unknown-export").await["body"]);
 }
 
 #[tokio::test]
-async fn outage_of_table_or_signer_is_told() {
-    let without_table = function(ready_export());
-    without_table.exports.fuse.blow();
-    let without_signer = function(ready_export());
-    without_signer.links.fuse.blow();
-    for function in [without_table, without_signer] {
-        let answer = answer_to(&function, "export").await;
-        assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(503), &json!("5")));
+async fn transient_error_of_table_or_signer_is_unavailable() {
+    let without_table = world(ready_export());
+    without_table.exports.failures.inject();
+    let without_signer = world(ready_export());
+    without_signer.links.failures.inject();
+    for world in [without_table, without_signer] {
+        let response = response_to(&world, "export").await;
+        assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(503), &json!("5")));
     }
 }
 
 #[tokio::test]
-async fn record_that_cannot_be_read_is_a_fault_of_ours_that_waiting_does_not_mend() {
-    let function = function(ready_export());
-    function.exports.spoil(&export().tenant, &export().id, "recipientTo");
-    let answer = answer_to(&function, "export").await;
-    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(500), &Value::Null));
-    assert_eq!(answer["body"]["errors"][0]["code"], "INTERNAL");
+async fn corrupt_record_is_an_internal_error() {
+    let world = world(ready_export());
+    world.exports.corrupt(&export().tenant, &export().id, "recipientTo");
+    let response = response_to(&world, "export").await;
+    assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(500), &Value::Null));
+    assert_eq!(response["body"]["errors"][0]["code"], "INTERNAL");
 }
 
 #[tokio::test]
-async fn examples_of_the_description_are_real_answers() {
+async fn openapi_examples_match_real_responses() {
     let failure = Failure::email_not_sent("Email address is not verified.");
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
     let expired = Export { status: Status::Expired, ..ready_export() };
@@ -164,10 +168,10 @@ async fn examples_of_the_description_are_real_answers() {
         (expired, "ExpiredExport"),
         (failed, "FailedExport"),
     ] {
-        assert_is_documented(&answer_to(&function(export), "export").await, example);
+        assert_is_documented(&response_to(&world(export), "export").await, example);
     }
-    let deleted = function(ready_export());
-    deleted.files.delete(&file());
-    assert_is_documented(&answer_to(&deleted, "export").await, "ReadyExportWithoutFile");
-    assert_is_documented(&answer_to(&function(export()), "unknown-export").await, "NoSuchExport");
+    let deleted = world(ready_export());
+    deleted.links.delete(&file());
+    assert_is_documented(&response_to(&deleted, "export").await, "ReadyExportWithoutFile");
+    assert_is_documented(&response_to(&world(export()), "unknown-export").await, "ExportNotFound");
 }

@@ -1,17 +1,9 @@
-//! `GET /v1/payments/marketplace-payouts/export`: the history of exports, filtered, in order, page by page.
-//!
-//! | module | |
-//! |---|---|
-//! | this one | the page |
-//! | [`query`] | what the query string asks for |
-//! | [`bound`] | the dates in it |
-//! | [`cursor`] | where a page begins |
+//! `GET /v1/payments/{type}/export`: the export history, filtered, sorted and paged.
 
-use domain::ports::{Clock, FindApiKey, ListExports, Outage};
-use http::auth::{Authenticator, NotAuthorized};
-use http::fault::Fault;
-use http::view::ExportView;
-use http::{Problem, Request, Success};
+use exports_domain::ports::{ApiKeyStore, ExportStore, System};
+use exports_http::auth::Authenticator;
+use exports_http::view::ExportView;
+use exports_http::{ApiError, Request, Success};
 use serde::Serialize;
 use tracing::error;
 
@@ -21,42 +13,17 @@ pub mod query;
 
 use query::HistoryQuery;
 
-/// Shows the history of exports.
-#[derive(Debug)]
-pub struct ListExportHistory<K, S, C> {
-    /// Tells callers.
-    pub callers: Authenticator<K>,
-    /// The records.
-    pub exports: S,
-    /// Tells the time.
-    pub clock: C,
+/// The handler.
+pub struct ListExports<'a, K, S> {
+    /// Authenticates the caller.
+    pub callers: Authenticator<'a, K>,
+    /// Where exports are read.
+    pub exports: &'a S,
+    /// The clock.
+    pub system: &'a dyn System,
 }
 
-/// Why the history was not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The caller may not.
-    #[error(transparent)]
-    Caller(#[from] NotAuthorized),
-    /// The query string is wrong.
-    #[error("the query string has faults")]
-    Query(Vec<Fault>),
-    /// It could not be read.
-    #[error(transparent)]
-    Outage(#[from] Outage),
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Caller(error) => error.into(),
-            Refused::Query(faults) => Self::BadRequest(faults),
-            Refused::Outage(outage) => outage.into(),
-        }
-    }
-}
-
-/// A page as answers show it. `nextCursor` is null on the last page, and only there.
+/// A page of the history. `nextCursor` is null only on the last page.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PageView<'a> {
@@ -65,32 +32,27 @@ struct PageView<'a> {
     next_cursor: Option<String>,
 }
 
-impl<K, S, C> ListExportHistory<K, S, C>
-where
-    K: FindApiKey,
-    S: ListExports,
-    C: Clock,
-{
-    /// Answers one request.
+impl<K: ApiKeyStore, S: ExportStore> ListExports<'_, K, S> {
+    /// Handles one request.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
-        let now = self.clock.now();
+    /// [`ApiError`].
+    pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
+        let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
         let HistoryQuery { filter, size, after } =
-            query::parse(request.query(), &caller.tenant, now).map_err(Refused::Query)?;
+            query::parse(request.query(), &caller.tenant, now).map_err(ApiError::BadRequest)?;
 
         let page = self.exports.list_exports(&caller.tenant, &filter, after.as_ref(), size, now).await?;
-        // One that cannot be read hides none of the others. Whoever asks for it by its id is told.
-        for (record, why) in &page.unreadable {
-            error!(record, error = %why, "an export is left out of the history");
+        // A corrupt record does not fail the whole page. Its own route returns 500.
+        for (record, error) in &page.corrupt {
+            error!(record, %error, "corrupt record omitted from the history");
         }
 
         Ok(Success::ok(&PageView {
             content: page.exports.iter().map(|export| ExportView::new(export, now)).collect(),
             size,
-            next_cursor: page.next_after.map(|last| cursor::after(&last, &caller.tenant, &filter)),
+            next_cursor: page.next_after.map(|last| cursor::format(&last, &caller.tenant, &filter)),
         }))
     }
 }

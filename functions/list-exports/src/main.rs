@@ -1,21 +1,19 @@
-//! Settings, clients, run.
+//! Composition root.
 
-use aws::clock::SystemClock;
-use aws::dynamodb::{ApiKeysTable, ExportsTable};
-use aws::settings::Settings;
-use http::auth::Authenticator;
-use list_exports::ListExportHistory;
+use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
+use exports_aws::settings::Settings;
+use exports_aws::system::LambdaSystem;
+use exports_http::auth::Authenticator;
+use list_exports::ListExports;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), http::Error> {
-    telemetry::init();
+async fn main() -> Result<(), exports_http::Error> {
+    exports_telemetry::init();
     let settings = Settings::from_env();
-    let config = aws::sdk_config(settings)?;
-    let function = ListExportHistory {
-        callers: Authenticator::new(ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?)),
-        exports: ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?),
-        clock: SystemClock,
-    };
+    let config = exports_aws::sdk_config(settings)?;
+    let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
+    let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
+    let function = ListExports { callers: Authenticator::new(&keys), exports: &exports, system: &LambdaSystem };
     function.callers.warm_up().await;
-    http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.handle(&request).await).await
 }

@@ -1,68 +1,70 @@
-//! What the query string asks for.
+//! Parses the query string.
 //!
-//! | parameter | | default |
+//! | parameter | value | default |
 //! |---|---|---|
-//! | `status` | PENDING, READY, FAILED, EXPIRED; repeated or with commas between them | all |
-//! | `createdFrom`, `createdTo` | the first and the last moment, as [`bound`] reads them | no bound |
+//! | `status` | PENDING, READY, FAILED, EXPIRED; repeated or comma-separated | all |
+//! | `createdFrom`, `createdTo` | a time or date, parsed by [`bound`] | no bound |
 //! | `sort` | `createdAt:asc`, `createdAt:desc` | `createdAt:desc` |
 //! | `size` | 1 to 100 | 20 |
-//! | `cursor` | `nextCursor` of the page before | the first page |
+//! | `cursor` | `nextCursor` of the previous page | the first page |
 
 use std::time::Duration;
 
-use domain::export::Status;
-use domain::history::{HistoryFilter, Order};
-use domain::id::{ExportId, ExportType, TenantId};
-use domain::time::Timestamp;
-use http::fault::{Fault, FaultCode, shortened};
-use http::query::Query;
+use exports_domain::export::Status;
+use exports_domain::history::{HistoryFilter, Order};
+use exports_domain::id::{ExportId, ExportType, TenantId};
+use exports_domain::time::Timestamp;
+use exports_http::query::Query;
+use exports_http::validation::{ValidationCode, ValidationError, shortened};
 
-use crate::bound::{self, End, NotABound};
-use crate::cursor::{self, NotACursor};
+use crate::bound::{self, Bound, ParseBoundError};
+use crate::cursor::{self, ParseCursorError};
 
-/// How many exports a page has, unless the query says otherwise.
+/// The default page size.
 pub const DEFAULT_SIZE: usize = 20;
 
-/// How many exports a page can have.
-pub const MOST_SIZE: usize = 100;
+/// The maximum page size.
+pub const MAX_SIZE: usize = 100;
 
-/// How far apart the clocks may be of the machine that made an id and of this one.
-const CLOCKS_APART: Duration = Duration::from_secs(60);
+/// The maximum clock skew between the machine that created an ID and this one.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// A page of a history.
+/// A parsed query string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Which history.
+    /// The filters and the order.
     pub filter: HistoryFilter,
-    /// How many exports at most.
+    /// The page size.
     pub size: usize,
-    /// After which export.
+    /// The last export of the previous page.
     pub after: Option<ExportId>,
 }
 
-/// What `query` asks for at `now`, in the history of `tenant`.
+/// Parses the query string.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn parse(mut query: Query, tenant: &TenantId, now: Timestamp) -> Result<HistoryQuery, Vec<Fault>> {
+/// All validation errors.
+pub fn parse(mut query: Query, tenant: &TenantId, now: Timestamp) -> Result<HistoryQuery, Vec<ValidationError>> {
     let statuses = statuses(&mut query);
-    let bound = |end| move |text: &str| bound::parse(text, end).map_err(|error: NotABound| (FaultCode::Format, error));
-    let created_from = query.single("createdFrom", bound(End::First));
-    let created_to = query.single("createdTo", bound(End::Last));
+    let bound = |bound| {
+        move |text: &str| bound::parse(text, bound).map_err(|error: ParseBoundError| (ValidationCode::Format, error))
+    };
+    let created_from = query.single("createdFrom", bound(Bound::From));
+    let created_to = query.single("createdTo", bound(Bound::To));
     if let (Some(from), Some(to)) = (created_from, created_to)
         && from > to
     {
-        query.faults.of("createdTo", FaultCode::Range, "createdTo is before createdFrom");
+        query.errors.push("createdTo", ValidationCode::Range, "must not be before createdFrom");
     }
     let order = query.single("sort", sort).unwrap_or_default();
     let size = query.single("size", size).unwrap_or(DEFAULT_SIZE);
     let export_type = ExportType::MarketplacePayouts;
     let filter = HistoryFilter { export_type, statuses, created_from, created_to, order };
     let after = query.single("cursor", |text| {
-        let id = cursor::read(text, tenant, &filter);
-        // One that somebody made up must not reach the table with a place outside the range.
-        id.and_then(|id| if is_within(&filter, &id, now) { Ok(id) } else { Err(NotACursor) })
-            .map_err(|error| (FaultCode::Format, error))
+        let id = cursor::parse(text, tenant, &filter);
+        // A forged cursor must not make the table read outside the range.
+        id.and_then(|id| if is_within(&filter, &id, now) { Ok(id) } else { Err(ParseCursorError) })
+            .map_err(|error| (ValidationCode::Format, error))
     });
     query.finish(HistoryQuery { filter, size, after })
 }
@@ -74,51 +76,55 @@ fn statuses(query: &mut Query) -> Vec<Status> {
             Ok(status) if statuses.contains(&status) => {}
             Ok(status) => statuses.push(status),
             Err(error) => {
-                query.faults.of("status", FaultCode::Enumeration, format_args!("{:?}: {error}", shortened(&text)));
+                query.errors.push(
+                    "status",
+                    ValidationCode::Enumeration,
+                    format_args!("{:?}: {error}", shortened(&text)),
+                );
             }
         }
     }
     statuses
 }
 
-fn sort(text: &str) -> Result<Order, (FaultCode, &'static str)> {
+fn sort(text: &str) -> Result<Order, (ValidationCode, &'static str)> {
     match text {
         "createdAt:asc" => Ok(Order::OldestFirst),
         "createdAt:desc" => Ok(Order::NewestFirst),
-        _ => Err((FaultCode::Enumeration, "not a sort order: createdAt:asc or createdAt:desc")),
+        _ => Err((ValidationCode::Enumeration, "must be createdAt:asc or createdAt:desc")),
     }
 }
 
-fn size(text: &str) -> Result<usize, (FaultCode, String)> {
+fn size(text: &str) -> Result<usize, (ValidationCode, String)> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err((FaultCode::Format, "a whole number is expected".to_owned()));
+        return Err((ValidationCode::Format, "must be a whole number".to_owned()));
     }
-    let size = text.parse().ok().filter(|size| (1..=MOST_SIZE).contains(size));
-    size.ok_or_else(|| (FaultCode::Range, format!("a page has 1 to {MOST_SIZE} exports")))
+    let size = text.parse().ok().filter(|size| (1..=MAX_SIZE).contains(size));
+    size.ok_or_else(|| (ValidationCode::Range, format!("must be between 1 and {MAX_SIZE}")))
 }
 
 fn is_within(filter: &HistoryFilter, id: &ExportId, now: Timestamp) -> bool {
-    let last = filter.created_to.unwrap_or_else(|| now.plus(CLOCKS_APART));
+    let last = filter.created_to.unwrap_or_else(|| now.plus(MAX_CLOCK_SKEW));
     filter.created_from.is_none_or(|from| from <= id.created_at()) && id.created_at() <= last
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::testing::{export, operator, start};
+    use exports_domain::testing::{export, operator, start};
     use proptest::prelude::*;
 
-    fn parse(raw: &str) -> Result<HistoryQuery, Vec<Fault>> {
+    fn parse(raw: &str) -> Result<HistoryQuery, Vec<ValidationError>> {
         super::parse(Query::new(raw), &operator("acme").tenant, start())
     }
 
-    /// The codes and fields of the faults.
-    fn places(raw: &str) -> Vec<(FaultCode, Option<String>)> {
-        parse(raw).unwrap_err().into_iter().map(|fault| (fault.code, fault.field)).collect()
+    /// The codes and fields of the errors.
+    fn codes_and_fields(raw: &str) -> Vec<(ValidationCode, Option<String>)> {
+        parse(raw).unwrap_err().into_iter().map(|error| (error.code, error.field)).collect()
     }
 
-    fn place(code: FaultCode, field: &str) -> (FaultCode, Option<String>) {
+    fn error(code: ValidationCode, field: &str) -> (ValidationCode, Option<String>) {
         (code, Some(field.to_owned()))
     }
 
@@ -134,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn query_that_says_nothing_asks_for_the_newest_twenty() {
+    fn empty_query_returns_the_newest_20() {
         for raw in ["", "status=&createdFrom=&createdTo=&sort=&size=&cursor="] {
             assert_eq!(parse(raw), Ok(all()), "{raw}");
         }
     }
 
     #[test]
-    fn query_that_says_everything_is_taken() {
+    fn query_with_all_parameters_is_accepted() {
         let raw = "status=READY&status=FAILED,READY&createdFrom=2026-10-01&createdTo=2026-10-08T10:30:00%2B02:00\
                    &sort=createdAt%3Aasc&size=100";
         let filter = HistoryFilter {
@@ -151,80 +157,83 @@ mod tests {
             order: Order::OldestFirst,
             ..all().filter
         };
-        let cursor = cursor::after(&export().id, &operator("acme").tenant, &filter);
+        let cursor = cursor::format(&export().id, &operator("acme").tenant, &filter);
         assert_eq!(parse(raw), Ok(HistoryQuery { filter: filter.clone(), size: 100, after: None }));
         let after = Some(export().id);
         assert_eq!(parse(&format!("{raw}&cursor={cursor}")), Ok(HistoryQuery { filter, size: 100, after }));
     }
 
     #[test]
-    fn every_fault_is_told_at_once() {
+    fn every_invalid_parameter_is_reported() {
         let raw = "status=NEW,READY,&createdFrom=soon&createdTo=2026-10-08&createdTo=2026-10-09&sort=createdAt&size=ten\
                    &cursor=x&page=2";
         assert_eq!(
-            places(raw),
+            codes_and_fields(raw),
             [
-                place(FaultCode::Enumeration, "status"),
-                place(FaultCode::Enumeration, "status"),
-                place(FaultCode::Format, "createdFrom"),
-                place(FaultCode::Format, "createdTo"),
-                place(FaultCode::Enumeration, "sort"),
-                place(FaultCode::Format, "size"),
-                place(FaultCode::Format, "cursor"),
-                place(FaultCode::Format, "page"),
+                error(ValidationCode::Enumeration, "status"),
+                error(ValidationCode::Enumeration, "status"),
+                error(ValidationCode::Format, "createdFrom"),
+                error(ValidationCode::Format, "createdTo"),
+                error(ValidationCode::Enumeration, "sort"),
+                error(ValidationCode::Format, "size"),
+                error(ValidationCode::Format, "cursor"),
+                error(ValidationCode::Format, "page"),
             ]
         );
     }
 
     #[test]
-    fn status_and_sort_are_taken_by_their_exact_names() {
+    fn status_and_sort_are_case_sensitive() {
         for raw in ["status=ready", "status=READY%20", "status=%20"] {
-            assert_eq!(places(raw), [place(FaultCode::Enumeration, "status")], "{raw}");
+            assert_eq!(codes_and_fields(raw), [error(ValidationCode::Enumeration, "status")], "{raw}");
         }
         for raw in ["sort=createdAt", "sort=createdAt:DESC", "sort=status:asc", "sort=createdAt:asc,createdAt:asc"] {
-            assert_eq!(places(raw), [place(FaultCode::Enumeration, "sort")], "{raw}");
+            assert_eq!(codes_and_fields(raw), [error(ValidationCode::Enumeration, "sort")], "{raw}");
         }
     }
 
     #[test]
-    fn size_out_of_range_is_told_apart_from_no_number() {
+    fn size_out_of_range_differs_from_malformed_size() {
         for size in ["0", "-1", "101", "99999999999999999999", "-99999999999999999999"] {
-            assert_eq!(places(&format!("size={size}")), [place(FaultCode::Range, "size")], "{size}");
+            assert_eq!(codes_and_fields(&format!("size={size}")), [error(ValidationCode::Range, "size")], "{size}");
         }
         for size in ["ten", "1.5", "+5", "-", "%201", "1e1", "٣"] {
-            assert_eq!(places(&format!("size={size}")), [place(FaultCode::Format, "size")], "{size}");
+            assert_eq!(codes_and_fields(&format!("size={size}")), [error(ValidationCode::Format, "size")], "{size}");
         }
-        for (size, taken) in [("1", 1), ("100", 100), ("007", 7)] {
-            assert_eq!(parse(&format!("size={size}")).unwrap().size, taken);
+        for (size, expected) in [("1", 1), ("100", 100), ("007", 7)] {
+            assert_eq!(parse(&format!("size={size}")).unwrap().size, expected);
         }
     }
 
     #[test]
-    fn range_that_ends_before_it_begins_is_refused() {
-        assert_eq!(places("createdFrom=2026-10-09&createdTo=2026-10-08"), [place(FaultCode::Range, "createdTo")]);
+    fn created_to_before_created_from_is_rejected() {
+        assert_eq!(
+            codes_and_fields("createdFrom=2026-10-09&createdTo=2026-10-08"),
+            [error(ValidationCode::Range, "createdTo")]
+        );
         assert!(parse("createdFrom=2026-10-08&createdTo=2026-10-08").is_ok());
     }
 
     #[test]
-    fn cursor_of_a_place_outside_the_range_is_refused_even_with_its_checksum() {
-        let refused = [place(FaultCode::Format, "cursor")];
+    fn forged_cursor_outside_the_range_is_rejected() {
+        let rejected = [error(ValidationCode::Format, "cursor")];
         let tenant = operator("acme").tenant;
         for raw in ["createdFrom=2026-10-09", "createdTo=2026-10-07"] {
-            let cursor = cursor::after(&export().id, &tenant, &parse(raw).unwrap().filter);
-            assert_eq!(places(&format!("{raw}&cursor={cursor}")), refused, "{raw}");
+            let cursor = cursor::format(&export().id, &tenant, &parse(raw).unwrap().filter);
+            assert_eq!(codes_and_fields(&format!("{raw}&cursor={cursor}")), rejected, "{raw}");
         }
-        let later = ExportId::new(ExportType::MarketplacePayouts, start().plus(2 * CLOCKS_APART), &[7; 10]);
-        assert_eq!(places(&format!("cursor={}", cursor::after(&later, &tenant, &all().filter))), refused);
+        let later = ExportId::new(ExportType::MarketplacePayouts, start().plus(2 * MAX_CLOCK_SKEW), &[7; 10]);
+        assert_eq!(codes_and_fields(&format!("cursor={}", cursor::format(&later, &tenant, &all().filter))), rejected);
     }
 
     proptest! {
         #[test]
-        fn any_query_string_is_taken_or_refused_without_panic(
+        fn arbitrary_query_string_never_panics(
             raw in "((status|createdFrom|createdTo|sort|size|cursor|\\PC{0,5})=[0-9A-Za-z:%+,.-]{0,70}&){0,8}",
         ) {
             match parse(&raw) {
-                Ok(query) => prop_assert!((1..=MOST_SIZE).contains(&query.size)),
-                Err(faults) => prop_assert!(!faults.is_empty()),
+                Ok(query) => prop_assert!((1..=MAX_SIZE).contains(&query.size)),
+                Err(errors) => prop_assert!(!errors.is_empty()),
             }
         }
     }

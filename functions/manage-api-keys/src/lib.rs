@@ -1,21 +1,22 @@
-//! Issues, lists and revokes API keys. Has no route: only those whom IAM lets invoke the function reach it.
+//! Issues, lists and revokes API keys. It has no route: only IAM principals may invoke it.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
-//! | `{"action": "issue", "tenantId": "acme", "email": "ann@example.com", "name": "Ann", "client": "OPERATOR"}` | the key's facts, and `apiKey` |
-//! | `{"action": "list", "tenantId": "acme"}` | `{"tenantId": …, "apiKeys": […]}`, the facts of every key, the oldest first; a key issued a moment ago may not be there yet |
-//! | `{"action": "revoke", "keyId": …}` | the key's facts; again: the same, with the time of the first revocation |
+//! | `{"action": "issue", "tenantId": "acme", "email": "ann@example.com", "name": "Ann", "client": "OPERATOR"}` | the key's metadata, and `apiKey` |
+//! | `{"action": "list", "tenantId": "acme"}` | `{"tenantId": …, "apiKeys": […]}`: the metadata of every key, oldest first; eventually consistent |
+//! | `{"action": "revoke", "keyId": …}` | the key's metadata; a repeated request returns the time of the first revocation |
 //!
-//! A key's facts are `keyId`, `tenantId`, `email`, `name`, `client`, `createdAt`, and `revokedAt` once it is revoked. A
-//! revoked key opens nothing any more within a minute. `apiKey` is told this one time: what is stored is its hash.
-//! `keyId` is that hash, the SHA-256 of the key in lower-case hexadecimal digits: whoever finds a key in the wrong place
-//! can work its `keyId` out and revoke it. It is no secret, because no key can be made from it.
+//! The metadata of a key is `keyId`, `tenantId`, `email`, `name`, `client`, `createdAt`, and `revokedAt` if it is
+//! revoked. A revoked key is rejected everywhere within a minute. `apiKey` is returned once; only its hash is stored.
+//! `keyId` is that hash: the SHA-256 of the key in lower-case hexadecimal digits. It is not a secret, because the key
+//! cannot be derived from it. The `keyId` of a leaked key can be computed, so that the key can be revoked.
 //!
-//! A bad request fails the invocation, and its message names every field that is wrong.
+//! An invalid request fails the invocation with a message that names every invalid field.
 
-use domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
-use domain::id::TenantId;
-use domain::ports::{Clock, ListApiKeys, Outage, RevokeApiKey, StoreApiKey};
+use exports_domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
+use exports_domain::error::DependencyError;
+use exports_domain::id::TenantId;
+use exports_domain::ports::{ApiKeyStore, System};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,44 +27,43 @@ mod request;
 
 use request::{Action, Issue};
 
-/// Manages API keys.
-#[derive(Debug)]
-pub struct ManageApiKeys<S, C> {
-    /// The keys' records.
-    pub keys: S,
-    /// Tells the time.
-    pub clock: C,
+/// The handler.
+pub struct ManageApiKeys<'a, K> {
+    /// Where keys are kept.
+    pub keys: &'a K,
+    /// The clock.
+    pub system: &'a dyn System,
 }
 
-/// What was done.
+/// The response to a valid request.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Done {
-    /// A key was issued.
+pub enum Response {
+    /// The new key.
     #[serde(rename_all = "camelCase")]
     Issued {
-        /// The key itself.
+        /// The key in plain text.
         api_key: String,
-        /// Its facts.
+        /// Its metadata.
         #[serde(flatten)]
-        facts: Facts,
+        metadata: KeyMetadata,
     },
-    /// A tenant's keys were listed.
+    /// A tenant's keys.
     #[serde(rename_all = "camelCase")]
     Listed {
         /// The tenant.
         tenant_id: String,
-        /// The facts of its keys.
-        api_keys: Vec<Facts>,
+        /// The metadata of its keys.
+        api_keys: Vec<KeyMetadata>,
     },
-    /// A key was revoked, now or before.
-    Revoked(Facts),
+    /// The revoked key.
+    Revoked(KeyMetadata),
 }
 
-/// What is told of a key.
+/// The metadata of a key.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Facts {
+pub struct KeyMetadata {
     key_id: String,
     tenant_id: String,
     email: String,
@@ -74,7 +74,7 @@ pub struct Facts {
     revoked_at: Option<String>,
 }
 
-impl From<ApiKeyRecord> for Facts {
+impl From<ApiKeyRecord> for KeyMetadata {
     fn from(record: ApiKeyRecord) -> Self {
         let ApiKeyRecord { hash, caller: Caller { tenant, user, client }, created_at, revoked_at } = record;
         Self {
@@ -89,81 +89,78 @@ impl From<ApiKeyRecord> for Facts {
     }
 }
 
-/// Why an action was not carried out.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotDone {
-    /// What is wrong with the request, each with the field it is about.
+pub enum ManageError {
+    /// The validation errors of the request.
     #[error("bad request: {}", .0.join("; "))]
     BadRequest(Vec<String>),
-    /// No key has this id.
-    #[error("bad request: keyId: no such key")]
-    NoSuchKey,
-    /// The key could not be made, or the keys not be reached.
+    /// There is no key with this id.
+    #[error("bad request: keyId: unknown key")]
+    UnknownKey,
+    /// The table or the system's randomness failed.
     #[error(transparent)]
-    Outage(#[from] Outage),
+    Dependency(#[from] DependencyError),
 }
 
-impl From<NotDone> for Diagnostic {
-    fn from(error: NotDone) -> Self {
-        let error_type = match error {
-            NotDone::BadRequest(_) | NotDone::NoSuchKey => "BadRequest",
-            NotDone::Outage(_) => "Outage",
+impl From<ManageError> for Diagnostic {
+    fn from(error: ManageError) -> Self {
+        let error_type = match &error {
+            ManageError::BadRequest(_) | ManageError::UnknownKey => "BadRequest",
+            ManageError::Dependency(error) if error.is_permanent() => "PermanentError",
+            ManageError::Dependency(_) => "TransientError",
         };
-        Self { error_type: error_type.to_owned(), error_message: telemetry::Chain(&error).to_string() }
+        Self { error_type: error_type.to_owned(), error_message: exports_telemetry::Chain(&error).to_string() }
     }
 }
 
-impl<S, C> ManageApiKeys<S, C>
-where
-    S: StoreApiKey + ListApiKeys + RevokeApiKey,
-    C: Clock,
-{
-    /// Carries out one request.
+impl<K: ApiKeyStore> ManageApiKeys<'_, K> {
+    /// Handles one request.
     ///
     /// # Errors
-    /// [`NotDone`]; nothing has been changed then, unless an outage hid that it was.
-    pub async fn handle(&self, event: Value) -> Result<Done, NotDone> {
-        match request::parse(event).map_err(NotDone::BadRequest)? {
+    /// [`ManageError`]. Nothing was changed, unless the error is a lost response to the write.
+    pub async fn handle(&self, event: Value) -> Result<Response, ManageError> {
+        match request::parse(event).map_err(ManageError::BadRequest)? {
             Action::Issue(issue) => self.issue(issue).await,
             Action::List(tenant) => self.list(tenant).await,
             Action::Revoke(hash) => self.revoke(hash).await,
         }
     }
 
-    async fn issue(&self, Issue { tenant, email, name, client }: Issue) -> Result<Done, NotDone> {
+    async fn issue(&self, Issue { tenant, email, name, client }: Issue) -> Result<Response, ManageError> {
         let api_key = new_key()?;
         let record = ApiKeyRecord {
             hash: KeyHash::from_digest(Sha256::digest(&api_key).into()),
             caller: Caller { tenant, client, user: Person { email, name } },
-            created_at: self.clock.now(),
+            created_at: self.system.now(),
             revoked_at: None,
         };
         self.keys.store_api_key(&record).await?;
         info!(tenantId = %record.caller.tenant, client = client.as_str(), "API key issued");
-        Ok(Done::Issued { api_key, facts: record.into() })
+        Ok(Response::Issued { api_key, metadata: record.into() })
     }
 
-    async fn list(&self, tenant: TenantId) -> Result<Done, NotDone> {
+    async fn list(&self, tenant: TenantId) -> Result<Response, ManageError> {
         let records = self.keys.list_api_keys(&tenant).await?;
         let tenant_id = tenant.to_string();
-        Ok(Done::Listed { tenant_id, api_keys: records.into_iter().map(Facts::from).collect() })
+        Ok(Response::Listed { tenant_id, api_keys: records.into_iter().map(KeyMetadata::from).collect() })
     }
 
-    async fn revoke(&self, hash: KeyHash) -> Result<Done, NotDone> {
-        let record = self.keys.revoke_api_key(&hash, self.clock.now()).await?.ok_or(NotDone::NoSuchKey)?;
+    async fn revoke(&self, hash: KeyHash) -> Result<Response, ManageError> {
+        let record = self.keys.revoke_api_key(&hash, self.system.now()).await?.ok_or(ManageError::UnknownKey)?;
         info!(tenantId = %record.caller.tenant, "API key revoked");
-        Ok(Done::Revoked(record.into()))
+        Ok(Response::Revoked(record.into()))
     }
 }
 
-/// A new key: 64 characters of 5 random bits each.
+/// Generates a key: 64 characters with 5 random bits each.
 ///
-/// Its letters and digits are those that are not taken for one another and that no shell, URL or header treats
-/// specially (Crockford's base 32, in lower case).
-fn new_key() -> Result<String, Outage> {
+/// The alphabet is Crockford's base 32 in lower case. It has no look-alikes and needs no escaping in shells, URLs and
+/// headers.
+fn new_key() -> Result<String, DependencyError> {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut random = [0_u8; 64];
-    getrandom::fill(&mut random).map_err(|error| Outage::new("make an API key", error))?;
+    getrandom::fill(&mut random).map_err(|error| DependencyError::transient("make an API key", error))?;
     Ok(random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32))).copied().map(char::from).collect())
 }
 

@@ -1,14 +1,14 @@
-//! What is asked for, checked whole.
+//! Parses requests.
 
 use std::str::FromStr;
 
-use domain::caller::{ClientType, KeyHash, PersonName};
-use domain::email::EmailAddress;
-use domain::fields::Fields;
-use domain::id::TenantId;
+use exports_domain::caller::{ClientType, KeyHash, PersonName};
+use exports_domain::email::EmailAddress;
+use exports_domain::fields::Fields;
+use exports_domain::id::TenantId;
 use serde_json::Value;
 
-/// What to do.
+/// A valid request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Issue a key.
@@ -19,7 +19,7 @@ pub(crate) enum Action {
     Revoke(KeyHash),
 }
 
-/// Whom a new key stands for.
+/// The owner of a new key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Issue {
     pub tenant: TenantId,
@@ -28,18 +28,18 @@ pub(crate) struct Issue {
     pub client: ClientType,
 }
 
-/// The action that an event asks for, or everything that is wrong with it.
+/// Parses an event, or returns all its validation errors.
 pub(crate) fn parse(event: Value) -> Result<Action, Vec<String>> {
-    let mut fields = Fields::of(event)?;
+    let mut fields = Fields::new(event)?;
     let name = fields.required("action");
     let action = match name {
         Some(ActionName::Issue) => issue(&mut fields).map(Action::Issue),
         Some(ActionName::List) => fields.required("tenantId").map(Action::List),
         Some(ActionName::Revoke) => fields.required("keyId").map(Action::Revoke),
-        // Which fields there may be is known once the action is.
+        // The valid fields depend on the action.
         None => return fields.finish(None),
     };
-    fields.refuse_others();
+    fields.reject_unknown();
     fields.finish(action)
 }
 
@@ -58,18 +58,18 @@ enum ActionName {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("not an action: issue, list or revoke")]
-struct NotAnAction;
+#[error("must be issue, list or revoke")]
+struct ParseActionError;
 
 impl FromStr for ActionName {
-    type Err = NotAnAction;
+    type Err = ParseActionError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnAction> {
+    fn from_str(text: &str) -> Result<Self, ParseActionError> {
         match text {
             "issue" => Ok(Self::Issue),
             "list" => Ok(Self::List),
             "revoke" => Ok(Self::Revoke),
-            _ => Err(NotAnAction),
+            _ => Err(ParseActionError),
         }
     }
 }

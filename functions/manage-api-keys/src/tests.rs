@@ -1,15 +1,21 @@
 use std::fs;
 use std::path::Path;
 
-use domain::testing::{FixedClock, MemoryStore, operator, start};
+use exports_domain::testing::{FakeSystem, MemoryStore, operator, start};
 use serde_json::json;
 
 use super::*;
 
-type Fake = ManageApiKeys<MemoryStore, FixedClock>;
+#[derive(Default)]
+struct World {
+    keys: MemoryStore,
+    system: FakeSystem,
+}
 
-fn function() -> Fake {
-    ManageApiKeys { keys: MemoryStore::default(), clock: FixedClock::default() }
+impl World {
+    async fn handle(&self, event: Value) -> Result<Response, ManageError> {
+        ManageApiKeys { keys: &self.keys, system: &self.system }.handle(event).await
+    }
 }
 
 fn sample(name: &str) -> Value {
@@ -17,14 +23,14 @@ fn sample(name: &str) -> Value {
     serde_json::from_slice(&fs::read(events.join(format!("{name}.json"))).unwrap()).unwrap()
 }
 
-async fn message(function: &Fake, event: Value) -> String {
-    Diagnostic::from(function.handle(event).await.unwrap_err()).error_message
+async fn message(world: &World, event: Value) -> String {
+    Diagnostic::from(world.handle(event).await.unwrap_err()).error_message
 }
 
 #[tokio::test]
-async fn issued_key_is_told_once_and_only_its_hash_is_stored() {
-    let function = function();
-    let issued = serde_json::to_value(function.handle(sample("issue")).await.unwrap()).unwrap();
+async fn issue_returns_the_key_and_stores_only_its_hash() {
+    let world = World::default();
+    let issued = serde_json::to_value(world.handle(sample("issue")).await.unwrap()).unwrap();
     let key = issued["apiKey"].as_str().unwrap();
     assert_eq!(
         issued,
@@ -40,11 +46,11 @@ async fn issued_key_is_told_once_and_only_its_hash_is_stored() {
     );
     let hash = KeyHash::from_digest(Sha256::digest(key).into());
     let record = ApiKeyRecord { hash, caller: operator("acme"), created_at: start(), revoked_at: None };
-    assert_eq!(function.keys.api_keys(), [record]);
+    assert_eq!(world.keys.api_keys(), [record]);
 }
 
 #[test]
-fn keys_are_64_plain_characters_that_use_the_whole_alphabet_and_never_repeat() {
+fn new_keys_are_unique_and_use_the_whole_alphabet() {
     let keys: Vec<String> = (0..100).map(|_| new_key().unwrap()).collect();
     for key in &keys {
         assert_eq!(key.len(), 64);
@@ -60,90 +66,91 @@ fn record(key: &str, tenant: &str) -> ApiKeyRecord {
     ApiKeyRecord { hash, caller: operator(tenant), created_at: start(), revoked_at: None }
 }
 
-async fn answer(function: &Fake, event: Value) -> Value {
-    serde_json::to_value(function.handle(event).await.unwrap()).unwrap()
+async fn response(world: &World, event: Value) -> Value {
+    serde_json::to_value(world.handle(event).await.unwrap()).unwrap()
 }
 
 #[tokio::test]
-async fn list_tells_the_keys_of_one_tenant_without_the_keys() {
-    let function = function();
-    let issued = answer(&function, sample("issue")).await;
-    function.clock.advance(std::time::Duration::from_secs(1));
-    function.keys.put_api_key(record("other", "other"));
-    let second = answer(&function, sample("issue")).await;
-    let listed = answer(&function, sample("list")).await;
-    let facts = |issued: &Value| {
-        let mut facts = issued.clone();
-        facts.as_object_mut().unwrap().remove("apiKey");
-        facts
+async fn list_returns_metadata_of_one_tenant() {
+    let world = World::default();
+    let issued = response(&world, sample("issue")).await;
+    world.system.advance(std::time::Duration::from_secs(1));
+    world.keys.put_api_key(record("other", "other"));
+    let second = response(&world, sample("issue")).await;
+    let listed = response(&world, sample("list")).await;
+    let metadata = |issued: &Value| {
+        let mut metadata = issued.clone();
+        metadata.as_object_mut().unwrap().remove("apiKey");
+        metadata
     };
-    assert_eq!(listed, json!({"tenantId": "acme", "apiKeys": [facts(&issued), facts(&second)]}));
+    assert_eq!(listed, json!({"tenantId": "acme", "apiKeys": [metadata(&issued), metadata(&second)]}));
 }
 
 #[tokio::test]
-async fn list_of_a_tenant_without_keys_is_empty() {
-    let listed = answer(&function(), sample("list")).await;
+async fn list_of_tenant_without_keys_is_empty() {
+    let listed = response(&World::default(), sample("list")).await;
     assert_eq!(listed, json!({"tenantId": "acme", "apiKeys": []}));
 }
 
 #[tokio::test]
-async fn revoked_key_stays_revoked_since_the_first_time() {
-    let function = function();
-    // The sample revokes the key that all sample requests carry.
+async fn repeated_revoke_keeps_the_first_time() {
+    let world = World::default();
+    // The sample revokes the key of the sample events.
     let key = "0123456789abcdefghjkmnpqrstvwxyz".repeat(2);
-    function.keys.put_api_key(record(&key, "acme"));
-    let first = answer(&function, sample("revoke")).await;
+    world.keys.put_api_key(record(&key, "acme"));
+    let first = response(&world, sample("revoke")).await;
     assert_eq!((&first["revokedAt"], &first["tenantId"]), (&json!("2026-10-08T08:30:00.000Z"), &json!("acme")));
     assert_eq!(first.get("apiKey"), None);
-    function.clock.advance(std::time::Duration::from_secs(60));
-    assert_eq!(answer(&function, sample("revoke")).await, first);
-    assert_eq!(function.keys.api_keys()[0].revoked_at, Some(start()));
+    world.system.advance(std::time::Duration::from_secs(60));
+    assert_eq!(response(&world, sample("revoke")).await, first);
+    assert_eq!(world.keys.api_keys()[0].revoked_at, Some(start()));
 }
 
 #[tokio::test]
-async fn key_that_was_never_issued_cannot_be_revoked() {
-    let function = function();
-    assert_eq!(message(&function, sample("revoke")).await, "bad request: keyId: no such key");
+async fn revoke_of_unknown_key_is_rejected() {
+    let world = World::default();
+    assert_eq!(message(&world, sample("revoke")).await, "bad request: keyId: unknown key");
     let bad = json!({"action": "revoke", "keyId": "0123456789ABCDEF", "tenantId": "acme"});
-    let told = message(&function, bad).await;
-    assert!(
-        told.contains("keyId: not the hash of a key") && told.contains("tenantId: there is no such field"),
-        "{told}"
-    );
+    let message = message(&world, bad).await;
+    assert!(message.contains("keyId: must be a key hash") && message.contains("tenantId: unknown field"), "{message}");
 }
 
 #[tokio::test]
-async fn bad_request_names_every_field_that_is_wrong() {
-    let function = function();
-    let message = message(&function, sample("issue-with-faults")).await;
+async fn bad_request_names_every_invalid_field() {
+    let world = World::default();
+    let message = message(&world, sample("issue-invalid-fields")).await;
     assert!(message.starts_with("bad request: tenantId: a tenant id has"), "{message}");
-    for field in ["email: an address has", "name: missing", "client: not a client type", "key: there is no such field"]
-    {
+    for field in [
+        "email: an address must have",
+        "name: missing",
+        "client: must be OPERATOR, ACCOUNT or SUPPLIER",
+        "key: unknown field",
+    ] {
         assert!(message.contains(&format!("; {field}")), "{message}");
     }
-    assert_eq!(function.keys.api_keys(), []);
+    assert_eq!(world.keys.api_keys(), []);
 }
 
 #[tokio::test]
-async fn request_of_another_shape_is_refused_with_what_is_expected() {
-    let function = function();
+async fn malformed_request_is_rejected() {
+    let world = World::default();
     for (event, expected) in [
-        (json!(null), "bad request: a JSON object is expected"),
-        (json!([]), "bad request: a JSON object is expected"),
+        (json!(null), "bad request: must be a JSON object"),
+        (json!([]), "bad request: must be a JSON object"),
         (json!({}), "bad request: action: missing"),
-        (json!({"action": "forget", "tenantId": "acme"}), "bad request: action: not an action: issue, list or revoke"),
-        (json!({"action": 1}), "bad request: action: a string is expected"),
+        (json!({"action": "forget", "tenantId": "acme"}), "bad request: action: must be issue, list or revoke"),
+        (json!({"action": 1}), "bad request: action: must be a string"),
     ] {
-        assert_eq!(message(&function, event).await, expected);
+        assert_eq!(message(&world, event).await, expected);
     }
-    assert_eq!(function.keys.api_keys(), []);
+    assert_eq!(world.keys.api_keys(), []);
 }
 
 #[tokio::test]
-async fn outage_is_told_with_its_cause() {
-    let function = function();
-    function.keys.fuse.blow();
-    let diagnostic = Diagnostic::from(function.handle(sample("issue")).await.unwrap_err());
-    assert_eq!(diagnostic.error_type, "Outage");
-    assert_eq!(diagnostic.error_message, "could not write the API key: the fuse has blown");
+async fn transient_error_is_reported_with_its_cause() {
+    let world = World::default();
+    world.keys.failures.inject();
+    let diagnostic = Diagnostic::from(world.handle(sample("issue")).await.unwrap_err());
+    assert_eq!(diagnostic.error_type, "TransientError");
+    assert_eq!(diagnostic.error_message, "could not write the API key: injected failure");
 }

@@ -1,233 +1,190 @@
-//! `POST /v1/exports/{exportId}/resend-email`: sends the mail of an export again, with a new link to the same file.
+//! `POST /v1/exports/{exportId}/resend-email`: resends the mail of an export, with a new link to the same file.
 //!
-//! The mail goes to the caller, and to the copies that the body names or the record keeps. It is counted before it is
-//! sent, so that no race sends more than a day allows, and recorded after it was accepted: then the export is READY until
-//! the new link ends. Of two at once the later end stays.
+//! The caller is the main recipient. The CC recipients are those in the body, or else those of the record. The resend is
+//! counted before the mail is sent, so that concurrent requests cannot exceed the daily limit. It is recorded after the
+//! mail was accepted: the export is then READY until the new link expires. Of two concurrent resends, the later link
+//! expiry is kept.
 //!
-//! A file whose retention is over, or that was deleted before, makes it a 410: nothing is counted and nothing sent. An
-//! error that leaves open whether the file exists stops the request, too: the mail cannot be taken back.
+//! If the file has expired or was deleted, the response is 410, and nothing is counted or sent. If it is unknown whether
+//! the file exists, the request fails too, because a mail cannot be recalled.
 
 use std::time::Duration;
 
-use domain::back_office::BackOfficeUrl;
-use domain::caller::{Caller, Person};
-use domain::email::{AllowedDomains, Recipients};
-use domain::export::Export;
-use domain::file::ExportFile;
-use domain::lifecycle::{self, NotResendable};
-use domain::mail::Mail;
-use domain::ports::{
-    ApplyStep, Clock, FindApiKey, FindExport, FindFile, NotApplied, NotRead, NotSent, Outage, SendMail, SignLink,
-};
-use domain::time::Timestamp;
-use http::auth::{Authenticator, NotAuthorized};
-use http::body::{self, BadBody};
-use http::problem::NoSuchExport;
-use http::view::ExportView;
-use http::{Problem, Request, Success};
-use telemetry::Chain;
+use exports_domain::back_office::BackOfficeUrl;
+use exports_domain::caller::{Caller, Person};
+use exports_domain::email::{AllowedDomains, Recipients};
+use exports_domain::error::DependencyError;
+use exports_domain::export::Export;
+use exports_domain::file::ExportFile;
+use exports_domain::lifecycle::{self, ResendError};
+use exports_domain::mail::Mail;
+use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, FileLinks, MailSender, SendError, System};
+use exports_domain::time::Timestamp;
+use exports_http::auth::Authenticator;
+use exports_http::body::{self, BodyError};
+use exports_http::view::ExportView;
+use exports_http::{ApiError, Request, Success};
+use exports_telemetry::Chain;
 use tracing::{info, warn};
 
-/// How often a day the mail of one export may be sent again, unless a setting says otherwise.
-pub const MOST_RESENDS_A_DAY: u32 = 10;
+/// How often the mail of one export can be resent a day (UTC), unless a setting overrides it.
+pub const MAX_RESENDS_A_DAY: u32 = 10;
 
-/// How often the count is tried again that others are raising at the same moment.
-const COUNT_TRIES: u32 = 20;
+/// How often counting is attempted when concurrent requests change the count.
+const COUNT_ATTEMPTS: u32 = 20;
 
-/// How often, and for how long in all, it is tried to record a mail that went out. The caller should be told in time
-/// if it does not succeed.
-const RECORD_TRIES: u32 = 3;
-const RECORD_WITHIN: Duration = Duration::from_secs(8);
+/// How often, and for how long in total, recording an accepted mail is attempted. The caller waits.
+const RECORD_ATTEMPTS: u32 = 3;
+const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Sends mails again.
-#[derive(Debug)]
-pub struct ResendEmail<K, S, F, L, M, C> {
-    /// Tells callers.
-    pub callers: Authenticator<K>,
-    /// The records.
-    pub exports: S,
-    /// The files.
-    pub files: F,
-    /// Makes the mail's link.
-    pub links: L,
+/// The handler.
+pub struct ResendEmail<'a, K, S> {
+    /// Authenticates the caller.
+    pub callers: Authenticator<'a, K>,
+    /// Where exports are kept.
+    pub exports: &'a S,
+    /// Finds the file and signs the link.
+    pub links: &'a dyn FileLinks,
     /// Sends the mail.
-    pub mailer: M,
-    /// Where mails lead, if that is known.
+    pub mail: &'a dyn MailSender,
+    /// The back office that mails link to, if known.
     pub back_office: Option<BackOfficeUrl>,
-    /// Tells the time.
-    pub clock: C,
-    /// How often a day one export's mail may be sent again.
-    pub most_a_day: u32,
-    /// Where copies may go.
+    /// The clock.
+    pub system: &'a dyn System,
+    /// How often the mail of one export can be resent a day (UTC).
+    pub max_resends_a_day: u32,
+    /// The domains that CC recipients may have.
     pub allowed: AllowedDomains,
 }
 
-/// Why the mail was not sent again, or not recorded.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// The caller may not.
-    #[error(transparent)]
-    Caller(#[from] NotAuthorized),
-    /// The caller's tenant has no export with this id.
-    #[error(transparent)]
-    NoSuchExport(#[from] NoSuchExport),
-    /// The body is wrong.
-    #[error(transparent)]
-    Body(#[from] BadBody),
-    /// The export does not allow it at this time.
-    #[error("the mail cannot be sent again: {0:?}")]
-    NotResendable(NotResendable, Timestamp),
-    /// The mail service did not take the mail.
-    #[error(transparent)]
-    NotSent(#[from] NotSent),
-    /// The mail went out, but the record does not say so.
-    #[error("the mail was sent, but not recorded")]
-    NotRecorded(#[source] Outage),
-    /// The export could not be read.
-    #[error(transparent)]
-    NotRead(#[from] NotRead),
-    /// The mail could not be counted, its link not be signed, or its file not be looked for.
-    #[error(transparent)]
-    Outage(#[from] Outage),
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Caller(error) => error.into(),
-            Refused::NoSuchExport(error) => error.into(),
-            Refused::Body(error) => error.into(),
-            Refused::NotResendable(NotResendable::Pending, _) => Self::NotYetMailed,
-            Refused::NotResendable(NotResendable::NoFile, _) => Self::NoFile,
-            Refused::NotResendable(NotResendable::FileGone, _) => Self::FileGone,
-            Refused::NotResendable(NotResendable::TooOften, now) => Self::TooManyResends(rest_of_day(now)),
-            Refused::NotSent(NotSent::Outage(outage)) if outage.is_permanent() => outage.into(),
-            Refused::NotSent(not_sent) => Self::EmailNotSent(not_sent),
-            Refused::NotRecorded(outage) => Self::EmailSentNotRecorded(outage.into()),
-            Refused::NotRead(not_read) => not_read.into(),
-            Refused::Outage(outage) => outage.into(),
-        }
-    }
-}
-
-impl<K, S, F, L, M, C> ResendEmail<K, S, F, L, M, C>
-where
-    K: FindApiKey,
-    S: FindExport + ApplyStep,
-    F: FindFile,
-    L: SignLink,
-    M: SendMail,
-    C: Clock,
-{
-    /// Answers one request.
+impl<K: ApiKeyStore, S: ExportStore> ResendEmail<'_, K, S> {
+    /// Handles one request.
     ///
     /// # Errors
-    /// [`Refused`]; but for [`Refused::NotRecorded`] the export is as it was, except that the mail may be counted.
-    pub async fn handle(&self, request: &Request) -> Result<Success, Refused> {
-        let now = self.clock.now();
+    /// [`ApiError`]. Except for [`ApiError::EmailSentNotRecorded`] no mail was sent or it is unknown whether it was, and
+    /// the record is unchanged apart from the count.
+    pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
+        let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
         let id = request.export_id()?;
-        telemetry::note_export(&id);
-        let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(NoSuchExport)?;
+        exports_telemetry::note_export(&id);
+        let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
         let recipients = match body::recipients(request, &caller.user.email, &self.allowed)? {
             Some(recipients) => recipients,
-            None => kept(&export, &caller, &self.allowed)?,
+            None => original_recipients(&export, &caller, &self.allowed)?,
         };
 
-        // What may fail without harm comes before the count, so that it costs none.
-        let file = resendable_file(&export, now, self.most_a_day)?;
-        let link_end = file.link_end(now, export.terms.link_life);
-        if link_end <= now {
-            return Err(Refused::NotResendable(NotResendable::FileGone, now));
+        // Everything that can fail comes before the count, so that a failure does not use up a resend.
+        let file = resendable_file(&export, now, self.max_resends_a_day)?;
+        let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
+        if link_expiry <= now {
+            return Err(ApiError::FileGone);
         }
-        let (exists, link) = tokio::join!(self.files.file_exists(file), self.links.sign_link(file, now, link_end));
+        let (exists, link) = tokio::join!(self.links.file_exists(file), self.links.sign_link(file, now, link_expiry));
         if !exists? {
-            return Err(Refused::NotResendable(NotResendable::FileGone, now));
+            return Err(ApiError::FileGone);
         }
-        let mail = mail(&export, caller.user, recipients, file, &link?, link_end, self.back_office.as_ref())?;
+        let mail = mail(&export, caller.user, recipients, file, &link?, link_expiry, self.back_office.as_ref())?;
 
         let counted = self.count(export, now).await?;
-        self.mailer.send_mail(&mail).await?;
-        let export = self.record(counted, mail.recipients, link_end).await?;
+        self.mail.send_mail(&mail).await.map_err(send_error)?;
+        let export = self.record(counted, mail.recipients, link_expiry).await?;
 
-        info!(copies = export.recipients.cc().len(), "mail sent again");
-        Ok(Success::ok(&ExportView::new(&export, self.clock.now())))
+        info!(cc = export.recipients.cc().len(), "mail resent");
+        Ok(Success::ok(&ExportView::new(&export, self.system.now())))
     }
 
-    /// Counts this mail. Others may count theirs at the same moment: each counts on what the one before has written.
-    async fn count(&self, mut export: Export, now: Timestamp) -> Result<Export, Refused> {
-        for _ in 0..COUNT_TRIES {
-            let step = lifecycle::count_resend(&export, now, self.most_a_day)
-                .map_err(|reason| Refused::NotResendable(reason, now))?;
+    /// Counts this resend. A conflict with a concurrent request is retried.
+    async fn count(&self, mut export: Export, now: Timestamp) -> Result<Export, ApiError> {
+        for _ in 0..COUNT_ATTEMPTS {
+            let step = lifecycle::count_resend(&export, now, self.max_resends_a_day)
+                .map_err(|error| resend_error(error, now))?;
             match self.exports.apply_step(&export.tenant, &export.id, &step).await {
                 Ok(()) => return Ok(step.changed(&export)),
-                Err(NotApplied::Refused(Some(changed))) => export = *changed,
-                Err(NotApplied::Refused(None)) => return Err(NoSuchExport.into()),
-                Err(NotApplied::Outage(outage)) => return Err(outage.into()),
+                Err(ApplyError::Conflict(Some(changed))) => export = *changed,
+                Err(ApplyError::Conflict(None)) => return Err(ApiError::ExportNotFound),
+                Err(ApplyError::Dependency(error)) => return Err(error.into()),
             }
         }
-        Err(Outage::new("count the mail", "others were always quicker").into())
+        Err(DependencyError::transient("count the resend", "too many concurrent requests").into())
     }
 
-    /// Records the mail that was accepted. The export as it is then: with this mail's recipients and link's end, or, if
-    /// another mail's link ends later, with that one's.
-    async fn record(&self, export: Export, recipients: Recipients, link_end: Timestamp) -> Result<Export, Refused> {
-        let step = lifecycle::resent(self.clock.now(), recipients, link_end);
-        let tries = async {
-            let mut tried = 1;
+    /// Records the accepted mail. Returns the export with this mail's recipients and link expiry, or, if a concurrent
+    /// resend has a later expiry, with those.
+    async fn record(&self, export: Export, recipients: Recipients, link_expiry: Timestamp) -> Result<Export, ApiError> {
+        let step = lifecycle::resent(self.system.now(), recipients, link_expiry);
+        let attempts = async {
+            let mut attempt = 1;
             loop {
                 match self.exports.apply_step(&export.tenant, &export.id, &step).await {
                     Ok(()) => return Ok(step.changed(&export)),
-                    Err(NotApplied::Refused(Some(changed))) => return Ok(*changed),
-                    Err(NotApplied::Refused(None)) => return Err(Outage::new("record the mail", "the export is gone")),
-                    Err(NotApplied::Outage(outage)) if tried >= RECORD_TRIES || outage.is_permanent() => {
-                        return Err(outage);
+                    Err(ApplyError::Conflict(Some(changed))) => return Ok(*changed),
+                    Err(ApplyError::Conflict(None)) => {
+                        return Err(DependencyError::transient("record the mail", "the export no longer exists"));
                     }
-                    Err(NotApplied::Outage(outage)) => {
-                        warn!(error = %Chain(&outage), tried, "mail not recorded yet");
-                        tried += 1;
+                    Err(ApplyError::Dependency(error)) if attempt >= RECORD_ATTEMPTS || error.is_permanent() => {
+                        return Err(error);
+                    }
+                    Err(ApplyError::Dependency(error)) => {
+                        warn!(error = %Chain(&error), attempt, "mail not recorded yet");
+                        attempt += 1;
                     }
                 }
             }
         };
-        match tokio::time::timeout(RECORD_WITHIN, tries).await {
-            Ok(recorded) => recorded.map_err(Refused::NotRecorded),
-            Err(elapsed) => Err(Refused::NotRecorded(Outage::new("record the mail in time", elapsed))),
-        }
+        let recorded = tokio::time::timeout(RECORD_TIMEOUT, attempts).await;
+        recorded
+            .unwrap_or_else(|elapsed| Err(DependencyError::transient("record the mail in time", elapsed)))
+            .map_err(|error| ApiError::EmailSentNotRecorded(error.into()))
     }
 }
 
-/// The caller, and the copies that the record has.
-fn kept(export: &Export, caller: &Caller, allowed: &AllowedDomains) -> Result<Recipients, BadBody> {
-    body::check_kept(&export.recipients, allowed)?;
-    let copies = export.recipients.cc().iter().cloned();
-    // The record has no more copies than a mail can have, and another main recipient only makes them fewer.
-    let kept = Recipients::new(caller.user.email.clone(), copies);
-    Ok(kept.unwrap_or_else(|_| Recipients::only(caller.user.email.clone())))
+fn resend_error(error: ResendError, now: Timestamp) -> ApiError {
+    match error {
+        ResendError::Pending => ApiError::NotYetMailed,
+        ResendError::NoFile => ApiError::NoFile,
+        ResendError::FileGone => ApiError::FileGone,
+        ResendError::TooOften => ApiError::TooManyResends(rest_of_day(now)),
+    }
 }
 
-/// The file, if the mail may be sent again.
-fn resendable_file(export: &Export, now: Timestamp, most_a_day: u32) -> Result<&ExportFile, Refused> {
-    let not_resendable = |reason| Refused::NotResendable(reason, now);
-    lifecycle::count_resend(export, now, most_a_day).map_err(not_resendable)?;
-    export.file.as_ref().ok_or_else(|| not_resendable(NotResendable::NoFile))
+fn send_error(error: SendError) -> ApiError {
+    match error {
+        SendError::Dependency(error) if error.is_permanent() => error.into(),
+        error => ApiError::EmailNotSent(error),
+    }
 }
 
-/// The mail, as if `reader` had asked for the export.
+/// The caller, and the CC recipients of the record.
+fn original_recipients(export: &Export, caller: &Caller, allowed: &AllowedDomains) -> Result<Recipients, BodyError> {
+    body::check_recorded_cc(&export.recipients, allowed)?;
+    let cc = export.recipients.cc().iter().cloned();
+    // Cannot fail: a different main recipient can only shorten the list.
+    Ok(Recipients::new(caller.user.email.clone(), cc).unwrap_or_else(|_| Recipients::only(caller.user.email.clone())))
+}
+
+/// The file, if the mail can be resent.
+fn resendable_file(export: &Export, now: Timestamp, max_a_day: u32) -> Result<&ExportFile, ApiError> {
+    lifecycle::count_resend(export, now, max_a_day).map_err(|error| resend_error(error, now))?;
+    export.file.as_ref().ok_or(ApiError::NoFile)
+}
+
+/// The mail, addressed to `reader` instead of the original requester.
 fn mail(
     export: &Export,
     reader: Person,
     recipients: Recipients,
     file: &ExportFile,
     link: &str,
-    link_end: Timestamp,
+    link_expiry: Timestamp,
     back_office: Option<&BackOfficeUrl>,
-) -> Result<Mail, Outage> {
+) -> Result<Mail, DependencyError> {
     let export = Export { requested_by: reader, recipients, ..export.clone() };
-    Mail::ready(&export, file, link, link_end, back_office).map_err(|error| Outage::permanent("write the mail", error))
+    Mail::ready(&export, file, link, link_expiry, back_office)
+        .map_err(|error| DependencyError::permanent("write the mail", error))
 }
 
-/// How long it is until the next day begins, UTC.
+/// The time until the next day (UTC).
 fn rest_of_day(now: Timestamp) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
     now.start_of_day().plus(DAY).since(now)

@@ -3,6 +3,7 @@
 //! Integrity is S3's own: every body carries its CRC64NVME in a signed header, and a file in parts is checked as a
 //! whole, checksum and size, when it is completed. So bodies are not hashed once more for the signature.
 
+use async_trait::async_trait;
 use std::num::TryFromIntError;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProt
 use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
-use domain::file::CONTENT_TYPE;
-use domain::ports::{NotCompleted, Outage, Part, StoreFile, Upload};
+use exports_domain::error::DependencyError;
+use exports_domain::file::CONTENT_TYPE;
+use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
 
-use crate::error::outage;
+use crate::error::dependency_error;
 
-/// How long the answer to a completion may take to begin. S3 begins it once it works on the request (API Reference,
+/// How long the response to a completion may take to begin. S3 begins it once it works on the request (API Reference,
 /// CompleteMultipartUpload); botocore waits as long by default, so a connection that is silent for longer is dead.
 const COMPLETION_BEGINS: Duration = Duration::from_secs(60);
 
@@ -48,8 +50,9 @@ fn disposition(download_name: &str) -> String {
     format!("attachment; filename=\"{download_name}\"")
 }
 
-impl StoreFile for ExportsBucket {
-    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), Outage> {
+#[async_trait]
+impl FileStore for ExportsBucket {
+    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
         self.client
             .put_object()
             .bucket(&self.bucket)
@@ -62,11 +65,11 @@ impl StoreFile for ExportsBucket {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| outage("write the file", error))?;
+            .map_err(|error| dependency_error("write the file", error))?;
         Ok(())
     }
 
-    async fn begin_file(&self, key: &str, download_name: &str) -> Result<Upload, Outage> {
+    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
         let begun = self
             .client
             .create_multipart_upload()
@@ -78,12 +81,14 @@ impl StoreFile for ExportsBucket {
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| outage("begin the file", error))?;
-        let id = begun.upload_id.ok_or_else(|| Outage::new("begin the file", "the answer has no upload id"))?;
+            .map_err(|error| dependency_error("begin the file", error))?;
+        let id = begun
+            .upload_id
+            .ok_or_else(|| DependencyError::transient("begin the file", "the response has no upload id"))?;
         Ok(Upload { key: key.to_owned(), id })
     }
 
-    async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
+    async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError> {
         let attempt = "write a part of the file";
         let size = bytes.len() as u64;
         let written = self
@@ -92,19 +97,19 @@ impl StoreFile for ExportsBucket {
             .bucket(&self.bucket)
             .key(&upload.key)
             .upload_id(&upload.id)
-            .part_number(i32::try_from(number).map_err(|error| Outage::permanent(attempt, error))?)
+            .part_number(i32::try_from(number).map_err(|error| DependencyError::permanent(attempt, error))?)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| outage(attempt, error))?;
-        let tag = written.e_tag.ok_or_else(|| Outage::new(attempt, "the answer has no ETag"))?;
+            .map_err(|error| dependency_error(attempt, error))?;
+        let tag = written.e_tag.ok_or_else(|| DependencyError::transient(attempt, "the response has no ETag"))?;
         Ok(Part { number, tag, bytes: size })
     }
 
-    async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
+    async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, DependencyError> {
         let attempt = "list the parts of the file";
         let mut pages = self
             .client
@@ -119,25 +124,28 @@ impl StoreFile for ExportsBucket {
         while let Some(listed) = pages.next().await {
             match listed {
                 Ok(part) => {
-                    parts.push(part_of(&part).ok_or_else(|| Outage::new(attempt, "a part lacks its number or ETag"))?);
+                    parts.push(
+                        part_of(&part)
+                            .ok_or_else(|| DependencyError::transient(attempt, "a part lacks its number or ETag"))?,
+                    );
                 }
                 Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
-                Err(error) => return Err(outage(attempt, error)),
+                Err(error) => return Err(dependency_error(attempt, error)),
             }
         }
         Ok(Some(parts))
     }
 
-    async fn complete_file(
+    async fn complete_upload(
         &self,
         upload: &Upload,
         parts: &[Part],
         bytes: u64,
         crc64: u64,
         within: Duration,
-    ) -> Result<(), NotCompleted> {
+    ) -> Result<(), CompleteError> {
         let attempt = "complete the file";
-        let wrong = |error: TryFromIntError| Outage::permanent(attempt, error);
+        let wrong = |error: TryFromIntError| DependencyError::permanent(attempt, error);
         let part = |part: &Part| {
             let number = i32::try_from(part.number)?;
             Ok(CompletedPart::builder().part_number(number).e_tag(&part.tag).build())
@@ -171,13 +179,13 @@ impl StoreFile for ExportsBucket {
         match completed {
             Ok(_) => Ok(()),
             Err(error) => match error.code() {
-                Some(code) if LOST.contains(&code) => Err(NotCompleted::Lost(code.to_owned())),
-                _ => Err(outage(attempt, error).into()),
+                Some(code) if LOST.contains(&code) => Err(CompleteError::UploadLost(code.to_owned())),
+                _ => Err(dependency_error(attempt, error).into()),
             },
         }
     }
 
-    async fn abort_file(&self, upload: &Upload) -> Result<(), Outage> {
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
         self.client
             .abort_multipart_upload()
             .bucket(&self.bucket)
@@ -185,19 +193,19 @@ impl StoreFile for ExportsBucket {
             .upload_id(&upload.id)
             .send()
             .await
-            .map_err(|error| outage("throw the parts away", error))?;
+            .map_err(|error| dependency_error("throw the parts away", error))?;
         Ok(())
     }
 
-    async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
+    async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
         let found = self.client.head_object().bucket(&self.bucket).key(key).send().await;
         match found {
             Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
-            // 403 says nothing of the file: S3 answers so without the right to read it, and for what is not there without
+            // 403 says nothing of the file: S3 responses so without the right to read it, and for what is not there without
             // the right to list the bucket.
             Err(error) => match error.raw_response().map(|response| response.status().as_u16()) {
                 Some(404) => Ok(None),
-                _ => Err(outage("look for the file", error)),
+                _ => Err(dependency_error("look for the file", error)),
             },
         }
     }

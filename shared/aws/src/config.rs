@@ -49,7 +49,7 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
 
 /// How long a start waits for whatever it does ahead of the first request.
 #[cfg(feature = "links")]
-pub(crate) const LONGEST_WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const MAX_WARM_UP: Duration = Duration::from_secs(1);
 
 /// Where a service is, if it is not where AWS has it.
 #[cfg(feature = "links")]

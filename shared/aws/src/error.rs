@@ -1,6 +1,6 @@
 //! Whether retrying a failed call to AWS can help: decided here, from the error's code and status, and nowhere else.
 //!
-//! Without an answer, or with one that cannot be read, it can. With an error as the answer, the codes below decide, and
+//! Without an response, or with one that cannot be read, it can. With an error as the response, the codes below decide, and
 //! for all other codes the status: 500 and more and 429 are transient, anything else is permanent. The SDK's own retries
 //! go by a part of the same rules (status 500, 502, 503 and 504, throttling and time-outs), so what is permanent here is
 //! sent once.
@@ -19,9 +19,9 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use domain::ports::{ErrorKind, Outage};
+use exports_domain::error::{DependencyError, ErrorKind};
 
-/// Codes of errors that retrying can help against, though their status is another's fault, beside those that the SDK
+/// Codes of errors that retrying can help against, though their status is another's invalid, beside those that the SDK
 /// retries.
 const TRANSIENT: [&str; 20] = [
     // DynamoDB: "OK to retry" in "Error handling with DynamoDB", and what a transaction is cancelled for (API Reference,
@@ -54,17 +54,17 @@ const TRANSIENT: [&str; 20] = [
 ];
 
 /// The error of a call that was to `attempt` something.
-pub(crate) fn outage<E>(attempt: &'static str, error: SdkError<E, HttpResponse>) -> Outage
+pub(crate) fn dependency_error<E>(attempt: &'static str, error: SdkError<E, HttpResponse>) -> DependencyError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let kind = match &error {
         // The request itself is wrong: nothing was sent.
         SdkError::ConstructionFailure(_) => ErrorKind::Permanent,
-        SdkError::ServiceError(answer) => kind_of(answer.err().code(), answer.raw().status().as_u16()),
+        SdkError::ServiceError(response) => kind_of(response.err().code(), response.raw().status().as_u16()),
         _ => ErrorKind::Transient,
     };
-    Outage::of_kind(kind, attempt, error)
+    DependencyError::of_kind(kind, attempt, error)
 }
 
 /// The kind of an error that a service answered with.
@@ -74,7 +74,7 @@ pub(crate) fn kind_of(code: Option<&str>, status: u16) -> ErrorKind {
     });
     match status {
         _ if is_transient => ErrorKind::Transient,
-        // An error in an answer that began as a success is S3's, which fails while it completes a file.
+        // An error in an response that began as a success is S3's, which fails while it completes a file.
         200..300 | 408 | 429 | 500.. => ErrorKind::Transient,
         _ => ErrorKind::Permanent,
     }

@@ -14,20 +14,20 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
-use domain::file::ExportFile;
-use domain::ports::{Clock as _, FindFile, Outage};
+use exports_domain::error::DependencyError;
+use exports_domain::ports::System as _;
 
-use crate::clock::SystemClock;
-use crate::config::{LONGEST_WARM_UP, behavior_version};
-use crate::error::outage;
+use crate::config::{MAX_WARM_UP, behavior_version};
+use crate::error::dependency_error;
 use crate::presign::{HEAD_OBJECT, Place};
+use crate::system::LambdaSystem;
 
 /// Longer than all attempts together take.
 const SIGNATURE_LIFE: Duration = Duration::from_secs(60);
 
 /// The files of one bucket, for whoever only asks whether one is there.
 #[derive(Debug)]
-pub struct StoredFiles {
+pub(crate) struct StoredFiles {
     place: Place,
     credentials: Option<SharedCredentialsProvider>,
     head: Operation<String, bool, ErrorMetadata>,
@@ -35,8 +35,7 @@ pub struct StoredFiles {
 
 impl StoredFiles {
     /// The files of `bucket`, seen with this function's own credentials.
-    #[must_use]
-    pub fn new(config: &SdkConfig, bucket: String) -> Self {
+    pub(crate) fn new(config: &SdkConfig, bucket: &str) -> Self {
         // A caller waits, and S3 responds to a HEAD within milliseconds.
         let time_outs = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
@@ -44,7 +43,7 @@ impl StoredFiles {
             .operation_timeout(Duration::from_secs(3))
             .build();
         let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50));
-        let place = Place::new(config, &bucket);
+        let place = Place::new(config, bucket);
         let mut head = Operation::builder()
             .service_name("s3")
             .operation_name("HeadObject")
@@ -80,23 +79,18 @@ impl StoredFiles {
     }
 
     /// Connects to S3 while the function starts, when it has a CPU to itself. Whether that succeeds does not matter.
-    pub async fn warm_up(&self) {
-        let _ = tokio::time::timeout(LONGEST_WARM_UP, self.exists("exports/")).await;
+    pub(crate) async fn warm_up(&self) {
+        let _ = tokio::time::timeout(MAX_WARM_UP, self.exists("exports/")).await;
     }
 
-    async fn exists(&self, key: &str) -> Result<bool, Outage> {
-        let permanent = |source: Box<dyn Error + Send + Sync>| Outage::permanent("look for the file", source);
+    /// Whether the object with this key exists.
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool, DependencyError> {
+        let permanent = |source: Box<dyn Error + Send + Sync>| DependencyError::permanent("look for the file", source);
         let credentials = self.credentials.as_ref().ok_or_else(|| permanent("no credentials".into()))?;
         let credentials = credentials.provide_credentials().await.map_err(|error| permanent(error.into()))?;
         let signer = credentials.into();
-        let target = self.place.presigned(HEAD_OBJECT, key, &signer, SystemClock.now(), SIGNATURE_LIFE);
-        self.head.invoke(target.map_err(permanent)?).await.map_err(|error| outage("look for the file", error))
-    }
-}
-
-impl FindFile for StoredFiles {
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
-        self.exists(&file.key).await
+        let target = self.place.presigned(HEAD_OBJECT, key, &signer, LambdaSystem.now(), SIGNATURE_LIFE);
+        self.head.invoke(target.map_err(permanent)?).await.map_err(|error| dependency_error("look for the file", error))
     }
 }
 
@@ -105,7 +99,7 @@ mod tests {
     use super::*;
     use crate::config::local;
     use crate::server::{IdleConnection, Server};
-    use domain::testing::file;
+    use exports_domain::testing::file;
 
     const FOUND: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
     const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\n\r\n";
@@ -114,8 +108,8 @@ mod tests {
 
     async fn lookup(responses: &'static [&'static str]) -> (Result<bool, String>, Vec<String>) {
         let service = Server::start(responses, IdleConnection::Closed).await;
-        let files = StoredFiles::new(&local(service.url.clone()), "exports".to_owned());
-        let found = files.file_exists(&file()).await;
+        let files = StoredFiles::new(&local(service.url.clone()), "exports");
+        let found = files.exists(&file().key).await;
         (found.map_err(|error| format!("{:?}", error.source().unwrap())), service.requests())
     }
 
@@ -142,9 +136,9 @@ mod tests {
     #[tokio::test]
     async fn lookup_after_a_freeze_succeeds_on_another_connection() {
         let service = Server::start(&[FOUND], IdleConnection::Gone).await;
-        let files = StoredFiles::new(&local(service.url.clone()), "exports".to_owned());
+        let files = StoredFiles::new(&local(service.url.clone()), "exports");
         for _ in 0..2 {
-            assert!(files.file_exists(&file()).await.unwrap());
+            assert!(files.exists(&file().key).await.unwrap());
         }
     }
 }

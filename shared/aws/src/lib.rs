@@ -8,15 +8,13 @@
 
 #[cfg(feature = "bucket")]
 pub mod bucket;
-pub mod clock;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 #[cfg(any(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
 mod error;
 #[cfg(feature = "links")]
-pub mod files;
-pub mod ids;
+mod files;
 #[cfg(feature = "links")]
 pub mod links;
 #[cfg(feature = "mail")]
@@ -28,6 +26,7 @@ pub mod queue;
 #[cfg(test)]
 mod server;
 pub mod settings;
+pub mod system;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

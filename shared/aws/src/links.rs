@@ -9,24 +9,58 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
-use domain::file::ExportFile;
-use domain::ports::{Outage, SignLink};
-use domain::time::Timestamp;
+use exports_domain::error::DependencyError;
+use exports_domain::file::ExportFile;
+use exports_domain::ports::FileLinks;
+use exports_domain::time::Timestamp;
 use serde::Deserialize;
 
-use crate::config::LONGEST_WARM_UP;
-use crate::error::outage;
+use crate::config::MAX_WARM_UP;
+use crate::error::dependency_error;
+use crate::files::StoredFiles;
 use crate::presign::{GET_OBJECT, Place};
 
 /// How long a key that was read is used: a rotated one is in force everywhere after that.
 const KEY_IS_FRESH: Duration = Duration::from_secs(5 * 60);
 
+/// The files of one bucket, for those who download them.
+#[derive(Debug)]
+pub struct Downloads {
+    files: StoredFiles,
+    signer: LinkSigner,
+}
+
+impl Downloads {
+    /// The files of `bucket`. The signing key is in `secret` (name or ARN).
+    #[must_use]
+    pub fn new(config: &SdkConfig, bucket: &str, secret: String) -> Self {
+        Self { files: StoredFiles::new(config, bucket), signer: LinkSigner::new(config, secret, bucket) }
+    }
+
+    /// Connects to S3 and reads the signing key while the function starts, when it has a whole CPU. Errors are ignored.
+    pub async fn warm_up(&self, now: Timestamp) {
+        tokio::join!(self.files.warm_up(), self.signer.warm_up(now));
+    }
+}
+
+#[async_trait]
+impl FileLinks for Downloads {
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
+        self.files.exists(&file.key).await
+    }
+
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+        self.signer.sign_link(file, now, expiry).await
+    }
+}
+
 /// Signs links to the files of one bucket.
 #[derive(Debug)]
-pub struct LinkSigner {
+struct LinkSigner {
     secrets: aws_sdk_secretsmanager::Client,
     secret: String,
     place: Place,
@@ -56,19 +90,18 @@ struct Key {
 
 impl LinkSigner {
     /// A signer whose key is in `secret` (name or ARN), for the files of `bucket`.
-    #[must_use]
-    pub fn new(config: &SdkConfig, secret: String, bucket: String) -> Self {
+    fn new(config: &SdkConfig, secret: String, bucket: &str) -> Self {
         let secrets = aws_sdk_secretsmanager::Client::new(config);
-        Self { secrets, secret, place: Place::new(config, &bucket), signing: Mutex::new(None) }
+        Self { secrets, secret, place: Place::new(config, bucket), signing: Mutex::new(None) }
     }
 
     /// Reads the key before the first link is wanted, while the function starts. What comes of it does not matter.
-    pub async fn warm_up(&self, now: Timestamp) {
+    async fn warm_up(&self, now: Timestamp) {
         // As short as a start may be: a secret that is not answered for is the first request's to report.
-        let _ = tokio::time::timeout(LONGEST_WARM_UP, self.key(now)).await;
+        let _ = tokio::time::timeout(MAX_WARM_UP, self.key(now)).await;
     }
 
-    async fn key(&self, now: Timestamp) -> Result<Identity, Outage> {
+    async fn key(&self, now: Timestamp) -> Result<Identity, DependencyError> {
         let known = self.signing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known.filter(|known| now.since(known.read_at) < KEY_IS_FRESH) {
             return Ok(known.key);
@@ -80,18 +113,18 @@ impl LinkSigner {
         Ok(key)
     }
 
-    async fn read_key(&self) -> Result<Key, Outage> {
+    async fn read_key(&self) -> Result<Key, DependencyError> {
         let secret = self
             .secrets
             .get_secret_value()
             .secret_id(&self.secret)
             .send()
             .await
-            .map_err(|error| outage("read the link signer's key", error))?;
+            .map_err(|error| dependency_error("read the link signer's key", error))?;
         let text = secret.secret_string.unwrap_or_default();
         // The parser's error could quote the secret.
         serde_json::from_str(&text).map_err(|_| {
-            Outage::permanent(
+            DependencyError::permanent(
                 "read the link signer's key",
                 r#"the secret is not {"accessKeyId": "…", "secretAccessKey": "…"}"#,
             )
@@ -99,13 +132,13 @@ impl LinkSigner {
     }
 }
 
-impl SignLink for LinkSigner {
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, end: Timestamp) -> Result<String, Outage> {
+impl LinkSigner {
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, end: Timestamp) -> Result<String, DependencyError> {
         let signer = self.key(now).await?;
         // A link has whole seconds, and begins with the one that `now` is in.
         let life = Duration::from_secs((end.seconds() - now.seconds()).try_into().unwrap_or(0));
         let signed = self.place.presigned(GET_OBJECT, &file.key, &signer, now, life);
-        let target = signed.map_err(|error| Outage::permanent("sign the link", error))?;
+        let target = signed.map_err(|error| DependencyError::permanent("sign the link", error))?;
         Ok(format!("{}{target}", self.place.url))
     }
 }

@@ -1,14 +1,16 @@
 //! Mails through SES.
 
+use async_trait::async_trait;
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
-use domain::mail::Mail;
-use domain::ports::{NotSent, Outage, SendMail};
-use telemetry::Metric;
+use exports_domain::error::DependencyError;
+use exports_domain::mail::Mail;
+use exports_domain::ports::{MailSender, SendError};
+use exports_telemetry::Metric;
 
 use crate::config::connection_per_request;
 
@@ -46,11 +48,14 @@ impl Mailer {
     }
 }
 
-impl SendMail for Mailer {
-    async fn send_mail(&self, mail: &Mail) -> Result<(), NotSent> {
-        let outage =
-            |source: Box<dyn std::error::Error + Send + Sync>| NotSent::Outage(Outage::new("send the mail", source));
-        let content = |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(|e| outage(e.into()));
+#[async_trait]
+impl MailSender for Mailer {
+    async fn send_mail(&self, mail: &Mail) -> Result<(), SendError> {
+        let invalid = |source: Box<dyn std::error::Error + Send + Sync>| {
+            SendError::Dependency(DependencyError::transient("send the mail", source))
+        };
+        let content =
+            |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(|error| invalid(error.into()));
         let body = Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build();
         let message = Message::builder().subject(content(&mail.subject)?).body(body).build();
         let cc = mail.recipients.cc().iter().map(ToString::to_string).collect();
@@ -63,17 +68,17 @@ impl SendMail for Mailer {
             .set_configuration_set_name(self.configuration_set.clone())
             .destination(destination)
             .content(EmailContent::builder().simple(message).build())
-            .email_tags(tag.map_err(|error| outage(error.into()))?)
+            .email_tags(tag.map_err(|error| invalid(error.into()))?)
             .send()
             .await
             .map_err(|error| match error.as_service_error().filter(|error| is_refusal(error)) {
                 Some(refusal) => {
-                    telemetry::measure(Metric::MailRefused);
-                    NotSent::Refused(reason(refusal))
+                    exports_telemetry::measure(Metric::MailRefused);
+                    SendError::Rejected(reason(refusal))
                 }
-                None => NotSent::Outage(crate::error::outage("send the mail", error)),
+                None => SendError::Dependency(crate::error::dependency_error("send the mail", error)),
             })?;
-        telemetry::measure(Metric::MailSent);
+        exports_telemetry::measure(Metric::MailSent);
         Ok(())
     }
 }
@@ -99,7 +104,7 @@ fn is_denial(error: &SendEmailError) -> bool {
 /// What SES says, for people; bounded, because it goes onto the record.
 fn reason(error: &SendEmailError) -> String {
     if is_denial(error) {
-        // SES names the role, the account and the policy at fault: nothing for the tenants' eyes.
+        // SES names the role, the account and the policy at invalid: nothing for the tenants' eyes.
         return "this service may not send from its sender address.".to_owned();
     }
     let text = error.message().or(error.code()).unwrap_or("no reason given");
@@ -112,7 +117,7 @@ mod tests {
     use crate::config::local;
     use crate::server::{IdleConnection, Server};
     use aws_smithy_types::error::ErrorMetadata;
-    use domain::testing::{export, file};
+    use exports_domain::testing::{export, file};
 
     fn error(code: &str, message: &str) -> SendEmailError {
         SendEmailError::generic(ErrorMetadata::builder().code(code).message(message).build())

@@ -14,13 +14,13 @@ use aws_sigv4::sign::v4::SigningParams;
 use aws_smithy_http::{label, query};
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
-use domain::time::Timestamp;
+use exports_domain::time::Timestamp;
 
-use crate::clock::system_time;
 use crate::config::endpoint_url;
+use crate::system::system_time;
 
 /// The longest that S3 lets a presigned URL live.
-const LONGEST_LIFE: Duration = Duration::from_secs(7 * 86_400);
+const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
 /// An operation of S3 on one object: its method, and the query string that the SDK sends with it.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl Place {
         now: Timestamp,
         life: Duration,
     ) -> Result<String, Box<dyn Error + Send + Sync>> {
-        if life > LONGEST_LIFE {
+        if life > MAX_LIFE {
             return Err(format!("{} s are more than S3 lets a link live", life.as_secs()).into());
         }
         let key = label::fmt_string(key, label::EncodingStrategy::Greedy);
@@ -145,7 +145,7 @@ mod tests {
             let dotted = config.endpoint_url().is_none().then_some("exports.example.com");
             for bucket in ["exports-123456789012-eu-west-1"].into_iter().chain(dotted) {
                 for key in keys {
-                    for life in [Duration::from_secs(1), Duration::from_secs(900), LONGEST_LIFE] {
+                    for life in [Duration::from_secs(1), Duration::from_secs(900), MAX_LIFE] {
                         let place = Place::new(config, bucket);
                         let target = place.presigned(GET_OBJECT, key, &credentials().into(), now, life).unwrap();
                         let link = format!("{}{target}", place.url);
@@ -160,7 +160,7 @@ mod tests {
     fn link_that_s3_would_refuse_is_not_made() {
         let place = Place::new(&in_region("eu-west-1"), "exports");
         let now = Timestamp::from_millis(1_791_448_200_123);
-        let life = LONGEST_LIFE + Duration::from_secs(1);
+        let life = MAX_LIFE + Duration::from_secs(1);
         let refused = place.presigned(GET_OBJECT, "a.csv", &credentials().into(), now, life);
         assert!(refused.is_err_and(|error| error.to_string().contains("604801 s")));
     }

@@ -1,19 +1,21 @@
 //! The jobs queue: the doorbell of the generator.
 
+use async_trait::async_trait;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
-use domain::id::{ExportId, TenantId};
-use domain::ports::{Doorbell, Outage};
+use exports_domain::error::DependencyError;
+use exports_domain::id::{ExportId, TenantId};
+use exports_domain::ports::JobQueue;
 use serde::{Deserialize, Serialize};
 
-use crate::error::outage;
+use crate::error::dependency_error;
 
 /// The version of the messages that are sent.
 const VERSION: u32 = 1;
 
 /// The longest delay of SQS.
-const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// The queue that the generator reads.
 #[derive(Clone, Debug)]
@@ -33,16 +35,16 @@ struct Message<'a> {
 
 /// The message names no export.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAJob {
+pub enum JobMessageError {
     /// It is not of the form that [`JobsQueue`] sends.
     #[error("the message is not a job")]
     Form(#[from] serde_json::Error),
     /// The tenant's id is none.
     #[error(transparent)]
-    Tenant(#[from] domain::id::NotATenantId),
+    Tenant(#[from] exports_domain::id::ParseTenantIdError),
     /// The export's id is none.
     #[error(transparent)]
-    Export(#[from] domain::id::NotAnExportId),
+    Export(#[from] exports_domain::id::ParseExportIdError),
 }
 
 impl JobsQueue {
@@ -56,19 +58,20 @@ impl JobsQueue {
 /// Which export a message's body names. The version is not looked at: a message of any version says no more than that.
 ///
 /// # Errors
-/// [`NotAJob`] if it names none.
-pub fn parse_job(body: &str) -> Result<(TenantId, ExportId), NotAJob> {
+/// [`JobMessageError`] if it names none.
+pub fn parse_job(body: &str) -> Result<(TenantId, ExportId), JobMessageError> {
     let message: Message<'_> = serde_json::from_str(body)?;
     Ok((message.tenant_id.parse()?, message.export_id.parse()?))
 }
 
-impl Doorbell for JobsQueue {
-    async fn ring(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), Outage> {
+#[async_trait]
+impl JobQueue for JobsQueue {
+    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError> {
         let id = id.to_string();
         let message = Message { version: VERSION, tenant_id: tenant.as_str(), export_id: &id };
         let attempt = "ring the generator";
-        let body = serde_json::to_string(&message).map_err(|error| Outage::permanent(attempt, error))?;
-        let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or(0);
+        let body = serde_json::to_string(&message).map_err(|error| DependencyError::permanent(attempt, error))?;
+        let delay = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or(0);
         self.client
             .send_message()
             .queue_url(&self.url)
@@ -76,7 +79,7 @@ impl Doorbell for JobsQueue {
             .delay_seconds(delay)
             .send()
             .await
-            .map_err(|error| outage(attempt, error))?;
+            .map_err(|error| dependency_error(attempt, error))?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use domain::time::{NotASpan, parse_span};
+use exports_domain::time::{ParseDurationError, parse_duration};
 
 /// The environment of this process.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl Settings {
     /// # Errors
     /// [`SettingError`] if it is not, or is no span.
     pub fn span(self, name: &'static str) -> Result<Duration, SettingError> {
-        parsed(name, &self.text(name)?, parse_span)
+        parsed(name, &self.text(name)?, parse_duration)
     }
 
     /// A span of time; `default` if it is not set.
@@ -56,7 +56,7 @@ impl Settings {
     /// # Errors
     /// [`SettingError`] if it is set and no span.
     pub fn span_or(self, name: &'static str, default: Duration) -> Result<Duration, SettingError> {
-        self.parsed_or(name, default, parse_span)
+        self.parsed_or(name, default, parse_duration)
     }
 
     /// A list of spans, such as `15s,1m`; `default` if it is not set.
@@ -65,7 +65,7 @@ impl Settings {
     /// [`SettingError`] if it is set and one of them is no span.
     pub fn spans_or(self, name: &'static str, default: &[Duration]) -> Result<Vec<Duration>, SettingError> {
         self.parsed_or(name, default.to_vec(), |text| {
-            text.split(',').map(|span| parse_span(span.trim())).collect::<Result<_, NotASpan>>()
+            text.split(',').map(|span| parse_duration(span.trim())).collect::<Result<_, ParseDurationError>>()
         })
     }
 
@@ -130,7 +130,7 @@ mod tests {
         let error = settings.text("NO_SUCH_SETTING").unwrap_err();
         assert_eq!(format!("{error:?}"), "setting NO_SUCH_SETTING: missing");
         let error = settings.span_or(SET, Duration::ZERO).unwrap_err().to_string();
-        assert!(error.starts_with("setting PATH: not a span of time"), "{error}");
+        assert!(error.starts_with("setting PATH: must be a whole number with the unit"), "{error}");
         assert!(settings.number_or(SET, 1_u32).is_err() && settings.flag(SET).is_err());
     }
 

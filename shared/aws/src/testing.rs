@@ -12,24 +12,24 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
 
-type Answer = dyn Fn(&HttpRequest) -> HttpResponse + Send + Sync;
+type Response = dyn Fn(&HttpRequest) -> HttpResponse + Send + Sync;
 
-/// Answers every request by a function, and counts them.
+/// Responses every request by a function, and counts them.
 #[derive(Clone)]
-pub(crate) struct Answering {
-    answer: Arc<Answer>,
+pub(crate) struct FakeAws {
+    response: Arc<Response>,
     requests: Arc<AtomicU32>,
 }
 
-impl fmt::Debug for Answering {
+impl fmt::Debug for FakeAws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answering").field("requests", &self.requests).finish_non_exhaustive()
+        f.debug_struct("FakeAws").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
-impl Answering {
-    pub(crate) fn new(answer: impl Fn(&HttpRequest) -> HttpResponse + Send + Sync + 'static) -> Self {
-        Self { answer: Arc::new(answer), requests: Arc::default() }
+impl FakeAws {
+    pub(crate) fn new(response: impl Fn(&HttpRequest) -> HttpResponse + Send + Sync + 'static) -> Self {
+        Self { response: Arc::new(response), requests: Arc::default() }
     }
 
     /// A configuration whose clients are answered here.
@@ -46,14 +46,14 @@ pub(crate) fn response(status: u16, body: impl Into<SdkBody>) -> HttpResponse {
     HttpResponse::new(status.try_into().unwrap(), body.into())
 }
 
-impl HttpConnector for Answering {
+impl HttpConnector for FakeAws {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        HttpConnectorFuture::ready(Ok((self.answer)(&request)))
+        HttpConnectorFuture::ready(Ok((self.response)(&request)))
     }
 }
 
-impl HttpClient for Answering {
+impl HttpClient for FakeAws {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }

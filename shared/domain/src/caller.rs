@@ -1,18 +1,20 @@
-//! Who calls: the person or program behind an API key.
+//! Callers and their API keys.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::control_chars::is_control_or_bidi;
 use crate::email::EmailAddress;
 use crate::hex;
 use crate::id::TenantId;
-use crate::layout::is_layout;
 use crate::time::Timestamp;
 
-/// What kind of client a key belongs to, as `dj-client` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The type of a client, as in the `dj-client` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[strum(parse_err_ty = ParseClientTypeError, parse_err_fn = ParseClientTypeError::new)]
 pub enum ClientType {
-    /// Runs the marketplace. Only operators may use exports.
+    /// Runs the marketplace. Only operators can use exports.
     Operator,
     /// Buys on the marketplace.
     Account,
@@ -23,40 +25,31 @@ pub enum ClientType {
 impl ClientType {
     /// The name in headers and records.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "OPERATOR",
-            Self::Account => "ACCOUNT",
-            Self::Supplier => "SUPPLIER",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// The text names no client type.
+/// The text is not a client type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a client type: OPERATOR, ACCOUNT or SUPPLIER")]
-pub struct NotAClientType;
+#[error("must be OPERATOR, ACCOUNT or SUPPLIER")]
+pub struct ParseClientTypeError;
 
-impl FromStr for ClientType {
-    type Err = NotAClientType;
-
-    fn from_str(text: &str) -> Result<Self, NotAClientType> {
-        [Self::Operator, Self::Account, Self::Supplier]
-            .into_iter()
-            .find(|client| client.as_str() == text)
-            .ok_or(NotAClientType)
+impl ParseClientTypeError {
+    const fn new(_: &str) -> Self {
+        Self
     }
 }
 
-/// A person's name as it appears in mails and on the page: 1 to 100 characters, none of which ends a line or turns the
-/// direction of what stands beside it.
+/// A person's name as shown in e-mails and the back office: 1 to 100 characters, without control or bidirectional
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonName(String);
 
-/// The text is not a name.
+/// The text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 100 characters, no control characters, and is not blank")]
-pub struct NotAPersonName;
+#[error("must have 1 to 100 characters, without control characters, and must not be blank")]
+pub struct ParsePersonNameError;
 
 impl PersonName {
     /// The name as text.
@@ -67,14 +60,14 @@ impl PersonName {
 }
 
 impl FromStr for PersonName {
-    type Err = NotAPersonName;
+    type Err = ParsePersonNameError;
 
-    fn from_str(text: &str) -> Result<Self, NotAPersonName> {
+    fn from_str(text: &str) -> Result<Self, ParsePersonNameError> {
         let name = text.trim();
-        if (1..=100).contains(&name.chars().count()) && !name.chars().any(is_layout) {
+        if (1..=100).contains(&name.chars().count()) && !name.chars().any(is_control_or_bidi) {
             Ok(Self(name.to_owned()))
         } else {
-            Err(NotAPersonName)
+            Err(ParsePersonNameError)
         }
     }
 }
@@ -82,32 +75,32 @@ impl FromStr for PersonName {
 /// A user of the back office.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// Where mails for this user go.
+    /// The address for e-mails to this user.
     pub email: EmailAddress,
-    /// How the user is called.
+    /// The display name.
     pub name: PersonName,
 }
 
-/// The caller that an API key stands for: the connected user, and the tenant whose data is reached.
+/// The identity behind an API key: the connected user, and the tenant whose data the key gives access to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The only tenant this caller sees.
+    /// The only tenant whose data the caller can access.
     pub tenant: TenantId,
-    /// The kind of client.
+    /// The client type of the key.
     pub client: ClientType,
     /// The connected user.
     pub user: Person,
 }
 
-/// An API key's hash: 64 lower-case hexadecimal digits of the SHA-256 of the key. The key itself is stored nowhere.
+/// The SHA-256 of an API key, as 64 lower-case hexadecimal digits. The key itself is not stored.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeyHash(String);
 
 impl KeyHash {
-    /// The hash whose 32 bytes these are.
+    /// The hash with these 32 bytes.
     #[must_use]
     pub fn from_digest(digest: [u8; 32]) -> Self {
-        Self(hex::digits(&digest))
+        Self(hex::encode(&digest))
     }
 
     /// The hash as text.
@@ -117,37 +110,37 @@ impl KeyHash {
     }
 }
 
-/// The text is no hash of a key.
+/// The text is not a key hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the hash of a key: 64 lower-case hexadecimal digits")]
-pub struct NotAKeyHash;
+#[error("must be a key hash: 64 lower-case hexadecimal digits")]
+pub struct ParseKeyHashError;
 
 impl FromStr for KeyHash {
-    type Err = NotAKeyHash;
+    type Err = ParseKeyHashError;
 
-    fn from_str(text: &str) -> Result<Self, NotAKeyHash> {
-        let digits = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if digits { Ok(Self(text.to_owned())) } else { Err(NotAKeyHash) }
+    fn from_str(text: &str) -> Result<Self, ParseKeyHashError> {
+        let is_hash = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if is_hash { Ok(Self(text.to_owned())) } else { Err(ParseKeyHashError) }
     }
 }
 
 impl fmt::Debug for KeyHash {
-    /// A hash is as good as its key to whoever can guess keys: logs do not get it.
+    /// Redacted: a logged hash would let an attacker verify guessed keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyHash(…)")
     }
 }
 
-/// What is stored of an API key.
+/// The stored record of an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyRecord {
-    /// Which key.
+    /// The hash of the key, which identifies it.
     pub hash: KeyHash,
-    /// Whom it stands for.
+    /// The identity behind the key.
     pub caller: Caller,
     /// When it was issued.
     pub created_at: Timestamp,
-    /// Since when it opens nothing any more.
+    /// When it was revoked; `None` while it is valid.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -156,13 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_in_any_script_is_taken_and_one_with_layout_in_it_refused() {
+    fn name_of_any_script_is_valid_without_control_characters() {
         for text in ["Ann", "Zoë O'Hara-Núñez", "李小龍", "דוד", "علي", &"x".repeat(100)] {
             assert_eq!(text.parse::<PersonName>().map(|name| name.as_str().to_owned()), Ok(text.to_owned()));
         }
         for text in ["", "  ", "a\nb", "a\r\nBcc: x", "a\0", "a\u{85}b", "a\u{2028}b", "a\u{202e}b", "a\u{2067}b"] {
-            assert_eq!(text.parse::<PersonName>(), Err(NotAPersonName), "{text:?}");
+            assert_eq!(text.parse::<PersonName>(), Err(ParsePersonNameError), "{text:?}");
         }
-        assert_eq!("x".repeat(101).parse::<PersonName>(), Err(NotAPersonName));
+        assert_eq!("x".repeat(101).parse::<PersonName>(), Err(ParsePersonNameError));
     }
 }

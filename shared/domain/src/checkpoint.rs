@@ -1,30 +1,30 @@
-//! How far a file in parts is: what the next owner of the work needs to go on from there.
+//! The checkpoint of an unfinished file, from which the next owner continues.
 
 use crate::file::Totals;
-use crate::ports::{PayoutKey, Upload};
+use crate::ports::{RowKey, Upload};
 
-/// The form of the checkpoints that are written. One of another form is not read: its export's file begins anew.
+/// The version of new checkpoints. A checkpoint of any other version is ignored, and its export's file restarts.
 pub const CHECKPOINT_VERSION: u32 = 1;
 
-/// A file of which the first parts are written, with all that was counted up to the last row in them.
+/// The state of a multipart upload and of the file statistics after its last contiguous part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The upload that the parts belong to.
+    /// The upload.
     pub upload: Upload,
-    /// How many parts, from the first on without a gap, are written.
+    /// The number of contiguous parts, from part 1.
     pub parts: u32,
-    /// The key after which the next part begins.
-    pub after: PayoutKey,
-    /// How many payouts they hold.
+    /// The key of the last row in those parts.
+    pub after: RowKey,
+    /// The number of rows in those parts.
     pub rows: u64,
-    /// Their size.
+    /// The size of those parts.
     pub bytes: u64,
-    /// Their totals.
+    /// The totals of those parts.
     pub totals: Totals,
-    /// The state of the SHA-256 over them, in its library's form.
+    /// The state of the SHA-256 over those parts, in the format of its library.
     pub sha256: Vec<u8>,
-    /// The state of the CRC64NVME over them.
+    /// The state of the CRC64NVME over those parts.
     pub crc64: u64,
-    /// The parts are the whole file, which is only to be completed.
+    /// Whether those parts are the complete file: the upload only has to be completed.
     pub is_whole: bool,
 }

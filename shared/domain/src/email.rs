@@ -1,55 +1,59 @@
-//! E-mail addresses and who gets an export's mail.
+//! E-mail addresses and the recipients of an export.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An address that SES accepts for its form: `local@domain` in ASCII.
+/// An e-mail address in a form that SES accepts: `local@domain` in ASCII.
 ///
-/// The rules are narrower than RFC 5321 where mail systems are: the local part is dot-atoms of up to 64 characters (no
-/// quotes, no comments, no escapes), the domain at least two labels of letters, digits and inner hyphens, the last label
-/// not a number, and all of it 254 characters at most (RFC 5321, 4.5.3.1.3: a path of 256 has two angle brackets). A domain in another script is written in its `xn--` form, because
-/// the local part must be ASCII anyway (SES refuses others) and the reader should see what is sent. Surrounding white
-/// space is dropped; the address keeps its letters' case.
+/// The grammar is narrower than RFC 5321, as that of real mail systems is:
+/// - The local part is 1 to 64 characters of dot-separated atoms, without quotes, comments or escapes.
+/// - The domain has at least two labels of letters, digits and inner hyphens. The last label is not a number.
+/// - An international domain must be in its `xn--` form: SES rejects a local part that is not ASCII anyway, and the
+///   address is shown exactly as it is sent.
+/// - The address has at most 254 characters (RFC 5321, 4.5.3.1.3: 256 for a path, less two angle brackets).
+///
+/// Surrounding white space is trimmed. Case is preserved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
-/// Why a text is not an address.
+/// Why a text is not a valid e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEmailAddress {
-    /// Nothing there.
-    #[error("the address is empty")]
+pub enum ParseEmailAddressError {
+    /// The text is empty or blank.
+    #[error("must not be empty")]
     Empty,
-    /// A list where one address belongs.
-    #[error("one address a value: separate addresses by using several values")]
+    /// More than one address, separated by `,` or `;`.
+    #[error("only one address per array element")]
     Several,
-    /// `Name <address>`.
-    #[error("only the address itself, without a display name or angle brackets")]
+    /// A display name, as in `Name <address>`.
+    #[error("must be an address only, without a display name or angle brackets")]
     DisplayName,
     /// No `@`, or more than one.
-    #[error("an address has exactly one '@'")]
+    #[error("an address must have exactly one '@'")]
     At,
-    /// Letters that SES refuses before the `@`.
-    #[error("the part before '@' may only have ASCII characters")]
+    /// The local part is not ASCII, which SES rejects.
+    #[error("the part before '@' must be ASCII")]
     LocalNotAscii,
     /// The local part is empty or too long.
-    #[error("the part before '@' has 1 to 64 characters")]
+    #[error("the part before '@' must have 1 to 64 characters")]
     LocalLength,
-    /// The local part has a character or a dot where it may not.
-    #[error("the part before '@' has letters, digits and !#$%&'*+/=?^_`{{|}}~- with single dots between them")]
+    /// The local part has an invalid character or a misplaced dot.
+    #[error(
+        "the part before '@' must consist of letters, digits and !#$%&'*+/=?^_`{{|}}~- with single dots between them"
+    )]
     LocalForm,
-    /// A domain in another script.
-    #[error("a domain with non-ASCII letters is written in its ASCII form (xn--…)")]
+    /// The domain is not ASCII.
+    #[error("an international domain must be in its ASCII form (xn--…)")]
     DomainNotAscii,
-    /// More characters than mail systems carry.
-    #[error("an address has at most 254 characters")]
+    /// The address is too long.
+    #[error("an address must have at most 254 characters")]
     Length,
     /// The domain is not a host name.
-    #[error("the part after '@' is not a domain name such as example.com")]
+    #[error("the part after '@' must be a domain name such as example.com")]
     DomainForm,
 }
 
-/// How many characters an address may have.
-const MOST_CHARACTERS: usize = 254;
+const MAX_CHARACTERS: usize = 254;
 
 impl EmailAddress {
     /// The address as text.
@@ -58,13 +62,13 @@ impl EmailAddress {
         &self.0
     }
 
-    /// What stands after the `@`.
+    /// The part after the `@`.
     #[must_use]
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 
-    /// Whether mail to both reaches the same mailbox, for all a sender can know: letters' case is ignored.
+    /// Whether both addresses are equal without regard to case, and so presumably name the same mailbox.
     #[must_use]
     pub fn is_same_mailbox(&self, other: &Self) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
@@ -78,70 +82,70 @@ impl fmt::Display for EmailAddress {
 }
 
 impl FromStr for EmailAddress {
-    type Err = NotAnEmailAddress;
+    type Err = ParseEmailAddressError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnEmailAddress> {
+    fn from_str(text: &str) -> Result<Self, ParseEmailAddressError> {
         let text = text.trim_matches([' ', '\t']);
         if text.is_empty() {
-            return Err(NotAnEmailAddress::Empty);
+            return Err(ParseEmailAddressError::Empty);
         }
         if text.contains([',', ';']) {
-            return Err(NotAnEmailAddress::Several);
+            return Err(ParseEmailAddressError::Several);
         }
         if text.contains(['<', '>']) {
-            return Err(NotAnEmailAddress::DisplayName);
+            return Err(ParseEmailAddressError::DisplayName);
         }
-        let (local, domain) = text.split_once('@').ok_or(NotAnEmailAddress::At)?;
+        let (local, domain) = text.split_once('@').ok_or(ParseEmailAddressError::At)?;
         if domain.contains('@') {
-            return Err(NotAnEmailAddress::At);
+            return Err(ParseEmailAddressError::At);
         }
         check_local(local)?;
         check_domain(domain)?;
-        if text.len() > MOST_CHARACTERS {
-            return Err(NotAnEmailAddress::Length);
+        if text.len() > MAX_CHARACTERS {
+            return Err(ParseEmailAddressError::Length);
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-fn check_local(local: &str) -> Result<(), NotAnEmailAddress> {
+fn check_local(local: &str) -> Result<(), ParseEmailAddressError> {
     if !local.is_ascii() {
-        return Err(NotAnEmailAddress::LocalNotAscii);
+        return Err(ParseEmailAddressError::LocalNotAscii);
     }
     if !(1..=64).contains(&local.len()) {
-        return Err(NotAnEmailAddress::LocalLength);
+        return Err(ParseEmailAddressError::LocalLength);
     }
     let atext = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&b);
-    let atoms_are_good = local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext));
-    if atoms_are_good { Ok(()) } else { Err(NotAnEmailAddress::LocalForm) }
+    let is_valid = local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext));
+    if is_valid { Ok(()) } else { Err(ParseEmailAddressError::LocalForm) }
 }
 
-pub(crate) fn check_domain(domain: &str) -> Result<(), NotAnEmailAddress> {
+pub(crate) fn check_domain(domain: &str) -> Result<(), ParseEmailAddressError> {
     if !domain.is_ascii() {
-        return Err(NotAnEmailAddress::DomainNotAscii);
+        return Err(ParseEmailAddressError::DomainNotAscii);
     }
-    let label_is_good = |label: &str| {
+    let is_valid_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let (_, top) = domain.rsplit_once('.').ok_or(NotAnEmailAddress::DomainForm)?;
-    let good = domain.split('.').all(label_is_good) && !top.bytes().all(|b| b.is_ascii_digit());
-    if good { Ok(()) } else { Err(NotAnEmailAddress::DomainForm) }
+    let (_, top) = domain.rsplit_once('.').ok_or(ParseEmailAddressError::DomainForm)?;
+    let is_valid = domain.split('.').all(is_valid_label) && !top.bytes().all(|b| b.is_ascii_digit());
+    if is_valid { Ok(()) } else { Err(ParseEmailAddressError::DomainForm) }
 }
 
-/// The domains that copies may go to; all of them unless some are named.
+/// The domains that CC recipients may have. Empty allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedDomains(Vec<String>);
 
-/// The text is no list of domains.
+/// The text is not a list of domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a list of domains such as example.com,example.org")]
-pub struct NotDomains;
+#[error("must be a comma-separated list of domains such as example.com,example.org")]
+pub struct ParseDomainsError;
 
 impl AllowedDomains {
-    /// Whether mail may go to this address. A domain does not stand for those below it.
+    /// Whether the domain of `address` is allowed. An allowed domain does not include its subdomains.
     #[must_use]
     pub fn allow(&self, address: &EmailAddress) -> bool {
         self.0.is_empty() || self.0.iter().any(|domain| domain.eq_ignore_ascii_case(address.domain()))
@@ -149,39 +153,39 @@ impl AllowedDomains {
 }
 
 impl FromStr for AllowedDomains {
-    type Err = NotDomains;
+    type Err = ParseDomainsError;
 
-    fn from_str(text: &str) -> Result<Self, NotDomains> {
+    fn from_str(text: &str) -> Result<Self, ParseDomainsError> {
         let domains = text.split(',').map(str::trim);
         let checked = domains.map(|domain| check_domain(domain).map(|()| domain.to_owned()));
-        checked.collect::<Result<_, _>>().map(Self).map_err(|_| NotDomains)
+        checked.collect::<Result<_, _>>().map(Self).map_err(|_| ParseDomainsError)
     }
 }
 
-/// Who gets an export's mail: the main recipient, and copies.
+/// The recipients of an export's e-mail: the main recipient and up to [`Self::MAX_CC`] CC recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipients {
     to: EmailAddress,
     cc: Vec<EmailAddress>,
 }
 
-/// More copies than one mail can have.
+/// There are too many CC recipients for one e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at most {} CC addresses, not {given}", Recipients::MAX_CC)]
+#[error("at most {} CC recipients are allowed, not {given}", Recipients::MAX_CC)]
 pub struct TooManyCc {
-    /// How many different CC addresses were given.
+    /// The number of distinct CC recipients in the request.
     pub given: usize,
 }
 
 impl Recipients {
-    /// How many CC addresses a mail can have: SES takes 50 recipients, and one is the main recipient.
+    /// The most CC recipients: SES allows 50 recipients per message, including the main recipient.
     pub const MAX_CC: usize = 49;
 
-    /// The main recipient and the copies, in the order given; an address that is there already, the main recipient's
-    /// included, is dropped without regard to case.
+    /// The recipients, in the given order. Duplicates in `cc`, including the main recipient, are dropped without regard
+    /// to case.
     ///
     /// # Errors
-    /// [`TooManyCc`] if more than [`Self::MAX_CC`] addresses are left.
+    /// [`TooManyCc`] if more than [`Self::MAX_CC`] CC recipients remain.
     pub fn new(to: EmailAddress, cc: impl IntoIterator<Item = EmailAddress>) -> Result<Self, TooManyCc> {
         let mut kept: Vec<EmailAddress> = Vec::new();
         for address in cc {
@@ -195,7 +199,7 @@ impl Recipients {
         Ok(Self { to, cc: kept })
     }
 
-    /// One recipient and no copies.
+    /// A single recipient without CC.
     #[must_use]
     pub const fn only(to: EmailAddress) -> Self {
         Self { to, cc: Vec::new() }
@@ -207,7 +211,7 @@ impl Recipients {
         &self.to
     }
 
-    /// The copies.
+    /// The CC recipients.
     #[must_use]
     pub fn cc(&self) -> &[EmailAddress] {
         &self.cc
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn address_of_good_form_is_accepted() {
+    fn valid_address_is_accepted() {
         let local_64 = format!("{}@example.com", "x".repeat(64));
         let address_254 = format!("{}@{}.example", "x".repeat(60), vec!["x".repeat(30); 6].join("."));
         assert_eq!(address_254.len(), 254);
@@ -245,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn address_of_bad_form_is_refused_with_the_reason() {
-        use NotAnEmailAddress::*;
+    fn invalid_address_is_rejected_with_the_reason() {
+        use ParseEmailAddressError::*;
         let local_65 = format!("{}@example.com", "x".repeat(65));
         let label_64 = format!("a@{}.com", "x".repeat(64));
         let address_255 = format!("{}@{}.example", "x".repeat(61), vec!["x".repeat(30); 6].join("."));
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_allow_their_own_addresses_and_none_below_or_like_them() {
+    fn allowed_domain_excludes_subdomains_and_lookalikes() {
         let domains: AllowedDomains = "example.com, Example.ORG".parse().unwrap();
         for text in ["a@example.com", "a@EXAMPLE.com", "b@example.org"] {
             assert!(domains.allow(&address(text)), "{text}");
@@ -300,21 +304,21 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_list_of_domains_is_refused() {
+    fn invalid_domain_list_is_rejected() {
         for text in ["", "example", "example.com,", "@example.com", "*.example.com", "example.com;example.org"] {
-            assert_eq!(text.parse::<AllowedDomains>(), Err(NotDomains), "{text:?}");
+            assert_eq!(text.parse::<AllowedDomains>(), Err(ParseDomainsError), "{text:?}");
         }
     }
 
     #[test]
-    fn recipients_drop_repeated_addresses_without_regard_to_case() {
+    fn recipients_drop_duplicates_without_regard_to_case() {
         let cc = ["B@x.com", "a@x.com", "b@X.com", "c@x.com", "C@x.com"].map(address);
         let recipients = Recipients::new(address("A@x.com"), cc).unwrap();
         assert_eq!(recipients.cc(), ["B@x.com", "c@x.com"].map(address));
     }
 
     #[test]
-    fn recipients_beyond_49_copies_are_refused() {
+    fn recipients_have_at_most_49_cc() {
         let cc = |n: usize| (0..n).map(|i| address(&format!("cc{i}@example.com")));
         assert_eq!(Recipients::new(address("a@example.com"), cc(49)).unwrap().cc().len(), 49);
         assert_eq!(Recipients::new(address("a@example.com"), cc(50)), Err(TooManyCc { given: 50 }));
@@ -323,18 +327,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn accepted_addresses_are_plain_ascii_without_header_characters(text in ".{0,80}@?.{0,80}") {
+        fn accepted_address_is_ascii_without_header_characters(text in ".{0,80}@?.{0,80}") {
             if let Ok(address) = text.parse::<EmailAddress>() {
-                let good = |b: u8| b.is_ascii_graphic() && !b"\"(),:;<>[]\\".contains(&b);
-                prop_assert!(address.as_str().bytes().all(good));
+                let is_plain = |b: u8| b.is_ascii_graphic() && !b"\"(),:;<>[]\\".contains(&b);
+                prop_assert!(address.as_str().bytes().all(is_plain));
                 prop_assert_eq!(address.as_str().matches('@').count(), 1);
-                prop_assert!(address.as_str().len() <= MOST_CHARACTERS);
+                prop_assert!(address.as_str().len() <= MAX_CHARACTERS);
                 prop_assert_eq!(address.as_str().parse::<EmailAddress>(), Ok(address));
             }
         }
 
         #[test]
-        fn addresses_built_from_the_grammar_are_accepted(
+        fn address_generated_from_the_grammar_is_accepted(
             text in "[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9+]{1,10}){0,3}@([a-z0-9]{1,10}\\.){1,3}[a-z]{2,8}",
         ) {
             prop_assert!(text.parse::<EmailAddress>().is_ok());

@@ -1,193 +1,193 @@
 //! The record of an export.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::caller::{Caller, Person};
+use crate::control_chars::is_control_or_bidi;
 use crate::email::Recipients;
-use crate::file::{ExportFile, Faults};
+use crate::file::{ExportFile, InvalidRows};
 use crate::id::{ExportId, TenantId};
-use crate::layout::is_layout;
 use crate::payout::COLUMNS_VERSION;
 use crate::time::Timestamp;
 
-/// Where an export stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The status of an export.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[strum(parse_err_ty = ParseStatusError, parse_err_fn = ParseStatusError::new)]
 pub enum Status {
-    /// Accepted, and being worked on.
+    /// Accepted and not finished.
     Pending,
     /// The file is generated **and** the e-mail was accepted.
     Ready,
-    /// Generating or mailing failed for good.
+    /// Could not be finished.
     Failed,
-    /// The link's end has passed.
+    /// Was ready, and its link has expired.
     Expired,
 }
 
 impl Status {
-    /// Every status.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Ready, Self::Failed, Self::Expired];
+    /// All statuses.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The name in records and answers.
+    /// The name in records and responses.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "PENDING",
-            Self::Ready => "READY",
-            Self::Failed => "FAILED",
-            Self::Expired => "EXPIRED",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// The text names no status.
+/// The text is not an export status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an export status: PENDING, READY, FAILED or EXPIRED")]
-pub struct NotAStatus;
+#[error("must be PENDING, READY, FAILED or EXPIRED")]
+pub struct ParseStatusError;
 
-impl FromStr for Status {
-    type Err = NotAStatus;
-
-    fn from_str(text: &str) -> Result<Self, NotAStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(NotAStatus)
+impl ParseStatusError {
+    const fn new(_: &str) -> Self {
+        Self
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What an export is accepted with. Frozen on its record, so that a deploy in the middle changes nothing for it.
+/// The settings that an export was accepted with. They are frozen on its record, so that a deployment does not change
+/// pending exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// Which [`COLUMNS`](crate::payout::COLUMNS) there were. A deploy that adds one is the one thing that changes files
-    /// that are not whole yet: they begin anew, with the new columns.
+pub struct ExportSettings {
+    /// The version of [`COLUMNS`](crate::payout::COLUMNS). After a deployment that adds a column, unfinished files
+    /// restart with the new columns.
     pub columns_version: u32,
-    /// Whether the file begins with a byte-order mark.
+    /// Whether the file starts with a byte-order mark.
     pub byte_order_mark: bool,
-    /// How long a mailed link lives; seven days at most, which is what a presigned URL can.
-    pub link_life: Duration,
-    /// How long the file is kept after it was written.
+    /// The lifetime of the link in the e-mail, at most [`Self::MAX_LINK_LIFETIME`].
+    pub link_lifetime: Duration,
+    /// How long the file is kept once it is complete.
     pub file_retention: Duration,
-    /// How long the export may be pending.
+    /// How long the export can be pending: from its acceptance to its deadline.
     pub time_limit: Duration,
-    /// How long the record is kept after the acceptance; for ever, if there is none.
+    /// How long the record is kept after its acceptance; `None` for ever.
     pub history_retention: Option<Duration>,
 }
 
-impl Terms {
-    /// A presigned URL's longest life (AWS, Signature Version 4).
-    pub const LONGEST_LINK_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+impl ExportSettings {
+    /// The longest lifetime of a presigned URL (AWS Signature Version 4).
+    pub const MAX_LINK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-    /// The terms of exports accepted from now on; `link_life` is cut to [`Self::LONGEST_LINK_LIFE`].
+    /// The settings for new exports, without a history retention. `link_lifetime` is capped at
+    /// [`Self::MAX_LINK_LIFETIME`].
     #[must_use]
-    pub fn new(link_life: Duration, file_retention: Duration, time_limit: Duration, byte_order_mark: bool) -> Self {
-        let link_life = link_life.min(Self::LONGEST_LINK_LIFE);
+    pub fn new(link_lifetime: Duration, file_retention: Duration, time_limit: Duration, byte_order_mark: bool) -> Self {
+        let link_lifetime = link_lifetime.min(Self::MAX_LINK_LIFETIME);
         Self {
             columns_version: COLUMNS_VERSION,
             byte_order_mark,
-            link_life,
+            link_lifetime,
             file_retention,
             time_limit,
             history_retention: None,
         }
     }
 
-    /// The same with records, and the addresses on them, that are not kept for ever.
+    /// The same settings with this history retention.
     #[must_use]
     pub const fn with_history_retention(self, history_retention: Option<Duration>) -> Self {
         Self { history_retention, ..self }
     }
 }
 
-/// The right to work on an export until it ends.
+/// The exclusive right to work on an export until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Who has it: an invocation's request id.
+    /// The owner: the request id of its invocation.
     pub holder: String,
-    /// When it is over, whether its holder has noticed or not.
+    /// When it expires.
     pub until: Timestamp,
 }
 
-/// How often the mail was sent again on the last day that it was.
+/// The number of resent e-mails on the last day with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resends {
-    /// The start of that day, UTC.
+    /// The start of that day in UTC.
     pub day: Timestamp,
-    /// How often.
+    /// The number of resent e-mails on that day.
     pub count: u32,
 }
 
-/// Why an export failed, for a person to act on.
+/// Why an export failed, in terms that a person can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: FailureCode,
-    /// What happened, in a sentence or two.
+    /// The explanation for the requester, in a few sentences.
     pub message: String,
 }
 
 impl Failure {
-    /// Some payouts cannot be written.
+    /// Some payouts have values that cannot be written.
     #[must_use]
-    pub fn payouts_not_writable(faults: &Faults) -> Self {
-        let message = format!("{}.", faults.describe());
-        Self { code: FailureCode::PayoutsNotWritable, message }
+    pub fn invalid_rows(invalid_rows: &InvalidRows) -> Self {
+        let message = format!("{}.", invalid_rows.describe());
+        Self { code: FailureCode::InvalidRows, message }
     }
 
-    /// The file would have more than `most` bytes.
+    /// The file would have more than `max_bytes` bytes.
     #[must_use]
-    pub fn file_too_large(most: u64) -> Self {
-        let gibibytes = most >> 30;
-        let message = format!("The file would be larger than {gibibytes} GiB, the most that one export can have.");
+    pub fn file_too_large(max_bytes: u64) -> Self {
+        let gibibytes = max_bytes >> 30;
+        let message = format!("The file would exceed {gibibytes} GiB, the maximum size of an export.");
         Self { code: FailureCode::FileTooLarge, message }
     }
 
-    /// The mail service refuses the mail, for this `reason`. The file is there.
+    /// The file exists, but the e-mail service rejected the e-mail for this `reason`.
     #[must_use]
     pub fn email_not_sent(reason: &str) -> Self {
-        let message = format!("The file was written, but the mail service refused the mail: {reason}");
+        let message = format!("The file was generated, but the e-mail service rejected the e-mail: {reason}");
         Self { code: FailureCode::EmailNotSent, message }
     }
 
-    /// All `tries` were used up.
+    /// All `attempts` were used up.
     #[must_use]
-    pub fn tries_used_up(tries: u32) -> Self {
-        let tries = if tries == 1 { "one try".to_owned() } else { format!("{tries} tries") };
-        let message = format!("The export could not be finished in {tries}.");
+    pub fn attempts_used_up(attempts: u32) -> Self {
+        let message = format!("The export failed after {attempts} attempt{}.", if attempts == 1 { "" } else { "s" });
         Self { code: FailureCode::GenerationFailed, message }
     }
 
-    /// Two attempts met an error that retrying does not fix. What it was is in the log only: it may name what is inside.
+    /// Two attempts met a permanent error. The error itself is only logged, because it can name internal resources.
     #[must_use]
     pub fn permanent_error() -> Self {
-        let message = "The export could not be generated because of an error that retrying does not fix, such as a missing \
-                       permission. An administrator finds the cause in the log by the export ID. Launch the export again \
-                       once it is corrected.";
+        let message = "The export failed because of an error that retrying does not fix, such as a missing permission. \
+                       Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
+                       again once the cause is fixed.";
         Self { code: FailureCode::GenerationFailed, message: message.to_owned() }
     }
 
-    /// An administrator ended it, for this `reason` if one was given.
+    /// An administrator failed the export, with or without a `reason`.
     #[must_use]
-    pub fn ended_by_administrator(reason: Option<&Reason>) -> Self {
+    pub fn failed_by_administrator(reason: Option<&Reason>) -> Self {
         let message = match reason {
-            Some(reason) => format!("An administrator ended the export: {}", reason.0),
-            None => "An administrator ended the export.".to_owned(),
+            Some(reason) => format!("An administrator failed the export: {}", reason.0),
+            None => "An administrator failed the export.".to_owned(),
         };
-        Self { code: FailureCode::EndedByAdministrator, message }
+        Self { code: FailureCode::FailedByAdministrator, message }
     }
 
-    /// The time was over; how long it was is on the record, which could not be read.
+    /// The deadline passed, and the corrupt record does not say what the time limit was.
     #[must_use]
-    pub fn deadline_passed_unread() -> Self {
-        let message = "The export was not finished within the time that it may take: its record could not be read.";
+    pub fn deadline_passed_corrupt() -> Self {
+        let message = "The export did not finish within its time limit, because its record is corrupt.";
         Self { code: FailureCode::DeadlinePassed, message: message.to_owned() }
     }
 
-    /// The time was over.
+    /// The deadline passed.
     #[must_use]
     pub fn deadline_passed(time_limit: Duration) -> Self {
         let seconds = time_limit.as_secs();
@@ -198,161 +198,153 @@ impl Failure {
             _ => (seconds, "second"),
         };
         let limit = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
-        let message = format!("The export was not finished within the {limit} that it may take.");
+        let message = format!("The export did not finish within its time limit of {limit}.");
         Self { code: FailureCode::DeadlinePassed, message }
     }
 }
 
-/// Why an administrator ends an export, in words for its requester: 1 to 200 characters, none of them a control
-/// character.
+/// Why an administrator fails an export, shown to the requester: 1 to 200 characters, without control or bidirectional
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(String);
 
-/// The text is not a reason.
+/// The text is not a valid reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a reason has 1 to 200 characters, no control characters, and is not blank")]
-pub struct NotAReason;
+#[error("must have 1 to 200 characters, without control characters, and must not be blank")]
+pub struct ParseReasonError;
 
 impl FromStr for Reason {
-    type Err = NotAReason;
+    type Err = ParseReasonError;
 
-    fn from_str(text: &str) -> Result<Self, NotAReason> {
+    fn from_str(text: &str) -> Result<Self, ParseReasonError> {
         let reason = text.trim();
-        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(is_layout) {
+        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(is_control_or_bidi) {
             Ok(Self(reason.to_owned()))
         } else {
-            Err(NotAReason)
+            Err(ParseReasonError)
         }
     }
 }
 
-/// The kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kind of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[strum(parse_err_ty = ParseFailureCodeError, parse_err_fn = ParseFailureCodeError::new)]
 pub enum FailureCode {
     /// Some payouts have values that cannot be written.
-    PayoutsNotWritable,
-    /// There are more payouts than one file can hold.
+    InvalidRows,
+    /// The file would exceed the maximum size.
     FileTooLarge,
-    /// The file is there, but the mail service refuses the mail.
+    /// The file exists, but the e-mail service rejected the e-mail.
     EmailNotSent,
-    /// The work was tried as often as allowed and never ended, or met an error that retrying does not fix.
+    /// All attempts were used up, or two of them met a permanent error.
     GenerationFailed,
-    /// The export was pending for longer than it may be.
+    /// The export was still pending at its deadline.
     DeadlinePassed,
-    /// An administrator ended it while it was pending.
-    EndedByAdministrator,
+    /// An administrator failed it.
+    FailedByAdministrator,
 }
 
 impl FailureCode {
-    /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::PayoutsNotWritable,
-        Self::FileTooLarge,
-        Self::EmailNotSent,
-        Self::GenerationFailed,
-        Self::DeadlinePassed,
-        Self::EndedByAdministrator,
-    ];
+    /// All codes.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// The name in records and answers.
+    /// The name in records and responses.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PayoutsNotWritable => "PAYOUTS_NOT_WRITABLE",
-            Self::FileTooLarge => "FILE_TOO_LARGE",
-            Self::EmailNotSent => "EMAIL_NOT_SENT",
-            Self::GenerationFailed => "GENERATION_FAILED",
-            Self::DeadlinePassed => "DEADLINE_PASSED",
-            Self::EndedByAdministrator => "ENDED_BY_ADMINISTRATOR",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
-    /// Whether launching the export again may succeed with nothing else changed.
+    /// Whether launching the export again can succeed without any other change.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::PayoutsNotWritable | Self::FileTooLarge | Self::EmailNotSent => false,
-            Self::GenerationFailed | Self::DeadlinePassed | Self::EndedByAdministrator => true,
+            Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent => false,
+            Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator => true,
         }
     }
 }
 
-/// The text names no kind of failure.
+/// The text is not a failure code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a failure code")]
-pub struct NotAFailureCode;
+#[error("unknown failure code")]
+pub struct ParseFailureCodeError;
 
-impl FromStr for FailureCode {
-    type Err = NotAFailureCode;
-
-    fn from_str(text: &str) -> Result<Self, NotAFailureCode> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(NotAFailureCode)
+impl ParseFailureCodeError {
+    const fn new(_: &str) -> Self {
+        Self
     }
 }
 
-/// An export: what was asked for, how far it is, and what came of it.
+/// An export: the request, its progress and its outcome.
 ///
-/// The fields are open to read and to build records from; they change only by the steps of
-/// [`lifecycle`](crate::lifecycle).
+/// The fields are public so that stores can read and build records. Only the steps of [`lifecycle`](crate::lifecycle)
+/// change them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Which export; its time of acceptance is in it.
+    /// The id, which contains the time of acceptance.
     pub id: ExportId,
-    /// Whose payouts.
+    /// The tenant whose payouts are exported.
     pub tenant: TenantId,
-    /// Who asked for it.
+    /// The requester.
     pub requested_by: Person,
-    /// Who gets the mail.
+    /// The recipients of the e-mail.
     pub recipients: Recipients,
-    /// What it was accepted with.
-    pub terms: Terms,
-    /// Where it stands in the record. What a reader is told is [`status_at`](Self::status_at).
+    /// The settings it was accepted with.
+    pub settings: ExportSettings,
+    /// The recorded status. Responses show [`status_at`](Self::status_at).
     pub status: Status,
     /// When the record last changed.
     pub updated_at: Timestamp,
-    /// When it fails if it is still pending.
+    /// The time at which it fails if it is still pending.
     pub deadline: Timestamp,
-    /// How often the work was taken: the number of its newest owner.
-    pub fence: u64,
-    /// How often the work was taken without getting further.
-    pub tries: u32,
-    /// Who works on it.
+    /// The fencing token of the latest owner: the number of times the lease was acquired.
+    pub fencing_token: u64,
+    /// The number of times the lease was acquired since the checkpoint last advanced.
+    pub attempts: u32,
+    /// The lease, if any; it may have expired.
     pub lease: Option<Lease>,
-    /// When the sweeper has to look: pending, to ring again or end it; ready, to expire it.
-    pub due_at: Option<Timestamp>,
-    /// How many payouts are written so far.
+    /// When the sweeper looks again: at a pending export to re-enqueue or fail it, at a ready one to expire it.
+    pub next_check_at: Option<Timestamp>,
+    /// The number of payouts written so far.
     pub rows_written: u64,
-    /// The file, once it is whole.
+    /// The file, once it is complete.
     pub file: Option<ExportFile>,
-    /// When the newest link ends.
+    /// The expiry of the latest link in an e-mail.
     pub link_expires_at: Option<Timestamp>,
-    /// Why it failed.
+    /// The failure of a failed export.
     pub failure: Option<Failure>,
-    /// How often the mail was sent again.
+    /// How often the e-mail was resent.
     pub resends: Option<Resends>,
-    /// When an attempt ended in a permanent error since the checkpoint last advanced.
+    /// The time of the latest permanent error since the checkpoint last advanced.
     pub permanent_error_at: Option<Timestamp>,
 }
 
 impl Export {
-    /// A new export, pending, that the sweeper looks at from `ring_after` on.
+    /// A new pending export whose next check is `re_enqueue_after` after its acceptance.
     #[must_use]
-    pub fn accept(id: ExportId, caller: &Caller, recipients: Recipients, terms: Terms, ring_after: Duration) -> Self {
+    pub fn accept(
+        id: ExportId,
+        caller: &Caller,
+        recipients: Recipients,
+        settings: ExportSettings,
+        re_enqueue_after: Duration,
+    ) -> Self {
         let now = id.created_at();
-        let deadline = now.plus(terms.time_limit);
+        let deadline = now.plus(settings.time_limit);
         Self {
             id,
             tenant: caller.tenant.clone(),
             requested_by: caller.user.clone(),
             recipients,
-            terms,
+            settings,
             status: Status::Pending,
             updated_at: now,
             deadline,
-            fence: 0,
-            tries: 0,
+            fencing_token: 0,
+            attempts: 0,
             lease: None,
-            due_at: Some(now.plus(ring_after).min(deadline)),
+            next_check_at: Some(now.plus(re_enqueue_after).min(deadline)),
             rows_written: 0,
             file: None,
             link_expires_at: None,
@@ -362,33 +354,32 @@ impl Export {
         }
     }
 
-    /// When it was accepted.
+    /// The time of acceptance.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
         self.id.created_at()
     }
 
-    /// Until when the record is kept once it is no longer pending, if not for ever: for its retention, and longer than
-    /// the file whenever that is written. A file that is written at the deadline, by an owner whose lease outlives it,
-    /// is the last that can be.
+    /// When the record of a finished export can be deleted; `None` for never. The record always outlives the file, which
+    /// is completed shortly after the deadline at the latest, by an owner whose lease outlives it.
     #[must_use]
     pub fn keep_until(&self) -> Option<Timestamp> {
         const DAY: Duration = Duration::from_secs(86_400);
-        let file_is_gone = self.deadline.plus(self.terms.file_retention).plus(DAY);
-        self.terms.history_retention.map(|retention| self.created_at().plus(retention).max(file_is_gone))
+        let after_file = self.deadline.plus(self.settings.file_retention).plus(DAY);
+        self.settings.history_retention.map(|retention| self.created_at().plus(retention).max(after_file))
     }
 
-    /// Up to when payouts are included: those created later are left out.
+    /// The time up to which payouts are included: those created later are left out.
     #[must_use]
     pub fn as_of(&self) -> Timestamp {
         self.id.created_at()
     }
 
-    /// Where it stands at `now`: a ready export whose link's end has come is expired at once, swept or not.
+    /// The status at `now`. A ready export is expired as soon as its link is, before the sweeper records it.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> Status {
         match (self.status, self.link_expires_at) {
-            (Status::Ready, Some(end)) if end <= now => Status::Expired,
+            (Status::Ready, Some(expiry)) if expiry <= now => Status::Expired,
             (status, _) => status,
         }
     }
@@ -399,27 +390,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn administrators_reason_is_bounded_and_on_one_line() {
+    fn reason_is_one_line_of_at_most_200_characters() {
         let longest = "x".repeat(200);
         for text in ["stuck since noon", " stuck since noon ", "é", &longest] {
             assert!(text.parse::<Reason>().is_ok(), "{text}");
         }
         for text in ["", "  ", "a\nb", "a\u{202e}b", &format!("{longest}x")] {
-            assert_eq!(text.parse::<Reason>(), Err(NotAReason), "{text:?}");
+            assert_eq!(text.parse::<Reason>(), Err(ParseReasonError), "{text:?}");
         }
         let reason = " stuck ".parse().unwrap();
-        let message = |reason| Failure::ended_by_administrator(reason).message;
-        assert_eq!(message(Some(&reason)), "An administrator ended the export: stuck");
-        assert_eq!(message(None), "An administrator ended the export.");
+        let message = |reason| Failure::failed_by_administrator(reason).message;
+        assert_eq!(message(Some(&reason)), "An administrator failed the export: stuck");
+        assert_eq!(message(None), "An administrator failed the export.");
     }
 
     #[test]
-    fn deadlines_failure_names_the_limit_as_it_is() {
+    fn deadline_failure_names_the_time_limit() {
         let message = |seconds| Failure::deadline_passed(Duration::from_secs(seconds)).message;
         for (seconds, limit) in
             [(30, "30 seconds"), (61, "61 seconds"), (60, "1 minute"), (9000, "150 minutes"), (21_600, "6 hours")]
         {
-            assert!(message(seconds).contains(&format!("within the {limit} that")), "{}", message(seconds));
+            assert!(message(seconds).contains(&format!("time limit of {limit}.")), "{}", message(seconds));
         }
     }
 }

@@ -1,38 +1,38 @@
-//! The fields of a JSON object from outside, read one by one: all faults at once, each with its field.
+//! Parses the fields of a JSON object one by one and collects all validation errors, each with its field.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-/// The fields that are not read yet, and what was wrong with the others.
+/// The fields that have not been read yet, and the errors so far.
 #[derive(Debug)]
 pub struct Fields {
-    left: Map<String, Value>,
-    faults: Vec<String>,
+    unread: Map<String, Value>,
+    errors: Vec<String>,
 }
 
 impl Fields {
-    /// The fields of `value`.
+    /// The fields of a JSON object.
     ///
     /// # Errors
-    /// One fault, if it is no object.
-    pub fn of(value: Value) -> Result<Self, Vec<String>> {
+    /// One error if `value` is not an object.
+    pub fn new(value: Value) -> Result<Self, Vec<String>> {
         match value {
-            Value::Object(left) => Ok(Self { left, faults: Vec::new() }),
-            _ => Err(vec!["a JSON object is expected".to_owned()]),
+            Value::Object(unread) => Ok(Self { unread, errors: Vec::new() }),
+            _ => Err(vec!["must be a JSON object".to_owned()]),
         }
     }
 
-    /// A field that must be there; `None`, and a fault more, if it is not, or of another form.
+    /// Parses a required string field. Records an error and returns `None` if it is missing or invalid.
     pub fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        let value = self.left.remove(name);
+        let value = self.unread.remove(name);
         self.parse(name, value)
     }
 
-    /// A field that may be missing or null.
+    /// Parses a string field that may be missing or null. Records an error and returns `None` if it is invalid.
     pub fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        match self.left.remove(name) {
+        match self.unread.remove(name) {
             None | Some(Value::Null) => None,
             value => self.parse(name, value),
         }
@@ -42,24 +42,24 @@ impl Fields {
         let parsed = match value {
             None => Err("missing".to_owned()),
             Some(Value::String(text)) => text.parse().map_err(|error: T::Err| error.to_string()),
-            Some(_) => Err("a string is expected".to_owned()),
+            Some(_) => Err("must be a string".to_owned()),
         };
-        parsed.map_err(|fault| self.faults.push(format!("{name}: {fault}"))).ok()
+        parsed.map_err(|error| self.errors.push(format!("{name}: {error}"))).ok()
     }
 
-    /// Finds fault with every field that was not read.
-    pub fn refuse_others(&mut self) {
-        self.faults.extend(self.left.keys().map(|name| format!("{name}: there is no such field")));
+    /// Records an error for each field that has not been read.
+    pub fn reject_unknown(&mut self) {
+        self.errors.extend(self.unread.keys().map(|name| format!("{name}: unknown field")));
     }
 
-    /// What was read, if no fault was found.
+    /// Returns `parsed` if there were no errors.
     ///
     /// # Errors
-    /// Everything that is wrong.
-    pub fn finish<T>(self, read: Option<T>) -> Result<T, Vec<String>> {
-        match read {
-            Some(read) if self.faults.is_empty() => Ok(read),
-            _ => Err(self.faults),
+    /// All errors. `parsed` must be `None` only if an error was recorded.
+    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, Vec<String>> {
+        match parsed {
+            Some(parsed) if self.errors.is_empty() => Ok(parsed),
+            _ => Err(self.errors),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::control_chars::is_control_or_bidi;
 use crate::id::{ExportId, TenantId};
-use crate::layout::is_layout;
 use crate::money::{Currency, Money, append_whole_number, parse_whole_number};
-use crate::payout::{COLUMNS, ColumnKind, PayoutStatus, Problem, Row, RowFault, Value};
+use crate::payout::{COLUMNS, ColumnKind, InvalidValue, PayoutStatus, Row, Value, ValueProblem};
 use crate::time::{Timestamp, is_timestamp};
 
 /// The media type of every file.
@@ -21,7 +21,7 @@ pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// How many of the payouts that cannot be written are named.
-pub const NAMED_FAULTS: usize = 20;
+pub const NAMED_INVALID_ROWS: usize = 20;
 
 /// Count and sum of the payouts of one currency and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,27 +75,27 @@ impl Totals {
 
 /// The payouts that cannot be written: how many, and the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults {
+pub struct InvalidRows {
     /// How many there are.
     pub count: u64,
     /// Whether they are all there are: not so if the time did not suffice to look at every payout.
     pub are_all: bool,
-    /// The first [`NAMED_FAULTS`]: the payout's id, or its key where the id itself is missing, and what is wrong.
-    pub first: Vec<(String, RowFault)>,
+    /// The first [`NAMED_INVALID_ROWS`]: the payout's id, or its key where the id itself is missing, and what is wrong.
+    pub first: Vec<(String, InvalidValue)>,
 }
 
-impl Default for Faults {
+impl Default for InvalidRows {
     fn default() -> Self {
         Self { count: 0, are_all: true, first: Vec::new() }
     }
 }
 
-impl Faults {
+impl InvalidRows {
     /// Adds those that were found after these.
     pub fn append(&mut self, later: Self) {
         self.count += later.count;
         self.are_all &= later.are_all;
-        let room = NAMED_FAULTS.saturating_sub(self.first.len());
+        let room = NAMED_INVALID_ROWS.saturating_sub(self.first.len());
         self.first.extend(later.first.into_iter().take(room));
     }
 
@@ -105,9 +105,9 @@ impl Faults {
         let payouts = if self.count == 1 { "1 payout".to_owned() } else { format!("{} payouts", self.count) };
         let least = if self.are_all { "" } else { "At least " };
         let mut text = format!("{least}{payouts} cannot be written: ");
-        for (index, (id, fault)) in self.first.iter().enumerate() {
+        for (index, (id, invalid)) in self.first.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            let _ = write!(text, "{separator}{id} ({fault})");
+            let _ = write!(text, "{separator}{id} ({invalid})");
         }
         let named = u64::try_from(self.first.len()).unwrap_or(u64::MAX);
         match self.count.saturating_sub(named) {
@@ -122,21 +122,21 @@ impl Faults {
 
 /// A stretch of a file: some payouts as lines, with what is to be counted of them.
 #[derive(Debug)]
-pub struct Lines {
+pub struct CsvEncoder {
     csv: csv::Writer<Vec<u8>>,
     /// The line that is being made.
     record: csv::ByteRecord,
     scratch: String,
     rows: u64,
-    totals: Sums,
-    faults: Faults,
+    totals: RunningTotals,
+    invalid_rows: InvalidRows,
 }
 
 /// Totals while they are counted: few currencies, found by looking at each.
 #[derive(Debug, Default)]
-struct Sums(Vec<(Currency, [Total; PayoutStatus::ALL.len()])>);
+struct RunningTotals(Vec<(Currency, [Total; PayoutStatus::ALL.len()])>);
 
-impl Sums {
+impl RunningTotals {
     /// The currency of this code, and its place here; known ones are found without asking the list of all.
     fn find(&mut self, code: &str) -> Option<usize> {
         let known = self.0.iter().position(|(currency, _)| currency.code() == code);
@@ -173,7 +173,7 @@ impl Sums {
 
 /// A finished stretch of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Section {
+pub struct EncodedRows {
     /// The lines.
     pub csv: Vec<u8>,
     /// How many payouts they hold.
@@ -181,16 +181,16 @@ pub struct Section {
     /// Their totals.
     pub totals: Totals,
     /// Those that could not be written.
-    pub faults: Faults,
+    pub invalid_rows: InvalidRows,
 }
 
-impl Default for Lines {
+impl Default for CsvEncoder {
     fn default() -> Self {
         Self::with_capacity(0)
     }
 }
 
-impl Lines {
+impl CsvEncoder {
     /// No line yet, and room for so many bytes of them.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
@@ -198,29 +198,29 @@ impl Lines {
             .delimiter(b';')
             .terminator(csv::Terminator::Any(b'\n'))
             .from_writer(Vec::with_capacity(bytes));
-        let (record, totals, faults) = (csv::ByteRecord::new(), Sums::default(), Faults::default());
-        Self { csv, record, scratch: String::new(), rows: 0, totals, faults }
+        let (record, totals, invalid_rows) = (csv::ByteRecord::new(), RunningTotals::default(), InvalidRows::default());
+        Self { csv, record, scratch: String::new(), rows: 0, totals, invalid_rows }
     }
 
     /// Writes one payout, or counts it among those that cannot be written; `key` names it if its id cannot.
     pub fn push(&mut self, row: &Row<'_>, key: &str) {
         match self.check_and_write(row) {
             Ok(()) => self.rows += 1,
-            Err(fault) => {
-                self.faults.count += 1;
-                if self.faults.first.len() < NAMED_FAULTS {
+            Err(invalid) => {
+                self.invalid_rows.count += 1;
+                if self.invalid_rows.first.len() < NAMED_INVALID_ROWS {
                     let id = match row.first() {
                         Some(Value::Text(id)) if !id.is_empty() => id,
                         _ => key,
                     };
-                    self.faults.first.push((printable(id), fault));
+                    self.invalid_rows.first.push((printable(id), invalid));
                 }
             }
         }
     }
 
     /// Writes the row's line, which is there whole or not at all.
-    fn check_and_write(&mut self, row: &Row<'_>) -> Result<(), RowFault> {
+    fn check_and_write(&mut self, row: &Row<'_>) -> Result<(), InvalidValue> {
         self.record.clear();
         // The amount stands before its currency, and cannot be written without it.
         let place = match row.get(CURRENCY) {
@@ -230,9 +230,9 @@ impl Lines {
         let currency = place.and_then(|place| self.totals.currency(place));
         let (mut status, mut minor) = (None, None);
         for (column, value) in COLUMNS.iter().zip(row) {
-            let fault = |problem| RowFault { attribute: column.attribute, problem };
+            let invalid = |problem| InvalidValue { attribute: column.attribute, problem };
             match (column.kind, *value) {
-                (_, Value::Missing | Value::Text("")) if column.required => return Err(fault(Problem::Missing)),
+                (_, Value::Missing | Value::Text("")) if column.required => return Err(invalid(ValueProblem::Missing)),
                 (_, Value::Missing) => self.record.push_field(b""),
                 (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
                     self.scratch.clear();
@@ -251,17 +251,17 @@ impl Lines {
                     self.record.push_field(&time);
                 }
                 (ColumnKind::Status, Value::Text(text)) => {
-                    status = Some(text.parse::<PayoutStatus>().map_err(|_| fault(Problem::Unknown))?);
+                    status = Some(text.parse::<PayoutStatus>().map_err(|_| invalid(ValueProblem::Unknown))?);
                     self.record.push_field(text.as_bytes());
                 }
                 (ColumnKind::Currency, Value::Text(text)) => {
                     if currency.is_none() {
-                        return Err(fault(Problem::Unknown));
+                        return Err(invalid(ValueProblem::Unknown));
                     }
                     self.record.push_field(text.as_bytes());
                 }
                 (ColumnKind::Amount, Value::Number(number)) => {
-                    let amount = parse_whole_number(number).ok_or(fault(Problem::Malformed))?;
+                    let amount = parse_whole_number(number).ok_or(invalid(ValueProblem::Malformed))?;
                     minor = Some(amount);
                     self.scratch.clear();
                     if let Some(currency) = currency {
@@ -270,20 +270,20 @@ impl Lines {
                     self.record.push_field(self.scratch.as_bytes());
                 }
                 (ColumnKind::Count, Value::Number(number)) => {
-                    let count = parse_whole_number(number).ok_or(fault(Problem::Malformed))?;
+                    let count = parse_whole_number(number).ok_or(invalid(ValueProblem::Malformed))?;
                     self.scratch.clear();
                     append_whole_number(count, &mut self.scratch);
                     self.record.push_field(self.scratch.as_bytes());
                 }
-                (_, Value::Text(_) | Value::Number(_) | Value::Other) => return Err(fault(Problem::Malformed)),
+                (_, Value::Text(_) | Value::Number(_) | Value::Other) => return Err(invalid(ValueProblem::Malformed)),
             }
         }
         let (Some(status), Some(place), Some(minor)) = (status, place, minor) else {
             // COLUMNS has the three as required columns, so the row was refused above.
-            return Err(RowFault { attribute: "status", problem: Problem::Missing });
+            return Err(InvalidValue { attribute: "status", problem: ValueProblem::Missing });
         };
         if !self.totals.add(place, status, minor) {
-            return Err(RowFault { attribute: "amountMinor", problem: Problem::Malformed });
+            return Err(InvalidValue { attribute: "amountMinor", problem: ValueProblem::Malformed });
         }
         // Writing to memory cannot fail.
         let _ = self.csv.write_byte_record(&self.record);
@@ -292,9 +292,9 @@ impl Lines {
 
     /// The stretch as it stands.
     #[must_use]
-    pub fn finish(self) -> Section {
+    pub fn finish(self) -> EncodedRows {
         let csv = self.csv.into_inner().unwrap_or_default();
-        Section { csv, rows: self.rows, totals: self.totals.finish(), faults: self.faults }
+        EncodedRows { csv, rows: self.rows, totals: self.totals.finish(), invalid_rows: self.invalid_rows }
     }
 }
 
@@ -310,7 +310,7 @@ const CURRENCY: usize = {
 
 /// An id as a message may show it: ids come from outside, so their length is bounded and layout is not kept.
 fn printable(id: &str) -> String {
-    id.chars().take(64).map(|c| if is_layout(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    id.chars().take(64).map(|c| if is_control_or_bidi(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What a cell that a spreadsheet takes for a formula begins with (OWASP, CSV injection). Programs set to an East Asian
@@ -323,7 +323,7 @@ fn runs_as_formula(text: &str) -> bool {
 
 /// What stands before the first payout: the mark, if the export has one, and the header.
 #[must_use]
-pub fn opening(byte_order_mark: bool) -> String {
+pub fn csv_header(byte_order_mark: bool) -> String {
     let mut text = if byte_order_mark { BYTE_ORDER_MARK.to_owned() } else { String::new() };
     for (index, column) in COLUMNS.iter().enumerate() {
         if index > 0 {
@@ -337,8 +337,8 @@ pub fn opening(byte_order_mark: bool) -> String {
 
 /// Where a file is kept: a key of its own for every upload, so that a late write of a stalled one spoils no other.
 #[must_use]
-pub fn object_key(tenant: &TenantId, export: &ExportId, fence: u64) -> String {
-    format!("exports/{tenant}/{export}/{fence}.csv")
+pub fn object_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> String {
+    format!("exports/{tenant}/{export}/{fencing_token}.csv")
 }
 
 /// The name that a downloaded file gets.
@@ -369,7 +369,7 @@ pub struct ExportFile {
 impl ExportFile {
     /// When a link made at `now` to this file ends: after `life`, or with the file; a whole second, as links have it.
     #[must_use]
-    pub fn link_end(&self, now: Timestamp, life: Duration) -> Timestamp {
+    pub fn link_expiry(&self, now: Timestamp, life: Duration) -> Timestamp {
         Timestamp::from_millis(now.plus(life).min(self.expires_at).seconds() * 1000)
     }
 }
@@ -406,33 +406,33 @@ mod tests {
         row
     }
 
-    fn written(row: &Row<'_>) -> Section {
-        let mut lines = Lines::default();
+    fn written(row: &Row<'_>) -> EncodedRows {
+        let mut lines = CsvEncoder::default();
         lines.push(row, "key");
         lines.finish()
     }
 
-    fn text(section: &Section) -> &str {
-        str::from_utf8(&section.csv).unwrap()
+    fn text(encoded: &EncodedRows) -> &str {
+        str::from_utf8(&encoded.csv).unwrap()
     }
 
     #[test]
     fn header_is_the_published_one() {
         let header = "payout_id;reference;status;amount;currency;period_start;period_end;order_count;balance_account;\
                       psp_reference;failure_reason;created_at;executed_at;settled_at;updated_at\n";
-        assert_eq!(opening(false), header);
-        assert_eq!(opening(true), format!("\u{feff}{header}"));
+        assert_eq!(csv_header(false), header);
+        assert_eq!(csv_header(true), format!("\u{feff}{header}"));
     }
 
     #[test]
     fn payout_is_one_line_in_the_columns_order() {
-        let section = written(&good_row());
+        let encoded = written(&good_row());
         let time = "2026-10-08T00:00:01Z";
         let line = format!("po_1;REF-1;SETTLED;-1234.50;EUR;{time};{time};7;BA_MKP;;;{time};;;{time}\n");
-        assert_eq!(text(&section), line);
-        assert_eq!(section.rows, 1);
+        assert_eq!(text(&encoded), line);
+        assert_eq!(encoded.rows, 1);
         let total = Total { count: 1, minor: -123_450 };
-        let totals: Vec<_> = section.totals.iter().collect();
+        let totals: Vec<_> = encoded.totals.iter().collect();
         assert_eq!(totals, [("EUR".parse().unwrap(), PayoutStatus::Settled, total)]);
     }
 
@@ -440,8 +440,8 @@ mod tests {
     fn text_that_could_run_is_guarded_and_numbers_are_not() {
         for start in ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"] {
             let value: &'static str = format!("{start}1+1").leak();
-            let section = written(&with("reference", Value::Text(value)));
-            assert!(text(&section).contains(&format!("'{value}")), "{start:?}");
+            let encoded = written(&with("reference", Value::Text(value)));
+            assert!(text(&encoded).contains(&format!("'{value}")), "{start:?}");
         }
         assert!(text(&written(&with("reference", Value::Text("a=1")))).contains(";a=1;"));
         assert!(text(&written(&good_row())).contains(";-1234.50;"));
@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn payout_that_cannot_be_written_is_counted_and_leaves_no_trace() {
-        use Problem::*;
+        use ValueProblem::*;
         for (attribute, value, problem) in [
             ("payoutId", Value::Missing, Missing),
             ("reference", Value::Text(""), Missing),
@@ -473,29 +473,29 @@ mod tests {
             ("settledAt", Value::Text(""), Malformed),
             ("pspReference", Value::Other, Malformed),
         ] {
-            let section = written(&with(attribute, value));
+            let encoded = written(&with(attribute, value));
             let id = if attribute == "payoutId" { "key" } else { "po_1" };
             assert_eq!(
-                section.faults,
-                Faults { count: 1, are_all: true, first: vec![(id.into(), RowFault { attribute, problem })] }
+                encoded.invalid_rows,
+                InvalidRows { count: 1, are_all: true, first: vec![(id.into(), InvalidValue { attribute, problem })] }
             );
-            assert_eq!((text(&section), section.rows, &section.totals), ("", 0, &Totals::default()), "{attribute}");
+            assert_eq!((text(&encoded), encoded.rows, &encoded.totals), ("", 0, &Totals::default()), "{attribute}");
         }
     }
 
     #[test]
     fn faults_beyond_the_first_twenty_are_only_counted() {
-        let mut lines = Lines::default();
+        let mut lines = CsvEncoder::default();
         (0..15).for_each(|_| lines.push(&with("currency", Value::Text("XXX")), "key"));
-        let section = lines.finish();
-        let mut faults = section.faults.clone();
-        faults.append(section.faults);
-        assert_eq!((faults.count, faults.first.len()), (30, 20));
-        let text = faults.describe();
+        let encoded = lines.finish();
+        let mut invalid_rows = encoded.invalid_rows.clone();
+        invalid_rows.append(encoded.invalid_rows);
+        assert_eq!((invalid_rows.count, invalid_rows.first.len()), (30, 20));
+        let text = invalid_rows.describe();
         assert!(text.starts_with("30 payouts cannot be written: po_1 (currency unknown), po_1"), "{text}");
         assert!(text.ends_with(" and 10 more"), "{text}");
-        faults.are_all = false;
-        assert!(faults.describe().starts_with("At least 30 payouts cannot be written: "));
+        invalid_rows.are_all = false;
+        assert!(invalid_rows.describe().starts_with("At least 30 payouts cannot be written: "));
     }
 
     #[test]
@@ -503,17 +503,17 @@ mod tests {
         let mut row = with("currency", Value::Text("XXX"));
         let id: &'static str = format!("a\r\u{202e}b{}", "x".repeat(100)).leak();
         row[0] = Value::Text(id);
-        let faults = written(&row).faults;
-        assert_eq!(faults.first[0].0, format!("a\u{fffd}\u{fffd}b{}", "x".repeat(60)));
+        let invalid_rows = written(&row).invalid_rows;
+        assert_eq!(invalid_rows.first[0].0, format!("a\u{fffd}\u{fffd}b{}", "x".repeat(60)));
     }
 
     #[test]
     fn totals_beyond_38_digits_fail_the_row() {
-        let mut lines = Lines::default();
+        let mut lines = CsvEncoder::default();
         let huge: &'static str = "9".repeat(38).leak();
         (0..3).for_each(|_| lines.push(&with("amountMinor", Value::Number(huge)), "key"));
-        let section = lines.finish();
-        assert_eq!((section.rows, section.faults.count), (1, 2));
+        let encoded = lines.finish();
+        assert_eq!((encoded.rows, encoded.invalid_rows.count), (1, 2));
     }
 
     #[test]
@@ -528,8 +528,8 @@ mod tests {
             totals: Totals::default(),
             expires_at: now.plus(Duration::from_secs(100)),
         };
-        assert_eq!(file.link_end(now, Duration::from_secs(60)), now.plus(Duration::from_secs(60)));
-        assert_eq!(file.link_end(now, Duration::from_secs(600)), file.expires_at);
+        assert_eq!(file.link_expiry(now, Duration::from_secs(60)), now.plus(Duration::from_secs(60)));
+        assert_eq!(file.link_expiry(now, Duration::from_secs(600)), file.expires_at);
     }
 
     proptest! {
@@ -537,9 +537,9 @@ mod tests {
         fn any_text_reads_back_through_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t＝＋－＠-]{1,10}") {
             let mut row = good_row();
             row[1] = Value::Text(&value);
-            let section = written(&row);
+            let encoded = written(&row);
             let mut reader =
-                csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(section.csv.as_slice());
+                csv::ReaderBuilder::new().delimiter(b';').has_headers(false).from_reader(encoded.csv.as_slice());
             let record = reader.records().next().unwrap().unwrap();
             let cell = record.get(1).unwrap();
             prop_assert_eq!(cell.strip_prefix('\'').filter(|_| runs_as_formula(&value)).unwrap_or(cell), value.as_str());

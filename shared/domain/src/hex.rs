@@ -1,12 +1,12 @@
-//! Bytes as records, keys and answers write them.
+//! Hexadecimal text.
 
 use std::fmt::Write;
 
-/// Two lower-case hexadecimal digits a byte.
+/// Encodes `bytes` as lower-case hexadecimal digits, two per byte.
 #[must_use]
-pub fn digits(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to memory cannot fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -15,7 +15,7 @@ pub fn digits(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_byte_has_two_digits() {
-        assert_eq!(super::digits(&[0, 10, 255]), "000aff");
+    fn encode_writes_two_digits_per_byte() {
+        assert_eq!(super::encode(&[0, 10, 255]), "000aff");
     }
 }

@@ -1,50 +1,50 @@
-//! A tenant's exports, in order of creation.
+//! A tenant's export history.
 
 use crate::export::{Export, Status};
 use crate::id::{ExportId, ExportType};
-use crate::ports::Unreadable;
+use crate::ports::CorruptRecord;
 use crate::time::Timestamp;
 
-/// In which order exports are listed.
+/// The sort order of the history, by creation time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The oldest first.
+    /// Ascending.
     OldestFirst,
-    /// The newest first.
+    /// Descending.
     #[default]
     NewestFirst,
 }
 
-/// Which exports are listed.
+/// Which exports to list, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryFilter {
-    /// What was exported.
+    /// The export type.
     pub export_type: ExportType,
-    /// Those that stand so at the time of reading; empty for all.
+    /// The statuses to include, as of the time of the request. Empty for all.
     pub statuses: Vec<Status>,
-    /// Those created at this time or later.
+    /// The inclusive lower bound of the creation time.
     pub created_from: Option<Timestamp>,
-    /// Those created at this time or earlier.
+    /// The inclusive upper bound of the creation time.
     pub created_to: Option<Timestamp>,
-    /// In which order.
+    /// The sort order.
     pub order: Order,
 }
 
 impl HistoryFilter {
-    /// Whether `export` is listed at `now`, as far as its status is concerned.
+    /// Whether the status of `export` at `now` is included.
     #[must_use]
-    pub fn has_status_of(&self, export: &Export, now: Timestamp) -> bool {
+    pub fn matches_status(&self, export: &Export, now: Timestamp) -> bool {
         self.statuses.is_empty() || self.statuses.contains(&export.status_at(now))
     }
 }
 
-/// A stretch of the history.
+/// A page of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// The exports, in the order asked for.
+    /// The exports, in the requested order.
     pub exports: Vec<Export>,
-    /// The export after which the next page begins; `None` if this is the last page.
+    /// The export after which the next page starts; `None` if this is the last page.
     pub next_after: Option<ExportId>,
-    /// What is left out because it cannot be read: the store's key of the record, and why.
-    pub unreadable: Vec<(String, Unreadable)>,
+    /// The corrupt records left out of `exports`: the store's key of each, and the error.
+    pub corrupt: Vec<(String, CorruptRecord)>,
 }

@@ -12,7 +12,7 @@ pub struct TenantId(String);
 /// The text is not a tenant id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a tenant id has 1 to 64 characters, each a letter, a digit, '-' or '_'")]
-pub struct NotATenantId;
+pub struct ParseTenantIdError;
 
 impl TenantId {
     /// The id as text.
@@ -23,15 +23,15 @@ impl TenantId {
 }
 
 impl FromStr for TenantId {
-    type Err = NotATenantId;
+    type Err = ParseTenantIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotATenantId> {
+    fn from_str(text: &str) -> Result<Self, ParseTenantIdError> {
         // The id becomes part of table keys, object keys and file names: no separator of theirs may be in it.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotATenantId)
+            Err(ParseTenantIdError)
         }
     }
 }
@@ -53,7 +53,7 @@ impl ExportType {
     /// Every type.
     pub const ALL: [Self; 1] = [Self::MarketplacePayouts];
 
-    /// The type's name in routes, keys and answers.
+    /// The type's name in routes, keys and responses.
     #[must_use]
     pub const fn slug(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ pub struct ExportId {
 /// The text is not an export id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an export id")]
-pub struct NotAnExportId;
+pub struct ParseExportIdError;
 
 impl ExportId {
     /// A new id for an export accepted at `at`; `random` makes it unique.
@@ -108,26 +108,23 @@ impl ExportId {
         Timestamp::from_millis(millis)
     }
 
-    /// How many shards there are. Records carry the number of theirs: with another count none of them would be found.
-    pub const SHARDS: u8 = 8;
-
-    /// A number below [`Self::SHARDS`] that spreads exports evenly, the same for ever.
+    /// A random byte of the id, to spread exports evenly.
     #[must_use]
-    pub fn shard(&self) -> u8 {
-        self.uuid.as_bytes().last().map_or(0, |byte| byte % Self::SHARDS)
+    pub fn random_byte(&self) -> u8 {
+        self.uuid.as_bytes().last().copied().unwrap_or_default()
     }
 }
 
 impl FromStr for ExportId {
-    type Err = NotAnExportId;
+    type Err = ParseExportIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnExportId> {
-        let (prefix, uuid) = text.split_once('_').ok_or(NotAnExportId)?;
-        let export_type = ExportType::ALL.into_iter().find(|t| t.id_prefix() == prefix).ok_or(NotAnExportId)?;
-        let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| NotAnExportId)?;
+    fn from_str(text: &str) -> Result<Self, ParseExportIdError> {
+        let (prefix, uuid) = text.split_once('_').ok_or(ParseExportIdError)?;
+        let export_type = ExportType::ALL.into_iter().find(|t| t.id_prefix() == prefix).ok_or(ParseExportIdError)?;
+        let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| ParseExportIdError)?;
         let id = Self { export_type, uuid };
         // One export has one id: upper case, braces and the short form name none.
-        if uuid.get_version_num() == 7 && id.to_string() == text { Ok(id) } else { Err(NotAnExportId) }
+        if uuid.get_version_num() == 7 && id.to_string() == text { Ok(id) } else { Err(ParseExportIdError) }
     }
 }
 
@@ -148,7 +145,7 @@ mod tests {
             assert_eq!(text.parse::<TenantId>().unwrap().as_str(), text);
         }
         for text in ["", "a/b", "a#b", "a b", "é", "a.b", "a\n", &"x".repeat(65)] {
-            assert_eq!(text.parse::<TenantId>(), Err(NotATenantId), "{text}");
+            assert_eq!(text.parse::<TenantId>(), Err(ParseTenantIdError), "{text}");
         }
     }
 
@@ -168,7 +165,7 @@ mod tests {
             "mpo_01a11f3a-7000-7abc-8def-0123456789ab ",
             "mpo_../01a11f3a-7000-7abc-8def-0123456789ab",
         ] {
-            assert_eq!(text.parse::<ExportId>(), Err(NotAnExportId), "{text}");
+            assert_eq!(text.parse::<ExportId>(), Err(ParseExportIdError), "{text}");
         }
     }
 
@@ -190,7 +187,6 @@ mod tests {
             prop_assert_eq!(id(a).to_string().parse::<ExportId>(), Ok(id(a)));
             prop_assert_eq!(id(a).created_at().millis(), a);
             prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), a.cmp(&b));
-            prop_assert!(id(a).shard() < ExportId::SHARDS);
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Requests that may come twice: the same key and body within a day mean one export.
+//! Idempotent launches: repeating a request with the same `Idempotency-Key` returns the same export.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How long a key is remembered.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long an idempotency key is valid after its first use.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
-/// What a client sent so that a repeated request has the effect of one.
+/// The idempotency key of a request, and a fingerprint to detect its reuse for another request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// A hash of the caller's API key and the `Idempotency-Key`: nobody meets another's keys.
+    /// A hash of the caller's API key and the `Idempotency-Key`, so that the keys of two callers never collide.
     pub key: String,
-    /// A hash of what was asked for.
+    /// A hash of the normalised request.
     pub fingerprint: String,
 }
 
 impl fmt::Debug for Idempotency {
-    /// Clients may put anything into their keys: logs do not get it.
+    /// Redacted: clients can put anything into their keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Idempotency(…)")
     }

@@ -1,28 +1,30 @@
-//! What an export is and what may happen to it.
+//! The domain of exports: their types, life cycle, file format, e-mails and ports.
 //!
-//! This crate owns the product's rules: the types, the life cycle, the file's format, the wording of the mails and the
-//! ports through which the outside is reached. It must not know AWS, HTTP or an async runtime; everything else in the
-//! workspace depends on it, and it depends on none of them.
+//! This crate holds the product's rules. It must not know AWS, HTTP or an async runtime. All other crates of the
+//! workspace may depend on it, and it depends on none of them.
 //!
-//! | module | what it decides |
+//! | module | contents |
 //! |---|---|
-//! | [`id`], [`email`], [`money`], [`time`] | the values, parsed on the way in |
+//! | [`id`], [`email`], [`money`], [`time`] | value types, validated when parsed |
+//! | [`caller`] | the caller of the API, and API key records |
 //! | [`export`] | the record of an export |
-//! | [`lifecycle`] | every transition of that record: the one state machine |
-//! | [`hex`] | bytes as text |
-//! | [`history`], [`idempotency`] | which exports are listed; requests that come twice |
-//! | [`ending`] | ending an export as failed |
-//! | [`payout`], [`file`](mod@file), [`checkpoint`] | a payout as it is stored, and as a line of the CSV file; a file half written |
-//! | [`mail`], [`back_office`] | what the recipients read, and where it leads them |
-//! | [`ports`] | what the functions need from the outside |
-//! | `invariants` (feature `testing`) | what holds of the whole system whatever fails, stated and checked |
+//! | [`lifecycle`] | the state machine: every transition of that record |
+//! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
+//! | [`fail_export`] | failing an export and mailing its requester |
+//! | [`payout`], [`file`](mod@file), [`checkpoint`] | source rows and columns; the CSV file; an unfinished file |
+//! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
+//! | [`ports`], [`error`] | traits for everything outside the process, and their error |
+//! | [`fields`], [`hex`] | helpers: JSON fields, hexadecimal text |
+//! | `invariants`, `testing` (feature `testing`) | the invariants of the whole system, with a checker; in-memory ports |
 
 pub mod back_office;
 pub mod caller;
 pub mod checkpoint;
+mod control_chars;
 pub mod email;
-pub mod ending;
+pub mod error;
 pub mod export;
+pub mod fail_export;
 pub mod fields;
 pub mod file;
 pub mod hex;
@@ -31,7 +33,6 @@ pub mod id;
 pub mod idempotency;
 #[cfg(feature = "testing")]
 pub mod invariants;
-mod layout;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;

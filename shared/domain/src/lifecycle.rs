@@ -1,139 +1,138 @@
-//! Every change of an export's record: the one state machine.
+//! The state machine: every change of an export's record.
 //!
-//! | from | to | who |
+//! | from | to | by |
 //! |---|---|---|
 //! | – | PENDING | create-export ([`Export::accept`]) |
-//! | PENDING | PENDING | generate-export ([`take`], [`progress`], [`advance`], [`hand_over`], [`give_up`], [`record_file`]), sweep-exports ([`ring`]) |
+//! | PENDING | PENDING | generate-export ([`acquire`], [`record_progress`], [`advance_checkpoint`], [`continue_later`], [`release`], [`record_file`]), sweep-exports ([`re_enqueue`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
-//! | PENDING | FAILED | generate-export, sweep-exports, end-export ([`fail`]); the latter two also unread ([`fail_unread`]) |
+//! | PENDING | FAILED | generate-export, sweep-exports, fail-export ([`fail`]); sweep-exports and fail-export also if the record is corrupt ([`fail_corrupt`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
-//! | READY, EXPIRED, FAILED with a file | the same | resend-email ([`count_resend`]) |
+//! | READY, EXPIRED, FAILED with a file | unchanged | resend-email ([`count_resend`]) |
 //! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
 //!
-//! A transition is decided on a record as it was read, and carried out on the record as it is: so each yields a
-//! [`Step`], which says what must still hold ([`Guard`]) and what is then written ([`Change`]). A store carries a step
-//! out in one conditional write. [`Step::apply`] says what that write means; stores without conditional writes, and
-//! models of the system, call it directly.
+//! Each transition is decided on the record as it was read and returns a [`Step`]: the conditions that must still hold
+//! ([`Guard`]) and the attributes to write ([`Change`]). A store applies a step in one conditional write.
+//! [`Step::apply`] defines what that write does; in-memory stores and models call it directly.
 //!
-//! **Fence and lease.** Who takes the work raises the fence and holds a lease. Whatever an owner writes is guarded by
-//! its fence, so that one who lost the work without knowing (a stall, a lost answer) can change nothing any more.
-//!
-//! **Tries** count the times the work was taken since it last got further. After a **permanent error** there is one more
-//! attempt, [`Tries::permanent_wait`] later at the earliest. **The deadline** ends the export whoever holds a lease, so
-//! that a tenant is never locked out for longer than that and one sweep.
+//! - **Fencing token and lease.** Acquiring the lease increments the fencing token. Every later write of the owner is
+//!   guarded by its token, so an owner that lost the lease without noticing cannot change anything.
+//! - **Attempts** count how often the lease was acquired since the checkpoint last advanced.
+//! - **Permanent errors** get one more attempt, [`RetryPolicy::permanent_wait`] later at the earliest.
+//! - **Deadline.** After it, the sweeper fails the export even if a lease is held. A tenant is blocked for at most the
+//!   time limit plus one sweep.
 
 use std::time::Duration;
 
 use crate::email::Recipients;
+use crate::error::ErrorKind;
 use crate::export::{Export, Failure, Lease, Resends, Status};
 use crate::file::ExportFile;
-use crate::ports::ErrorKind;
 use crate::time::Timestamp;
 
-/// What must hold of the record for a step to be carried out.
+/// A condition that the current record must meet for a step to be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// The status is this one.
+    /// The status is this.
     StatusIs(Status),
-    /// The work is over.
+    /// The status is not PENDING.
     NotPending,
-    /// Nobody has taken the work since.
-    FenceIs(u64),
-    /// There is no lease, or it is over at this time.
-    LeaseOverAt(Timestamp),
-    /// The work was taken less often than this without getting further.
-    TriesBelow(u32),
-    /// The work was taken this often or more without getting further.
-    TriesAtLeast(u32),
-    /// The deadline is later than this time.
+    /// The fencing token is this: the lease has not been acquired since.
+    FencingTokenIs(u64),
+    /// There is no lease, or it has expired at this time.
+    LeaseExpiredAt(Timestamp),
+    /// Fewer attempts than this were made.
+    AttemptsBelow(u32),
+    /// At least this many attempts were made.
+    AttemptsAtLeast(u32),
+    /// The deadline is after this time.
     DeadlineAfter(Timestamp),
-    /// The deadline is this time or earlier.
+    /// The deadline has passed at this time.
     DeadlinePassedAt(Timestamp),
-    /// The file is recorded.
+    /// A file is recorded.
     FileRecorded,
     /// No file is recorded.
     NoFileRecorded,
-    /// The newest link ends at this time.
-    LinkEndIs(Timestamp),
-    /// There is no link, or the newest one ends before this time.
-    LinkEndBefore(Timestamp),
-    /// The mail was sent again this often, and not since.
+    /// The link expiry is this time.
+    LinkExpiryIs(Timestamp),
+    /// There is no link, or it expires before this time.
+    LinkExpiryBefore(Timestamp),
+    /// The count of resent e-mails is this.
     ResendsAre(Option<Resends>),
-    /// The sweeper is to look at this time.
-    DueIs(Timestamp),
-    /// The last permanent error that is known was met at this time, or none is known.
+    /// The next check time is this.
+    NextCheckIs(Timestamp),
+    /// The recorded time of the permanent error is this.
     PermanentErrorIs(Option<Timestamp>),
 }
 
-/// What a step writes.
+/// An attribute that a step writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The status.
+    /// Sets the status.
     Status(Status),
-    /// The time of the change.
+    /// Sets the time of the last change.
     UpdatedAt(Timestamp),
-    /// The fence.
-    Fence(u64),
-    /// The tries.
-    Tries(u32),
-    /// The lease, or that there is none.
+    /// Sets the fencing token.
+    FencingToken(u64),
+    /// Sets the number of attempts.
+    Attempts(u32),
+    /// Sets or removes the lease.
     Lease(Option<Lease>),
-    /// The sweeper looks next at this time, among the exports of this status, which is the one after the step.
-    Due {
-        /// The status by which the sweeper finds it.
+    /// Sets the next check.
+    NextCheck {
+        /// The status after the step, by which the sweeper finds the export.
         status: Status,
-        /// When it looks.
+        /// The next check time.
         at: Timestamp,
     },
-    /// The sweeper need not look any more.
-    NotDue,
-    /// How many payouts are written.
+    /// Removes the next check.
+    NoNextCheck,
+    /// Sets the number of payouts written.
     Rows(u64),
-    /// The file, which also tells how many payouts are written.
+    /// Sets the file and, from it, the number of payouts written.
     File(ExportFile),
-    /// When the newest link ends.
-    LinkEnd(Timestamp),
-    /// Why it failed, or that it did not.
+    /// Sets the link expiry.
+    LinkExpiry(Timestamp),
+    /// Sets or removes the failure.
     Failure(Option<Failure>),
-    /// Who gets the mail.
+    /// Sets the recipients.
     Recipients(Recipients),
-    /// How often the mail was sent again.
+    /// Sets the count of resent e-mails.
     Resends(Resends),
-    /// When an attempt ended in a permanent error, or that none has since the checkpoint advanced.
+    /// Sets or removes the time of the permanent error.
     PermanentError(Option<Timestamp>),
 }
 
-/// A transition, ready to be carried out in one conditional write.
+/// A transition, to be applied in one conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// All of these must hold.
+    /// The conditions, all of which must hold.
     pub guards: Vec<Guard>,
-    /// All of these are then written.
+    /// The attributes to write.
     pub changes: Vec<Change>,
-    /// Whether the work on the export is over: the tenant's lock, if it names this export, and the checkpoint go in the
-    /// same write.
-    pub ends_work: bool,
+    /// Whether the export leaves PENDING. If so, the same write deletes its checkpoint, and the tenant's lock if that
+    /// names this export.
+    pub leaves_pending: bool,
 }
 
 impl Guard {
-    /// Whether it holds of `export`.
+    /// Whether `export` meets it.
     #[must_use]
     pub fn holds(&self, export: &Export) -> bool {
         match self {
             Self::StatusIs(status) => export.status == *status,
             Self::NotPending => export.status != Status::Pending,
-            Self::FenceIs(fence) => export.fence == *fence,
-            Self::LeaseOverAt(now) => export.lease.as_ref().is_none_or(|lease| lease.until <= *now),
-            Self::TriesBelow(most) => export.tries < *most,
-            Self::TriesAtLeast(most) => export.tries >= *most,
+            Self::FencingTokenIs(fencing_token) => export.fencing_token == *fencing_token,
+            Self::LeaseExpiredAt(now) => export.lease.as_ref().is_none_or(|lease| lease.until <= *now),
+            Self::AttemptsBelow(max) => export.attempts < *max,
+            Self::AttemptsAtLeast(min) => export.attempts >= *min,
             Self::DeadlineAfter(now) => export.deadline > *now,
             Self::DeadlinePassedAt(now) => export.deadline <= *now,
             Self::FileRecorded => export.file.is_some(),
             Self::NoFileRecorded => export.file.is_none(),
-            Self::LinkEndIs(end) => export.link_expires_at == Some(*end),
-            Self::LinkEndBefore(end) => export.link_expires_at.is_none_or(|known| known < *end),
+            Self::LinkExpiryIs(expiry) => export.link_expires_at == Some(*expiry),
+            Self::LinkExpiryBefore(limit) => export.link_expires_at.is_none_or(|expiry| expiry < *limit),
             Self::ResendsAre(resends) => export.resends == *resends,
-            Self::DueIs(due) => export.due_at == Some(*due),
+            Self::NextCheckIs(at) => export.next_check_at == Some(*at),
             Self::PermanentErrorIs(at) => export.permanent_error_at == *at,
         }
     }
@@ -146,7 +145,7 @@ impl Step {
         self.guards.iter().all(|guard| guard.holds(export)).then(|| self.changed(export))
     }
 
-    /// The record with the changes made, whatever the guards say.
+    /// The record with the changes applied, regardless of the guards.
     #[must_use]
     pub fn changed(&self, export: &Export) -> Export {
         let mut export = export.clone();
@@ -154,17 +153,17 @@ impl Step {
             match change.clone() {
                 Change::Status(status) => export.status = status,
                 Change::UpdatedAt(now) => export.updated_at = now,
-                Change::Fence(fence) => export.fence = fence,
-                Change::Tries(tries) => export.tries = tries,
+                Change::FencingToken(fencing_token) => export.fencing_token = fencing_token,
+                Change::Attempts(attempts) => export.attempts = attempts,
                 Change::Lease(lease) => export.lease = lease,
-                Change::Due { at, .. } => export.due_at = Some(at),
-                Change::NotDue => export.due_at = None,
+                Change::NextCheck { at, .. } => export.next_check_at = Some(at),
+                Change::NoNextCheck => export.next_check_at = None,
                 Change::Rows(rows) => export.rows_written = rows,
                 Change::File(file) => {
                     export.rows_written = file.rows;
                     export.file = Some(file);
                 }
-                Change::LinkEnd(end) => export.link_expires_at = Some(end),
+                Change::LinkExpiry(expiry) => export.link_expires_at = Some(expiry),
                 Change::Failure(failure) => export.failure = failure,
                 Change::Recipients(recipients) => export.recipients = recipients,
                 Change::Resends(resends) => export.resends = Some(resends),
@@ -175,47 +174,47 @@ impl Step {
     }
 }
 
-/// How often, and how soon again, the work on one export is tried.
+/// How often an export is attempted, and the delays between attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tries {
-    /// How often it may be taken without getting further.
-    pub most: u32,
-    /// How long to wait after the first, second, … try; the last one holds for all further tries.
+pub struct RetryPolicy {
+    /// The most attempts without progress.
+    pub max_attempts: u32,
+    /// The delays after the first, second, … attempt. The last one applies to all further attempts.
     pub backoff: Vec<Duration>,
-    /// How long to wait after a permanent error before the one more attempt that there is.
+    /// The delay between a permanent error and the one attempt that follows it.
     pub permanent_wait: Duration,
 }
 
-/// How long a bell may take to have an effect before the sweeper rings again.
-pub const RING_AFTER: Duration = Duration::from_secs(60);
+/// How long after its job was enqueued the sweeper re-enqueues an export whose lease was not acquired.
+pub const RE_ENQUEUE_AFTER: Duration = Duration::from_secs(60);
 
-impl Tries {
-    /// How often, unless a setting says otherwise.
-    pub const MOST: u32 = 5;
-    /// How soon again, unless a setting says otherwise.
+impl RetryPolicy {
+    /// The default of [`max_attempts`](Self::max_attempts).
+    pub const MAX_ATTEMPTS: u32 = 5;
+    /// The default of [`backoff`](Self::backoff).
     pub const BACKOFF: [Duration; 4] =
         [Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(240), Duration::from_secs(600)];
-    /// How long after a permanent error, unless a setting says otherwise: a new permission takes minutes to be in force
+    /// The default of [`permanent_wait`](Self::permanent_wait): a new IAM permission takes minutes to take effect
     /// everywhere.
     pub const PERMANENT_WAIT: Duration = Duration::from_secs(300);
 
-    /// How long to wait once `tries` were made.
+    /// The delay after this many attempts.
     #[must_use]
-    pub fn wait_after(&self, tries: u32) -> Duration {
-        let index = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+    pub fn wait_after(&self, attempts: u32) -> Duration {
+        let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
     }
 
-    /// How long to wait after an attempt on `export` met an error of this kind at `now`, or `None` if it was the last
-    /// one. An attempt that dies before its permanent error is on the record counts as any other: the next one that
-    /// meets the error is then the first that is known.
+    /// The delay after an attempt on `export` met an error of this kind at `now`; `None` if it was the last attempt. A
+    /// permanent error counts only once it is recorded: if the attempt dies before that, the next permanent error is
+    /// treated as the first.
     #[must_use]
     pub fn wait_after_error(&self, export: &Export, now: Timestamp, kind: ErrorKind) -> Option<Duration> {
-        if export.tries >= self.most {
+        if export.attempts >= self.max_attempts {
             return None;
         }
         match kind {
-            ErrorKind::Transient => Some(self.wait_after(export.tries)),
+            ErrorKind::Transient => Some(self.wait_after(export.attempts)),
             ErrorKind::Permanent => (export.permanent_error_at.is_none()
                 && now.plus(self.permanent_wait) < export.deadline)
                 .then_some(self.permanent_wait),
@@ -223,49 +222,49 @@ impl Tries {
     }
 }
 
-/// Why the work cannot be taken.
+/// Why the lease cannot be acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// The export is pending no more.
+pub enum AcquireError {
+    /// The export is not pending.
     Finished,
-    /// Somebody works on it.
+    /// Another owner holds the lease.
     Leased,
-    /// It was tried as often as it may be.
-    TriesUsedUp,
-    /// Its time is over.
+    /// All attempts are used up.
+    AttemptsUsedUp,
+    /// The deadline has passed.
     DeadlinePassed,
-    /// The last attempt ended in a permanent error, too short a time ago.
+    /// The delay after a permanent error is not over.
     TooSoon,
 }
 
-/// Takes the work: raises the fence, counts a try, and holds `lease`.
+/// Acquires `lease`: increments the fencing token and counts an attempt.
 ///
 /// # Errors
-/// [`NotTaken`] if the record as read forbids it.
-pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Result<Step, NotTaken> {
+/// [`AcquireError`] if the record as read does not allow it.
+pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolicy) -> Result<Step, AcquireError> {
     if export.status != Status::Pending {
-        return Err(NotTaken::Finished);
+        return Err(AcquireError::Finished);
     }
     if export.deadline <= now {
-        return Err(NotTaken::DeadlinePassed);
+        return Err(AcquireError::DeadlinePassed);
     }
     if export.lease.as_ref().is_some_and(|lease| lease.until > now) {
-        return Err(NotTaken::Leased);
+        return Err(AcquireError::Leased);
     }
-    if export.tries >= tries.most {
-        return Err(NotTaken::TriesUsedUp);
+    if export.attempts >= retry.max_attempts {
+        return Err(AcquireError::AttemptsUsedUp);
     }
-    if export.permanent_error_at.is_some_and(|at| now < at.plus(tries.permanent_wait)) {
-        return Err(NotTaken::TooSoon);
+    if export.permanent_error_at.is_some_and(|at| now < at.plus(retry.permanent_wait)) {
+        return Err(AcquireError::TooSoon);
     }
     let mut guards = vec![
         Guard::StatusIs(Status::Pending),
-        Guard::FenceIs(export.fence),
-        Guard::LeaseOverAt(now),
-        Guard::TriesBelow(tries.most),
+        Guard::FencingTokenIs(export.fencing_token),
+        Guard::LeaseExpiredAt(now),
+        Guard::AttemptsBelow(retry.max_attempts),
         Guard::DeadlineAfter(now),
-        // The owner before may be late, and record its error or the file between the look and this write, which its fence
-        // allows: the new owner would not know of it.
+        // The previous owner can still record its error or its file between the read and this write, because the token
+        // is still its own. The new owner would not know of either.
         Guard::PermanentErrorIs(export.permanent_error_at),
     ];
     if export.file.is_none() {
@@ -274,133 +273,146 @@ pub fn take(export: &Export, now: Timestamp, lease: Lease, tries: &Tries) -> Res
     Ok(Step {
         guards,
         changes: vec![
-            Change::Fence(export.fence + 1),
-            Change::Tries(export.tries + 1),
-            due_pending(export, lease.until),
+            Change::FencingToken(export.fencing_token + 1),
+            Change::Attempts(export.attempts + 1),
+            next_check_of_pending(export, lease.until),
             Change::Lease(Some(lease)),
             Change::UpdatedAt(now),
         ],
-        ends_work: false,
+        leaves_pending: false,
     })
 }
 
-/// Gives the lease up after an error of this kind, to be tried again at `retry_at`. A permanent one is remembered in the
-/// same write, so that the next attempt knows of it whatever happens in between.
+/// Releases the lease after an error of this kind, for the next attempt at `retry_at`. The same write records a permanent
+/// error, so that the next attempt always knows of it.
 #[must_use]
-pub fn give_up(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Timestamp) -> Step {
-    let mut changes = vec![Change::Lease(None), due_pending(export, retry_at), Change::UpdatedAt(now)];
+pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Timestamp) -> Step {
+    let mut changes = vec![Change::Lease(None), next_check_of_pending(export, retry_at), Change::UpdatedAt(now)];
     if kind == ErrorKind::Permanent {
         changes.push(Change::PermanentError(Some(now)));
     }
-    Step { guards: owner(export), changes, ends_work: false }
+    Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// Tells how many payouts are written so far.
+/// Records the number of payouts written so far.
 #[must_use]
-pub fn progress(export: &Export, now: Timestamp, rows: u64) -> Step {
-    Step { guards: owner(export), changes: vec![Change::Rows(rows), Change::UpdatedAt(now)], ends_work: false }
+pub fn record_progress(export: &Export, now: Timestamp, rows: u64) -> Step {
+    Step { guards: owner(export), changes: vec![Change::Rows(rows), Change::UpdatedAt(now)], leaves_pending: false }
 }
 
-/// The checkpoint moves forward: the tries begin anew.
+/// Advances the checkpoint, which resets the attempts.
 #[must_use]
-pub fn advance(export: &Export, now: Timestamp, rows: u64) -> Step {
+pub fn advance_checkpoint(export: &Export, now: Timestamp, rows: u64) -> Step {
     let mut changes = vec![Change::Rows(rows), Change::UpdatedAt(now)];
-    changes.extend(begin_anew());
-    Step { guards: owner(export), changes, ends_work: false }
+    changes.extend(reset_attempts());
+    Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// What is forgotten once the checkpoint has advanced.
-const fn begin_anew() -> [Change; 2] {
-    [Change::Tries(0), Change::PermanentError(None)]
+const fn reset_attempts() -> [Change; 2] {
+    [Change::Attempts(0), Change::PermanentError(None)]
 }
 
-/// Gives the lease up because the invocation's time is over, for the next one to go on. Whoever did not get further
-/// than the checkpoint it began with has spent a try.
+/// Releases the lease before the invocation times out, to continue in the next invocation. This costs an attempt only if
+/// the checkpoint has not advanced in this invocation.
 #[must_use]
-pub fn hand_over(export: &Export, now: Timestamp, rows: u64, has_advanced: bool, ring_at: Timestamp) -> Step {
-    let mut changes =
-        vec![Change::Rows(rows), Change::Lease(None), due_pending(export, ring_at), Change::UpdatedAt(now)];
+pub fn continue_later(
+    export: &Export,
+    now: Timestamp,
+    rows: u64,
+    has_advanced: bool,
+    next_check_at: Timestamp,
+) -> Step {
+    let mut changes = vec![
+        Change::Rows(rows),
+        Change::Lease(None),
+        next_check_of_pending(export, next_check_at),
+        Change::UpdatedAt(now),
+    ];
     if has_advanced {
-        changes.extend(begin_anew());
+        changes.extend(reset_attempts());
     }
-    Step { guards: owner(export), changes, ends_work: false }
+    Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// Records the whole file: later tries only mail.
+/// Records the complete file. Later attempts only send the e-mail.
 #[must_use]
 pub fn record_file(export: &Export, now: Timestamp, file: ExportFile) -> Step {
-    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], ends_work: false }
+    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], leaves_pending: false }
 }
 
-/// The file is recorded and the mail, whose link ends at `link_end`, was accepted.
+/// Records READY, once the e-mail with a link until `link_expiry` was accepted.
 #[must_use]
-pub fn ready(export: &Export, now: Timestamp, link_end: Timestamp) -> Step {
+pub fn ready(export: &Export, now: Timestamp, link_expiry: Timestamp) -> Step {
     let mut guards = owner(export);
     guards.push(Guard::FileRecorded);
     Step {
         guards,
         changes: vec![
             Change::Status(Status::Ready),
-            Change::LinkEnd(link_end),
-            Change::Due { status: Status::Ready, at: link_end },
+            Change::LinkExpiry(link_expiry),
+            Change::NextCheck { status: Status::Ready, at: link_expiry },
             Change::Lease(None),
             Change::UpdatedAt(now),
         ],
-        ends_work: true,
+        leaves_pending: true,
     }
 }
 
-/// By what right an export is ended.
+/// Why an export fails, which determines the guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authority {
-    /// The one who holds the work.
+pub enum FailedBy {
+    /// The owner of the lease fails it.
     Owner,
-    /// The rule that bounds the tries, once nobody works on it any more.
-    TriesUsedUp {
-        /// That bound.
-        most: u32,
+    /// Its attempts are used up and its lease has expired.
+    AttemptsUsedUp {
+        /// The most attempts.
+        max: u32,
     },
-    /// The rule that bounds the time, whoever works on it.
+    /// Its deadline has passed, whether or not a lease is held.
     DeadlinePassed,
-    /// An administrator's word, whoever works on it.
+    /// An administrator fails it, whether or not a lease is held.
     Administrator,
 }
 
-/// Ends the export as failed.
+/// Fails the export.
 #[must_use]
-pub fn fail(export: &Export, now: Timestamp, authority: Authority, failure: Failure) -> Step {
+pub fn fail(export: &Export, now: Timestamp, failed_by: FailedBy, failure: Failure) -> Step {
     let pending = Guard::StatusIs(Status::Pending);
-    let guards = match authority {
-        Authority::Owner => owner(export),
-        Authority::TriesUsedUp { most } => {
-            vec![pending, Guard::FenceIs(export.fence), Guard::TriesAtLeast(most), Guard::LeaseOverAt(now)]
+    let guards = match failed_by {
+        FailedBy::Owner => owner(export),
+        FailedBy::AttemptsUsedUp { max } => {
+            vec![
+                pending,
+                Guard::FencingTokenIs(export.fencing_token),
+                Guard::AttemptsAtLeast(max),
+                Guard::LeaseExpiredAt(now),
+            ]
         }
-        Authority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
-        Authority::Administrator => vec![pending],
+        FailedBy::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
+        FailedBy::Administrator => vec![pending],
     };
     failed(guards, now, failure)
 }
 
-/// By what right an export is ended whose record cannot be read.
+/// Why an export with a corrupt record fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnreadAuthority {
-    /// The rule that bounds the time, by the deadline on the record.
+pub enum CorruptFailedBy {
+    /// Its recorded deadline has passed.
     DeadlinePassed,
-    /// The rule that bounds the time, where the deadline is what cannot be read: the export was accepted so long ago
-    /// that any deadline would have passed.
+    /// Its recorded deadline is corrupt, but it was accepted so long ago that any deadline has passed.
     AnyDeadlinePassed,
-    /// An administrator's word.
+    /// An administrator fails it.
     Administrator,
 }
 
-/// Ends as failed an export whose record cannot be read, so that its tenant is not locked out for ever: nothing but the
-/// status and the deadline is asked of it, which the store compares as they are.
+/// Fails an export with a corrupt record, so that its tenant is not blocked for ever. The guards need only the status and
+/// the deadline, which the store compares as stored.
 #[must_use]
-pub fn fail_unread(now: Timestamp, authority: UnreadAuthority, failure: Failure) -> Step {
+pub fn fail_corrupt(now: Timestamp, failed_by: CorruptFailedBy, failure: Failure) -> Step {
     let pending = Guard::StatusIs(Status::Pending);
-    let guards = match authority {
-        UnreadAuthority::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
-        UnreadAuthority::AnyDeadlinePassed | UnreadAuthority::Administrator => vec![pending],
+    let guards = match failed_by {
+        CorruptFailedBy::DeadlinePassed => vec![pending, Guard::DeadlinePassedAt(now)],
+        CorruptFailedBy::AnyDeadlinePassed | CorruptFailedBy::Administrator => vec![pending],
     };
     failed(guards, now, failure)
 }
@@ -412,98 +424,100 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
             Change::Status(Status::Failed),
             Change::Failure(Some(failure)),
             Change::Lease(None),
-            Change::NotDue,
+            Change::NoNextCheck,
             Change::UpdatedAt(now),
         ],
-        ends_work: true,
+        leaves_pending: true,
     }
 }
 
-/// Moves the sweeper's next look to `next`, before it rings: two sweeps at once ring once.
+/// Moves the next check time from `next_check_at` to `next`. The sweeper applies this before it enqueues the job, so that
+/// concurrent sweeps enqueue it once.
 #[must_use]
-pub fn ring(export: &Export, due_at: Timestamp, next: Timestamp) -> Step {
+pub fn re_enqueue(export: &Export, next_check_at: Timestamp, next: Timestamp) -> Step {
     Step {
-        guards: vec![Guard::StatusIs(Status::Pending), Guard::DueIs(due_at)],
-        changes: vec![due_pending(export, next)],
-        ends_work: false,
+        guards: vec![Guard::StatusIs(Status::Pending), Guard::NextCheckIs(next_check_at)],
+        changes: vec![next_check_of_pending(export, next)],
+        leaves_pending: false,
     }
 }
 
-/// The link whose end is `link_end` has ended, and no later one was made.
+/// Records EXPIRED, unless the link expiry is no longer `link_expiry`.
 #[must_use]
-pub fn expire(now: Timestamp, link_end: Timestamp) -> Step {
+pub fn expire(now: Timestamp, link_expiry: Timestamp) -> Step {
     Step {
-        guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkEndIs(link_end)],
-        changes: vec![Change::Status(Status::Expired), Change::NotDue, Change::UpdatedAt(now)],
-        ends_work: false,
+        guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkExpiryIs(link_expiry)],
+        changes: vec![Change::Status(Status::Expired), Change::NoNextCheck, Change::UpdatedAt(now)],
+        leaves_pending: false,
     }
 }
 
-/// Why the mail cannot be sent again.
+/// Why the e-mail cannot be resent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotResendable {
-    /// The first mail is still to come.
+pub enum ResendError {
+    /// The export is pending: the first e-mail has not been sent.
     Pending,
-    /// It failed before there was a file.
+    /// The export failed without a file.
     NoFile,
     /// The file's retention is over, or the file was deleted.
     FileGone,
-    /// It was sent again as often as a day allows.
+    /// The daily limit is reached.
     TooOften,
 }
 
-/// Counts one more mail of the day at `now`, before it is sent: those who send at once are counted one by one.
+/// Counts a resent e-mail against the daily limit. It is applied before the e-mail is sent, so that concurrent requests
+/// cannot exceed the limit.
 ///
 /// # Errors
-/// [`NotResendable`] if the record as read forbids another mail.
-pub fn count_resend(export: &Export, now: Timestamp, most_a_day: u32) -> Result<Step, NotResendable> {
+/// [`ResendError`] if the record as read does not allow another e-mail.
+pub fn count_resend(export: &Export, now: Timestamp, max_a_day: u32) -> Result<Step, ResendError> {
     if export.status == Status::Pending {
-        return Err(NotResendable::Pending);
+        return Err(ResendError::Pending);
     }
-    let file = export.file.as_ref().ok_or(NotResendable::NoFile)?;
+    let file = export.file.as_ref().ok_or(ResendError::NoFile)?;
     if file.expires_at <= now {
-        return Err(NotResendable::FileGone);
+        return Err(ResendError::FileGone);
     }
     let day = now.start_of_day();
     let count = export.resends.filter(|resends| resends.day == day).map_or(0, |resends| resends.count);
-    if count >= most_a_day {
-        return Err(NotResendable::TooOften);
+    if count >= max_a_day {
+        return Err(ResendError::TooOften);
     }
     Ok(Step {
         guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::ResendsAre(export.resends)],
         changes: vec![Change::Resends(Resends { day, count: count + 1 })],
-        ends_work: false,
+        leaves_pending: false,
     })
 }
 
-/// The mail was accepted again, to `recipients`, with a link that ends at `link_end`. The newest link's end only ever
-/// moves forward: of two at once the later end stays, and of two that end together the one recorded last.
+/// Records READY after a resent e-mail to `recipients` was accepted, with a link until `link_expiry`. The link expiry only
+/// moves forward: the later of two concurrent ones wins, and of two equal ones the one recorded last.
 #[must_use]
-pub fn resent(now: Timestamp, recipients: Recipients, link_end: Timestamp) -> Step {
-    // Two links may well end together: with the second they were sent in, or with the file.
-    let just_after = link_end.plus(Duration::from_millis(1));
+pub fn resent(now: Timestamp, recipients: Recipients, link_expiry: Timestamp) -> Step {
+    // Two links can have the same expiry: if signed in the same second, or if both expire with the file.
+    let just_after = link_expiry.plus(Duration::from_millis(1));
     Step {
-        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkEndBefore(just_after)],
+        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkExpiryBefore(just_after)],
         changes: vec![
             Change::Status(Status::Ready),
             Change::Recipients(recipients),
-            Change::LinkEnd(link_end),
-            Change::Due { status: Status::Ready, at: link_end },
+            Change::LinkExpiry(link_expiry),
+            Change::NextCheck { status: Status::Ready, at: link_expiry },
             Change::Failure(None),
             Change::UpdatedAt(now),
         ],
-        ends_work: false,
+        leaves_pending: false,
     }
 }
 
-/// The sweeper looks at a pending export at its deadline at the latest.
-fn due_pending(export: &Export, at: Timestamp) -> Change {
-    Change::Due { status: Status::Pending, at: at.min(export.deadline) }
+/// The next check of a pending export, at its deadline at the latest.
+fn next_check_of_pending(export: &Export, at: Timestamp) -> Change {
+    Change::NextCheck { status: Status::Pending, at: at.min(export.deadline) }
 }
 
-/// What every write of the work's owner is guarded by.
+/// The guards of every write by the owner.
 fn owner(export: &Export) -> Vec<Guard> {
-    vec![Guard::StatusIs(Status::Pending), Guard::FenceIs(export.fence)]
+    vec![Guard::StatusIs(Status::Pending), Guard::FencingTokenIs(export.fencing_token)]
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the recipients read. One mail goes to the main recipient and all copies: all get the same link.
+//! The e-mails about an export. The main recipient and the CC recipients get one message with the same link.
 
 use askama::Template;
 
@@ -10,25 +10,25 @@ use crate::id::{ExportId, ExportType};
 use crate::money::Money;
 use crate::time::Timestamp;
 
-/// How many rows a sheet of Excel holds (Microsoft, "Excel specifications and limits").
+/// The most rows of an Excel worksheet (Microsoft, "Excel specifications and limits").
 pub const EXCEL_ROWS: u64 = 1_048_576;
 
-/// A mail, whole.
+/// A complete e-mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// Which export it is about.
+    /// The export that it is about.
     pub export: ExportId,
-    /// Who gets it.
+    /// The recipients.
     pub recipients: Recipients,
-    /// The subject.
+    /// The subject line.
     pub subject: String,
-    /// For readers that show plain text.
+    /// The plain-text body.
     pub text: String,
-    /// For all others.
+    /// The HTML body.
     pub html: String,
 }
 
-/// What both forms of the mail with the link show.
+/// The values in both bodies of the e-mail with the link.
 struct ReadyFacts<'a> {
     subject: String,
     title: String,
@@ -41,8 +41,8 @@ struct ReadyFacts<'a> {
     size: String,
     totals: Vec<(&'static str, String, String)>,
     link: &'a str,
-    link_end: String,
-    beyond_excel: bool,
+    link_expiry: String,
+    exceeds_excel: bool,
     back_office: Option<&'a BackOfficeUrl>,
 }
 
@@ -54,7 +54,7 @@ struct ReadyHtml<'a>(&'a ReadyFacts<'a>);
 #[template(path = "ready.txt")]
 struct ReadyText<'a>(&'a ReadyFacts<'a>);
 
-/// What both forms of the failure's mail show.
+/// The values in both bodies of the failure e-mail.
 struct FailedFacts<'a> {
     subject: String,
     title: String,
@@ -75,26 +75,26 @@ struct FailedHtml<'a>(&'a FailedFacts<'a>);
 struct FailedText<'a>(&'a FailedFacts<'a>);
 
 impl Mail {
-    /// The mail with the link to the file, and one to the back office if it is known where that is.
+    /// The e-mail with `link` to the file, and a link to the back office if its URL is given.
     ///
     /// # Errors
-    /// None that the templates can meet; the type is the template engine's.
+    /// The type is the template engine's; these templates cause no errors.
     pub fn ready(
         export: &Export,
         file: &ExportFile,
         link: &str,
-        link_end: Timestamp,
+        link_expiry: Timestamp,
         back_office: Option<&BackOfficeUrl>,
     ) -> Result<Self, askama::Error> {
         let title = format!("{} export", title(export.id.export_type()));
-        let rows = grouped(file.rows);
+        let rows = with_separators(file.rows);
         let facts = ReadyFacts {
             subject: format!("Your {} is ready", lower_first(&title)),
             title,
             name: export.requested_by.name.as_str(),
             export: export.id,
             file,
-            as_of: spoken_to_the_second(export.as_of()),
+            as_of: long_time_with_seconds(export.as_of()),
             payouts: format!("{rows} {}", if file.rows == 1 { "payout" } else { "payouts" }),
             rows,
             size: size(file.bytes),
@@ -104,13 +104,13 @@ impl Mail {
                 .into_iter()
                 .map(|(currency, total)| {
                     let amount = Money { minor: total.minor, currency };
-                    (currency.code(), grouped(total.count), grouped_amount(&amount.to_string()))
+                    (currency.code(), with_separators(total.count), decimal_with_separators(&amount.to_string()))
                 })
                 .collect(),
             link,
-            link_end: spoken(link_end),
-            // The header takes a row, too.
-            beyond_excel: file.rows >= EXCEL_ROWS,
+            link_expiry: long_time(link_expiry),
+            // The header is a row of the worksheet, too.
+            exceeds_excel: file.rows >= EXCEL_ROWS,
             back_office,
         };
         Ok(Self {
@@ -122,10 +122,10 @@ impl Mail {
         })
     }
 
-    /// The mail about a failure. It goes to the requester alone.
+    /// The e-mail about a failure, to the requester only.
     ///
     /// # Errors
-    /// None that the templates can meet; the type is the template engine's.
+    /// The type is the template engine's; these templates cause no errors.
     pub fn failed(
         export: &Export,
         failure: &Failure,
@@ -137,7 +137,7 @@ impl Mail {
             title,
             name: export.requested_by.name.as_str(),
             export: export.id,
-            as_of: spoken(export.as_of()),
+            as_of: long_time(export.as_of()),
             failure,
             advice: advice(failure.code),
             back_office,
@@ -153,21 +153,23 @@ impl Mail {
     }
 }
 
-/// What the requester can do about a failure.
+/// The next step of the requester after a failure.
 const fn advice(code: FailureCode) -> &'static str {
     match code {
-        FailureCode::PayoutsNotWritable => {
-            "Give this list to whoever keeps the payouts. Once they are corrected, launch the export again."
+        FailureCode::InvalidRows => {
+            "Send this list to the payments team. Launch the export again once the payouts are corrected."
         }
-        FailureCode::FileTooLarge => "Tell your administrator the export ID: older payouts have to be archived first.",
+        FailureCode::FileTooLarge => {
+            "Give your administrator the export ID. Older payouts must be archived before you launch the export again."
+        }
         FailureCode::EmailNotSent => {
-            "The file is there: once the cause is removed, send the e-mail again from the export history."
+            "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
         }
         FailureCode::GenerationFailed | FailureCode::DeadlinePassed => {
-            "Launch the export again. If it fails again, tell your administrator the export ID."
+            "Launch the export again. If it fails again, give your administrator the export ID."
         }
-        FailureCode::EndedByAdministrator => {
-            "Launch the export again when the cause is removed; your administrator can tell you more."
+        FailureCode::FailedByAdministrator => {
+            "Ask your administrator for the cause. Launch the export again once it is fixed."
         }
     }
 }
@@ -183,30 +185,30 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// A time as people write it: `8 October 2026, 00:00 UTC`.
-fn spoken(time: Timestamp) -> String {
+/// A time for people: `8 October 2026, 00:00 UTC`.
+fn long_time(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M UTC")
 }
 
-/// The same with the seconds: whether a payout is in a file can hang on one.
-fn spoken_to_the_second(time: Timestamp) -> String {
+/// The same with seconds, which can decide whether a payout is in the file.
+fn long_time_with_seconds(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M:%S UTC")
 }
 
-/// A number with its thousands apart: `1,048,576`.
-fn grouped(number: u64) -> String {
-    grouped_digits(&number.to_string())
+/// A number with thousands separators: `1,048,576`.
+fn with_separators(number: u64) -> String {
+    separate_thousands(&number.to_string())
 }
 
-/// An exact decimal with its thousands apart: `-1,234.50`.
-fn grouped_amount(amount: &str) -> String {
+/// A decimal with thousands separators: `-1,234.50`.
+fn decimal_with_separators(amount: &str) -> String {
     let (sign, digits) = amount.strip_prefix('-').map_or(("", amount), |digits| ("-", digits));
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
-    let whole = grouped_digits(whole);
+    let whole = separate_thousands(whole);
     fraction.map_or_else(|| format!("{sign}{whole}"), |fraction| format!("{sign}{whole}.{fraction}"))
 }
 
-fn grouped_digits(digits: &str) -> String {
+fn separate_thousands(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -217,7 +219,7 @@ fn grouped_digits(digits: &str) -> String {
     text
 }
 
-/// A size as people read it: `1.2 MB`, in powers of ten as file managers of most systems show it.
+/// A size for people: `1.2 MB`, in powers of ten as most file managers show it.
 fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes, "bytes");
     let mut tenths = 0;
@@ -237,12 +239,12 @@ mod tests {
     use crate::lifecycle::tests::{export, file};
     use crate::payout::PayoutStatus;
 
-    fn link_end() -> Timestamp {
+    fn link_expiry() -> Timestamp {
         "2026-10-11T08:30:00.000Z".parse().unwrap()
     }
 
     #[test]
-    fn ready_mail_says_what_the_file_is_and_how_long_the_link_lives() {
+    fn ready_mail_shows_link_expiry_and_file_statistics() {
         let mut totals = Totals::default();
         for (code, status, count, minor) in [
             ("EUR", PayoutStatus::Settled, 1000, 123_450),
@@ -253,7 +255,7 @@ mod tests {
         }
         let file = ExportFile { rows: 1235, bytes: 1_234_567, totals, ..file() };
         let link = "https://bucket.example/key?X-Amz-Expires=9&X-Amz-Signature=abc";
-        let mail = Mail::ready(&export(), &file, link, link_end(), None).unwrap();
+        let mail = Mail::ready(&export(), &file, link, link_expiry(), None).unwrap();
         assert_eq!(mail.subject, "Your marketplace payouts export is ready");
         assert_eq!(mail.recipients, export().recipients);
         for text in [link, "11 October 2026, 08:30 UTC", "1,235", "1.2 MB", &file.sha256, "1,234.00", "JPY", &file.name]
@@ -269,11 +271,11 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_a_mail_say_the_same() {
+    fn text_and_html_bodies_have_the_same_facts() {
         let mut export = export();
         export.requested_by.name = "Ann <a@b.example> & Sons".parse().unwrap();
         let file = ExportFile { rows: 1, ..file() };
-        let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_end(), None).unwrap();
+        let mail = Mail::ready(&export, &file, "https://bucket.example/key", link_expiry(), None).unwrap();
         let id = export.id.to_string();
         for text in [
             "1 payout in a CSV file of 1.0 kB",
@@ -285,66 +287,65 @@ mod tests {
         ] {
             assert!(mail.text.contains(text) && mail.html.contains(text), "{text}");
         }
-        // Plain text is as it is, HTML is escaped.
+        // Only HTML is escaped.
         assert!(mail.text.contains("Ann <a@b.example> & Sons"));
         assert!(mail.html.contains("Ann &#60;a@b.example&#62; &#38; Sons"), "{}", mail.html);
     }
 
-    fn page() -> BackOfficeUrl {
+    fn back_office_url() -> BackOfficeUrl {
         "https://back-office.example.com/payouts".parse().unwrap()
     }
 
     #[test]
-    fn ready_mail_leads_to_the_back_office_if_it_is_known_where_that_is() {
-        let mail = |page| Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), page).unwrap();
-        let (with, without) = (mail(Some(&page())), mail(None));
+    fn ready_mail_links_to_the_back_office_if_configured() {
+        let mail = |url| Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), url).unwrap();
+        let (with, without) = (mail(Some(&back_office_url())), mail(None));
         assert_eq!(with.text, format!("{}\n\nBack office: https://back-office.example.com/payouts", without.text));
         assert!(
             with.html.contains(
-                "In the <a class=\"text\" href=\"https://back-office.example.com/payouts\" \
-                 style=\"color:#161a22\">back office</a>, open the export history"
+                "Open the export history in the <a class=\"text\" href=\"https://back-office.example.com/payouts\" \
+                 style=\"color:#161a22\">back office</a>"
             ),
             "{}",
             with.html
         );
-        assert!(without.html.contains("In the back office, open the export history"), "{}", without.html);
+        assert!(without.html.contains("Open the export history in the back office"), "{}", without.html);
     }
 
     #[test]
-    fn failed_mail_leads_to_the_back_office_if_it_is_known_where_that_is() {
+    fn failed_mail_links_to_the_back_office_if_configured() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
-        let mail = |page| Mail::failed(&export(), &failure, page).unwrap();
-        let (with, without) = (mail(Some(&page())), mail(None));
-        let told = "tell your administrator the export ID.";
+        let mail = |url| Mail::failed(&export(), &failure, url).unwrap();
+        let (with, without) = (mail(Some(&back_office_url())), mail(None));
+        let advice = "give your administrator the export ID.";
         assert!(
-            with.text.contains(&format!("{told}\n\nBack office: https://back-office.example.com/payouts\n\nExport"))
+            with.text.contains(&format!("{advice}\n\nBack office: https://back-office.example.com/payouts\n\nExport"))
         );
-        assert!(without.text.contains(&format!("{told}\n\nExport")), "{}", without.text);
+        assert!(without.text.contains(&format!("{advice}\n\nExport")), "{}", without.text);
         assert!(
-            with.html.contains(&format!("{told} <a class=\"text\" href=\"https://back-office.example.com/payouts\""))
+            with.html.contains(&format!("{advice} <a class=\"text\" href=\"https://back-office.example.com/payouts\""))
         );
         assert!(!without.html.contains("<a"), "{}", without.html);
     }
 
-    /// Mail programs cut off, re-wrap or refuse long lines; a link is one word and must stay whole.
     #[test]
-    fn plain_text_has_no_trailing_spaces_and_no_runs_of_empty_lines() {
+    fn text_body_has_no_trailing_spaces_or_double_blank_lines() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
-        for page in [None, Some(&page())] {
-            let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), page).unwrap();
-            for text in [ready.text, Mail::failed(&export(), &failure, page).unwrap().text] {
+        for url in [None, Some(&back_office_url())] {
+            let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), url).unwrap();
+            for text in [ready.text, Mail::failed(&export(), &failure, url).unwrap().text] {
                 assert!(text.lines().all(|line| line == line.trim_end()), "{text:?}");
                 assert!(!text.contains("\n\n\n"), "{text:?}");
             }
         }
     }
 
-    /// A mail that loads something tells its sender that it was read, and breaks where that is blocked.
+    /// Remote content would report to a server that the e-mail was read, and many clients block it.
     #[test]
-    fn mails_load_nothing_and_run_nothing() {
+    fn html_body_has_no_remote_content_or_scripts() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into() };
-        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_end(), None).unwrap();
-        assert_eq!(ready.html.matches("http").count(), 1, "the link, and nothing else");
+        let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), None).unwrap();
+        assert_eq!(ready.html.matches("http").count(), 1, "only the link to the file");
         for html in [ready.html, Mail::failed(&export(), &failure, None).unwrap().html] {
             for banned in ["<img", "<script", "<link", "url(", "@import", "src="] {
                 assert!(!html.contains(banned), "{banned}");
@@ -353,8 +354,8 @@ mod tests {
     }
 
     #[test]
-    fn ready_mail_warns_when_a_sheet_is_too_small() {
-        let rows = |rows| Mail::ready(&export(), &ExportFile { rows, ..file() }, "l", link_end(), None).unwrap();
+    fn ready_mail_warns_above_the_row_limit_of_excel() {
+        let rows = |rows| Mail::ready(&export(), &ExportFile { rows, ..file() }, "l", link_expiry(), None).unwrap();
         for mail in [rows(EXCEL_ROWS), rows(EXCEL_ROWS * 2)] {
             assert!(mail.text.contains("1,048,576") && mail.html.contains("1,048,576"));
         }
@@ -362,11 +363,11 @@ mod tests {
     }
 
     #[test]
-    fn failed_mail_goes_to_the_requester_and_escapes_what_comes_from_outside() {
+    fn failed_mail_goes_to_the_requester_and_is_escaped() {
         let mut export = export();
         export.requested_by.name = "<b>Ann</b>".parse().unwrap();
         let message = "1 payout cannot be written: <script>alert(1)</script> (currency unknown)".to_owned();
-        let failure = Failure { code: FailureCode::PayoutsNotWritable, message };
+        let failure = Failure { code: FailureCode::InvalidRows, message };
         let mail = Mail::failed(&export, &failure, None).unwrap();
         assert_eq!(mail.recipients.to(), &export.requested_by.email);
         assert!(mail.recipients.cc().is_empty());
@@ -375,10 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_sizes_are_written_for_people() {
-        assert_eq!([0, 999, 1000, 1_048_576].map(grouped), ["0", "999", "1,000", "1,048,576"]);
+    fn numbers_and_sizes_are_formatted_for_people() {
+        assert_eq!([0, 999, 1000, 1_048_576].map(with_separators), ["0", "999", "1,000", "1,048,576"]);
         assert_eq!(
-            ["0", "-7", "-1234.50", "123456.789", "999.00"].map(grouped_amount),
+            ["0", "-7", "-1234.50", "123456.789", "999.00"].map(decimal_with_separators),
             ["0", "-7", "-1,234.50", "123,456.789", "999.00"]
         );
         assert_eq!(

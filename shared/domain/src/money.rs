@@ -1,29 +1,29 @@
-//! Money in minor units, written by its currency's exponent.
+//! Amounts in minor units and ISO 4217 currencies.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A currency of ISO 4217 that has minor units or none, such as EUR (2), JPY (0) or KWD (3). Codes without an exponent
-/// (metals, test codes) name no money here.
+/// An ISO 4217 currency with an exponent, such as EUR (2), JPY (0) or KWD (3). Codes without one, such as metals and test
+/// codes, are rejected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Currency {
     currency: iso_currency::Currency,
     exponent: u8,
 }
 
-/// The text is no ISO 4217 code of a currency with an exponent.
+/// The text is not an ISO 4217 code of a currency with an exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an ISO 4217 currency code")]
-pub struct NotACurrency;
+#[error("must be an ISO 4217 currency code")]
+pub struct ParseCurrencyError;
 
 impl Currency {
-    /// The three letters.
+    /// The three-letter code.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.currency.code()
     }
 
-    /// How many decimals an amount has.
+    /// The number of decimal places of an amount.
     #[must_use]
     pub const fn exponent(self) -> u8 {
         self.exponent
@@ -31,11 +31,12 @@ impl Currency {
 }
 
 impl FromStr for Currency {
-    type Err = NotACurrency;
+    type Err = ParseCurrencyError;
 
-    fn from_str(code: &str) -> Result<Self, NotACurrency> {
-        let currency = iso_currency::Currency::from_code(code).ok_or(NotACurrency)?;
-        let exponent = currency.exponent().and_then(|exponent| u8::try_from(exponent).ok()).ok_or(NotACurrency)?;
+    fn from_str(code: &str) -> Result<Self, ParseCurrencyError> {
+        let currency = iso_currency::Currency::from_code(code).ok_or(ParseCurrencyError)?;
+        let exponent =
+            currency.exponent().and_then(|exponent| u8::try_from(exponent).ok()).ok_or(ParseCurrencyError)?;
         Ok(Self { currency, exponent })
     }
 }
@@ -58,12 +59,12 @@ impl Ord for Currency {
     }
 }
 
-/// An exact amount: an integer of minor units in a currency. Displayed as a plain decimal, `-1234.50`.
+/// An exact amount. It is displayed as a decimal without separators: `-1234.50`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Money {
-    /// Cents, pence, fils …; up to the 38 digits of a DynamoDB number.
+    /// The amount in minor units, such as cents; a DynamoDB number has up to 38 digits.
     pub minor: i128,
-    /// What they are minor units of.
+    /// The currency, whose exponent places the decimal point.
     pub currency: Currency,
 }
 
@@ -76,18 +77,18 @@ impl fmt::Display for Money {
 }
 
 impl Money {
-    /// Appends the plain decimal to `text`, without the formatter's detours: every payout has one.
+    /// Appends the decimal to `text`. It avoids `fmt`, because it runs for every payout.
     pub fn append_to(&self, text: &mut String) {
         append_decimal(self.minor, self.currency.exponent.into(), text);
     }
 }
 
-/// Appends an integer to `text`, without the formatter's detours.
+/// Appends an integer to `text`, without `fmt`.
 pub(crate) fn append_whole_number(number: i128, text: &mut String) {
     append_decimal(number, 0, text);
 }
 
-/// Appends `number` with its last `exponent` digits behind a point.
+/// Appends `number` with its last `exponent` digits after a decimal point.
 fn append_decimal(number: i128, exponent: usize, text: &mut String) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(number.unsigned_abs());
@@ -101,8 +102,8 @@ fn append_decimal(number: i128, exponent: usize, text: &mut String) {
     }
 }
 
-/// Reads an integer as DynamoDB may write a number: digits with a sign, a fraction or an exponent, as long as the value
-/// is whole and has 38 digits at most.
+/// Parses an integer in any form in which DynamoDB can return a number: with a sign, a fraction or an exponent. Returns
+/// `None` unless the value is an integer of at most 38 digits.
 #[must_use]
 pub fn parse_whole_number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
@@ -111,7 +112,7 @@ pub fn parse_whole_number(text: &str) -> Option<i128> {
     };
     let is_plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     let magnitude = match digits.len() {
-        // Nearly all numbers are of this kind.
+        // The common case.
         1..=18 if is_plain => i128::from(digits.parse::<i64>().ok()?),
         19..=38 if is_plain => digits.parse().ok()?,
         _ => whole_decimal(digits)?,
@@ -119,7 +120,7 @@ pub fn parse_whole_number(text: &str) -> Option<i128> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// The long way for the rare forms: fractions, exponents and leading zeros beyond 38 digits.
+/// The slow path for rare forms: fractions, exponents and leading zeros beyond 38 digits.
 fn whole_decimal(text: &str) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_written_by_its_currencys_exponent() {
+    fn money_is_displayed_with_its_currency_exponent() {
         assert_eq!(money(123_450, "EUR"), "1234.50");
         assert_eq!(money(-5, "EUR"), "-0.05");
         assert_eq!(money(0, "EUR"), "0.00");
@@ -164,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn currency_without_exponent_or_of_another_spelling_is_refused() {
+    fn currency_without_exponent_or_misspelled_is_rejected() {
         for code in ["", "eur", "EURO", "XXX", "XAU", "XYZ", "978", " EUR"] {
-            assert_eq!(code.parse::<Currency>(), Err(NotACurrency), "{code}");
+            assert_eq!(code.parse::<Currency>(), Err(ParseCurrencyError), "{code}");
         }
     }
 
     #[test]
-    fn whole_number_is_read_in_every_form_dynamodb_writes() {
+    fn whole_number_is_parsed_in_every_dynamodb_form() {
         let nines = "9".repeat(38);
         for (text, value) in [
             ("0", 0),
@@ -218,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn money_reads_back_as_its_minor_units(minor in -(10_i128.pow(38) - 1)..10_i128.pow(38)) {
+        fn money_round_trips_to_its_minor_units(minor in -(10_i128.pow(38) - 1)..10_i128.pow(38)) {
             for code in ["JPY", "EUR", "KWD", "CLF"] {
                 let currency: Currency = code.parse().unwrap();
                 let text = format!("{}E{}", Money { minor, currency }, currency.exponent());
@@ -227,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_without_panic(text in "[-+0-9.eE]{0,60}") {
+        fn parsing_never_panics(text in "[-+0-9.eE]{0,60}") {
             let _ = parse_whole_number(&text);
         }
     }

@@ -81,7 +81,7 @@ impl PayoutStatus {
     /// Every status.
     pub const ALL: [Self; 5] = [Self::Computed, Self::Pending, Self::Settled, Self::Failed, Self::InsufficientFunds];
 
-    /// The name in tables, files and answers.
+    /// The name in tables, files and responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,13 +97,13 @@ impl PayoutStatus {
 /// The text names no payout status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a payout status")]
-pub struct NotAPayoutStatus;
+pub struct ParsePayoutStatusError;
 
 impl FromStr for PayoutStatus {
-    type Err = NotAPayoutStatus;
+    type Err = ParsePayoutStatusError;
 
-    fn from_str(text: &str) -> Result<Self, NotAPayoutStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(NotAPayoutStatus)
+    fn from_str(text: &str) -> Result<Self, ParsePayoutStatusError> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(ParsePayoutStatusError)
     }
 }
 
@@ -125,16 +125,16 @@ pub type Row<'a> = [Value<'a>; COLUMNS.len()];
 
 /// Why a payout cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowFault {
-    /// The attribute at fault.
+pub struct InvalidValue {
+    /// The attribute at invalid.
     pub attribute: &'static str,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: ValueProblem,
 }
 
 /// What is wrong with an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum ValueProblem {
     /// Required, and not there, NULL or empty.
     Missing,
     /// Of another type, or not of the form that its column writes.
@@ -143,12 +143,12 @@ pub enum Problem {
     Unknown,
 }
 
-impl fmt::Display for RowFault {
+impl fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
-            Problem::Missing => "missing",
-            Problem::Malformed => "malformed",
-            Problem::Unknown => "unknown",
+            ValueProblem::Missing => "missing",
+            ValueProblem::Malformed => "malformed",
+            ValueProblem::Unknown => "unknown",
         };
         write!(f, "{} {problem}", self.attribute)
     }

@@ -1,16 +1,18 @@
-//! What the functions need from the outside, in the domain's own types. Each function asks for the few traits it uses.
+//! What handlers need from outside the process: one trait for each resource, in the domain's own terms.
 //!
-//! Futures are `Send`, because the Lambda runtime asks it of HTTP handlers.
+//! Handlers take the two stores as type parameters, so that a binary links only the operations it calls, and all other
+//! ports as trait objects.
 
-use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use crate::caller::{ApiKeyRecord, KeyHash};
 use crate::checkpoint::Checkpoint;
+use crate::error::DependencyError;
 use crate::export::{Export, Status};
-use crate::file::{ExportFile, Section};
+use crate::file::{EncodedRows, ExportFile};
 use crate::history::{HistoryFilter, HistoryPage};
 use crate::id::{ExportId, ExportType, TenantId};
 use crate::idempotency::Idempotency;
@@ -18,177 +20,151 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::time::Timestamp;
 
-/// Whether a failed call can succeed when it is retried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// It can: a time-out, a throttled request, an error of the service.
-    Transient,
-    /// It cannot until a person changes something: access denied, a missing table, an invalid record.
-    Permanent,
-}
-
-/// Something outside did not answer, or not as it should.
-#[derive(Debug)]
-pub struct Outage {
-    attempt: &'static str,
-    kind: ErrorKind,
-    source: Box<dyn Error + Send + Sync>,
-}
-
-impl Outage {
-    /// A transient error met while trying to `attempt`, such as "read the export".
-    pub fn new(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::of_kind(ErrorKind::Transient, attempt, source)
-    }
-
-    /// A permanent error met while trying to `attempt`.
-    pub fn permanent(attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::of_kind(ErrorKind::Permanent, attempt, source)
-    }
-
-    /// An error of this kind met while trying to `attempt`.
-    pub fn of_kind(kind: ErrorKind, attempt: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { attempt, kind, source: source.into() }
-    }
-
-    /// Whether retrying can help.
-    #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-
-    /// Whether retrying cannot help.
-    #[must_use]
-    pub const fn is_permanent(&self) -> bool {
-        matches!(self.kind, ErrorKind::Permanent)
-    }
-}
-
-impl fmt::Display for Outage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not {}", self.attempt)
-    }
-}
-
-impl Error for Outage {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.source.as_ref())
-    }
-}
-
-/// What time it is.
-pub trait Clock: Sync {
-    /// Now.
+/// The clock, and new ids.
+pub trait System: Send + Sync {
+    /// The current time.
     fn now(&self) -> Timestamp;
-}
 
-/// New ids.
-pub trait ExportIds: Sync {
-    /// An id that no other export has, for one accepted at `at`.
+    /// A unique id for an export accepted at `at`.
     ///
     /// # Errors
-    /// [`Outage`] if the system gives no randomness.
-    fn next(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, Outage>;
+    /// [`DependencyError`] if the system has no randomness.
+    fn new_export_id(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, DependencyError>;
 }
 
-/// Reads an API key's record.
-pub trait FindApiKey: Sync {
+/// API keys.
+pub trait ApiKeyStore: Send + Sync {
     /// The record of the key with this hash, revoked or not.
-    fn find_api_key(&self, hash: &KeyHash) -> impl Future<Output = Result<Option<ApiKeyRecord>, Outage>> + Send;
-}
+    fn find_api_key(
+        &self,
+        hash: &KeyHash,
+    ) -> impl Future<Output = Result<Option<ApiKeyRecord>, DependencyError>> + Send;
 
-/// Keeps a new API key's record.
-pub trait StoreApiKey: Sync {
-    /// Stores the record of a key that is not stored yet.
-    fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), Outage>> + Send;
-}
+    /// Stores the record of a new key.
+    fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), DependencyError>> + Send;
 
-/// Lists a tenant's API keys.
-pub trait ListApiKeys: Sync {
-    /// The records of all keys that were ever issued for the tenant, the oldest first. May be a little behind.
-    fn list_api_keys(&self, tenant: &TenantId) -> impl Future<Output = Result<Vec<ApiKeyRecord>, Outage>> + Send;
-}
+    /// All keys ever issued for the tenant, oldest first. Eventually consistent.
+    fn list_api_keys(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<Vec<ApiKeyRecord>, DependencyError>> + Send;
 
-/// Revokes API keys.
-pub trait RevokeApiKey: Sync {
-    /// Revokes the key with this hash from `now` on, unless it was revoked before; its record after that, or `None` if
-    /// there is no such key.
+    /// Revokes the key with this hash at `now`, unless it already is revoked. Returns its record, or `None` if there is
+    /// no such key.
     fn revoke_api_key(
         &self,
         hash: &KeyHash,
         now: Timestamp,
-    ) -> impl Future<Output = Result<Option<ApiKeyRecord>, Outage>> + Send;
+    ) -> impl Future<Output = Result<Option<ApiKeyRecord>, DependencyError>> + Send;
 }
 
 /// Why an export was not accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAccepted {
-    /// The tenant has a pending export of this type already.
-    #[error("an export is pending already: {0}")]
+pub enum AcceptError {
+    /// The tenant already has this pending export of the type.
+    #[error("an export is already pending: {0}")]
     AlreadyPending(ExportId),
-    /// The same request was accepted within the last day, as this export. Comes before [`Self::AlreadyPending`].
-    #[error("the request was accepted already: {0}")]
+    /// The same request was accepted within 24 hours, as this export. Takes precedence over [`Self::AlreadyPending`].
+    #[error("the request was already accepted: {0}")]
     AlreadyAccepted(ExportId),
-    /// Another request was accepted with the same idempotency key within the last day.
+    /// Another request with the same idempotency key was accepted within 24 hours.
     #[error("the idempotency key was used for another request")]
     KeyReused,
     /// It could not be written.
     #[error(transparent)]
-    Outage(#[from] Outage),
+    Dependency(#[from] DependencyError),
 }
 
-/// Accepts an export.
-pub trait AcceptExport: Sync {
-    /// Writes the export, its tenant's lock and, if there is one, the idempotency key in one transaction.
-    fn accept_export(
-        &self,
-        export: &Export,
-        idempotency: Option<&Idempotency>,
-    ) -> impl Future<Output = Result<(), NotAccepted>> + Send;
-}
-
-/// A record that is there and cannot be read: it was changed by hand, or a newer version wrote it that was rolled back.
-/// Trying again does not help.
+/// A record that cannot be decoded: it was edited by hand, or written by a newer version that was rolled back.
+/// Permanent until somebody repairs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("could not read the export: the record's attribute {attribute} is missing or malformed")]
-pub struct Unreadable {
-    /// The first attribute at fault, by the store's name.
+#[error("corrupt record: the attribute {attribute} is missing or malformed")]
+pub struct CorruptRecord {
+    /// The first invalid attribute, by the store's name.
     pub attribute: &'static str,
-    /// Where the export stands, if that can be read.
+    /// The status, if it can be decoded.
     pub status: Option<Status>,
-    /// When it fails if it is still pending, if that can be read.
+    /// The deadline, if it can be decoded.
     pub deadline: Option<Timestamp>,
 }
 
 /// Why an export was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum NotRead {
-    /// It is there, and its record cannot be read.
+pub enum ReadError {
+    /// Its record is corrupt.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// Trying again may help.
+    Corrupt(#[from] CorruptRecord),
+    /// The store failed.
     #[error(transparent)]
-    Outage(#[from] Outage),
+    Dependency(#[from] DependencyError),
 }
 
-/// Reads an export.
-pub trait FindExport: Sync {
-    /// The tenant's export with this id, as it is now.
+/// Why a step was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A guard did not hold; this is the current record, if there is one.
+    #[error("the export has changed in the meantime")]
+    Conflict(Option<Box<Export>>),
+    /// It could not be written, or it is unknown whether it was.
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
+}
+
+/// An export whose next check time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledCheck {
+    /// The export's tenant.
+    pub tenant: TenantId,
+    /// The export.
+    pub id: ExportId,
+    /// The time of the check; for a READY export, its link expiry.
+    pub at: Timestamp,
+}
+
+/// A page of scheduled checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckPage {
+    /// The checks, earliest first.
+    pub checks: Vec<ScheduledCheck>,
+    /// Further entries that do not name an export.
+    pub corrupt: u64,
+    /// Where the next page starts; `None` if this is the last.
+    pub next: Option<CheckPosition>,
+}
+
+/// A position among the scheduled checks. Its parts are the store's own and need not be valid.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckPosition {
+    /// The time of the check.
+    pub at: String,
+    /// The tenant.
+    pub tenant: String,
+    /// The store's key of the record.
+    pub key: String,
+}
+
+/// Exports with their locks, idempotency records and checkpoints.
+pub trait ExportStore: Send + Sync {
+    /// Writes a new export, the tenant's lock and, if given, the idempotency record in one transaction.
+    fn accept_export(
+        &self,
+        export: &Export,
+        idempotency: Option<&Idempotency>,
+    ) -> impl Future<Output = Result<(), AcceptError>> + Send;
+
+    /// The tenant's export with this id. Strongly consistent.
     fn find_export(
         &self,
         tenant: &TenantId,
         id: &ExportId,
-    ) -> impl Future<Output = Result<Option<Export>, NotRead>> + Send;
-}
+    ) -> impl Future<Output = Result<Option<Export>, ReadError>> + Send;
 
-/// Lists exports.
-pub trait ListExports: Sync {
-    /// Up to `size` of the tenant's exports that `filter` lets through at `now`, after `after`, as they are now. A page
-    /// is full unless it is the last, or more than a bounded number of exports had to be looked at for it. One
-    /// whose record cannot be read is left out, and named.
+    /// Up to `size` of the tenant's exports that match `filter` at `now`, after `after`. Strongly consistent. A page may
+    /// be short and still have a next one, because the number of records read for it is bounded. Corrupt records are
+    /// left out and named.
     ///
     /// # Errors
-    /// [`Outage`]; a permanent one if `after` comes before the exports that `filter` bounds.
+    /// [`DependencyError`]; a permanent one if `after` precedes the period of `filter`.
     fn list_exports(
         &self,
         tenant: &TenantId,
@@ -196,152 +172,116 @@ pub trait ListExports: Sync {
         after: Option<&ExportId>,
         size: usize,
         now: Timestamp,
-    ) -> impl Future<Output = Result<HistoryPage, Outage>> + Send;
-}
+    ) -> impl Future<Output = Result<HistoryPage, DependencyError>> + Send;
 
-/// Why a step was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum NotApplied {
-    /// A guard did not hold; this is the record, if there is one.
-    #[error("the export has changed meanwhile")]
-    Refused(Option<Box<Export>>),
-    /// It could not be written, or it is unknown whether it was.
-    #[error(transparent)]
-    Outage(#[from] Outage),
-}
-
-/// Carries out the transitions.
-pub trait ApplyStep: Sync {
-    /// Carries `step` out on the record of this export, in one conditional write. If the step ends the work, the lock,
-    /// if it names this export, and the checkpoint go in the same write.
+    /// Applies `step` to the export in one conditional write. A step that ends the work deletes the checkpoint, and the
+    /// lock if it names this export, in the same write.
     fn apply_step(
         &self,
         tenant: &TenantId,
         id: &ExportId,
         step: &Step,
-    ) -> impl Future<Output = Result<(), NotApplied>> + Send;
-}
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
 
-/// An export that the sweeper has to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// Whose export.
-    pub tenant: TenantId,
-    /// Which export.
-    pub id: ExportId,
-    /// Since when; of a ready export, its link's end.
-    pub due_at: Timestamp,
-}
-
-/// Some of what is due.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DuePage {
-    /// What is due.
-    pub due: Vec<Due>,
-    /// How many entries there are besides that name no export.
-    pub unreadable: u64,
-    /// Where the next page begins, if there may be one.
-    pub next: Option<DuePlace>,
-}
-
-/// A place among what is due, as the store knows it: what stands there need not be readable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DuePlace {
-    /// When it is due.
-    pub due_at: String,
-    /// Whose it is.
-    pub tenant: String,
-    /// Which of the tenant's records.
-    pub sort: String,
-}
-
-/// Finds what is due.
-pub trait DueExports: Sync {
-    /// Exports of one shard in `status` that are due at `now`, the longest due first, `limit` at most; those behind
-    /// `after` only, if it is given. May be a little behind the records.
-    ///
-    /// # Errors
-    /// [`Outage`]; a permanent one if `after` is a place that is not due at `now`.
-    fn due_exports(
-        &self,
-        status: Status,
-        shard: u8,
-        now: Timestamp,
-        after: Option<&DuePlace>,
-        limit: u32,
-    ) -> impl Future<Output = Result<DuePage, Outage>> + Send;
-}
-
-/// Wakes the generator.
-pub trait Doorbell: Sync {
-    /// Sends a message that names the export, to arrive after `delay` (15 minutes at most).
-    fn ring(
+    /// The export's checkpoint, or `None` if there is none of a known version.
+    fn find_checkpoint(
         &self,
         tenant: &TenantId,
         id: &ExportId,
-        delay: Duration,
-    ) -> impl Future<Output = Result<(), Outage>> + Send;
+    ) -> impl Future<Output = Result<Option<Checkpoint>, DependencyError>> + Send;
+
+    /// Applies `step` and stores the checkpoint in one conditional write.
+    fn apply_with_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// The number of partitions that scheduled checks are spread over. They can be read in parallel.
+    fn check_partitions(&self) -> u8;
+
+    /// Up to `limit` exports in `status` and `partition` whose next check time is `now` or earlier, earliest first,
+    /// after `after`. Eventually consistent.
+    ///
+    /// # Errors
+    /// [`DependencyError`]; a permanent one if `after` is later than `now`.
+    fn scheduled_checks(
+        &self,
+        status: Status,
+        partition: u8,
+        now: Timestamp,
+        after: Option<&CheckPosition>,
+        limit: u32,
+    ) -> impl Future<Output = Result<CheckPage, DependencyError>> + Send;
 }
 
-/// The sort key of a payout: `<createdAt>#<payoutId>`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PayoutKey(pub String);
+/// The jobs queue, which starts the generator.
+#[async_trait]
+pub trait JobQueue: Send + Sync {
+    /// Sends the export's job message, delivered after `delay` (15 minutes at most).
+    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError>;
+}
 
-/// Payouts with keys after `after`, if there is one, up to and with `up_to`. Neither has to be a payout's.
+/// The sort key of a row: `<createdAt>#<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey(pub String);
+
+/// The rows whose key is greater than `after`, if given, and at most `up_to`. Neither has to be a row's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
-    /// Below all of them.
-    pub after: Option<PayoutKey>,
-    /// The highest there may be.
-    pub up_to: PayoutKey,
+    /// The exclusive lower bound.
+    pub after: Option<RowKey>,
+    /// The inclusive upper bound.
+    pub up_to: RowKey,
 }
 
 impl KeyRange {
-    /// Whether no key can be in it. DynamoDB refuses to read such a range: the start key of a query must lie before the
-    /// end of what its condition allows.
+    /// Whether it contains no key. DynamoDB rejects a query whose start key is not below its upper bound.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.after.as_ref().map_or("", |after| &after.0) >= self.up_to.0.as_str()
     }
 }
 
-/// The first payouts of a range, written as lines of the file.
+/// The first rows of a range, encoded for the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PayoutPage {
-    /// The lines.
-    pub section: Section,
-    /// The first payout's key; `None` if there is none on this page.
-    pub first: Option<PayoutKey>,
-    /// The key after which the range goes on, or `None` at its end.
-    pub next: Option<PayoutKey>,
-    /// Whether the table asked to be read more slowly.
+pub struct RowPage {
+    /// The encoded rows.
+    pub encoded: EncodedRows,
+    /// The first row's key; `None` if the page is empty.
+    pub first: Option<RowKey>,
+    /// The key after which the rest of the range starts; `None` at its end.
+    pub next: Option<RowKey>,
+    /// Whether the table throttled this read.
     pub throttled: bool,
 }
 
-/// Reads payouts.
-pub trait ReadPayouts: Sync {
-    /// The first page of a range of `tenant`'s payouts, in order of creation and id, as they are now (strongly
-    /// consistent). A page may be empty and still have a next one, and the next one's range may be empty.
+/// The source table of an export type.
+#[async_trait]
+pub trait RowSource: Send + Sync {
+    /// The first page of a range of the tenant's rows, ordered by key. Strongly consistent. A page may be empty and
+    /// still have a next one, whose range may be empty.
     ///
     /// # Errors
-    /// [`Outage`]; a permanent one if the range is empty.
-    fn read_page(&self, tenant: &TenantId, range: &KeyRange)
-    -> impl Future<Output = Result<PayoutPage, Outage>> + Send;
+    /// [`DependencyError`]; a permanent one if the range is empty.
+    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError>;
 }
 
-/// A file that is being written in parts.
+/// A multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
-    /// Where the file will be.
+    /// The object key of the file.
     pub key: String,
-    /// The store's name for the upload.
+    /// The store's id of the upload.
     pub id: String,
 }
 
-/// A part that was written.
+/// A part of a multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its place in the file, from 1.
+    /// Its number, from 1.
     pub number: u32,
     /// The store's name for exactly these bytes in this place.
     pub tag: String,
@@ -349,109 +289,75 @@ pub struct Part {
     pub bytes: u64,
 }
 
-/// Why an upload did not become a file.
+/// Why an upload was not completed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotCompleted {
-    /// The upload is gone, or a part is not what it was: this upload will never be a file.
+pub enum CompleteError {
+    /// The upload no longer exists, or a part has changed. It can never be completed.
     #[error("the upload is lost: {0}")]
-    Lost(String),
-    /// Trying again may help.
+    UploadLost(String),
+    /// The store failed. The upload may be complete all the same.
     #[error(transparent)]
-    Outage(#[from] Outage),
+    Dependency(#[from] DependencyError),
 }
 
-/// Writes files.
-pub trait StoreFile: Sync {
-    /// Writes a whole file at once.
-    fn put_file(
-        &self,
-        key: &str,
-        download_name: &str,
-        bytes: Vec<u8>,
-    ) -> impl Future<Output = Result<(), Outage>> + Send;
+/// The files of exports, for the generator.
+#[async_trait]
+pub trait FileStore: Send + Sync {
+    /// Writes a file in one request.
+    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
-    /// Begins a file that is written in parts.
-    fn begin_file(&self, key: &str, download_name: &str) -> impl Future<Output = Result<Upload, Outage>> + Send;
+    /// Starts a multipart upload.
+    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError>;
 
-    /// Writes a part. Only the last one may be under 5 MiB.
-    fn write_part(
-        &self,
-        upload: &Upload,
-        number: u32,
-        bytes: Vec<u8>,
-    ) -> impl Future<Output = Result<Part, Outage>> + Send;
+    /// Uploads a part. Only the last one may be smaller than 5 MiB.
+    async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError>;
 
-    /// The parts that are written, in order; `None` if there is no such upload (any more).
-    fn parts(&self, upload: &Upload) -> impl Future<Output = Result<Option<Vec<Part>>, Outage>> + Send;
+    /// The uploaded parts, by number; `None` if the upload does not exist (any more).
+    async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, DependencyError>;
 
-    /// Makes the parts a file, if their size and CRC64NVME in all are `bytes` and `crc64`. With many parts this may take
-    /// minutes; after `within` it is given up, and may be done all the same.
-    fn complete_file(
+    /// Completes the upload, provided that the parts have `bytes` bytes and the CRC64NVME `crc64` in total. With many
+    /// parts this may take minutes. The call is abandoned after `timeout`, and may still take effect.
+    async fn complete_upload(
         &self,
         upload: &Upload,
         parts: &[Part],
         bytes: u64,
         crc64: u64,
-        within: Duration,
-    ) -> impl Future<Output = Result<(), NotCompleted>> + Send;
+        timeout: Duration,
+    ) -> Result<(), CompleteError>;
 
-    /// Throws the parts away.
-    fn abort_file(&self, upload: &Upload) -> impl Future<Output = Result<(), Outage>> + Send;
+    /// Aborts the upload and deletes its parts.
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
 
-    /// The size of the file with this key, or `None` if there certainly is none.
-    fn file_size(&self, key: &str) -> impl Future<Output = Result<Option<u64>, Outage>> + Send;
+    /// The size of the file with this key, or `None` if it does not exist.
+    async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError>;
 }
 
-/// Looks for files.
-pub trait FindFile: Sync {
-    /// Whether this file is still stored.
-    fn file_exists(&self, file: &ExportFile) -> impl Future<Output = Result<bool, Outage>> + Send;
-}
+/// The files of exports, for those who download them.
+#[async_trait]
+pub trait FileLinks: Send + Sync {
+    /// Whether the file still exists.
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError>;
 
-/// Keeps how far the file of a pending export is.
-pub trait Checkpoints: Sync {
-    /// The export's checkpoint, if there is one of a form that is known here.
-    fn find_checkpoint(
-        &self,
-        tenant: &TenantId,
-        id: &ExportId,
-    ) -> impl Future<Output = Result<Option<Checkpoint>, Outage>> + Send;
-
-    /// Carries `step` out and stores the checkpoint, in one conditional write.
-    fn apply_with_checkpoint(
-        &self,
-        tenant: &TenantId,
-        id: &ExportId,
-        step: &Step,
-        checkpoint: &Checkpoint,
-    ) -> impl Future<Output = Result<(), NotApplied>> + Send;
-}
-
-/// Makes download links.
-pub trait SignLink: Sync {
-    /// A URL that downloads `file` from `now` until `end` (seven days at most), for whoever has it.
-    fn sign_link(
-        &self,
-        file: &ExportFile,
-        now: Timestamp,
-        end: Timestamp,
-    ) -> impl Future<Output = Result<String, Outage>> + Send;
+    /// A URL that anybody can download `file` with, from `now` until `expiry` (seven days at most).
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError>;
 }
 
 /// Why a mail was not sent.
 #[derive(Debug, thiserror::Error)]
-pub enum NotSent {
-    /// The mail service refuses this mail or this sender, for this reason: trying again does not help. The reason may
-    /// name recipients, so it is for their tenant and not for logs.
-    #[error("the mail service refused the mail")]
-    Refused(String),
-    /// It may have been sent or not; trying again may help.
+pub enum SendError {
+    /// The mail service rejected the mail or the sender, with this reason. It may contain addresses: show it to the
+    /// tenant, do not log it.
+    #[error("the mail service rejected the mail")]
+    Rejected(String),
+    /// The mail may or may not have been sent.
     #[error(transparent)]
-    Outage(#[from] Outage),
+    Dependency(#[from] DependencyError),
 }
 
-/// Sends mails.
-pub trait SendMail: Sync {
-    /// Hands the mail to the mail service, once: nothing is retried here, because a retry may send twice.
-    fn send_mail(&self, mail: &Mail) -> impl Future<Output = Result<(), NotSent>> + Send;
+/// The mail service.
+#[async_trait]
+pub trait MailSender: Send + Sync {
+    /// Sends the mail without retries, because a retry could send it twice.
+    async fn send_mail(&self, mail: &Mail) -> Result<(), SendError>;
 }

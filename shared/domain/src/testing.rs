@@ -1,84 +1,87 @@
-//! The ports in memory, and samples to put into them: what the functions' tests run against.
+//! In-memory ports and sample values for the tests of the functions (feature `testing`).
 //!
-//! Everything here behaves as the ports' documentation says; a [`Fuse`] makes it fail. Only tests may depend on it
-//! (feature `testing`).
-#![expect(clippy::unwrap_used, reason = "a sample that does not parse should end the test that asked for it")]
+//! The ports behave as their traits document. A [`FailureInjector`] makes their calls fail.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "an invalid sample must fail the test that uses it")]
 
+use async_trait::async_trait;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::poll_fn;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::future::{pending, poll_fn};
 use std::ops::Bound;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
 use crate::checkpoint::Checkpoint;
 use crate::email::{EmailAddress, Recipients};
-use crate::export::{Export, Status, Terms};
-use crate::file::{ExportFile, Lines, Total, Totals};
+use crate::error::DependencyError;
+use crate::export::{Export, ExportSettings, Status};
+use crate::file::{CsvEncoder, ExportFile, Total, Totals};
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, ExportType, TenantId};
-use crate::idempotency::{Idempotency, REMEMBERED_FOR};
+use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Clock, Doorbell, Due, DueExports, DuePage, DuePlace, ExportIds, FindApiKey,
-    FindExport, FindFile, KeyRange, ListApiKeys, ListExports, NotAccepted, NotApplied, NotCompleted, NotRead, NotSent,
-    Outage, Part, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey, SendMail, SignLink, StoreApiKey, StoreFile,
-    Unreadable, Upload,
+    AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
+    FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
+    SendError, System, Upload,
 };
 use crate::time::Timestamp;
 
-/// Decides when a port fails: never, until it is told to.
+/// Makes the calls of a port fail. By default all succeed.
 #[derive(Debug)]
-pub struct Fuse {
+pub struct FailureInjector {
     calls_left: AtomicU64,
     is_permanent: AtomicBool,
 }
 
-impl Default for Fuse {
+impl Default for FailureInjector {
     fn default() -> Self {
         Self { calls_left: AtomicU64::new(u64::MAX), is_permanent: AtomicBool::new(false) }
     }
 }
 
-impl Fuse {
-    /// From now on every call fails.
-    pub fn blow(&self) {
-        self.blow_after(0);
+impl FailureInjector {
+    /// All further calls fail with a transient error.
+    pub fn inject(&self) {
+        self.inject_after(0);
     }
 
-    /// The next `calls` calls are carried out, all later ones fail.
-    pub fn blow_after(&self, calls: u64) {
+    /// The next `calls` calls succeed, and all later ones fail with a transient error.
+    pub fn inject_after(&self, calls: u64) {
         self.is_permanent.store(false, Ordering::SeqCst);
         self.calls_left.store(calls, Ordering::SeqCst);
     }
 
-    /// From now on every call is denied, which is a permanent error.
+    /// All further calls fail with a permanent error, access denied.
     pub fn deny(&self) {
         self.deny_after(0);
     }
 
-    /// The next `calls` calls are carried out, all later ones are denied.
+    /// The next `calls` calls succeed, and all later ones fail with a permanent error, access denied.
     pub fn deny_after(&self, calls: u64) {
         self.is_permanent.store(true, Ordering::SeqCst);
         self.calls_left.store(calls, Ordering::SeqCst);
     }
 
-    /// From now on every call is carried out.
-    pub fn mend(&self) {
+    /// All further calls succeed.
+    pub fn stop(&self) {
         self.calls_left.store(u64::MAX, Ordering::SeqCst);
     }
 
-    fn check(&self, attempt: &'static str) -> Result<(), Outage> {
-        let spend = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
-        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
+    fn check(&self, action: &'static str) -> Result<(), DependencyError> {
+        let decrement = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
+        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement) {
             Ok(_) => Ok(()),
-            Err(_) if self.is_permanent.load(Ordering::SeqCst) => Err(Outage::permanent(attempt, "access denied")),
-            Err(_) => Err(Outage::new(attempt, "the fuse has blown")),
+            Err(_) if self.is_permanent.load(Ordering::SeqCst) => {
+                Err(DependencyError::permanent(action, "access denied"))
+            }
+            Err(_) => Err(DependencyError::transient(action, "injected failure")),
         }
     }
 }
@@ -87,56 +90,54 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A clock that stands still, unless it is told to tick.
+/// A clock that only moves when set, and ids whose random part counts up from 1.
 #[derive(Debug)]
-pub struct FixedClock {
+pub struct FakeSystem {
     now: AtomicI64,
     tick: AtomicI64,
+    ids: AtomicU64,
+    /// Makes the generation of ids fail.
+    pub failures: FailureInjector,
 }
 
-impl Default for FixedClock {
-    /// Stands at [`start`].
+impl Default for FakeSystem {
+    /// The clock starts at [`start`].
     fn default() -> Self {
-        Self { now: AtomicI64::new(start().millis()), tick: AtomicI64::new(0) }
+        Self {
+            now: AtomicI64::new(start().millis()),
+            tick: AtomicI64::new(0),
+            ids: AtomicU64::new(0),
+            failures: FailureInjector::default(),
+        }
     }
 }
 
-impl FixedClock {
-    /// Puts the clock to `now`.
+impl FakeSystem {
+    /// Sets the clock.
     pub fn set(&self, now: Timestamp) {
         self.now.store(now.millis(), Ordering::SeqCst);
     }
 
-    /// Moves on by `span` whenever it is looked at.
-    pub fn tick(&self, span: Duration) {
-        self.tick.store(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    /// Advances the clock by `step` after each read from now on.
+    pub fn tick(&self, step: Duration) {
+        self.tick.store(i64::try_from(step.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Moves the clock on.
-    pub fn advance(&self, span: Duration) {
-        self.set(self.now().plus(span));
+    /// Advances the clock.
+    pub fn advance(&self, duration: Duration) {
+        self.set(self.now().plus(duration));
     }
 }
 
-impl Clock for FixedClock {
+impl System for FakeSystem {
     fn now(&self) -> Timestamp {
         let tick = self.tick.load(Ordering::SeqCst);
         Timestamp::from_millis(self.now.fetch_add(tick, Ordering::SeqCst))
     }
-}
 
-/// Ids whose random part counts from 1.
-#[derive(Debug, Default)]
-pub struct SequentialIds {
-    count: AtomicU64,
-    /// Makes it fail.
-    pub fuse: Fuse,
-}
-
-impl ExportIds for SequentialIds {
-    fn next(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, Outage> {
-        self.fuse.check("make an export id")?;
-        let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+    fn new_export_id(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, DependencyError> {
+        self.failures.check("read random bytes")?;
+        let number = self.ids.fetch_add(1, Ordering::SeqCst) + 1;
         let mut random = [0; 10];
         for (byte, digit) in random.iter_mut().rev().zip(number.to_le_bytes()) {
             *byte = digit;
@@ -145,26 +146,40 @@ impl ExportIds for SequentialIds {
     }
 }
 
-/// What DynamoDB says of a start key at or beyond the end of the query's range, or before its beginning.
-fn start_key_refused(attempt: &'static str) -> Outage {
-    let refusal = "The provided starting key is outside query boundaries based on provided conditions";
-    Outage::permanent(attempt, refusal)
+/// The error of DynamoDB for a start key outside the range of a query.
+fn invalid_start_key(action: &'static str) -> DependencyError {
+    let message = "The provided starting key is outside query boundaries based on provided conditions";
+    DependencyError::permanent(action, message)
 }
 
-/// The tables of exports and API keys.
-#[derive(Debug, Default)]
+/// The number of partitions of the scheduled checks.
+const PARTITIONS: u8 = 4;
+
+fn partition_of(id: &ExportId) -> u8 {
+    id.random_byte() % PARTITIONS
+}
+
+/// The Exports and ApiKeys tables.
+#[derive(Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
     key_reads: AtomicU64,
-    /// Makes every read and write fail.
-    pub fuse: Fuse,
+    before_apply: Mutex<Option<BeforeApply>>,
+    applies: AtomicU64,
+    broken: Mutex<HashSet<ExportId>>,
+    hanging_limit: Mutex<Option<u32>>,
+    /// Makes reads and writes fail.
+    pub failures: FailureInjector,
 }
+
+/// Called before a step is applied, with the number of earlier calls.
+type BeforeApply = Arc<dyn Fn(u64, &MemoryStore) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Tables {
     exports: BTreeMap<(TenantId, String), Export>,
-    /// The attributes at fault of records that cannot be read.
-    spoilt: HashMap<(TenantId, ExportId), &'static str>,
+    /// The invalid attributes of corrupt records.
+    corrupt: HashMap<(TenantId, ExportId), &'static str>,
     locks: HashMap<(TenantId, ExportType), ExportId>,
     checkpoints: HashMap<(TenantId, ExportId), Checkpoint>,
     idempotency: HashMap<(TenantId, ExportType, String), (Idempotency, ExportId)>,
@@ -172,32 +187,55 @@ struct Tables {
 }
 
 impl MemoryStore {
-    /// Puts an export there as it is, and its tenant's lock if it is pending.
+    /// Runs `change` before each further [`ExportStore::apply_step`], as a concurrent request would.
+    pub fn before_apply(&self, change: impl Fn(u64, &Self) + Send + Sync + 'static) {
+        *lock(&self.before_apply) = Some(Arc::new(change));
+    }
+
+    /// All further reads and writes of this export fail.
+    pub fn break_export(&self, id: ExportId) {
+        lock(&self.broken).insert(id);
+    }
+
+    /// All further reads of scheduled checks with this limit never return.
+    pub fn hang_checks(&self, limit: u32) {
+        *lock(&self.hanging_limit) = Some(limit);
+    }
+
+    fn check(&self, action: &'static str, id: &ExportId) -> Result<(), DependencyError> {
+        self.failures.check(action)?;
+        match lock(&self.broken).contains(id) {
+            true => Err(DependencyError::transient(action, "injected failure")),
+            false => Ok(()),
+        }
+    }
+
+    /// Stores an export, and its tenant's lock if it is pending.
     pub fn put_export(&self, export: Export) {
         let mut tables = lock(&self.tables);
-        tables.spoilt.remove(&(export.tenant.clone(), export.id));
+        tables.corrupt.remove(&(export.tenant.clone(), export.id));
         if export.status == Status::Pending {
             tables.locks.insert((export.tenant.clone(), export.id.export_type()), export.id);
         }
         tables.exports.insert((export.tenant.clone(), export.id.to_string()), export);
     }
 
-    /// From now on the record of this export cannot be read because of `attribute`, though all else of it is there.
-    pub fn spoil(&self, tenant: &TenantId, id: &ExportId, attribute: &'static str) {
-        lock(&self.tables).spoilt.insert((tenant.clone(), *id), attribute);
+    /// Makes the record of this export corrupt: `attribute` is invalid, and all others are valid.
+    pub fn corrupt(&self, tenant: &TenantId, id: &ExportId, attribute: &'static str) {
+        lock(&self.tables).corrupt.insert((tenant.clone(), *id), attribute);
     }
 
-    /// The export of this tenant and id, whether its record can be read or not.
+    /// The export with this id, even if its record is corrupt.
     pub fn export(&self, tenant: &TenantId, id: &ExportId) -> Option<Export> {
         lock(&self.tables).exports.get(&(tenant.clone(), id.to_string())).cloned()
     }
 
-    /// The checkpoint of this export.
+    /// The checkpoint of the export with this id.
     pub fn checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Option<Checkpoint> {
         lock(&self.tables).checkpoints.get(&(tenant.clone(), *id)).cloned()
     }
 
-    /// Every export, by tenant, then by id: in order of creation.
+    /// All exports by tenant, in creation order.
     pub fn exports(&self) -> Vec<Export> {
         lock(&self.tables).exports.values().cloned().collect()
     }
@@ -207,46 +245,36 @@ impl MemoryStore {
         lock(&self.tables).locks.get(&(tenant.clone(), export_type)).copied()
     }
 
-    /// Puts an API key's record there, whether one is there already or not.
+    /// Stores the record of an API key, or replaces it.
     pub fn put_api_key(&self, record: ApiKeyRecord) {
         lock(&self.tables).api_keys.insert(record.hash.clone(), record);
     }
 
-    /// Every API key's record.
+    /// The records of all API keys.
     pub fn api_keys(&self) -> Vec<ApiKeyRecord> {
         lock(&self.tables).api_keys.values().cloned().collect()
     }
 
-    /// How often an API key was looked up.
+    /// The number of lookups of API keys.
     pub fn key_reads(&self) -> u64 {
         self.key_reads.load(Ordering::SeqCst)
     }
 }
 
-impl FindExport for MemoryStore {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
-        self.fuse.check("read the export")?;
-        let tables = lock(&self.tables);
-        let Some(export) = tables.exports.get(&(tenant.clone(), id.to_string())) else { return Ok(None) };
-        tables.check_readable(export)?;
-        Ok(Some(export.clone()))
-    }
-}
-
-impl AcceptExport for MemoryStore {
-    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
-        self.fuse.check("write the export")?;
+impl ExportStore for MemoryStore {
+    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), AcceptError> {
+        self.failures.check("write the export")?;
         let mut tables = lock(&self.tables);
         let lock_key = (export.tenant.clone(), export.id.export_type());
         let sent = idempotency.map(|sent| ((lock_key.0.clone(), lock_key.1, sent.key.clone()), sent));
         if let Some((known, id)) = sent.as_ref().and_then(|(key, _)| tables.idempotency.get(key))
-            && id.created_at() > export.created_at().minus(REMEMBERED_FOR)
+            && id.created_at() > export.created_at().minus(IDEMPOTENCY_WINDOW)
         {
             let same = sent.is_some_and(|(_, sent)| sent.fingerprint == known.fingerprint);
-            return Err(if same { NotAccepted::AlreadyAccepted(*id) } else { NotAccepted::KeyReused });
+            return Err(if same { AcceptError::AlreadyAccepted(*id) } else { AcceptError::KeyReused });
         }
         if let Some(pending) = tables.locks.get(&lock_key) {
-            return Err(NotAccepted::AlreadyPending(*pending));
+            return Err(AcceptError::AlreadyPending(*pending));
         }
         if let Some((key, sent)) = sent {
             tables.idempotency.insert(key, (sent.clone(), export.id));
@@ -255,9 +283,15 @@ impl AcceptExport for MemoryStore {
         tables.exports.insert((export.tenant.clone(), export.id.to_string()), export.clone());
         Ok(())
     }
-}
 
-impl ListExports for MemoryStore {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, ReadError> {
+        self.check("read the export", id)?;
+        let tables = lock(&self.tables);
+        let Some(export) = tables.exports.get(&(tenant.clone(), id.to_string())) else { return Ok(None) };
+        tables.check_intact(export)?;
+        Ok(Some(export.clone()))
+    }
+
     async fn list_exports(
         &self,
         tenant: &TenantId,
@@ -265,14 +299,14 @@ impl ListExports for MemoryStore {
         after: Option<&ExportId>,
         size: usize,
         now: Timestamp,
-    ) -> Result<HistoryPage, Outage> {
-        self.fuse.check("list the exports")?;
+    ) -> Result<HistoryPage, DependencyError> {
+        self.failures.check("list the exports")?;
         let is_before = |after: &ExportId| match filter.order {
             Order::OldestFirst => filter.created_from.is_some_and(|from| after.created_at() < from),
             Order::NewestFirst => filter.created_to.is_some_and(|to| after.created_at() > to),
         };
         if after.is_some_and(is_before) {
-            return Err(start_key_refused("list the exports"));
+            return Err(invalid_start_key("list the exports"));
         }
         let mut exports: Vec<Export> = self.exports();
         if filter.order == Order::NewestFirst {
@@ -289,50 +323,111 @@ impl ListExports for MemoryStore {
                 && export.id.export_type() == filter.export_type
                 && filter.created_from.is_none_or(|from| export.created_at() >= from)
                 && filter.created_to.is_none_or(|to| export.created_at() <= to)
-                && filter.has_status_of(export, now)
+                && filter.matches_status(export, now)
                 && is_after(export)
         });
-        let mut unreadable = Vec::new();
-        exports.retain(|export| match lock(&self.tables).check_readable(export) {
+        let mut corrupt = Vec::new();
+        exports.retain(|export| match lock(&self.tables).check_intact(export) {
             Ok(()) => true,
             Err(why) => {
-                unreadable.push((export.id.to_string(), why));
+                corrupt.push((export.id.to_string(), why));
                 false
             }
         });
         let more = exports.len() > size;
         exports.truncate(size);
         let next_after = exports.last().filter(|_| more).map(|export| export.id);
-        Ok(HistoryPage { exports, next_after, unreadable })
+        Ok(HistoryPage { exports, next_after, corrupt })
     }
-}
 
-impl ApplyStep for MemoryStore {
-    async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
-        self.fuse.check("write the export")?;
+    async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
+        self.check("write the export", id)?;
+        let before = lock(&self.before_apply).clone();
+        if let Some(before) = before {
+            before(self.applies.fetch_add(1, Ordering::SeqCst), self);
+        }
         lock(&self.tables).apply(tenant, id, step)
+    }
+
+    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {
+        self.failures.check("read the checkpoint")?;
+        Ok(self.checkpoint(tenant, id))
+    }
+
+    async fn apply_with_checkpoint(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), ApplyError> {
+        self.failures.check("write the checkpoint")?;
+        let mut tables = lock(&self.tables);
+        tables.apply(tenant, id, step)?;
+        tables.checkpoints.insert((tenant.clone(), *id), checkpoint.clone());
+        Ok(())
+    }
+
+    fn check_partitions(&self) -> u8 {
+        PARTITIONS
+    }
+
+    async fn scheduled_checks(
+        &self,
+        status: Status,
+        partition: u8,
+        now: Timestamp,
+        after: Option<&CheckPosition>,
+        limit: u32,
+    ) -> Result<CheckPage, DependencyError> {
+        self.failures.check("read the scheduled checks")?;
+        let hangs = *lock(&self.hanging_limit) == Some(limit);
+        if hangs {
+            pending::<()>().await;
+        }
+        if after.is_some_and(|after| after.at > now.to_string()) {
+            return Err(invalid_start_key("read the scheduled checks"));
+        }
+        let check = |export: &Export| {
+            let at = export.next_check_at.filter(|at| *at <= now)?;
+            let matches = export.status == status && partition_of(&export.id) == partition;
+            matches.then(|| ScheduledCheck { tenant: export.tenant.clone(), id: export.id, at })
+        };
+        let mut checks: Vec<ScheduledCheck> = lock(&self.tables).exports.values().filter_map(check).collect();
+        let position = |check: &ScheduledCheck| CheckPosition {
+            at: check.at.to_string(),
+            tenant: check.tenant.to_string(),
+            key: check.id.to_string(),
+        };
+        checks.sort_by_key(position);
+        checks.retain(|check| after.is_none_or(|after| position(check) > *after));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let is_full = checks.len() >= limit;
+        checks.truncate(limit);
+        let next = checks.last().filter(|_| is_full).map(position);
+        Ok(CheckPage { checks, corrupt: 0, next })
     }
 }
 
 impl Tables {
-    fn check_readable(&self, export: &Export) -> Result<(), Unreadable> {
-        let Some(&attribute) = self.spoilt.get(&(export.tenant.clone(), export.id)) else { return Ok(()) };
+    fn check_intact(&self, export: &Export) -> Result<(), CorruptRecord> {
+        let Some(&attribute) = self.corrupt.get(&(export.tenant.clone(), export.id)) else { return Ok(()) };
         let status = (attribute != "status").then_some(export.status);
         let deadline = (attribute != "deadline").then_some(export.deadline);
-        Err(Unreadable { attribute, status, deadline })
+        Err(CorruptRecord { attribute, status, deadline })
     }
 
-    fn apply(&mut self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
+    fn apply(&mut self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         let key = (tenant.clone(), id.to_string());
         let Some(export) = self.exports.get(&key) else {
-            return Err(NotApplied::Refused(None));
+            return Err(ApplyError::Conflict(None));
         };
         let Some(after) = step.apply(export) else {
-            self.check_readable(export).map_err(|unreadable| Outage::new("read the export", unreadable))?;
-            return Err(NotApplied::Refused(Some(Box::new(export.clone()))));
+            self.check_intact(export).map_err(|corrupt| DependencyError::transient("read the export", corrupt))?;
+            return Err(ApplyError::Conflict(Some(Box::new(export.clone()))));
         };
         self.exports.insert(key, after);
-        if step.ends_work {
+        if step.leaves_pending {
             let lock_key = (tenant.clone(), id.export_type());
             if self.locks.get(&lock_key) == Some(id) {
                 self.locks.remove(&lock_key);
@@ -343,96 +438,32 @@ impl Tables {
     }
 }
 
-impl Checkpoints for MemoryStore {
-    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, Outage> {
-        self.fuse.check("read the checkpoint")?;
-        Ok(self.checkpoint(tenant, id))
-    }
-
-    async fn apply_with_checkpoint(
-        &self,
-        tenant: &TenantId,
-        id: &ExportId,
-        step: &Step,
-        checkpoint: &Checkpoint,
-    ) -> Result<(), NotApplied> {
-        self.fuse.check("write the checkpoint")?;
-        let mut tables = lock(&self.tables);
-        tables.apply(tenant, id, step)?;
-        tables.checkpoints.insert((tenant.clone(), *id), checkpoint.clone());
-        Ok(())
-    }
-}
-
-impl DueExports for MemoryStore {
-    async fn due_exports(
-        &self,
-        status: Status,
-        shard: u8,
-        now: Timestamp,
-        after: Option<&DuePlace>,
-        limit: u32,
-    ) -> Result<DuePage, Outage> {
-        self.fuse.check("find due exports")?;
-        if after.is_some_and(|after| after.due_at > now.to_string()) {
-            return Err(start_key_refused("find due exports"));
-        }
-        let due = |export: &Export| {
-            let due_at = export.due_at.filter(|due_at| *due_at <= now)?;
-            (export.status == status && export.id.shard() == shard).then(|| Due {
-                tenant: export.tenant.clone(),
-                id: export.id,
-                due_at,
-            })
-        };
-        let mut found: Vec<Due> = lock(&self.tables).exports.values().filter_map(due).collect();
-        let place = |due: &Due| DuePlace {
-            due_at: due.due_at.to_string(),
-            tenant: due.tenant.to_string(),
-            sort: due.id.to_string(),
-        };
-        found.sort_by_key(place);
-        found.retain(|due| after.is_none_or(|after| place(due) > *after));
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let is_cut = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| is_cut).map(place);
-        Ok(DuePage { due: found, unreadable: 0, next })
-    }
-}
-
-impl FindApiKey for MemoryStore {
-    async fn find_api_key(&self, hash: &KeyHash) -> Result<Option<ApiKeyRecord>, Outage> {
+impl ApiKeyStore for MemoryStore {
+    async fn find_api_key(&self, hash: &KeyHash) -> Result<Option<ApiKeyRecord>, DependencyError> {
         self.key_reads.fetch_add(1, Ordering::SeqCst);
-        self.fuse.check("read the API key")?;
+        self.failures.check("read the API key")?;
         Ok(lock(&self.tables).api_keys.get(hash).cloned())
     }
-}
 
-impl StoreApiKey for MemoryStore {
-    async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), Outage> {
-        self.fuse.check("write the API key")?;
+    async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
+        self.failures.check("write the API key")?;
         match lock(&self.tables).api_keys.entry(record.hash.clone()) {
             Entry::Vacant(vacant) => drop(vacant.insert(record.clone())),
-            Entry::Occupied(_) => return Err(Outage::new("write the API key", "it is there already")),
+            Entry::Occupied(_) => return Err(DependencyError::transient("write the API key", "already exists")),
         }
         Ok(())
     }
-}
 
-impl ListApiKeys for MemoryStore {
-    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, Outage> {
-        self.fuse.check("list the API keys")?;
+    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, DependencyError> {
+        self.failures.check("list the API keys")?;
         let mut keys = self.api_keys();
         keys.retain(|key| key.caller.tenant == *tenant);
         keys.sort_by_key(|key| key.created_at);
         Ok(keys)
     }
-}
 
-impl RevokeApiKey for MemoryStore {
-    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, Outage> {
-        self.fuse.check("revoke the API key")?;
+    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, DependencyError> {
+        self.failures.check("revoke the API key")?;
         let mut tables = lock(&self.tables);
         let Some(record) = tables.api_keys.get_mut(hash) else { return Ok(None) };
         record.revoked_at.get_or_insert(now);
@@ -440,47 +471,48 @@ impl RevokeApiKey for MemoryStore {
     }
 }
 
-/// What a [`MemoryBell`] has rung: for which export, and after which delay.
-pub type Ring = (TenantId, ExportId, Duration);
+/// A job message of a [`MemoryQueue`]: tenant, export and delay.
+pub type EnqueuedJob = (TenantId, ExportId, Duration);
 
-/// A bell that remembers who rang.
+/// A queue that records its messages.
 #[derive(Debug, Default)]
-pub struct MemoryBell {
-    rings: Mutex<Vec<Ring>>,
-    /// Makes it fail.
-    pub fuse: Fuse,
+pub struct MemoryQueue {
+    enqueued: Mutex<Vec<EnqueuedJob>>,
+    /// Makes sends fail.
+    pub failures: FailureInjector,
 }
 
-impl MemoryBell {
-    /// Every ring, the first first.
-    pub fn rings(&self) -> Vec<Ring> {
-        lock(&self.rings).clone()
+impl MemoryQueue {
+    /// All messages, oldest first.
+    pub fn enqueued(&self) -> Vec<EnqueuedJob> {
+        lock(&self.enqueued).clone()
     }
 }
 
-impl Doorbell for MemoryBell {
-    async fn ring(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), Outage> {
-        self.fuse.check("ring")?;
-        lock(&self.rings).push((tenant.clone(), *id, delay));
+#[async_trait]
+impl JobQueue for MemoryQueue {
+    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError> {
+        self.failures.check("enqueue the export")?;
+        lock(&self.enqueued).push((tenant.clone(), *id, delay));
         Ok(())
     }
 }
 
-/// How a [`MemoryMailbox`] answers.
+/// How the e-mail service of a [`MemoryMailbox`] responds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MailService {
-    /// Takes the mail.
+    /// Accepts the e-mail.
     #[default]
     Accepts,
-    /// Refuses it for good.
-    Refuses,
-    /// Does not take it now.
+    /// Rejects the e-mail permanently.
+    Rejects,
+    /// Fails with a transient error.
     IsDown,
-    /// Takes the mail, but its answer is lost.
-    LosesItsAnswer,
+    /// Accepts the e-mail, but its response is lost.
+    LosesResponse,
 }
 
-/// A mailbox that holds every mail that was taken.
+/// A mailbox with the accepted e-mails.
 #[derive(Debug, Default)]
 pub struct MemoryMailbox {
     mails: Mutex<Vec<Mail>>,
@@ -488,28 +520,33 @@ pub struct MemoryMailbox {
 }
 
 impl MemoryMailbox {
-    /// Every mail, the first first.
+    /// All accepted e-mails, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         lock(&self.mails).clone()
     }
 
-    /// From now on it answers like this.
-    pub fn answer(&self, service: MailService) {
+    /// Sets how the service responds from now on.
+    pub fn behave(&self, service: MailService) {
         *lock(&self.service) = service;
     }
 }
 
-impl SendMail for MemoryMailbox {
-    async fn send_mail(&self, mail: &Mail) -> Result<(), NotSent> {
+#[async_trait]
+impl MailSender for MemoryMailbox {
+    async fn send_mail(&self, mail: &Mail) -> Result<(), SendError> {
         let service = *lock(&self.service);
-        if matches!(service, MailService::Accepts | MailService::LosesItsAnswer) {
+        if matches!(service, MailService::Accepts | MailService::LosesResponse) {
             lock(&self.mails).push(mail.clone());
         }
         match service {
             MailService::Accepts => Ok(()),
-            MailService::Refuses => Err(NotSent::Refused("the address is on the suppression list".into())),
-            MailService::IsDown => Err(NotSent::Outage(Outage::new("send the mail", "service unavailable"))),
-            MailService::LosesItsAnswer => Err(NotSent::Outage(Outage::new("send the mail", "connection reset"))),
+            MailService::Rejects => Err(SendError::Rejected("the address is on the suppression list".into())),
+            MailService::IsDown => {
+                Err(SendError::Dependency(DependencyError::transient("send the mail", "service unavailable")))
+            }
+            MailService::LosesResponse => {
+                Err(SendError::Dependency(DependencyError::transient("send the mail", "connection reset")))
+            }
         }
     }
 }
@@ -517,24 +554,24 @@ impl SendMail for MemoryMailbox {
 /// A file in a [`MemoryFiles`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
-    /// The name that a download gets.
+    /// The file name of a download.
     pub download_name: String,
-    /// What is in it.
+    /// The contents.
     pub bytes: Vec<u8>,
-    /// The sizes of the parts it was written in; one for a file written at once.
+    /// The sizes of its parts; one for a file that was not uploaded in parts.
     pub parts: Vec<usize>,
 }
 
-/// The bucket.
+/// The bucket with the files.
 #[derive(Debug, Default)]
 pub struct MemoryFiles {
     files: Mutex<BTreeMap<String, StoredFile>>,
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
-    begun: AtomicU64,
-    least_part: usize,
+    started: AtomicU64,
+    min_part_size: usize,
     limits: Mutex<Vec<Duration>>,
-    /// Makes every call fail.
-    pub fuse: Fuse,
+    /// Makes calls fail.
+    pub failures: FailureInjector,
 }
 
 #[derive(Debug)]
@@ -545,42 +582,41 @@ struct MemoryUpload {
 }
 
 impl MemoryFiles {
-    /// A bucket that refuses to complete a file if a part before the last has fewer than `least_part` bytes, as S3 does
-    /// with 5 MiB.
+    /// A bucket in which all parts but the last must have at least `min_part_size` bytes (5 MiB in S3).
     #[must_use]
-    pub fn with_least_part(least_part: usize) -> Self {
-        Self { least_part, ..Self::default() }
+    pub fn with_min_part_size(min_part_size: usize) -> Self {
+        Self { min_part_size, ..Self::default() }
     }
 
-    /// Every whole file, by key.
+    /// All complete files, by key.
     pub fn files(&self) -> BTreeMap<String, StoredFile> {
         lock(&self.files).clone()
     }
 
-    /// How many uploads were begun and neither completed nor aborted.
+    /// The number of uploads that are neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> usize {
         lock(&self.uploads).len()
     }
 
-    /// Within which time each completion was to be done, the first first.
+    /// The time limit of each call that completes an upload, oldest first.
     pub fn completion_limits(&self) -> Vec<Duration> {
         lock(&self.limits).clone()
     }
 
-    /// Replaces a part of an unfinished upload, as a late write of a stalled owner would.
-    pub fn spoil_part(&self, number: u32) {
+    /// Replaces a part of every unfinished upload, as a late write of a stalled owner would.
+    pub fn corrupt_part(&self, number: u32) {
         for upload in lock(&self.uploads).values_mut() {
             upload.parts.insert(number, b"late".to_vec());
         }
     }
 
-    /// Throws every unfinished upload away, as the bucket's lifecycle does.
+    /// Deletes all unfinished uploads, as the lifecycle rule of the bucket does.
     pub fn forget_uploads(&self) {
         lock(&self.uploads).clear();
     }
 }
 
-/// A tag that only the same bytes have.
+/// A tag that depends on the bytes only.
 fn tag(bytes: &[u8]) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -592,131 +628,103 @@ fn part(number: u32, bytes: &[u8]) -> Part {
     Part { number, tag: tag(bytes), bytes: bytes.len() as u64 }
 }
 
-impl StoreFile for MemoryFiles {
-    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), Outage> {
-        self.fuse.check("write the file")?;
+#[async_trait]
+impl FileStore for MemoryFiles {
+    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
+        self.failures.check("write the file")?;
         let parts = vec![bytes.len()];
         let file = StoredFile { download_name: download_name.to_owned(), bytes, parts };
         lock(&self.files).insert(key.to_owned(), file);
         Ok(())
     }
 
-    async fn begin_file(&self, key: &str, download_name: &str) -> Result<Upload, Outage> {
-        self.fuse.check("begin the file")?;
-        let id = format!("upload-{}", self.begun.fetch_add(1, Ordering::SeqCst) + 1);
+    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
+        self.failures.check("start the upload")?;
+        let id = format!("upload-{}", self.started.fetch_add(1, Ordering::SeqCst) + 1);
         let (key, download_name) = (key.to_owned(), download_name.to_owned());
         let upload = MemoryUpload { key: key.clone(), download_name, parts: BTreeMap::new() };
         lock(&self.uploads).insert(id.clone(), upload);
         Ok(Upload { key, id })
     }
 
-    async fn write_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, Outage> {
-        self.fuse.check("write a part of the file")?;
+    async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError> {
+        self.failures.check("write a part of the file")?;
         let mut uploads = lock(&self.uploads);
         let Some(upload) = uploads.get_mut(&upload.id) else {
-            return Err(Outage::new("write a part of the file", "NoSuchUpload"));
+            return Err(DependencyError::transient("write a part of the file", "NoSuchUpload"));
         };
         let written = part(number, &bytes);
         upload.parts.insert(number, bytes);
         Ok(written)
     }
 
-    async fn parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, Outage> {
-        self.fuse.check("list the parts of the file")?;
+    async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, DependencyError> {
+        self.failures.check("list the parts of the file")?;
         let uploads = lock(&self.uploads);
         let parts = |upload: &MemoryUpload| upload.parts.iter().map(|(number, bytes)| part(*number, bytes)).collect();
         Ok(uploads.get(&upload.id).map(parts))
     }
 
-    async fn complete_file(
+    async fn complete_upload(
         &self,
         upload: &Upload,
         parts: &[Part],
         bytes: u64,
         _crc64: u64,
         within: Duration,
-    ) -> Result<(), NotCompleted> {
+    ) -> Result<(), CompleteError> {
         lock(&self.limits).push(within);
-        self.fuse.check("complete the file")?;
+        self.failures.check("complete the file")?;
         let mut uploads = lock(&self.uploads);
-        let Some(known) = uploads.get(&upload.id) else { return Err(NotCompleted::Lost("NoSuchUpload".into())) };
-        let mut whole = Vec::new();
+        let Some(known) = uploads.get(&upload.id) else { return Err(CompleteError::UploadLost("NoSuchUpload".into())) };
+        let mut complete = Vec::new();
         for (index, wanted) in parts.iter().enumerate() {
             let Some(stored) = known.parts.get(&wanted.number).filter(|stored| part(wanted.number, stored) == *wanted)
             else {
-                return Err(NotCompleted::Lost("InvalidPart".into()));
+                return Err(CompleteError::UploadLost("InvalidPart".into()));
             };
-            if stored.len() < self.least_part && index + 1 < parts.len() {
-                return Err(NotCompleted::Lost("EntityTooSmall".into()));
+            if stored.len() < self.min_part_size && index + 1 < parts.len() {
+                return Err(CompleteError::UploadLost("EntityTooSmall".into()));
             }
-            whole.extend_from_slice(stored);
+            complete.extend_from_slice(stored);
         }
-        if whole.len() as u64 != bytes {
-            return Err(NotCompleted::Lost("InvalidRequest".into()));
+        if complete.len() as u64 != bytes {
+            return Err(CompleteError::UploadLost("InvalidRequest".into()));
         }
         let download_name = known.download_name.clone();
         let sizes = parts.iter().map(|part| usize::try_from(part.bytes).unwrap_or(usize::MAX)).collect();
-        lock(&self.files).insert(known.key.clone(), StoredFile { download_name, bytes: whole, parts: sizes });
+        lock(&self.files).insert(known.key.clone(), StoredFile { download_name, bytes: complete, parts: sizes });
         uploads.remove(&upload.id);
         Ok(())
     }
 
-    async fn abort_file(&self, upload: &Upload) -> Result<(), Outage> {
-        self.fuse.check("abort the file")?;
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+        self.failures.check("abort the file")?;
         lock(&self.uploads).remove(&upload.id);
         Ok(())
     }
 
-    async fn file_size(&self, key: &str) -> Result<Option<u64>, Outage> {
-        self.fuse.check("look for the file")?;
+    async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
+        self.failures.check("look for the file")?;
         Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
     }
 }
 
-/// Files that exist unless they are deleted.
-#[derive(Debug, Default)]
-pub struct DeletableFiles {
-    deleted: Mutex<BTreeSet<String>>,
-    lookups: AtomicU64,
-    /// Makes every call fail.
-    pub fuse: Fuse,
-}
-
-impl DeletableFiles {
-    /// Deletes a file.
-    pub fn delete(&self, file: &ExportFile) {
-        lock(&self.deleted).insert(file.key.clone());
-    }
-
-    /// How often a file was looked for.
-    pub fn lookups(&self) -> u64 {
-        self.lookups.load(Ordering::SeqCst)
-    }
-}
-
-impl FindFile for DeletableFiles {
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, Outage> {
-        self.lookups.fetch_add(1, Ordering::SeqCst);
-        self.fuse.check("look for the file")?;
-        Ok(!lock(&self.deleted).contains(&file.key))
-    }
-}
-
-/// The payouts table.
+/// The source table.
 #[derive(Debug, Default)]
 pub struct MemoryPayouts {
     rows: BTreeMap<(TenantId, String), Row<'static>>,
     page_size: Option<usize>,
     reads: AtomicU64,
-    under_way: AtomicU64,
-    most_under_way: AtomicU64,
+    in_flight: AtomicU64,
+    max_in_flight: AtomicU64,
     throttled_reads: AtomicU64,
-    /// Makes every read fail.
-    pub fuse: Fuse,
+    /// Makes reads fail.
+    pub failures: FailureInjector,
 }
 
 impl MemoryPayouts {
-    /// The payouts of one tenant, all in one page.
+    /// A table with the payouts of one tenant, all in one page.
     pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row<'static>>) -> Self {
         let keyed = |row: Row<'static>| {
             let text = |attribute| match value_of(&row, attribute) {
@@ -728,22 +736,22 @@ impl MemoryPayouts {
         Self { rows: rows.into_iter().map(keyed).collect(), ..Self::default() }
     }
 
-    /// How many pages were read.
+    /// The number of pages read.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// How many pages were under way at once, at the most, since this was asked last.
-    pub fn most_under_way(&self) -> u64 {
-        self.most_under_way.swap(0, Ordering::SeqCst)
+    /// The highest number of concurrent reads since the last call.
+    pub fn max_in_flight(&self) -> u64 {
+        self.max_in_flight.swap(0, Ordering::SeqCst)
     }
 
-    /// The next `reads` pages ask to be read more slowly.
+    /// Throttles the next `reads` reads.
     pub fn throttle(&self, reads: u64) {
         self.throttled_reads.store(reads, Ordering::SeqCst);
     }
 
-    /// The same payouts in pages of `page_size`.
+    /// Limits pages to `page_size` rows.
     #[must_use]
     pub fn in_pages_of(mut self, page_size: usize) -> Self {
         self.page_size = Some(page_size);
@@ -764,34 +772,35 @@ impl MemoryPayouts {
     }
 }
 
-impl ReadPayouts for MemoryPayouts {
-    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<PayoutPage, Outage> {
-        // As from a real table, the answer comes later: what is read at once is under way at once.
-        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+#[async_trait]
+impl RowSource for MemoryPayouts {
+    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError> {
+        // Responses are delayed as by a real table, so that concurrent reads overlap.
+        let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
         yield_once().await;
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.fuse.check("read the payouts")?;
+        self.failures.check("read the payouts")?;
         if range.is_empty() {
-            return Err(start_key_refused("read the payouts"));
+            return Err(invalid_start_key("read the payouts"));
         }
         let page_size = self.page_size.unwrap_or(usize::MAX);
         let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
-        let mut lines = Lines::default();
+        let mut encoder = CsvEncoder::default();
         for (key, row) in &page {
-            lines.push(row, key);
+            encoder.push(row, key);
         }
-        let key = |(key, _): &(&String, _)| PayoutKey((*key).clone());
+        let key = |(key, _): &(&String, _)| RowKey((*key).clone());
         let first = page.first().map(key);
-        // As DynamoDB does, a full page has a next one, whether anything is on it or not.
+        // As in DynamoDB, a full page has a next one, which may be empty.
         let next = page.last().map(key).filter(|_| page.len() == page_size);
         let throttled = self.throttled_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        Ok(PayoutPage { section: lines.finish(), first, next, throttled: throttled.is_ok() })
+        Ok(RowPage { encoded: encoder.finish(), first, next, throttled: throttled.is_ok() })
     }
 }
 
-/// Lets every other future of the task run once.
+/// Lets all other futures of the task run once.
 async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
@@ -804,33 +813,68 @@ async fn yield_once() {
     .await;
 }
 
-/// Makes links that say what they were made for: `https://files.example/<key>?from=<now>&until=<end>`.
+/// Files that exist until they are deleted, and links that show their validity:
+/// `https://files.example/<key>?from=<now>&until=<expiry>`.
 #[derive(Debug, Default)]
 pub struct MemoryLinks {
-    /// Makes it fail.
-    pub fuse: Fuse,
+    deleted: Mutex<BTreeSet<String>>,
+    lookups: AtomicU64,
+    /// Makes signing fail.
+    pub failures: FailureInjector,
+    /// Makes lookups fail.
+    pub lookup_failures: FailureInjector,
 }
 
-impl SignLink for MemoryLinks {
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, end: Timestamp) -> Result<String, Outage> {
-        self.fuse.check("sign the link")?;
-        Ok(format!("https://files.example/{}?from={now}&until={end}", file.key))
+impl MemoryLinks {
+    /// Deletes a file.
+    pub fn delete(&self, file: &ExportFile) {
+        lock(&self.deleted).insert(file.key.clone());
+    }
+
+    /// The number of lookups of files.
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::SeqCst)
     }
 }
 
-/// When the samples begin: 2026-10-08T08:30:00.000Z.
+#[async_trait]
+impl FileLinks for MemoryLinks {
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.lookup_failures.check("look for the file")?;
+        Ok(!lock(&self.deleted).contains(&file.key))
+    }
+
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+        self.failures.check("sign the link")?;
+        Ok(format!("https://files.example/{}?from={now}&until={expiry}", file.key))
+    }
+}
+
+/// Runs a future that is ready at its first poll.
+///
+/// # Panics
+/// If it is pending.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future is pending"),
+    }
+}
+
+/// The start time of the samples: 2026-10-08T08:30:00.000Z.
 #[must_use]
 pub fn start() -> Timestamp {
     "2026-10-08T08:30:00.000Z".parse().unwrap()
 }
 
-/// An address.
+/// Parses an e-mail address.
 #[must_use]
 pub fn address(text: &str) -> EmailAddress {
     text.parse().unwrap()
 }
 
-/// The operator Ann of `tenant`, ann@example.com.
+/// The operator Ann, ann@example.com, of `tenant`.
 #[must_use]
 pub fn operator(tenant: &str) -> Caller {
     Caller {
@@ -840,24 +884,24 @@ pub fn operator(tenant: &str) -> Caller {
     }
 }
 
-/// What exports are accepted with by default: a link for 72 h, a file for 30 days, 6 h to be ready.
+/// The default settings: a link lifetime of 72 h, a file retention of 30 days and a time limit of 6 h.
 #[must_use]
-pub fn terms() -> Terms {
+pub fn settings() -> ExportSettings {
     const HOUR: Duration = Duration::from_secs(3600);
-    Terms::new(72 * HOUR, 30 * 24 * HOUR, 6 * HOUR, false)
+    ExportSettings::new(72 * HOUR, 30 * 24 * HOUR, 6 * HOUR, false)
 }
 
-/// A pending export of the tenant `acme`, accepted at [`start`] from [`operator`] with a copy to cc@example.com:
+/// A pending export of the tenant `acme`, requested at [`start`] by [`operator`] with cc@example.com in CC:
 /// `mpo_01a11aa2-3340-7707-8707-070707070707`.
 #[must_use]
 pub fn export() -> Export {
     let caller = operator("acme");
     let recipients = Recipients::new(caller.user.email.clone(), [address("cc@example.com")]).unwrap();
     let id = ExportId::new(ExportType::MarketplacePayouts, start(), &[7; 10]);
-    Export::accept(id, &caller, recipients, terms(), Duration::from_secs(60))
+    Export::accept(id, &caller, recipients, settings(), Duration::from_secs(60))
 }
 
-/// The file of [`export`]: three payouts of 41.15 EUR, settled.
+/// The file of [`export`]: three settled payouts of 41.15 EUR each.
 #[must_use]
 pub fn file() -> ExportFile {
     let export = export();
@@ -871,23 +915,23 @@ pub fn file() -> ExportFile {
         bytes: 1000,
         sha256: "ab".repeat(32),
         totals,
-        expires_at: start().plus(export.terms.file_retention),
+        expires_at: start().plus(export.settings.file_retention),
     }
 }
 
-/// [`export`], ready since a minute after [`start`], with [`file()`] and a link for as long as its terms say.
+/// [`export`] as READY one minute after [`start`], with [`file()`] and a link until [`start`] plus its link lifetime.
 #[must_use]
 pub fn ready_export() -> Export {
-    let link_end = start().plus(export().terms.link_life);
+    let link_expiry = start().plus(export().settings.link_lifetime);
     Export {
         status: Status::Ready,
         updated_at: start().plus(Duration::from_secs(60)),
-        fence: 1,
-        tries: 1,
-        due_at: Some(link_end),
+        fencing_token: 1,
+        attempts: 1,
+        next_check_at: Some(link_expiry),
         rows_written: 3,
         file: Some(file()),
-        link_expires_at: Some(link_end),
+        link_expires_at: Some(link_expiry),
         ..export()
     }
 }
@@ -915,7 +959,7 @@ pub fn payout(id: &str, created_at: Timestamp) -> Row<'static> {
     ]
 }
 
-/// `row` with another value in the column of this attribute.
+/// `row` with `value` for this attribute.
 #[must_use]
 pub fn with_value(mut row: Row<'static>, attribute: &str, value: Value<'static>) -> Row<'static> {
     for (cell, column) in row.iter_mut().zip(&COLUMNS) {

@@ -1,25 +1,25 @@
-//! Points in time and spans, to the millisecond.
+//! Timestamps with millisecond precision, and durations in settings.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z, within the years 0000 to 9999 (but for their last day).
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z, from the year 0000 to 9999-12-30T22:00:00Z.
 ///
-/// Written in one fixed-width form, `2026-10-08T00:00:01.000Z`, so that the order of the texts is the order of the
-/// times. Tables, keys and the HTTP API use that form.
+/// Its text form has a fixed width, `2026-10-08T00:00:01.000Z`, so that text and time have the same order. Tables, keys
+/// and the HTTP API use that form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The first millisecond that the fixed-width form can write: the year 0000's.
+/// The first millisecond of the year 0000, the earliest time that the text form can represent.
 const FIRST: i64 = -62_167_219_200_000;
-/// The last millisecond that jiff can hold, some hours before the year 9999's last.
+/// The latest time that jiff supports, some hours before the end of the year 9999.
 const LAST: i64 = 253_402_207_200_000;
-/// The same, written.
+/// [`LAST`] as text.
 const LAST_TEXT: &str = "9999-12-30T22:00:00.000Z";
 
 impl Timestamp {
-    /// The point `millis` after the epoch, drawn to the nearest one that can be written.
+    /// The time `millis` milliseconds after the epoch, clamped to the supported range.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(FIRST, LAST))
@@ -37,51 +37,51 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Midnight at the beginning of this time's day, UTC.
+    /// The start of its day in UTC.
     #[must_use]
     pub fn start_of_day(self) -> Self {
         Self::from_millis(self.0 - self.0.rem_euclid(86_400_000))
     }
 
-    /// This time and `span` more.
+    /// The time `duration` later, clamped to the supported range.
     #[must_use]
-    pub fn plus(self, span: Duration) -> Self {
-        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(millis))
     }
 
-    /// This time and `span` less.
+    /// The time `duration` earlier, clamped to the supported range.
     #[must_use]
-    pub fn minus(self, span: Duration) -> Self {
-        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_sub(millis))
     }
 
-    /// How long it is from `earlier` to this time; zero if `earlier` is later.
+    /// The duration since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))
     }
 
-    /// The CSV file's form, to the second: `2026-10-08T00:00:01Z`.
+    /// The form in CSV files, truncated to the second: `2026-10-08T00:00:01Z`.
     #[must_use]
     pub fn to_seconds_text(self) -> String {
         format!("{:.0}", Self::from_millis(self.seconds() * 1000).as_jiff())
     }
 
-    /// A form for file names, to the second: `20261008T000001Z`.
+    /// The form in file names, truncated to the second: `20261008T000001Z`.
     #[must_use]
     pub fn to_compact_text(self) -> String {
         self.to_seconds_text().replace(['-', ':'], "")
     }
 
-    /// The time in another form, by jiff's `strftime` directives.
+    /// Formats the time by jiff's `strftime` directives.
     #[must_use]
     pub fn format(self, directives: &str) -> String {
         self.as_jiff().strftime(directives).to_string()
     }
 
-    /// The same point as jiff knows it; `from_millis` keeps within jiff's range, so the fallback is never taken.
+    /// The same time in jiff's type. `from_millis` keeps to its range, so the fallback is never used.
     fn as_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or_default()
     }
@@ -93,12 +93,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Whether the text is a time in the fixed-width form, without making one: payouts have six of them.
+/// Whether the text is a timestamp in the fixed-width form. It does not build one, because it runs for every time in a
+/// payout.
 #[must_use]
 pub fn is_timestamp(text: &str) -> bool {
     let Ok(bytes) = <&[u8; 24]>::try_from(text.as_bytes()) else { return false };
-    // Digits stand where the pattern has a 0, all else is as in the pattern. No early end: so the compiler makes vector
-    // instructions of it.
+    // A 0 in the pattern stands for any digit. Without an early return the compiler vectorises the loop.
     let fits = bytes.iter().zip(b"0000-00-00T00:00:00.000Z").fold(true, |fits, (byte, pattern)| {
         fits & if *pattern == b'0' { byte.is_ascii_digit() } else { byte == pattern }
     });
@@ -115,51 +115,51 @@ pub fn is_timestamp(text: &str) -> bool {
         2 => 28,
         _ => 0,
     };
-    let good = fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60;
-    // What jiff cannot hold is no time either. The order of the texts is the order of the times.
-    good && text <= LAST_TEXT
+    let is_valid = fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60;
+    // Timestamps sort as text, so this compares times.
+    is_valid && text <= LAST_TEXT
 }
 
 /// The text is not a time in the fixed-width form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a UTC time of the form 2026-10-08T00:00:01.000Z")]
-pub struct NotATimestamp;
+#[error("must be a UTC time in the form 2026-10-08T00:00:01.000Z")]
+pub struct ParseTimestampError;
 
 impl FromStr for Timestamp {
-    type Err = NotATimestamp;
+    type Err = ParseTimestampError;
 
-    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
-        // jiff reads many forms; only one is ours.
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        // jiff parses many other forms.
         if !is_timestamp(text) {
-            return Err(NotATimestamp);
+            return Err(ParseTimestampError);
         }
-        let time: jiff::Timestamp = text.parse().map_err(|_| NotATimestamp)?;
+        let time: jiff::Timestamp = text.parse().map_err(|_| ParseTimestampError)?;
         Ok(Self::from_millis(time.as_millisecond()))
     }
 }
 
-/// The text is not a span of time.
+/// The text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a span of time: a whole number with s, m, h or d, such as 90s or 72h")]
-pub struct NotASpan;
+#[error("must be a whole number with the unit s, m, h or d, such as 90s or 72h")]
+pub struct ParseDurationError;
 
-/// Reads a span as settings write it: a whole number and a unit, `90s`, `15m`, `72h`, `30d`.
+/// Parses a duration in settings: a whole number and a unit, such as `90s`, `15m`, `72h` or `30d`.
 ///
 /// # Errors
-/// [`NotASpan`] for any other text.
-pub fn parse_span(text: &str) -> Result<Duration, NotASpan> {
+/// [`ParseDurationError`] if the text has another form or overflows.
+pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     let digits = text.trim_end_matches(['s', 'm', 'h', 'd']);
     let seconds = match text.get(digits.len()..) {
         Some("s") => 1,
         Some("m") => 60,
         Some("h") => 3600,
         Some("d") => 86_400,
-        _ => return Err(NotASpan),
+        _ => return Err(ParseDurationError),
     };
     if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(NotASpan);
+        return Err(ParseDurationError);
     }
-    let number: u32 = digits.parse().map_err(|_| NotASpan)?;
+    let number: u32 = digits.parse().map_err(|_| ParseDurationError)?;
     Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn timestamp_is_written_in_fixed_width() {
+    fn timestamp_text_has_a_fixed_width() {
         let time = Timestamp::from_millis(1_791_417_601_000);
         assert_eq!(time.to_string(), "2026-10-08T00:00:01.000Z");
         assert_eq!(time.to_seconds_text(), "2026-10-08T00:00:01Z");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamp_of_another_form_is_refused() {
+    fn timestamp_in_another_form_is_rejected() {
         for text in [
             "",
             "2026-10-08",
@@ -192,48 +192,48 @@ mod tests {
             "2026-10-08T23:59:60.000Z",
             " 2026-10-08T00:00:01.000Z",
         ] {
-            assert_eq!(text.parse::<Timestamp>(), Err(NotATimestamp), "{text}");
+            assert_eq!(text.parse::<Timestamp>(), Err(ParseTimestampError), "{text}");
             assert!(!is_timestamp(text), "{text}");
         }
     }
 
     #[test]
-    fn span_needs_a_number_and_a_unit() {
-        assert_eq!(parse_span("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_span("72h"), Ok(Duration::from_secs(259_200)));
-        assert_eq!(parse_span("30d"), Ok(Duration::from_secs(2_592_000)));
+    fn duration_requires_a_number_and_a_unit() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("72h"), Ok(Duration::from_secs(259_200)));
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(2_592_000)));
         for text in ["", "h", "72", "-1h", "+1h", "1.5h", "1hh", "1 h", "99999999999s", "1w"] {
-            assert_eq!(parse_span(text), Err(NotASpan), "{text}");
+            assert_eq!(parse_duration(text), Err(ParseDurationError), "{text}");
         }
     }
 
-    /// The time in the text by jiff alone: it reads many forms, and writes one.
-    fn by_jiff(text: &str) -> Option<Timestamp> {
+    /// Parses with jiff alone, and keeps only texts in the form that it prints.
+    fn parsed_by_jiff(text: &str) -> Option<Timestamp> {
         let time = Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
         (time.to_string() == text).then_some(time)
     }
 
     #[test]
-    fn last_timestamp_is_the_last_that_is_read() {
+    fn last_timestamp_is_the_latest_that_parses() {
         assert_eq!(LAST_TEXT.parse(), Ok(Timestamp::from_millis(LAST)));
-        assert_eq!("9999-12-30T22:00:00.001Z".parse::<Timestamp>(), Err(NotATimestamp));
+        assert_eq!("9999-12-30T22:00:00.001Z".parse::<Timestamp>(), Err(ParseTimestampError));
     }
 
     proptest! {
         #[test]
-        fn timestamp_is_read_as_by_jiff(
+        fn timestamp_parses_as_with_jiff(
             text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z", at in 0_usize..24, byte in " -~",
         ) {
             let mut broken = text.clone();
             broken.replace_range(at..=at, &byte);
             for text in [text, broken] {
-                prop_assert_eq!(text.parse().ok(), by_jiff(&text));
-                prop_assert_eq!(is_timestamp(&text), by_jiff(&text).is_some());
+                prop_assert_eq!(text.parse().ok(), parsed_by_jiff(&text));
+                prop_assert_eq!(is_timestamp(&text), parsed_by_jiff(&text).is_some());
             }
         }
 
         #[test]
-        fn timestamp_reads_back_and_sorts_as_text(a in FIRST..=LAST, b in FIRST..=LAST) {
+        fn timestamp_round_trips_and_sorts_as_text(a in FIRST..=LAST, b in FIRST..=LAST) {
             let (a, b) = (Timestamp::from_millis(a), Timestamp::from_millis(b));
             prop_assert_eq!(a.to_string().parse::<Timestamp>(), Ok(a));
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));

@@ -1,110 +1,113 @@
-//! What a body may be.
+//! Request bodies.
 //!
-//! | body | answer |
+//! | body | response |
 //! |---|---|
-//! | absent or of no bytes | taken, whatever the Content-Type |
+//! | absent or empty | accepted, with any Content-Type |
 //! | more than 64 KiB | 413 |
-//! | another Content-Type than `application/json`, or another charset than UTF-8 | 415 |
-//! | not JSON, not an object, an unknown or repeated field, a value of another type or form | 400 |
+//! | a Content-Type other than `application/json` in UTF-8 | 415 |
+//! | not JSON, not an object, an unknown or duplicate field, a value of the wrong type or format | 400 |
 //!
-//! All faults of a body are told at once, the first [`MOST_FAULTS`](crate::fault::MOST_FAULTS) of them.
+//! A 400 lists all validation errors, up to [`MAX_VALIDATION_ERRORS`](crate::validation::MAX_VALIDATION_ERRORS).
 //!
-//! `cc` is an array of strings, each an address by the rules of [`EmailAddress`]. An address that is there already, or
-//! is the main recipient, is dropped without regard to case; at most [`Recipients::MAX_CC`] may be left. `null` is no
-//! array: leave `cc` out instead. An address at a domain that is not an allowed one is a fault of its place.
+//! `cc` is an array of strings, each a valid [`EmailAddress`]. Duplicates and the main recipient are dropped, ignoring
+//! case. At most [`Recipients::MAX_CC`] addresses may remain. `null` is invalid: omit `cc` instead. Each address at a
+//! domain that is not allowed is an error.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use domain::email::{AllowedDomains, EmailAddress, Recipients, TooManyCc};
+use exports_domain::email::{AllowedDomains, EmailAddress, Recipients, TooManyCc};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::fault::{Fault, FaultCode, Faults, shortened};
-use crate::problem::Problem;
+use crate::api_error::ApiError;
 use crate::request::Request;
+use crate::validation::{ValidationCode, ValidationError, ValidationErrors, shortened};
 
-/// How many bytes a body may have.
-pub const MOST_BYTES: usize = 64 * 1024;
+/// The maximum size of a body.
+pub const MAX_BYTES: usize = 64 * 1024;
 
-/// Why a body was not taken.
+/// Why a body was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadBody {
-    /// More than [`MOST_BYTES`].
+pub enum BodyError {
+    /// More than [`MAX_BYTES`].
     #[error("the body is too large")]
     TooLarge,
-    /// Of another media type.
-    #[error("the body is not JSON by its Content-Type")]
+    /// The Content-Type is not JSON in UTF-8.
+    #[error("the Content-Type is not application/json in UTF-8")]
     NotJson,
-    /// JSON is wrong, or what it says; at least one fault.
-    #[error("the body has faults")]
-    Faults(Vec<Fault>),
+    /// At least one validation error.
+    #[error("the body is invalid")]
+    ValidationErrors(Vec<ValidationError>),
 }
 
-impl From<BadBody> for Problem {
-    fn from(error: BadBody) -> Self {
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
         match error {
-            BadBody::TooLarge => Self::BodyTooLarge(MOST_BYTES),
-            BadBody::NotJson => Self::NotJson,
-            BadBody::Faults(faults) => Self::BadRequest(faults),
+            BodyError::TooLarge => Self::BodyTooLarge(MAX_BYTES),
+            BodyError::NotJson => Self::NotJson,
+            BodyError::ValidationErrors(errors) => Self::BadRequest(errors),
         }
     }
 }
 
-/// Who gets the mail, if the body says so by `cc`: `to`, and the copies, which are at `allowed` domains.
+/// The recipients of the e-mail: `to`, and the addresses in `cc`. `None` if the body has no `cc`.
 ///
 /// # Errors
-/// [`BadBody`], by the rules of this module.
+/// [`BodyError`], by the rules of this module.
 pub fn recipients(
     request: &Request,
     to: &EmailAddress,
     allowed: &AllowedDomains,
-) -> Result<Option<Recipients>, BadBody> {
-    let mut faults = Faults::default();
+) -> Result<Option<Recipients>, BodyError> {
+    let mut errors = ValidationErrors::default();
     let mut recipients = None;
     for (name, value) in fields(request)?.0 {
         match name.as_str() {
-            "cc" if recipients.is_some() => faults.of("cc", FaultCode::Format, "the field is repeated"),
-            "cc" => recipients = Some(copies(&value, to, allowed, &mut faults)),
-            _ => faults.of(shortened(&name), FaultCode::Format, "there is no such field"),
+            "cc" if recipients.is_some() => errors.push("cc", ValidationCode::Format, "duplicate field"),
+            "cc" => recipients = Some(parse_cc(&value, to, allowed, &mut errors)),
+            _ => errors.push(shortened(&name), ValidationCode::Format, "unknown field"),
         }
     }
-    faults.or(recipients.flatten()).map_err(BadBody::Faults)
+    errors.into_result(recipients.flatten()).map_err(BodyError::ValidationErrors)
 }
 
-/// What is told of an address at a domain that copies may not go to.
-const NOT_ALLOWED: &str =
-    "copies may not go to this domain: ask your administrator, who keeps the list of allowed ones";
+const DOMAIN_NOT_ALLOWED: &str = "CC recipients at this domain are not allowed; ask your administrator";
 
-/// What is wrong with copies that a record has kept since another list of domains was `allowed`.
+/// Checks recorded CC recipients: the list of allowed domains may have changed since.
 ///
 /// # Errors
-/// [`BadBody::Faults`], each with the place in the record's `cc`.
-pub fn check_kept(recipients: &Recipients, allowed: &AllowedDomains) -> Result<(), BadBody> {
-    let mut faults = Faults::default();
+/// [`BodyError::ValidationErrors`], one for each address at a domain that is no longer allowed.
+pub fn check_recorded_cc(recipients: &Recipients, allowed: &AllowedDomains) -> Result<(), BodyError> {
+    let mut errors = ValidationErrors::default();
     for (index, _) in recipients.cc().iter().enumerate().filter(|(_, address)| !allowed.allow(address)) {
-        faults.of(format!("cc[{index}]"), FaultCode::Enumeration, NOT_ALLOWED);
+        errors.push(format!("cc[{index}]"), ValidationCode::Enumeration, DOMAIN_NOT_ALLOWED);
     }
-    faults.or(()).map_err(BadBody::Faults)
+    errors.into_result(()).map_err(BodyError::ValidationErrors)
 }
 
-/// The copies that `cc` names; what is wrong with them goes to `faults`.
-fn copies(cc: &Value, to: &EmailAddress, allowed: &AllowedDomains, faults: &mut Faults) -> Option<Recipients> {
+/// Parses `cc`, and adds its validation errors to `errors`.
+fn parse_cc(
+    cc: &Value,
+    to: &EmailAddress,
+    allowed: &AllowedDomains,
+    errors: &mut ValidationErrors,
+) -> Option<Recipients> {
     let Value::Array(elements) = cc else {
-        faults.of("cc", FaultCode::Format, "an array of e-mail addresses is expected");
+        errors.push("cc", ValidationCode::Format, "must be an array of e-mail addresses");
         return None;
     };
-    // A set, because a list of many addresses that are compared one with another would take its square in time.
-    let mut known = HashSet::from([to.as_str().to_ascii_lowercase()]);
+    // A set, because comparing all pairs of a long list would take quadratic time.
+    let mut seen = HashSet::from([to.as_str().to_ascii_lowercase()]);
     let mut kept = Vec::new();
     for (index, element) in elements.iter().enumerate() {
         let field = || format!("cc[{index}]");
         match element.as_str().map(str::parse::<EmailAddress>) {
-            None => faults.of(field(), FaultCode::Format, "a string with an e-mail address is expected"),
-            Some(Err(reason)) => faults.of(field(), FaultCode::Format, reason),
-            Some(Ok(address)) if known.insert(address.as_str().to_ascii_lowercase()) => {
+            None => errors.push(field(), ValidationCode::Format, "must be a string with one e-mail address"),
+            Some(Err(reason)) => errors.push(field(), ValidationCode::Format, reason),
+            Some(Ok(address)) if seen.insert(address.as_str().to_ascii_lowercase()) => {
                 if !allowed.allow(&address) {
-                    faults.of(field(), FaultCode::Enumeration, NOT_ALLOWED);
+                    errors.push(field(), ValidationCode::Enumeration, DOMAIN_NOT_ALLOWED);
                 }
                 kept.push(address);
             }
@@ -112,34 +115,34 @@ fn copies(cc: &Value, to: &EmailAddress, allowed: &AllowedDomains, faults: &mut 
         }
     }
     if kept.len() > Recipients::MAX_CC {
-        faults.of("cc", FaultCode::Size, TooManyCc { given: kept.len() });
+        errors.push("cc", ValidationCode::Size, TooManyCc { given: kept.len() });
         return None;
     }
     Recipients::new(to.clone(), kept).ok()
 }
 
-/// The fields of a body, in their order; none if there is no body.
+/// The fields of a body, in order. Empty if there is no body.
 #[derive(Default)]
 struct Fields(Vec<(String, Value)>);
 
-fn fields(request: &Request) -> Result<Fields, BadBody> {
+fn fields(request: &Request) -> Result<Fields, BodyError> {
     let body = request.body();
     if body.is_empty() {
         return Ok(Fields::default());
     }
-    if body.len() > MOST_BYTES {
-        return Err(BadBody::TooLarge);
+    if body.len() > MAX_BYTES {
+        return Err(BodyError::TooLarge);
     }
     if !request.header("content-type").is_some_and(is_json) {
-        return Err(BadBody::NotJson);
+        return Err(BodyError::NotJson);
     }
     serde_json::from_slice(body).map_err(|error| {
         let detail = if error.is_data() {
             "the body must be a JSON object".to_owned()
         } else {
-            format!("the body cannot be read as JSON: {error}")
+            format!("invalid JSON: {error}")
         };
-        BadBody::Faults(vec![Fault { code: FaultCode::Format, field: None, detail }])
+        BodyError::ValidationErrors(vec![ValidationError { code: ValidationCode::Format, field: None, detail }])
     })
 }
 
@@ -156,7 +159,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 impl<'de> Deserialize<'de> for Fields {
-    /// An object as its fields: one that is repeated is there twice, where a map would keep the last.
+    /// Keeps duplicate fields. A map would keep only the last one.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
 

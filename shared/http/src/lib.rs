@@ -1,64 +1,62 @@
-//! The HTTP edge: from an event of the HTTP API to a request, and from what came of it to an answer.
+//! The HTTP layer: converts API Gateway events to requests, and results to responses.
 //!
-//! This crate owns the API's contract as far as every route shares it: what is where ([`routes`]), who calls ([`auth`]),
-//! what a query string, a body and an idempotency key may be ([`query`], [`body`], [`idempotency`]), how an export is
-//! shown ([`view`]), and what every answer looks like ([`answer`], [`problem`], [`fault`]). It must not decide what
-//! happens to an export, and knows no AWS but API Gateway's events.
+//! This crate owns the parts of the API contract that all routes share: paths ([`routes`]), authentication ([`auth`]),
+//! query strings, bodies and idempotency keys ([`query`], [`body`], [`idempotency`]), the JSON of an export ([`view`]),
+//! responses and errors ([`response`], [`api_error`]). It contains no business rules, and of AWS it knows only API
+//! Gateway's events.
 //!
-//! A function is a handler from [`Request`] to [`Success`], or to an error of its own that says which [`Problem`] it is;
-//! [`run`] serves it.
+//! A function provides a handler from [`Request`] to [`Success`] or an error that converts to [`ApiError`]. [`run`]
+//! serves it.
 
-pub mod answer;
+pub mod api_error;
 pub mod auth;
 pub mod body;
-pub mod fault;
 pub mod fingerprint;
 pub mod idempotency;
-pub mod problem;
 pub mod query;
 pub mod request;
+pub mod response;
 pub mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod validation;
 pub mod view;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use domain::ports::Outage;
+use exports_domain::error::DependencyError;
+use exports_telemetry::Metric;
+use futures_util::FutureExt as _;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::{LambdaEvent, service_fn};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use telemetry::Metric;
 use tokio::time::timeout;
 use tracing::{Instrument, error, info};
 
-use crate::fault::{Fault, FaultCode};
+use crate::validation::{ValidationCode, ValidationError};
 
-pub use answer::{Answer, Success};
+pub use api_error::ApiError;
 pub use lambda_http::Error;
-pub use problem::Problem;
 pub use request::Request;
+pub use response::{Response, Success};
 
-/// The statuses from here on say that the fault is ours.
-const SERVER_ERROR: u16 = 500;
+const INTERNAL_SERVER_ERROR: u16 = 500;
 
-/// What a request leaves of its invocation's time, to be logged and answered in.
-const ANSWER_BEFORE: Duration = Duration::from_millis(500);
+/// The time kept back from the invocation's time-out for logging and responding.
+const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
-/// Serves `handler` to Lambda until the process ends.
+/// Runs the Lambda event loop with `handler`.
 ///
 /// # Errors
-/// If Lambda's own interface fails.
-#[expect(clippy::disallowed_methods, reason = "Lambda tells by the system's clock when an invocation ends")]
+/// If the Lambda runtime API fails.
+#[expect(clippy::disallowed_methods, reason = "Lambda's deadline is a time of the system clock")]
 pub async fn run<H, E>(handler: H) -> Result<(), Error>
 where
     H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<Problem>,
+    E: Into<ApiError>,
 {
     let handler = &handler;
     lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
@@ -68,90 +66,80 @@ where
     .await
 }
 
-/// How long the work on a request may take of an invocation that ends at `end`: a service that hangs is answered and
-/// logged for. Lambda would end the process, and tell the client and the logs nothing.
+/// How long the handler may run. If a dependency hangs, the request then fails with a response and a log line. Lambda's
+/// own time-out would kill the process with neither.
 fn time_left(end: SystemTime, now: SystemTime) -> Duration {
-    // An end that is past tells of a clock that is wrong, and of nothing else.
-    end.duration_since(now).unwrap_or(Duration::MAX).saturating_sub(ANSWER_BEFORE)
+    // A deadline in the past means that the clock is wrong.
+    end.duration_since(now).unwrap_or(Duration::MAX).saturating_sub(RESPONSE_MARGIN)
 }
 
-/// The answer to whatever the HTTP API sent, after at most `limit`. The event is read here and not by the runtime, because
-/// the runtime logs what it cannot read, and a header that cannot be read may hold an API key.
-pub async fn serve_any<H, E>(event: &RawValue, limit: Duration, handler: H) -> Answer
+/// Handles an event, within `limit`. The event is parsed here and not by the runtime: the runtime logs an event that it
+/// cannot parse, and its headers may contain an API key.
+pub async fn serve_any<H, E>(event: &RawValue, limit: Duration, handler: H) -> Response
 where
     H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<Problem>,
+    E: Into<ApiError>,
 {
     match serde_json::from_str(event.get()) {
         Ok(event) => serve(event, limit, handler).await,
         Err(_) => {
             let request_id = request_id_of(event);
-            let unreadable = Fault {
-                code: FaultCode::Format,
+            let invalid = ValidationError {
+                code: ValidationCode::Format,
                 field: None,
-                detail: "a header or the path has characters that no request may have".to_owned(),
+                detail: "a header or the path contains invalid characters".to_owned(),
             };
-            let outcome = Err(Problem::BadRequest(vec![unreadable]));
-            telemetry::request(&request_id).in_scope(|| log("", &outcome));
-            answer::answer(outcome, &request_id)
+            let outcome = Err(ApiError::BadRequest(vec![invalid]));
+            exports_telemetry::request(&request_id).in_scope(|| log("", &outcome));
+            response::response(outcome, &request_id)
         }
     }
 }
 
-/// What API Gateway knows the request by, if it is in an event that is otherwise not to be read.
+/// The request ID of an event that cannot be parsed otherwise.
 fn request_id_of(event: &RawValue) -> String {
     let event: Value = serde_json::from_str(event.get()).unwrap_or_default();
     event.pointer("/requestContext/requestId").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The answer to one event of the HTTP API: whatever `handler` does, also if it panics or is not done within `limit`, and
-/// logged in one line.
-pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, limit: Duration, handler: H) -> Answer
+/// Handles a parsed event and logs one line. A panic of `handler` results in 500, and exceeding `limit` in 503.
+pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, limit: Duration, handler: H) -> Response
 where
     H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<Problem>,
+    E: Into<ApiError>,
 {
     let request_id = event.request_context.request_id.clone().unwrap_or_default();
     let route = event.request_context.route_key.clone().unwrap_or_default();
-    let span = telemetry::request(&request_id);
+    let span = exports_telemetry::request(&request_id);
     async {
-        // Boxed: handler, clients and runtime as one future are deeper than the compiler's limit for layouts.
-        let work = Box::pin(async { handler(Request::from(event)).await.map_err(Into::into) });
-        let outcome = match timeout(limit, caught(work)).await {
-            Ok(done) => done.unwrap_or(Err(Problem::Panic)).and_then(Success::checked),
-            Err(late) => Err(Outage::new("answer in time", late).into()),
+        // Boxed, because the future would exceed the compiler's limit for type layouts.
+        let result = Box::pin(async { handler(Request::from(event)).await.map_err(Into::into) });
+        // Unwind safe: the future is not polled after a panic.
+        let outcome = match timeout(limit, AssertUnwindSafe(result).catch_unwind()).await {
+            Ok(result) => result.unwrap_or(Err(ApiError::Panic)).and_then(Success::checked),
+            Err(late) => Err(DependencyError::transient("respond in time", late).into()),
         };
         log(&route, &outcome);
-        answer::answer(outcome, &request_id)
+        response::response(outcome, &request_id)
     }
     .instrument(span)
     .await
 }
 
-/// What comes of `work`, or `None` if it panics. The panic hook has logged it then.
-async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    // After a panic the future is dropped unpolled, so that no broken state is seen.
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => std::task::Poll::Ready(None),
-    })
-    .await
-}
-
-/// Says once what came of a request; of a failure of ours, where it came from.
-fn log(route: &str, outcome: &Result<Success, Problem>) {
-    if outcome.as_ref().is_err_and(|problem| problem.status() >= SERVER_ERROR) {
-        telemetry::measure(Metric::ServerError);
+/// Logs the outcome of a request in one line. A server error is counted and logged with its cause.
+fn log(route: &str, outcome: &Result<Success, ApiError>) {
+    if outcome.as_ref().is_err_and(|error| error.status() >= INTERNAL_SERVER_ERROR) {
+        exports_telemetry::measure(Metric::ServerError);
     }
     match outcome {
-        Ok(success) => info!(route, status = success.status(), "answered"),
-        Err(Problem::Panic) => {}
-        Err(problem) => match problem.cause() {
+        Ok(success) => info!(route, status = success.status(), "request completed"),
+        // The panic hook has logged it.
+        Err(ApiError::Panic) => {}
+        Err(error) => match error.cause() {
             Some(cause) => {
-                error!(route, status = problem.status(), error = %telemetry::Chain(cause), "request failed");
+                error!(route, status = error.status(), error = %exports_telemetry::Chain(cause), "request failed");
             }
-            None => info!(route, status = problem.status(), code = problem.code(), "refused"),
+            None => info!(route, status = error.status(), code = error.code(), "request rejected"),
         },
     }
 }

@@ -1,17 +1,17 @@
-//! A request, as API Gateway's event tells it.
+//! Requests.
 
-use domain::id::{ExportId, ExportType};
+use exports_domain::id::{ExportId, ExportType};
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::{HeaderMap, Method};
 
-use crate::problem::NoSuchExport;
+use crate::api_error::ExportNotFound;
 use crate::query::Query;
 
 /// A request.
 ///
-/// Read from `lambda_http`'s event, not taken as its `Request`: that one goes by way of a URI and panics where path and
-/// query make none (a client may send `?a=<b>` as it is). Here it is a request like any other, and gets an answer.
+/// Converted from the API Gateway event, not from `lambda_http`'s `Request`. The latter parses a URI and panics if path
+/// and query string are not a valid one, as in `?a=<b>`.
 #[derive(Debug)]
 pub struct Request {
     method: Method,
@@ -43,50 +43,49 @@ impl Request {
         self.method.as_str()
     }
 
-    /// The path.
+    /// The path, without the query string.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The query string's parameters.
+    /// The parameters of the query string.
     #[must_use]
     pub fn query(&self) -> Query {
         Query::new(&self.query)
     }
 
-    /// The value of a header, if it is there and plain ASCII.
+    /// The value of a header, if it is present and visible ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The value of a header, if it is there, whatever it is.
+    /// The value of a header as bytes, if it is present.
     #[must_use]
     pub fn header_bytes(&self, name: &str) -> Option<&[u8]> {
         Some(self.headers.get(name)?.as_bytes())
     }
 
-    /// The body's bytes; none if there is no body.
+    /// The body. Empty if absent.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The export that the path names, of whatever type.
+    /// The export ID in the path, of any export type.
     ///
     /// # Errors
-    /// [`NoSuchExport`] if that is no id of an export: whoever makes ids up gets the same answer as one who names a
-    /// missing export.
-    pub fn export_id(&self) -> Result<ExportId, NoSuchExport> {
-        self.export_id.as_deref().and_then(|text| text.parse().ok()).ok_or(NoSuchExport)
+    /// [`ExportNotFound`] if the ID is malformed, so that malformed and unknown IDs get the same response.
+    pub fn export_id(&self) -> Result<ExportId, ExportNotFound> {
+        self.export_id.as_deref().and_then(|text| text.parse().ok()).ok_or(ExportNotFound)
     }
 
-    /// The export of this type that the path names.
+    /// The export ID in the path, which must be of this export type.
     ///
     /// # Errors
-    /// [`NoSuchExport`] if that is no id of an export of this type.
-    pub fn export_id_of(&self, export_type: ExportType) -> Result<ExportId, NoSuchExport> {
-        self.export_id().and_then(|id| if id.export_type() == export_type { Ok(id) } else { Err(NoSuchExport) })
+    /// [`ExportNotFound`] if the ID is malformed or of another type.
+    pub fn export_id_of(&self, export_type: ExportType) -> Result<ExportId, ExportNotFound> {
+        self.export_id().and_then(|id| if id.export_type() == export_type { Ok(id) } else { Err(ExportNotFound) })
     }
 }

@@ -1,15 +1,15 @@
-//! What is where: the one table of paths, for answers that point to them and for those that say what a path takes.
+//! The routes of the API, for `Location` and `Allow`.
 //!
-//! The template's events and the OpenAPI document have the same paths; tests hold the three together.
+//! The template's events and the OpenAPI document list the same routes. Tests compare all three.
 
-use domain::id::ExportId;
+use exports_domain::id::ExportId;
 
-/// A path and a method that something answers to.
+/// A method and a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The HTTP method.
+    /// The HTTP method, in upper case.
     pub method: &'static str,
-    /// The path as API Gateway writes it: `{…}` stands for one segment, `{…+}` for one or more.
+    /// The path in API Gateway's syntax: `{…}` matches one segment, `{…+}` one or more.
     pub path: &'static str,
 }
 
@@ -21,7 +21,7 @@ const fn post(path: &'static str) -> Route {
     Route { method: "POST", path }
 }
 
-/// Where exports of marketplace payouts are launched and listed.
+/// The path of marketplace payouts exports.
 pub const EXPORTS: &str = "/v1/payments/marketplace-payouts/export";
 
 /// Every route.
@@ -36,19 +36,19 @@ pub const ROUTES: [Route; 8] = [
     get("/back-office/{proxy+}"),
 ];
 
-/// The path of an export's detail.
+/// The path of an export.
 #[must_use]
 pub fn export(id: &ExportId) -> String {
     format!("/v1/payments/{}/export/{id}", id.export_type().slug())
 }
 
-/// The methods that something at this path answers to; none if nothing is there.
+/// The methods that a path supports. Empty if no route matches.
 #[must_use]
 pub fn methods_at(path: &str) -> Vec<&'static str> {
-    ROUTES.iter().filter(|route| fits(route.path, path)).map(|route| route.method).collect()
+    ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect()
 }
 
-fn fits(pattern: &str, path: &str) -> bool {
+fn matches(pattern: &str, path: &str) -> bool {
     let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
     loop {
         match (patterns.next(), segments.next()) {
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn path_tells_its_methods() {
+    fn methods_are_those_of_the_matching_routes() {
         assert_eq!(methods_at(EXPORTS), ["POST", "GET"]);
-        assert_eq!(methods_at(&export(&domain::testing::export().id)), ["GET"]);
+        assert_eq!(methods_at(&export(&exports_domain::testing::export().id)), ["GET"]);
         assert_eq!(methods_at("/v1/exports/whatever/resend-email"), ["POST"]);
         for path in
             ["", "/", "/v1", "/v1/caller/", "/v1//caller", "/V1/caller", "/v1/exports//resend-email", "/v1/exports"]
@@ -81,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn greedy_segment_takes_one_or_more() {
+    fn greedy_segment_matches_one_or_more() {
         for (path, expected) in [("/a/b", true), ("/a/b/c", true), ("/a", false), ("/a/", false), ("/b/b", false)] {
-            assert_eq!(fits("/a/{rest+}", path), expected, "{path}");
+            assert_eq!(matches("/a/{rest+}", path), expected, "{path}");
         }
     }
 }

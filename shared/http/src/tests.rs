@@ -2,16 +2,15 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::problem::NoSuchExport;
-use domain::ports::Outage;
+use crate::api_error::ExportNotFound;
+use exports_domain::error::DependencyError;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// An event with these members, and the others that every event has.
+/// An event with these members and defaults for the others.
 pub fn event(members: Value) -> ApiGatewayV2httpRequest {
     let mut event = json!({
         "version": "2.0",
@@ -60,36 +59,36 @@ impl Write for Log {
     }
 }
 
-/// The answer to an event, and what was logged of it.
-async fn served(handler: impl AsyncFn(Request) -> Result<Success, Problem>) -> (Answer, Vec<Value>) {
-    let (answer, log, _) = measured(handler).await;
-    (answer, log)
+/// The response to an event, and the log.
+async fn served(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> (Response, Vec<Value>) {
+    let (response, log, _) = measured(handler).await;
+    (response, log)
 }
 
-/// The answer to an event, what was logged of it, and the metrics.
-async fn measured(handler: impl AsyncFn(Request) -> Result<Success, Problem>) -> (Answer, Vec<Value>, Vec<Value>) {
+/// The response to an event, the log, and the metrics.
+async fn measured(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> (Response, Vec<Value>, Vec<Value>) {
     let log = Log::default();
     let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(telemetry::subscriber(move || writer.clone()));
-    let answer = serve(event(json!({})), LIMIT, handler).await;
+    let _guard = tracing::subscriber::set_default(exports_telemetry::subscriber(move || writer.clone()));
+    let response = serve(event(json!({})), LIMIT, handler).await;
     let (metrics, log) = log.lines().into_iter().partition(|line| line.get("_aws").is_some());
-    (answer, log, metrics)
+    (response, log, metrics)
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    answer.headers.get(name).map(|value| value.to_str().unwrap())
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-fn body(answer: &Answer) -> Value {
-    let Some(lambda_http::Body::Text(text)) = &answer.body else { panic!("{answer:?}") };
+fn body(response: &Response) -> Value {
+    let Some(lambda_http::Body::Text(text)) = &response.body else { panic!("{response:?}") };
     serde_json::from_str(text).unwrap()
 }
 
 #[tokio::test]
-async fn success_is_json_that_is_not_kept_and_carries_the_request_id() {
+async fn success_is_uncacheable_json_with_request_id() {
     let success = || Success::accepted(&json!({"a": 1})).location("/v1/things/1".into());
-    let (answer, log) = served(async |_| Ok(success().retry_after(Duration::from_secs(5)))).await;
-    assert_eq!((answer.status_code, body(&answer)), (202, json!({"a": 1})));
+    let (response, log) = served(async |_| Ok(success().retry_after(Duration::from_secs(5)))).await;
+    assert_eq!((response.status_code, body(&response)), (202, json!({"a": 1})));
     for (name, value) in [
         ("content-type", "application/json"),
         ("cache-control", "no-store"),
@@ -97,7 +96,7 @@ async fn success_is_json_that_is_not_kept_and_carries_the_request_id() {
         ("location", "/v1/things/1"),
         ("retry-after", "5"),
     ] {
-        assert_eq!(header(&answer, name), Some(value), "{name}");
+        assert_eq!(header(&response, name), Some(value), "{name}");
     }
     let [line] = &log[..] else { panic!("{log:?}") };
     assert_eq!((&line["status"], &line["route"]), (&json!(202), &json!("POST /v1/things")));
@@ -105,111 +104,112 @@ async fn success_is_json_that_is_not_kept_and_carries_the_request_id() {
 }
 
 #[tokio::test]
-async fn outage_is_answered_with_a_wait_and_logged_once_with_its_causes() {
-    let (answer, log) = served(async |_| Err(Outage::new("read the table", "secret host 10.0.0.1").into())).await;
-    assert_eq!((answer.status_code, header(&answer, "retry-after")), (503, Some("5")));
-    assert_eq!(header(&answer, "x-request-id"), Some("req-1"));
-    let told = body(&answer);
-    assert_eq!((&told["requestId"], &told["errors"][0]["code"]), (&json!("req-1"), &json!("SERVICE_UNAVAILABLE")));
-    assert!(!told.to_string().contains("table") && !told.to_string().contains("10.0.0.1"));
+async fn transient_error_has_retry_after_and_is_logged_once() {
+    let (response, log) =
+        served(async |_| Err(DependencyError::transient("read the table", "secret host 10.0.0.1").into())).await;
+    assert_eq!((response.status_code, header(&response, "retry-after")), (503, Some("5")));
+    assert_eq!(header(&response, "x-request-id"), Some("req-1"));
+    let body = body(&response);
+    assert_eq!((&body["requestId"], &body["errors"][0]["code"]), (&json!("req-1"), &json!("SERVICE_UNAVAILABLE")));
+    assert!(!body.to_string().contains("table") && !body.to_string().contains("10.0.0.1"));
     let [line] = &log[..] else { panic!("{log:?}") };
     assert_eq!(line["level"], "ERROR");
     assert_eq!(line["error"], "could not read the table: secret host 10.0.0.1");
 }
 
 #[tokio::test]
-async fn permanent_error_is_answered_without_a_wait_and_logged_once_with_its_causes() {
-    let denied = async |_| Err(Outage::permanent("read the table", "access denied for role r").into());
-    let (answer, log) = served(denied).await;
-    assert_eq!((answer.status_code, header(&answer, "retry-after")), (500, None));
-    let told = body(&answer);
-    assert_eq!(told["errors"][0]["code"], "INTERNAL");
-    assert!(!told.to_string().contains("table") && !told.to_string().contains("denied"));
+async fn permanent_error_has_no_retry_after_and_is_logged_once() {
+    let denied = async |_| Err(DependencyError::permanent("read the table", "access denied for role r").into());
+    let (response, log) = served(denied).await;
+    assert_eq!((response.status_code, header(&response, "retry-after")), (500, None));
+    let body = body(&response);
+    assert_eq!(body["errors"][0]["code"], "INTERNAL");
+    assert!(!body.to_string().contains("table") && !body.to_string().contains("denied"));
     let [line] = &log[..] else { panic!("{log:?}") };
     assert_eq!((&line["level"], &line["status"]), (&json!("ERROR"), &json!(500)));
     assert_eq!(line["error"], "could not read the table: access denied for role r");
 }
 
 #[tokio::test]
-async fn work_that_is_not_done_in_time_is_answered_and_logged_as_an_outage() {
-    let (answer, log, metrics) = measured(async |_| std::future::pending().await).await;
-    assert_eq!((answer.status_code, header(&answer, "retry-after")), (503, Some("5")));
-    assert_eq!(body(&answer)["errors"][0]["code"], "SERVICE_UNAVAILABLE");
+async fn slow_request_is_a_transient_error() {
+    let (response, log, metrics) = measured(async |_| std::future::pending().await).await;
+    assert_eq!((response.status_code, header(&response, "retry-after")), (503, Some("5")));
+    assert_eq!(body(&response)["errors"][0]["code"], "SERVICE_UNAVAILABLE");
     let [line] = &log[..] else { panic!("{log:?}") };
     assert_eq!((&line["level"], &line["message"]), (&json!("ERROR"), &json!("request failed")));
-    assert_eq!(line["error"], "could not answer in time: deadline has elapsed");
+    assert_eq!(line["error"], "could not respond in time: deadline has elapsed");
     assert_eq!(metrics.len(), 1);
 }
 
 #[test]
-fn work_has_the_time_of_its_invocation_but_for_the_answer() {
+fn time_left_keeps_a_margin_for_the_response() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_791_448_200);
     let seconds = Duration::from_secs;
-    assert_eq!(time_left(now + seconds(10), now), seconds(10) - ANSWER_BEFORE);
+    assert_eq!(time_left(now + seconds(10), now), seconds(10) - RESPONSE_MARGIN);
     assert_eq!(time_left(now, now), Duration::ZERO);
-    assert!(
-        time_left(now - seconds(1), now) > seconds(1_000_000),
-        "a clock that is ahead must not refuse every request"
-    );
+    assert!(time_left(now - seconds(1), now) > seconds(1_000_000), "a clock that is ahead must not fail every request");
 }
 
 #[tokio::test]
-async fn fault_of_ours_says_nothing_of_the_inside() {
-    let (answer, log) = served(async |_| Err(Problem::Internal("index out of bounds".into()))).await;
-    assert_eq!(answer.status_code, 500);
-    assert_eq!(body(&answer)["errors"][0]["code"], "INTERNAL");
-    assert!(!body(&answer).to_string().contains("bounds"));
+async fn internal_error_reveals_no_details() {
+    let (response, log) = served(async |_| Err(ApiError::Internal("index out of bounds".into()))).await;
+    assert_eq!(response.status_code, 500);
+    assert_eq!(body(&response)["errors"][0]["code"], "INTERNAL");
+    assert!(!body(&response).to_string().contains("bounds"));
     assert_eq!(log.len(), 1);
 }
 
 #[tokio::test]
-async fn fault_of_ours_is_counted_and_a_callers_is_not() {
-    let outage = || Outage::new("read the table", "timed out");
-    for handled in [measured(async |_| Err(outage().into())).await, measured(async |_| panic!("no more room")).await] {
+async fn server_errors_are_counted_and_client_errors_are_not() {
+    let error = || DependencyError::transient("read the table", "timed out");
+    for handled in [measured(async |_| Err(error().into())).await, measured(async |_| panic!("no more room")).await] {
         let [metric] = &handled.2[..] else { panic!("{handled:?}") };
         assert_eq!(metric["HttpServerErrors"], 1);
     }
-    let (_, _, metrics) = measured(async |_| Err(NoSuchExport.into())).await;
+    let (_, _, metrics) = measured(async |_| Err(ExportNotFound.into())).await;
     assert_eq!(metrics, [] as [Value; 0]);
 }
 
 #[tokio::test]
-async fn panic_is_answered_like_any_fault_of_ours() {
-    let (answer, _) = served(async |_| panic!("no more room")).await;
-    assert_eq!((answer.status_code, header(&answer, "x-request-id")), (500, Some("req-1")));
-    assert_eq!(body(&answer)["errors"][0]["code"], "INTERNAL");
-    assert!(!body(&answer).to_string().contains("room"));
+async fn panic_is_an_internal_error() {
+    let (response, _) = served(async |_| panic!("no more room")).await;
+    assert_eq!((response.status_code, header(&response, "x-request-id")), (500, Some("req-1")));
+    assert_eq!(body(&response)["errors"][0]["code"], "INTERNAL");
+    assert!(!body(&response).to_string().contains("room"));
 }
 
 #[tokio::test]
-async fn body_that_gateway_did_not_encode_right_is_a_fault_of_ours() {
+async fn invalid_base64_from_api_gateway_is_an_internal_error() {
     let event = event(json!({"body": "%", "isBase64Encoded": true}));
-    let answer = serve(event, LIMIT, async |_| Ok::<_, Problem>(Success::ok(&json!({})))).await;
-    assert_eq!(answer.status_code, 500);
+    let response = serve(event, LIMIT, async |_| Ok::<_, ApiError>(Success::ok(&json!({})))).await;
+    assert_eq!(response.status_code, 500);
 }
 
 #[tokio::test]
-async fn success_that_cannot_be_written_is_a_fault_of_ours() {
-    let unwritable = std::collections::BTreeMap::from([((1, 2), 3)]);
-    let (answer, log) = served(async |_| Ok(Success::ok(&unwritable))).await;
-    assert_eq!((answer.status_code, log.len()), (500, 1));
+async fn unserializable_success_is_an_internal_error() {
+    let unserializable = std::collections::BTreeMap::from([((1, 2), 3)]);
+    let (response, log) = served(async |_| Ok(Success::ok(&unserializable))).await;
+    assert_eq!((response.status_code, log.len()), (500, 1));
     assert_eq!(log[0]["level"], "ERROR");
 }
 
 #[tokio::test]
-async fn refusal_tells_every_fault_with_its_field() {
-    let faults = || {
-        let fault = |code, field: Option<&str>, detail: &str| Fault {
+async fn bad_request_lists_every_error_with_its_field() {
+    let errors = || {
+        let error = |code, field: Option<&str>, detail: &str| ValidationError {
             code,
             field: field.map(Into::into),
             detail: detail.into(),
         };
-        vec![fault(FaultCode::Format, Some("cc[3]"), "the address is empty"), fault(FaultCode::Size, None, "too many")]
+        vec![
+            error(ValidationCode::Format, Some("cc[3]"), "the address is empty"),
+            error(ValidationCode::Size, None, "too many"),
+        ]
     };
-    let (answer, log) = served(async |_| Err(Problem::BadRequest(faults()))).await;
-    assert_eq!(answer.status_code, 400);
+    let (response, log) = served(async |_| Err(ApiError::BadRequest(errors()))).await;
+    assert_eq!(response.status_code, 400);
     assert_eq!(
-        body(&answer),
+        body(&response),
         json!({
             "errors": [
                 {"code": "F-E-012", "message": "Wrong format", "detail": "the address is empty", "field": "cc[3]"},
@@ -222,33 +222,33 @@ async fn refusal_tells_every_fault_with_its_field() {
 }
 
 #[test]
-fn headers_are_found_whatever_their_case() {
+fn header_names_are_case_insensitive() {
     let request = request(json!({"DJ-Client": "OPERATOR", "X-Odd": "é"}), None);
     assert_eq!((request.header("dj-client"), request.header("x-odd")), (Some("OPERATOR"), None));
 }
 
 #[test]
-fn body_is_read_whether_gateway_encoded_it_or_not() {
+fn body_is_decoded_if_base64_encoded() {
     let encoded = Request::from(event(json!({"body": "e30=", "isBase64Encoded": true})));
     assert_eq!((encoded.body(), request(json!({}), Some("{}")).body()), (&b"{}"[..], &b"{}"[..]));
     assert_eq!(request(json!({}), None).body(), b"");
 }
 
 #[test]
-fn path_that_names_no_export_of_the_type_is_no_such_export() {
-    use domain::id::ExportType;
+fn malformed_export_id_is_not_found() {
+    use exports_domain::id::ExportType;
     let id = |parameters: Value| {
         Request::from(event(json!({"pathParameters": parameters}))).export_id_of(ExportType::MarketplacePayouts)
     };
-    let good = domain::testing::export().id;
-    assert_eq!(id(json!({"exportId": good.to_string()})), Ok(good));
+    let valid = exports_domain::testing::export().id;
+    assert_eq!(id(json!({"exportId": valid.to_string()})), Ok(valid));
     for parameters in [json!({}), json!(null), json!({"exportId": ""}), json!({"exportId": "../secrets"})] {
-        assert_eq!(id(parameters), Err(NoSuchExport));
+        assert_eq!(id(parameters), Err(ExportNotFound));
     }
 }
 
 #[test]
-fn request_whose_uri_is_none_is_still_a_request() {
+fn request_with_invalid_uri_is_accepted() {
     let request = Request::from(event(json!({
         "rawPath": "/v1/ things/{é}", "rawQueryString": "a=|&b=\u{7f}{", "headers": {"host": "not a host"},
     })));
@@ -256,10 +256,10 @@ fn request_whose_uri_is_none_is_still_a_request() {
 }
 
 #[tokio::test]
-async fn event_with_a_header_that_cannot_be_read_is_refused_and_its_values_are_not_logged() {
+async fn invalid_header_is_rejected_and_not_logged() {
     let log = Log::default();
     let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(telemetry::subscriber(move || writer.clone()));
+    let _guard = tracing::subscriber::set_default(exports_telemetry::subscriber(move || writer.clone()));
     let key = "k".repeat(64);
     let event = json!({
         "version": "2.0",
@@ -267,11 +267,11 @@ async fn event_with_a_header_that_cannot_be_read_is_refused_and_its_values_are_n
         "requestContext": {"requestId": "req-1", "http": {"method": "GET"}},
         "isBase64Encoded": false,
     });
-    let answer = serve_any(&to_raw_value(&event).unwrap(), LIMIT, async |_: Request| -> Result<Success, Problem> {
+    let response = serve_any(&to_raw_value(&event).unwrap(), LIMIT, async |_: Request| -> Result<Success, ApiError> {
         panic!("not reached")
     })
     .await;
-    assert_eq!(answer.status_code, 400);
+    assert_eq!(response.status_code, 400);
     let lines = log.lines();
     assert_eq!(lines.len(), 1);
     assert!(!lines[0].to_string().contains(&key));

@@ -1,23 +1,24 @@
-//! How an export is shown.
+//! The JSON representation of an export.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use domain::caller::Person;
-use domain::email::{EmailAddress, Recipients};
-use domain::export::{Export, Failure, Status};
-use domain::file::ExportFile;
-use domain::money::Money;
-use domain::ports::{FindFile, Outage, SignLink};
-use domain::time::Timestamp;
+use exports_domain::caller::Person;
+use exports_domain::email::{EmailAddress, Recipients};
+use exports_domain::error::DependencyError;
+use exports_domain::export::{Export, Failure, Status};
+use exports_domain::file::ExportFile;
+use exports_domain::money::Money;
+use exports_domain::ports::FileLinks;
+use exports_domain::time::Timestamp;
+use exports_telemetry::Chain;
 use serde::{Serialize, Serializer};
-use telemetry::Chain;
 use tracing::warn;
 
-/// How long a download link lives that is made for one answer.
-const DOWNLOAD_LIFE: Duration = Duration::from_secs(15 * 60);
+/// The lifetime of `downloadUrl`.
+const DOWNLOAD_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// An export as answers show it: what is not there is left out, amounts are exact decimals in strings, times are
+/// An export as in responses. Absent values are omitted, amounts are decimal strings, and times have the format
 /// `2026-10-08T00:00:01.000Z`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,7 +90,7 @@ struct FailureView<'a> {
     retryable: bool,
 }
 
-/// A link to the file, made for one answer.
+/// A short-lived link to the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Download {
@@ -99,43 +100,39 @@ pub struct Download {
 }
 
 impl Download {
-    /// A link to the export's file for the next 15 minutes, but for no longer than the mailed link and the file live;
-    /// none if the export is not ready, or its file was deleted.
+    /// A link that expires in 15 minutes, or with the mailed link or the file if they expire earlier. `None` if the
+    /// export is not READY, or its file was deleted.
     ///
-    /// A link is made without the store, so a transient error of the store takes nothing away: the link then answers for
-    /// itself.
+    /// Signing does not access the bucket. So if it is unknown whether the file exists, because of a transient error, the
+    /// link is returned anyway.
     ///
     /// # Errors
-    /// [`Outage`] if it cannot be signed, or a permanent one of the store.
-    pub async fn of(
-        export: &Export,
-        now: Timestamp,
-        files: &impl FindFile,
-        links: &impl SignLink,
-    ) -> Result<Option<Self>, Outage> {
-        let (Status::Ready, Some(file), Some(link_end)) = (export.status_at(now), &export.file, export.link_expires_at)
+    /// [`DependencyError`] if signing fails, or the bucket has a permanent error.
+    pub async fn of(export: &Export, now: Timestamp, links: &dyn FileLinks) -> Result<Option<Self>, DependencyError> {
+        let (Status::Ready, Some(file), Some(link_expiry)) =
+            (export.status_at(now), &export.file, export.link_expires_at)
         else {
             return Ok(None);
         };
-        let end = now.plus(DOWNLOAD_LIFE).min(link_end).min(file.expires_at);
-        // A signed URL's life is counted in whole seconds.
-        let end = Timestamp::from_millis(end.seconds() * 1000);
-        if end <= now {
+        let expiry = now.plus(DOWNLOAD_LIFETIME).min(link_expiry).min(file.expires_at);
+        // A presigned URL expires on a whole second.
+        let expiry = Timestamp::from_millis(expiry.seconds() * 1000);
+        if expiry <= now {
             return Ok(None);
         }
-        let (exists, download_url) = tokio::join!(files.file_exists(file), links.sign_link(file, now, end));
+        let (exists, download_url) = tokio::join!(links.file_exists(file), links.sign_link(file, now, expiry));
         match exists {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(outage) if outage.is_permanent() => return Err(outage),
-            Err(outage) => warn!(error = %Chain(&outage), "unknown whether the file still exists"),
+            Err(error) if error.is_permanent() => return Err(error),
+            Err(error) => warn!(error = %Chain(&error), "unknown whether the file still exists"),
         }
-        Ok(Some(Self { download_url: download_url?, download_url_expires_at: end }))
+        Ok(Some(Self { download_url: download_url?, download_url_expires_at: expiry }))
     }
 }
 
 impl<'a> ExportView<'a> {
-    /// The export as it stands at `now`.
+    /// The export with its status at `now`.
     #[must_use]
     pub fn new(export: &'a Export, now: Timestamp) -> Self {
         Self {
@@ -155,7 +152,7 @@ impl<'a> ExportView<'a> {
         }
     }
 
-    /// The same with a link to download the file.
+    /// Adds the download link.
     #[must_use]
     pub fn with_download(mut self, download: Option<Download>) -> Self {
         self.download = download;
@@ -177,10 +174,11 @@ impl<'a> From<&'a Person> for PersonView<'a> {
 
 impl<'a> From<&'a ExportFile> for FileView<'a> {
     fn from(file: &'a ExportFile) -> Self {
-        let total = |(currency, status, total): (_, domain::payout::PayoutStatus, domain::file::Total)| {
-            let amount = Money { minor: total.minor, currency };
-            TotalView { currency: currency.code(), status: status.as_str(), count: total.count, amount }
-        };
+        let total =
+            |(currency, status, total): (_, exports_domain::payout::PayoutStatus, exports_domain::file::Total)| {
+                let amount = Money { minor: total.minor, currency };
+                TotalView { currency: currency.code(), status: status.as_str(), count: total.count, amount }
+            };
         Self {
             name: &file.name,
             rows: file.rows,
@@ -212,18 +210,18 @@ fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::export::FailureCode;
-    use domain::testing::{self, DeletableFiles, MemoryLinks, ready_export, start};
+    use exports_domain::export::FailureCode;
+    use exports_domain::testing::{self, MemoryLinks, ready_export, start};
     use serde_json::{Value, json};
 
-    fn shown(export: &Export, now: Timestamp) -> Value {
+    fn view(export: &Export, now: Timestamp) -> Value {
         serde_json::to_value(ExportView::new(export, now)).unwrap()
     }
 
     #[test]
-    fn pending_export_leaves_out_what_is_not_there() {
+    fn pending_export_omits_absent_fields() {
         assert_eq!(
-            shown(&testing::export(), start()),
+            view(&testing::export(), start()),
             json!({
                 "exportId": "mpo_01a11aa2-3340-7707-8707-070707070707",
                 "exportType": "marketplace-payouts",
@@ -239,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn ready_export_shows_its_file_and_exact_amounts() {
-        let view = shown(&ready_export(), start());
+    fn ready_export_has_file_and_decimal_amounts() {
+        let view = view(&ready_export(), start());
         assert_eq!(view["status"], "READY");
         assert_eq!(view["linkExpiresAt"], "2026-10-11T08:30:00.000Z");
         assert_eq!(
@@ -258,45 +256,45 @@ mod tests {
     }
 
     #[test]
-    fn ready_export_whose_link_has_ended_shows_as_expired() {
-        let end = ready_export().link_expires_at.unwrap();
-        assert_eq!(shown(&ready_export(), Timestamp::from_millis(end.millis() - 1))["status"], "READY");
-        assert_eq!(shown(&ready_export(), end)["status"], "EXPIRED");
+    fn ready_export_with_expired_link_is_expired() {
+        let expiry = ready_export().link_expires_at.unwrap();
+        assert_eq!(view(&ready_export(), Timestamp::from_millis(expiry.millis() - 1))["status"], "READY");
+        assert_eq!(view(&ready_export(), expiry)["status"], "EXPIRED");
     }
 
     #[test]
-    fn failed_export_says_why_and_whether_to_try_again() {
+    fn failed_export_has_failure_and_retryable() {
         let failure = Failure { code: FailureCode::GenerationFailed, message: "tried 5 times".into() };
         let export = Export { status: Status::Failed, failure: Some(failure), ..testing::export() };
         let expected = json!({"code": "GENERATION_FAILED", "message": "tried 5 times", "retryable": true});
-        assert_eq!(shown(&export, start())["failure"], expected);
+        assert_eq!(view(&export, start())["failure"], expected);
     }
 
-    async fn download_end(export: &Export, now: Timestamp) -> Option<String> {
-        let download = Download::of(export, now, &DeletableFiles::default(), &MemoryLinks::default()).await.unwrap()?;
-        let end = download.download_url_expires_at.to_string();
-        assert!(download.download_url.ends_with(&format!("?from={now}&until={end}")), "{}", download.download_url);
-        Some(end)
+    async fn download_expiry(export: &Export, now: Timestamp) -> Option<String> {
+        let download = Download::of(export, now, &MemoryLinks::default()).await.unwrap()?;
+        let expiry = download.download_url_expires_at.to_string();
+        assert!(download.download_url.ends_with(&format!("?from={now}&until={expiry}")), "{}", download.download_url);
+        Some(expiry)
     }
 
     #[tokio::test]
-    async fn download_lives_15_minutes_but_not_longer_than_link_and_file() {
+    async fn download_expires_after_15_minutes_or_with_link_or_file() {
         let seconds = |n| start().plus(Duration::from_secs(n));
         let export = ready_export();
-        assert_eq!(download_end(&export, start()).await, Some(seconds(900).to_string()));
+        assert_eq!(download_expiry(&export, start()).await, Some(seconds(900).to_string()));
         let export = Export { link_expires_at: Some(seconds(60).plus(Duration::from_millis(999))), ..export };
-        assert_eq!(download_end(&export, start()).await, Some(seconds(60).to_string()));
+        assert_eq!(download_expiry(&export, start()).await, Some(seconds(60).to_string()));
         let file = ExportFile { expires_at: seconds(30), ..testing::file() };
         let export = Export { file: Some(file), ..export };
-        assert_eq!(download_end(&export, start()).await, Some(seconds(30).to_string()));
+        assert_eq!(download_expiry(&export, start()).await, Some(seconds(30).to_string()));
     }
 
     #[tokio::test]
-    async fn download_is_there_only_while_the_export_is_ready() {
-        let end = ready_export().link_expires_at.unwrap();
-        assert_eq!(download_end(&ready_export(), end).await, None);
+    async fn download_exists_only_for_ready_export() {
+        let expiry = ready_export().link_expires_at.unwrap();
+        assert_eq!(download_expiry(&ready_export(), expiry).await, None);
         for status in [Status::Pending, Status::Failed, Status::Expired] {
-            assert_eq!(download_end(&Export { status, ..ready_export() }, start()).await, None, "{status}");
+            assert_eq!(download_expiry(&Export { status, ..ready_export() }, start()).await, None, "{status}");
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum Metric<'a> {
         /// then the alarm is to miss it.
         oldest_pending: Option<Duration>,
         /// How many exports it rang for again.
-        rung: u64,
+        re_enqueued: u64,
         /// How many exports it found expired.
         expired: u64,
         /// How many exports it could not deal with.
@@ -74,9 +74,12 @@ impl Metric<'_> {
                 vec![count("ExportsReady", 1), seconds("ExportDuration", took), count("ExportRows", rows)]
             }
             Self::Failed { .. } => one("ExportsFailed"),
-            Self::Swept { oldest_pending, rung, expired, errors } => {
-                let counts =
-                    [count("ExportsRungAgain", rung), count("ExportsExpired", expired), count("SweepErrors", errors)];
+            Self::Swept { oldest_pending, re_enqueued, expired, errors } => {
+                let counts = [
+                    count("ExportsReEnqueued", re_enqueued),
+                    count("ExportsExpired", expired),
+                    count("SweepErrors", errors),
+                ];
                 let oldest = oldest_pending.map(|age| seconds("OldestPendingAge", age));
                 counts.into_iter().chain(oldest).collect()
             }
@@ -132,7 +135,7 @@ mod tests {
         Metric::Created,
         Metric::Ready { took: Duration::from_millis(42_500), rows: 380_000 },
         Metric::Failed { code: "DEADLINE_PASSED" },
-        Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), rung: 2, expired: 1, errors: 0 },
+        Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), re_enqueued: 2, expired: 1, errors: 0 },
         Metric::MailSent,
         Metric::MailRefused,
         Metric::ServerError,
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn age_that_could_not_be_read_is_left_out() {
-        let swept = Metric::Swept { oldest_pending: None, rung: 0, expired: 0, errors: 0 };
+        let swept = Metric::Swept { oldest_pending: None, re_enqueued: 0, expired: 0, errors: 0 };
         assert!(!swept.line("f", 0).contains("OldestPendingAge"));
     }
 }

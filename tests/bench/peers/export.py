@@ -1,6 +1,6 @@
-"""The Python peer, as most would write it: boto3's table resource, the csv module, one query at a time.
+"""The Python peer in a typical form: boto3's table resource, the csv module, one query at a time.
 
-It knows the columns and the row format, but checks no values and knows no leases, checkpoints or mails.
+It writes the same columns and row format, but has no validation, leases, checkpoints or e-mails.
 """
 
 from __future__ import annotations
@@ -25,24 +25,21 @@ COLUMNS = [
 
 
 def text(value: str | None) -> str:
-    """A text cell, guarded if a spreadsheet could run it."""
+    """A text cell, guarded against formula injection."""
     if value is None:
         return ""
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
 
 
 def time(value: str | None) -> str:
-    """A time, to the second."""
     return "" if value is None else f"{value[:19]}Z"
 
 
 def amount(minor: Decimal, currency: str) -> str:
-    """An amount, by its currency's exponent."""
     return f"{minor.scaleb(-EXPONENTS.get(currency, 2)):f}"
 
 
 def row(payout: dict[str, Any]) -> list[Any]:
-    """A payout as the file has it."""
     return [
         text(payout["payoutId"]),
         text(payout["reference"]),
@@ -63,7 +60,6 @@ def row(payout: dict[str, Any]) -> list[Any]:
 
 
 def main() -> None:
-    """Exports all payouts of a tenant."""
     table = boto3.resource("dynamodb").Table(os.environ["PAYOUTS_TABLE"])
     s3 = boto3.client("s3")
     target = {"Bucket": os.environ["EXPORTS_BUCKET"], "Key": os.environ["OBJECT_KEY"]}
@@ -103,5 +99,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     print("done", flush=True)
-    # The benchmark reads what the kernel knows of this process, then ends it.
+    # The benchmark reads the kernel's statistics of this process before it closes the input.
     sys.stdin.read()

@@ -88,8 +88,8 @@ async fn fetch_page(sender: &mut Sender, query: String) -> Result<Option<String>
         .header("x-amz-target", "DynamoDB_20120810.Query")
         .body(Full::new(Bytes::from(query)))?;
     sender.ready().await?;
-    let answer = sender.send_request(request).await?;
-    let (status, mut body) = (answer.status(), answer.into_body());
+    let response = sender.send_request(request).await?;
+    let (status, mut body) = (response.status(), response.into_body());
     let mut tail: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame?.data_ref() {
@@ -107,18 +107,18 @@ async fn fetch_page(sender: &mut Sender, query: String) -> Result<Option<String>
 async fn send_part(sender: &mut Sender, uri: String, part: Bytes) -> Result<String> {
     let request = Request::put(uri).header("host", "localhost").body(Full::new(part))?;
     sender.ready().await?;
-    let answer = sender.send_request(request).await?;
-    let tag = answer.headers().get("etag").ok_or("no etag")?.to_str()?.to_owned();
-    answer.into_body().collect().await?;
+    let response = sender.send_request(request).await?;
+    let tag = response.headers().get("etag").ok_or("no etag")?.to_str()?.to_owned();
+    response.into_body().collect().await?;
     Ok(tag)
 }
 
 async fn send(sender: &mut Sender, method: Method, uri: String, body: Bytes) -> Result<String> {
     let request = Request::builder().method(method).uri(uri).header("host", "localhost").body(Full::new(body))?;
     sender.ready().await?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let text = String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
     if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}").into()) }
 }
 

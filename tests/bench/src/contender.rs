@@ -8,23 +8,23 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use aws::clock::SystemClock;
-use aws::dynamodb::ExportsTable;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use domain::caller::{Caller, ClientType, Person};
-use domain::email::Recipients;
-use domain::export::{Export, Status, Terms};
-use domain::id::{ExportId, ExportType};
-use domain::ports::{AcceptExport as _, Clock as _, FindExport as _};
+use exports_aws::dynamodb::ExportsTable;
+use exports_aws::system::LambdaSystem;
+use exports_domain::caller::{Caller, ClientType, Person};
+use exports_domain::email::Recipients;
+use exports_domain::export::{Export, ExportSettings, Status};
+use exports_domain::id::{ExportId, ExportType};
+use exports_domain::ports::{ExportStore as _, System as _};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, Fake, PAYOUTS_TABLE, REGION, Ring};
+use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, Fake, PAYOUTS_TABLE, REGION};
 use crate::payouts::{Expected, Payouts, TENANT};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
@@ -106,7 +106,7 @@ pub struct Task {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
-    /// From the start of the process to its last answer.
+    /// From the start of the process to its last response.
     pub wall_seconds: f64,
     /// CPU time of the process.
     pub cpu_seconds: f64,
@@ -136,7 +136,7 @@ pub struct Workshop {
 }
 
 /// No run takes longer unless it hangs.
-const LONGEST: Duration = Duration::from_secs(900);
+const MAX_LENGTH: Duration = Duration::from_secs(900);
 
 impl Workshop {
     /// Lets `contender` do the task, and checks the file that comes out.
@@ -183,14 +183,14 @@ impl Workshop {
             Contender::Plain => self.command(&self.rust_peers.join("peer-plain"), fake),
             _ => self.command(&self.binaries.join("peer-floor"), fake),
         };
-        command.env("TENANT_ID", TENANT).env("AS_OF", SystemClock.now().to_string());
+        command.env("TENANT_ID", TENANT).env("AS_OF", LambdaSystem.now().to_string());
         command.env("OBJECT_KEY", format!("exports/{TENANT}/{contender}.csv"));
         if contender == Contender::Floor {
             command.env("CSV_FILE", &task.file);
         }
         let log = self.scratch.join(format!("{contender}.log"));
         let (mut process, lines) = Process::start_talking(contender.as_str(), &mut command, &log)?;
-        let line = process.wait_for(&lines, LONGEST)?;
+        let line = process.wait_for(&lines, MAX_LENGTH)?;
         let wall = process.age();
         if line != "done" {
             return Err(process.complaint(&format!("said {line:?} instead of \"done\"")));
@@ -221,26 +221,26 @@ impl Workshop {
         let mut process = Process::start("generator", &mut command, &self.scratch.join("generator.log"))?;
         let mut invocations = 0;
         let body = json!({ "version": 1, "tenantId": TENANT, "exportId": export.id.to_string() }).to_string();
-        let mut ring = Some(Ring { body, delay: Duration::ZERO });
+        let mut ring = Some(EnqueuedJob { body, delay: Duration::ZERO });
         let mut wall = process.age();
         let mut done = export.clone();
         while done.status == Status::Pending {
-            let Some(Ring { body, delay }) = ring.take() else {
+            let Some(EnqueuedJob { body, delay }) = ring.take() else {
                 return Err(process.complaint("left the export pending and did not ring"));
             };
             thread::sleep(delay);
             api.invoke(sqs_event(&body, invocations), task.time_limit)?;
             invocations += 1;
-            let outcome = process.wait_for(&api.outcomes, LONGEST)?;
+            let outcome = process.wait_for(&api.outcomes, MAX_LENGTH)?;
             wall = process.age();
             let outcome = outcome.map_err(|error| process.complaint(&format!("answered with an error: {error}")))?;
-            let answer: serde_json::Value = serde_json::from_slice(&outcome)?;
-            if answer
+            let response: serde_json::Value = serde_json::from_slice(&outcome)?;
+            if response
                 .get("batchItemFailures")
                 .and_then(|failures| failures.as_array())
                 .is_none_or(|all| !all.is_empty())
             {
-                return Err(process.complaint(&format!("did not do the message: {answer}")));
+                return Err(process.complaint(&format!("did not do the message: {response}")));
             }
             ring = fake.next_ring();
             done = fake.block_on(exports.find_export(&export.tenant, &export.id))??.ok_or("the export is gone")?;
@@ -286,7 +286,7 @@ pub fn sdk_config(endpoint_url: String) -> SdkConfig {
 pub fn new_export(tenant: &str) -> Result<Export, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
-    accepted(tenant, ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &random))
+    accepted(tenant, ExportId::new(ExportType::MarketplacePayouts, LambdaSystem.now(), &random))
 }
 
 /// The export with this id as it was accepted.
@@ -298,8 +298,8 @@ pub fn accepted(tenant: &str, id: ExportId) -> Result<Export, Error> {
     let recipients = Recipients::new(user.email.clone(), [])?;
     let caller = Caller { tenant: tenant.parse()?, client: ClientType::Operator, user };
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    let terms = Terms::new(hours(72), hours(30 * 24), hours(6), false);
-    Ok(Export::accept(id, &caller, recipients, terms, Duration::from_secs(60)))
+    let settings = ExportSettings::new(hours(72), hours(30 * 24), hours(6), false);
+    Ok(Export::accept(id, &caller, recipients, settings, Duration::from_secs(60)))
 }
 
 /// A message of the jobs queue as Lambda hands it over.

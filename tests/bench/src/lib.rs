@@ -10,7 +10,7 @@
 //! | [`runtime_api`] | Lambda's runtime API, which drives a function's binary |
 //! | [`process`] | a process, and what the kernel knows of it |
 //! | [`contender`], [`plan`] | generate-export: one run of one contender; who runs on what, and how often |
-//! | [`start`] | every function: one start of its process, its first answer and those after |
+//! | [`start`] | every function: one start of its process, its first response and those after |
 //! | [`report`], [`start_report`] | medians, ratios and bars, as text, JSON and Markdown |
 //! | [`chart`], [`start_chart`] | the same as a picture |
 //! | [`cost`] | what that is in dollars |

@@ -91,7 +91,7 @@ pub struct Expected {
 
 /// What a stretch of rows came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
+pub struct PlanItem {
     /// How many rows.
     pub count: u64,
     /// Their size as DynamoDB counts it.
@@ -172,23 +172,23 @@ impl Payouts {
         low
     }
 
-    /// Writes the rows of `rows` as items, a comma between them, until `most_size` would be passed or there are
+    /// Writes the rows of `rows` as items, a comma between them, until `max_size` would be passed or there are
     /// `most_rows`; from the end of the range if `backward`.
     pub fn write_items(
         &self,
         rows: std::ops::Range<u64>,
         backward: bool,
-        most_size: u64,
+        max_size: u64,
         most_rows: u64,
         out: &mut Vec<u8>,
-    ) -> Stretch {
+    ) -> PlanItem {
         let mut values = Values::default();
-        let mut stretch = Stretch::default();
+        let mut stretch = PlanItem::default();
         let length = rows.end.saturating_sub(rows.start);
         for step in 0..length {
             let row = if backward { rows.end - 1 - step } else { rows.start + step };
             let Some(variant) = self.fill(row, &mut values) else { break };
-            if stretch.count == most_rows || (stretch.count > 0 && stretch.size + variant.size > most_size) {
+            if stretch.count == most_rows || (stretch.count > 0 && stretch.size + variant.size > max_size) {
                 stretch.full = true;
                 break;
             }
@@ -599,9 +599,9 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::file::{Lines, opening};
-    use domain::payout::{COLUMNS, Value};
-    use domain::time::Timestamp;
+    use exports_domain::file::{CsvEncoder, csv_header};
+    use exports_domain::payout::{COLUMNS, Value};
+    use exports_domain::time::Timestamp;
 
     fn items(payouts: &Payouts, rows: std::ops::Range<u64>) -> Vec<serde_json::Value> {
         let mut page = b"[".to_vec();
@@ -615,7 +615,7 @@ mod tests {
         let payouts = Payouts::new(2000, Spread::Hour);
         let mut expected = Vec::new();
         payouts.write_csv(&mut expected).unwrap();
-        let mut lines = Lines::default();
+        let mut lines = CsvEncoder::default();
         for item in items(&payouts, 0..2000) {
             let row = COLUMNS.map(|column| match &item[column.attribute] {
                 serde_json::Value::Null => Value::Missing,
@@ -625,9 +625,9 @@ mod tests {
             });
             lines.push(&row, item["sk"]["S"].as_str().unwrap());
         }
-        let section = lines.finish();
-        assert_eq!((section.rows, section.faults.count), (2000, 0));
-        let made = [opening(false).as_bytes(), &section.csv].concat();
+        let encoded = lines.finish();
+        assert_eq!((encoded.rows, encoded.invalid_rows.count), (2000, 0));
+        let made = [csv_header(false).as_bytes(), &encoded.csv].concat();
         assert_eq!(String::from_utf8(made).unwrap(), String::from_utf8(expected).unwrap());
     }
 
@@ -666,6 +666,6 @@ mod tests {
         assert_eq!((stretch.count, stretch.last, stretch.full), (3, Some(0), false));
         let stretch = payouts.write_items(0..3, false, 1 << 20, 3, &mut page);
         assert_eq!((stretch.count, stretch.last, stretch.full), (3, Some(2), true));
-        assert_eq!(payouts.write_items(3..3, false, 1 << 20, 5, &mut page), Stretch::default());
+        assert_eq!(payouts.write_items(3..3, false, 1 << 20, 5, &mut page), PlanItem::default());
     }
 }

@@ -31,7 +31,7 @@ Measures generate-export's release binary against its peers, on the same payouts
 ";
 
 /// Python takes minutes a million rows.
-const MOST_FOR_PYTHON: u64 = 1_000_000;
+const MAX_FOR_PYTHON: u64 = 1_000_000;
 
 /// How long an invocation may take unless it is said: so long that no run has to hand over.
 const TIME_LIMIT_SECONDS: u64 = 3 * 3600;
@@ -184,7 +184,7 @@ impl Plan {
             scenarios
         } else if own {
             let of = |rows: u64| {
-                let fits = |contender: &Contender| *contender != Contender::Python || rows <= MOST_FOR_PYTHON;
+                let fits = |contender: &Contender| *contender != Contender::Python || rows <= MAX_FOR_PYTHON;
                 let runs = contenders.iter().copied().filter(fits).map(|contender| (contender, runs)).collect();
                 Scenario { rows, spread, latency_ms, partition_limit, time_limit_seconds, runs }
             };

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use aws::clock::SystemClock;
-use domain::ports::Clock as _;
+use exports_aws::system::LambdaSystem;
+use exports_domain::ports::System as _;
 use serde::Serialize;
 
 use crate::contender::{Contender, Sample};
@@ -163,7 +163,7 @@ impl Report {
     #[must_use]
     pub fn new(results: Vec<Measured>) -> Self {
         let bars = bars(&results);
-        Self { made_at: SystemClock.now().to_string(), machine: Machine::this(), results, bars }
+        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, bars }
     }
 
     /// For a terminal.

@@ -1,4 +1,4 @@
-//! Lambda's runtime API: hands events to a function's binary and takes its answers.
+//! Lambda's runtime API: hands events to a function's binary and takes its responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as std_mpsc, Receiver};
 use std::time::Duration;
 
-use aws::clock::SystemClock;
 use bytes::Bytes;
-use domain::ports::Clock as _;
+use exports_aws::system::LambdaSystem;
+use exports_domain::ports::System as _;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -26,7 +26,7 @@ pub struct RuntimeApi {
     events: mpsc::UnboundedSender<Event>,
     /// Told each time the process asks for an event: it has started, or is done with the one before.
     pub asked: Receiver<()>,
-    /// What the function made of each event: its answer, or its error.
+    /// What the function made of each event: its response, or its error.
     pub outcomes: Receiver<Result<Bytes, String>>,
 }
 
@@ -67,7 +67,7 @@ impl RuntimeApi {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let shared = Arc::clone(&shared);
-                        async move { answer(&shared, request).await.map_err(std::io::Error::other) }
+                        async move { response(&shared, request).await.map_err(std::io::Error::other) }
                     });
                     // The function is ended in the middle of its wait for the next event.
                     let connection = hyper::server::conn::http1::Builder::new();
@@ -93,7 +93,7 @@ impl RuntimeApi {
     }
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+async fn response(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
@@ -102,7 +102,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         let _ = shared.asked.send(());
         let event = shared.events.lock().await.recv().await.ok_or("no more events")?;
         let number = shared.invocations.fetch_add(1, Ordering::Relaxed);
-        let ends_at = SystemClock.now().plus(event.time_limit);
+        let ends_at = LambdaSystem.now().plus(event.time_limit);
         return Ok(Response::builder()
             .header("content-type", "application/json")
             .header("lambda-runtime-aws-request-id", format!("invocation-{number}"))

@@ -1,4 +1,4 @@
-//! One start of a function's process: what it costs to be there, to answer its first request, and every further one.
+//! One start of a function's process: what it costs to be there, to response its first request, and every further one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aws::clock::SystemClock;
-use aws::dynamodb::{ApiKeysTable, ExportsTable};
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
-use domain::export::{Export, Status};
-use domain::file::{ExportFile, Totals};
-use domain::id::{ExportId, ExportType};
-use domain::ports::{AcceptExport as _, Clock as _, StoreApiKey as _};
+use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
+use exports_aws::system::LambdaSystem;
+use exports_domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
+use exports_domain::export::{Export, Status};
+use exports_domain::file::{ExportFile, Totals};
+use exports_domain::id::{ExportId, ExportType};
+use exports_domain::ports::{ApiKeyStore as _, ExportStore as _, System as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -36,13 +36,13 @@ const PAYOUTS: u64 = 1000;
 /// The tenant of the events.
 const TENANT_OF_EVENTS: &str = "acme";
 
-/// No start and no answer takes longer unless it hangs.
-const LONGEST: Duration = Duration::from_secs(60);
+/// No start and no response takes longer unless it hangs.
+const MAX_LENGTH: Duration = Duration::from_secs(60);
 
 /// What the kernel still has to finish when a process has asked for its next event.
 const SETTLING: Duration = Duration::from_millis(3);
 
-/// Who answers.
+/// Who responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Who {
@@ -89,8 +89,8 @@ pub struct Subject {
     pub peer: Option<&'static str>,
     /// Whether it is a route of the API: it is asked again and again.
     pub is_route: bool,
-    /// What its answer has in it if all is right.
-    answer: &'static str,
+    /// What its response has in it if all is right.
+    response: &'static str,
 }
 
 /// Every function.
@@ -105,15 +105,15 @@ pub const SUBJECTS: [Subject; 11] = [
     worker("generate-export", None, r#""batchItemFailures":[]"#),
     worker("sweep-exports", Some("sweep-exports/every-minute.json"), r#""errors":0"#),
     worker("manage-api-keys", Some("manage-api-keys/list.json"), "operator@example.com"),
-    worker("end-export", Some("end-export/end.json"), "FAILED"),
+    worker("fail-export", Some("fail-export/fail.json"), "FAILED"),
 ];
 
-const fn route(name: &'static str, event: &'static str, peer: Option<&'static str>, answer: &'static str) -> Subject {
-    Subject { name, event: Some(event), peer, is_route: true, answer }
+const fn route(name: &'static str, event: &'static str, peer: Option<&'static str>, response: &'static str) -> Subject {
+    Subject { name, event: Some(event), peer, is_route: true, response }
 }
 
-const fn worker(name: &'static str, event: Option<&'static str>, answer: &'static str) -> Subject {
-    Subject { name, event, peer: None, is_route: false, answer }
+const fn worker(name: &'static str, event: Option<&'static str>, response: &'static str) -> Subject {
+    Subject { name, event, peer: None, is_route: false, response }
 }
 
 /// What one start took.
@@ -124,7 +124,7 @@ pub struct Start {
     pub init_cpu_ms: f64,
     /// CPU of the first event.
     pub first_cpu_ms: f64,
-    /// From the start of the process to its first answer.
+    /// From the start of the process to its first response.
     pub first_wall_ms: f64,
     /// What further events took, if there were any.
     pub warm: Option<Warm>,
@@ -162,10 +162,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Starts `who` as `subject`, and lets it answer `1 + warm` events.
+    /// Starts `who` as `subject`, and lets it response `1 + warm` events.
     ///
     /// # Errors
-    /// If it does not start, or one of its answers is not the right one.
+    /// If it does not start, or one of its responses is not the right one.
     pub fn start(&self, subject: &Subject, who: Who, warm: u32) -> Result<Start, Error> {
         let fake = Fake::start_with_tls(Payouts::new(PAYOUTS, Spread::Even), Conditions::default())?;
         let event = self.event(subject, &fake)?;
@@ -174,7 +174,7 @@ impl Bench {
         let log = self.scratch.join(format!("{}-{who:?}.log", subject.name));
         let mut process = Process::start(subject.name, &mut command, &log)?;
         let mut state = State { fake: &fake, api: &api, process: &mut process, subject, event: &event };
-        state.process.wait_for(&api.asked, LONGEST)?;
+        state.process.wait_for(&api.asked, MAX_LENGTH)?;
         let init = state.cpu()?;
         state.ask()?;
         let first_wall = state.process.age();
@@ -201,7 +201,7 @@ impl Bench {
     /// The event for `subject`, with what it is about in the tables.
     fn event(&self, subject: &Subject, fake: &Fake) -> Result<String, Error> {
         let Some(file) = subject.event else {
-            let export = accepted(TENANT, ExportId::new(ExportType::MarketplacePayouts, SystemClock.now(), &[7; 10]))?;
+            let export = accepted(TENANT, ExportId::new(ExportType::MarketplacePayouts, LambdaSystem.now(), &[7; 10]))?;
             fake.block_on(write(fake, std::slice::from_ref(&export)))??;
             let job = json!({ "version": 1, "tenantId": TENANT, "exportId": export.id.to_string() });
             return Ok(sqs_event(&job.to_string(), 0));
@@ -215,7 +215,7 @@ impl Bench {
         }
         let mut history = Vec::new();
         for number in 0..HISTORY {
-            let moment = SystemClock.now().minus(Duration::from_secs(3600 * (number + 1)));
+            let moment = LambdaSystem.now().minus(Duration::from_secs(3600 * (number + 1)));
             history.push(ready(ExportId::new(ExportType::MarketplacePayouts, moment, &[7; 10]))?);
         }
         let named = event.pointer("/pathParameters/exportId").or_else(|| event.get("exportId"));
@@ -263,7 +263,7 @@ impl Bench {
         let queues = fake.endpoints().iter().find(|(name, _)| name.ends_with("_SQS")).ok_or("SQS has no endpoint")?;
         command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", queues.1));
         command.env("LINK_SIGNER_SECRET", "link-signer").env("SENDER", "exports@example.com");
-        command.env("LINK_LIFE", "72h").env("FILE_RETENTION", "720h").env("EXPORT_DEADLINE", "6h");
+        command.env("LINK_LIFETIME", "72h").env("FILE_RETENTION", "720h").env("EXPORT_DEADLINE", "6h");
         command.env("HISTORY_RETENTION", "0s").env("BYTE_ORDER_MARK", "false");
         command.env("MAX_RESENDS_A_DAY", "1000000");
         Ok(command)
@@ -285,16 +285,16 @@ impl State<'_> {
         self.process.cpu()
     }
 
-    /// Lets the process answer, checks what it answers, and waits until it asks for more.
+    /// Lets the process response, checks what it responses, and waits until it asks for more.
     fn ask(&mut self) -> Result<(), Error> {
-        self.api.invoke(self.event.to_owned(), LONGEST)?;
-        let answer = self.process.wait_for(&self.api.outcomes, LONGEST)?;
-        let answer = answer.map_err(|error| self.process.complaint(&format!("answered with an error: {error}")))?;
-        let answer = String::from_utf8_lossy(&answer).replace("\": ", "\":");
-        if !answer.contains(self.subject.answer) {
-            return Err(self.process.complaint(&format!("answered {answer}")));
+        self.api.invoke(self.event.to_owned(), MAX_LENGTH)?;
+        let response = self.process.wait_for(&self.api.outcomes, MAX_LENGTH)?;
+        let response = response.map_err(|error| self.process.complaint(&format!("answered with an error: {error}")))?;
+        let response = String::from_utf8_lossy(&response).replace("\": ", "\":");
+        if !response.contains(self.subject.response) {
+            return Err(self.process.complaint(&format!("answered {response}")));
         }
-        self.process.wait_for(&self.api.asked, LONGEST)
+        self.process.wait_for(&self.api.asked, MAX_LENGTH)
     }
 
     fn ask_again(&mut self, times: u32) -> Result<Warm, Error> {
@@ -330,7 +330,7 @@ async fn issue(fake: &Fake, key: &str) -> Result<(), Error> {
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let caller = Caller { tenant: TENANT_OF_EVENTS.parse()?, client: ClientType::Operator, user };
     let hash = KeyHash::from_digest(Sha256::digest(key).into());
-    keys.store_api_key(&ApiKeyRecord { hash, caller, created_at: SystemClock.now(), revoked_at: None }).await?;
+    keys.store_api_key(&ApiKeyRecord { hash, caller, created_at: LambdaSystem.now(), revoked_at: None }).await?;
     Ok(())
 }
 
@@ -361,10 +361,10 @@ async fn unlock(fake: &Fake) -> Result<(), Error> {
 
 fn ready(id: ExportId) -> Result<Export, Error> {
     let mut export = accepted(TENANT_OF_EVENTS, id)?;
-    let later = SystemClock.now().plus(Duration::from_secs(86_400));
+    let later = LambdaSystem.now().plus(Duration::from_secs(86_400));
     export.status = Status::Ready;
     export.rows_written = PAYOUTS;
-    export.due_at = Some(later);
+    export.next_check_at = Some(later);
     export.link_expires_at = Some(later);
     export.file = Some(ExportFile {
         key: format!("exports/{}/{}/1.csv", export.tenant, export.id),

@@ -1,10 +1,10 @@
-//! Starts and answers of every function and of its peers: medians, ratios and bars, as text, JSON and Markdown.
+//! Starts and responses of every function and of its peers: medians, ratios and bars, as text, JSON and Markdown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use aws::clock::SystemClock;
-use domain::ports::Clock as _;
+use exports_aws::system::LambdaSystem;
+use exports_domain::ports::System as _;
 use serde::Serialize;
 
 use crate::report::{BAR_COLUMNS, Bar, Machine, aligned, markdown, median};
@@ -44,7 +44,7 @@ pub struct Started {
     pub first_cpu_ms: f64,
     /// Median of both together.
     pub start_cpu_ms: f64,
-    /// Median: from the start of the process to its first answer.
+    /// Median: from the start of the process to its first response.
     pub first_wall_ms: f64,
     /// What a further event takes, if any were measured.
     pub warm: Option<Warmed>,
@@ -121,7 +121,7 @@ const COLUMNS: [&str; 10] = [
     "init CPU ms",
     "first CPU ms",
     "both CPU ms",
-    "first answer ms",
+    "first response ms",
     "further CPU ms",
     "AWS calls",
     "resident MiB",
@@ -137,7 +137,7 @@ impl StartReport {
     #[must_use]
     pub fn new(results: Vec<Started>) -> Self {
         let (footprint, times) = (footprint(&results), times(&results));
-        Self { made_at: SystemClock.now().to_string(), machine: Machine::this(), results, footprint, times }
+        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, footprint, times }
     }
 
     /// For a terminal.
@@ -154,7 +154,7 @@ impl StartReport {
         let Machine { processor, threads, kernel } = &self.machine;
         let day = self.made_at.get(..10).unwrap_or_default();
         let mut text = format!(
-            "# Starts and answers of every function\n\nMade by `cargo bench-start` on {day}: {processor}, {threads} threads, \
+            "# Starts and responses of every function\n\nMade by `cargo bench-start` on {day}: {processor}, {threads} threads, \
              Linux {kernel}. Each start is a new process of the release binary behind Lambda's runtime API, with AWS played \
              on loopback over TLS, each service in a place of its own. CPU is what the kernel counted for the process; \
              medians, all contenders in turns.\n"
@@ -165,7 +165,7 @@ impl StartReport {
         let _ = write!(text, "\n## All of it\n\n{}", markdown(&COLUMNS, &rows));
         text.push_str(
             "\ninit: until it asks for its first event. first: that event. both: what a call after minutes of silence \
-             costs. first answer: from the start of the process, by the clock. further: one event after those, in the \
+             costs. first response: from the start of the process, by the system. further: one event after those, in the \
              mean of 1,000, with its calls to AWS; resident: memory after them.\n",
         );
         text

@@ -1,4 +1,4 @@
-"""A real Chromium: Debian's, which Playwright drives."""
+"""Debian's Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from office import Office, Opener
 from stack import Stack
 from tenant import Tenant
 
-# What the page does takes a second or two on an idle machine. This is for one that is busy with something else.
-PATIENCE_MS = 90_000
-# Chromium says this of every answer that is not a success; whether one is right, the tests decide.
-ORDINARY = "Failed to load resource"
+# The page responds within a second or two on an idle machine. The limit is for a busy one.
+TIMEOUT_MS = 90_000
+# Chromium logs this for every error response. The tests check the responses themselves.
+IGNORED_MESSAGE = "Failed to load resource"
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=flags())
         yield browser
@@ -30,15 +30,15 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
-    """Opens the back office in a session of its own, signed in if a tenant is given. Whatever the page's code or the
-    browser complains of fails the test."""
-    complaints: list[str] = []
+    """Opens the back office in a new session, signed in if a tenant is given. Script errors, and errors and warnings
+    on the console, fail the test."""
+    errors: list[str] = []
 
-    def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and ORDINARY not in message.text:
-            complaints.append(message.text)
+    def record(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and IGNORED_MESSAGE not in message.text:
+            errors.append(message.text)
 
-    def opened(
+    def open_page(
         tenant: Tenant | None = None,
         query: str = "",
         width: int = 1280,
@@ -53,13 +53,13 @@ def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
             locale="en-GB",
             **{"timezone_id": "Europe/Paris", "permissions": ["clipboard-read", "clipboard-write"], **options},
         )
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
         if has_clock:
-            # Time passes as ever, until a test stops it.
+            # Time runs normally until a test pauses it.
             page.clock.install()
-        page.on("console", note)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", record)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((url or stack.backOfficeUrl) + query)
         office = Office(page)
         if tenant:
@@ -67,7 +67,7 @@ def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
             office.expect_loaded()
         return office
 
-    yield opened
+    yield open_page
     for context in chromium.contexts:
         context.close()
-    assert complaints == []
+    assert errors == []

@@ -1,4 +1,4 @@
-"""The back office in a browser, as its user sees it: found by names and roles, as assistive technology finds it."""
+"""A page object of the back office. It finds elements by role and name, as assistive technology does."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ import golden
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 SCHEMES = ("light", "dark")
-# Everything that axe knows of these, which includes all that WCAG 2.2 AA asks of a page and a tool can see.
+# All rules of axe for WCAG 2.2 AA, and its best practices.
 AXE_RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     "resultTypes": ["violations"],
 }
-# In the dark only colours are others.
+# Only colours differ in dark mode.
 COLOUR_RULES = {
     "runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]},
     "resultTypes": ["violations"],
 }
-# A mail is shown inside of a page, which has the landmarks.
+# The mail client's page has the landmarks, not the e-mail.
 MAIL_RULES = {**AXE_RULES, "rules": {"landmark-one-main": {"enabled": False}, "region": {"enabled": False}}}
 _axe = Axe()
 
 
 class Office:
-    """One tab."""
+    """A tab with the back office."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    # ------------------------------------------------------------------------------------------------- what there is
+    # ------------------------------------------------------------------------------------------------------- elements
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name)
@@ -52,12 +52,12 @@ class Office:
 
     @property
     def dialog(self) -> Locator:
-        """The dialog on top."""
+        """The topmost dialog."""
         return self.page.locator("dialog[open]").last
 
     @property
     def message(self) -> Locator:
-        """What the page says at the bottom."""
+        """The message at the bottom of the page."""
         return self.page.locator(".messages")
 
     def row(self, export_id: str) -> Locator:
@@ -65,24 +65,24 @@ class Office:
 
     @property
     def exports(self) -> Locator:
-        """The exports of the page of the history that is shown, from top to bottom: the buttons with their ids."""
-        return self.history.locator("tbody tr:not(.bones) button.id")
+        """The ID buttons of the exports in the current history page, from top to bottom."""
+        return self.history.locator("tbody tr:not(.skeleton) button.id")
 
     def expect_ids(self, ids: list[str]) -> None:
         titles = [f"Details of {export_id}" for export_id in ids]
         script = """titles => JSON.stringify(titles) === JSON.stringify(
-            [...document.querySelectorAll("tbody tr:not(.bones) button.id")].map((b) => b.title))
+            [...document.querySelectorAll("tbody tr:not(.skeleton) button.id")].map((b) => b.title))
             && document.querySelector("table.exports").ariaBusy === "false" """
         self.page.wait_for_function(script, arg=titles)
 
-    # ------------------------------------------------------------------------------------------------- what one does
+    # -------------------------------------------------------------------------------------------------------- actions
 
     def sign_in(self, key: str) -> None:
         self.page.get_by_label("API key").fill(key)
         self.button("Sign in").click()
 
     def expect_loaded(self) -> None:
-        """The page is there with all that it loads at first."""
+        """Waits until the page and its initial data are loaded."""
         expect(self.page.get_by_role("heading", name="Marketplace Payouts")).to_be_visible()
         expect(self.page.locator("table.exports")).to_have_attribute("aria-busy", "false")
         expect(self.page.locator(".latest-body")).to_have_attribute("aria-busy", "false")
@@ -107,14 +107,14 @@ class Office:
         expect(self.dialog.locator(".chip-text")).to_have_text(texts)
 
     def expect_query(self, **parameters: str) -> None:
-        """What the page's address says besides where the page is."""
+        """Waits until the URL has exactly these query parameters."""
         script = (
             """wanted => JSON.stringify([...new URLSearchParams(location.search)].sort()) === JSON.stringify(wanted)"""
         )
         self.page.wait_for_function(script, arg=sorted([name, value] for name, value in parameters.items()))
 
     def paste(self, text: str) -> None:
-        """Pastes into what has the focus."""
+        """Pastes into the focused element."""
         script = """text => {
             const data = new DataTransfer();
             data.setData("text/plain", text);
@@ -123,19 +123,19 @@ class Office:
         }"""
         self.page.evaluate(script, text)
 
-    # ---------------------------------------------------------------------------------------------- how good it looks
+    # ------------------------------------------------------------------------------------ accessibility and appearance
 
     def inspect(
         self, state: str, picture: str | None = None, whole: bool = False, rules: dict[str, Any] = AXE_RULES
     ) -> None:
-        """Checks the page as it stands for accessibility, light and dark. With --update, takes its picture."""
+        """Checks the accessibility of the current state, light and dark. With --update, takes screenshots."""
         for scheme in SCHEMES:
             self.page.emulate_media(color_scheme=scheme)
             self.settle()
             found = self._violations(rules if scheme == "light" else COLOUR_RULES)
-            assert not found, f"{state}, {scheme}:\n{_told(found)}"
+            assert not found, f"{state}, {scheme}:\n{_report(found)}"
             if picture and golden.IS_UPDATE:
-                self._take(f"{picture}-{scheme}.png", whole)
+                self._take_screenshot(f"{picture}-{scheme}.png", whole)
         self.page.emulate_media(color_scheme="light")
         self.settle()
 
@@ -145,16 +145,16 @@ class Office:
         found: list[dict[str, Any]] = self.page.evaluate("async rules => (await axe.run(rules)).violations", rules)
         return found
 
-    def _take(self, name: str, whole: bool) -> None:
+    def _take_screenshot(self, name: str, whole: bool) -> None:
         shot = self.page.screenshot(animations="disabled", full_page=whole)
         SCREENSHOTS.mkdir(exist_ok=True)
-        # With a palette of 256 colours, which this page hardly needs, the file is a third of its size.
+        # A palette of 256 colours is enough for this page and reduces the file to a third.
         with Image.open(io.BytesIO(shot)) as image:
             colours = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         colours.save(SCREENSHOTS / name, optimize=True)
 
     def settle(self) -> None:
-        """Waits until nothing slides or fades any more: colours on the way are not those that stay."""
+        """Waits until animations end, because colours differ during an animation."""
         script = """async () => {
             await new Promise(requestAnimationFrame);
             const finite = document.getAnimations().filter((a) => a.effect.getTiming().iterations !== Infinity);
@@ -166,12 +166,12 @@ class Office:
         script = """() => [document.documentElement, ...document.querySelectorAll("dialog[open]")]
             .filter((e) => e.scrollWidth > e.clientWidth)
             .map((e) => `${e.tagName}: ${e.scrollWidth} > ${e.clientWidth}`)"""
-        wider = self.page.evaluate(script)
-        assert not wider, f"wider than its room: {wider}"
+        overflows = self.page.evaluate(script)
+        assert not overflows, f"horizontal overflow: {overflows}"
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """The tab is in the background for a while."""
+        """Makes the tab hidden."""
         script = """hidden => {
             Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
             document.dispatchEvent(new Event("visibilitychange"));
@@ -181,11 +181,11 @@ class Office:
         self.page.evaluate(script, False)
 
 
-# How tests get one: signed in, if they give a tenant.
+# The type of the fixture `open_office`.
 Opener = Callable[..., Office]
 
 
-def _told(violations: list[dict[str, Any]]) -> str:
+def _report(violations: list[dict[str, Any]]) -> str:
     return "\n".join(
         f"{found['id']}: {found['help']}\n"
         + "\n".join(f"  {node['html']}\n    {node['failureSummary']}" for node in found["nodes"])

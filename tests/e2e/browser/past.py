@@ -1,4 +1,4 @@
-"""A past for a tenant: exports of earlier days, as records of the table that the life cycle could have left there."""
+"""Adds past exports to a tenant, as records that the lifecycle could have produced."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from tenant import Tenant
 
 BATCH = 25
 FILE_RETENTION = timedelta(days=30)
-LINK_LIFE = timedelta(hours=72)
+LINK_LIFETIME = timedelta(hours=72)
 
 _serialize = TypeSerializer().serialize
 _numbers = itertools.count(1)
 
 
-def written(time: datetime) -> str:
+def timestamp(time: datetime) -> str:
     return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03}Z"
 
 
 def export_id(at: datetime) -> str:
-    """An id as exports get them: a UUID of version 7, which begins with its time."""
+    """An export ID: a UUID of version 7, which starts with its time."""
     number = next(_numbers)
     random = int.from_bytes(hashlib.sha256(number.to_bytes(8, "big")).digest()[:8], "big") >> 2
     value = int(at.timestamp() * 1000) << 80 | 7 << 76 | (number & 0xFFF) << 64 | 2 << 62 | random
     return f"mpo_{uuid.UUID(int=value)}"
 
 
-def give_past(tenant: Tenant, *exports: dict[str, Any]) -> list[str]:
-    """Puts an export into the past for each of `exports`, which tells what is special about it: `at` is when it was
-    launched, `file` False that it has none, everything else are attributes of the record. The newest first.
+def add_past_exports(tenant: Tenant, *exports: dict[str, Any]) -> list[str]:
+    """Adds a past export for each of `exports` and returns the IDs, newest first. `at` is the launch time, `file=False`
+    means no file, and everything else is an attribute of the record.
 
-    They are made after a real export, whose file they all have: so it can be downloaded and sent.
+    The records are based on a real export and share its file, so it can be downloaded and mailed.
     """
-    real = tenant.record(tenant.export(["finance@copies.example"])["exportId"])
+    real = tenant.record(tenant.export(["finance@cc.example"])["exportId"])
     items = [_record(real, dict(export)) for export in exports]
     client = tenant.stack.client("dynamodb")
     for start in range(0, len(items), BATCH):
@@ -46,36 +46,36 @@ def give_past(tenant: Tenant, *exports: dict[str, Any]) -> list[str]:
             {"PutRequest": {"Item": {key: _serialize(value) for key, value in item.items()}}}
             for item in items[start : start + BATCH]
         ]
-        answer = client.batch_write_item(RequestItems={tenant.stack.exportsTable: puts})
-        assert not answer["UnprocessedItems"]
-    # The real one is the newest, and in nobody's way.
+        response = client.batch_write_item(RequestItems={tenant.stack.exportsTable: puts})
+        assert not response["UnprocessedItems"]
+    # The real export would be the newest one.
     client.delete_item(
         TableName=tenant.stack.exportsTable, Key={key: _serialize(real[key]) for key in ("tenantId", "sk")}
     )
     return sorted((item["exportId"] for item in items), reverse=True)
 
 
-def _record(real: dict[str, Any], special: dict[str, Any]) -> dict[str, Any]:
-    at: datetime = special.pop("at")
-    done = at + timedelta(seconds=9)
-    has_file = special.pop("file", True)
-    named = export_id(at)
+def _record(real: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    at: datetime = changes.pop("at")
+    finished_at = at + timedelta(seconds=9)
+    has_file = changes.pop("file", True)
+    new_id = export_id(at)
     item = {
         **real,
-        "sk": f"EXPORT#{named}",
-        "exportId": named,
-        "createdAt": written(at),
-        "updatedAt": written(done),
-        "deadline": written(at + timedelta(hours=6)),
-        "linkExpiresAt": written(done + LINK_LIFE),
+        "sk": f"EXPORT#{new_id}",
+        "exportId": new_id,
+        "createdAt": timestamp(at),
+        "updatedAt": timestamp(finished_at),
+        "deadline": timestamp(at + timedelta(hours=6)),
+        "linkExpiresAt": timestamp(finished_at + LINK_LIFETIME),
     }
-    for key in ("dueState", "dueAt"):
+    for key in ("nextCheckState", "nextCheckAt"):
         item.pop(key, None)
     if has_file:
         name = f"marketplace-payouts-{real['tenantId']}-{at.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}.csv"
-        item["file"] = {**real["file"], "name": name, "expiresAt": written(done + FILE_RETENTION)}
+        item["file"] = {**real["file"], "name": name, "expiresAt": timestamp(finished_at + FILE_RETENTION)}
     else:
         for key in ("file", "linkExpiresAt"):
             item.pop(key)
-    # What is None is not there: the tables know no NULL.
-    return {name: value for name, value in (item | special).items() if value is not None}
+    # None removes an attribute.
+    return {name: value for name, value in (item | changes).items() if value is not None}

@@ -1,4 +1,4 @@
-"""One export in full, and what can be done with it."""
+"""The details of an export and their actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from playwright.sync_api import Locator, expect
 
 from office import Opener
-from past import give_past
+from past import add_past_exports
 from payouts import payout, plain_payouts
 from tenant import Tenant, link_in
 from waiting import wait_for
@@ -26,7 +26,7 @@ def fact(panel: Locator, name: str) -> str:
     return re.sub(r"\s+", " ", value.inner_text()).strip()
 
 
-def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_office: Opener) -> None:
+def test_ready_export_shows_file_totals_and_link_expiry(tenant: Tenant, open_office: Opener) -> None:
     tenant.put_payouts(
         [
             *plain_payouts(1200),
@@ -34,7 +34,7 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
             payout("po_2", currency="JPY", amountMinor=98_765_432),
         ]
     )
-    export = tenant.export([LONG, "finance@copies.example"])
+    export = tenant.export([LONG, "finance@cc.example"])
     office = open_office(tenant)
     panel = office.open_details(export["exportId"])
     office.expect_query(export=export["exportId"])
@@ -42,9 +42,9 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
     assert fact(panel, "SHA-256") == export["file"]["sha256"]
     assert fact(panel, "Name") == export["file"]["name"]
     assert fact(panel, "Requested by") == f"Sample Operator {tenant.email}"
-    # To the second and in the file's own zone: whether a payout is in it can hang on that.
-    cut = datetime.fromisoformat(export["asOf"])
-    assert fact(panel, "Payouts up to").endswith(f"{cut:%H:%M:%S} UTC")
+    # Shown to the second and in UTC, because it decides which payouts are in the file.
+    as_of = datetime.fromisoformat(export["asOf"])
+    assert fact(panel, "Payouts up to").endswith(f"{as_of:%H:%M:%S} UTC")
     assert "in 3 days" in fact(panel, "Link expires")
     assert LONG in fact(panel, "CC (2)")
     totals = panel.get_by_role("table", name="Totals").get_by_role("row").all_inner_texts()
@@ -66,13 +66,13 @@ def test_ready_export_shows_its_file_totals_and_links_end(tenant: Tenant, open_o
     expect(office.dialog).to_have_count(0)
     expect(office.page.get_by_title(f"Details of {export['exportId']}", exact=True)).to_be_focused()
     office.expect_query()
-    # A shared address opens it, Back closes it.
+    # A shared URL opens the details.
     other = open_office(tenant, query=f"?export={export['exportId']}")
     other.expect_details(export["exportId"])
 
 
-def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open_office: Opener) -> None:
-    (export_id,) = give_past(tenant, {"at": days_ago(5), "recipientsCc": ["finance@copies.example"]})
+def test_expired_export_is_resent_to_its_cc_recipients(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = add_past_exports(tenant, {"at": days_ago(5), "recipientsCc": ["finance@cc.example"]})
     before = len(tenant.mails())
     office = open_office(tenant)
     panel = office.open_details(export_id)
@@ -80,44 +80,42 @@ def test_expired_export_is_sent_again_with_its_cc_list_kept(tenant: Tenant, open
     expect(panel.get_by_role("button", name="Download CSV")).to_have_count(0)
     office.inspect("details of an expired export")
     panel.get_by_role("button", name="Resend e-mail").click()
-    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
-    office.expect_chips(["finance@copies.example"])
-    office.inspect("sending again")
+    dialog = office.page.get_by_role("dialog", name="Resend e-mail")
+    office.expect_chips(["finance@cc.example"])
+    office.inspect("resending")
     dialog.get_by_role("button", name="Send e-mail").click()
     expect(panel).to_contain_text("The file is ready.")
-    expect(office.message).to_contain_text(f"E-mail sent to {tenant.email} and finance@copies.example.")
+    expect(office.message).to_contain_text(f"E-mail sent to {tenant.email} and finance@cc.example.")
     expect(panel.get_by_role("button", name="Resend e-mail")).to_be_focused()
     office.page.keyboard.press("Escape")
     expect(office.row(export_id)).to_contain_text("Ready")
     expect(office.row(export_id).get_by_role("button", name="Download")).to_be_visible()
     assert tenant.record(export_id)["status"] == "READY"
     mail = wait_for("the mail", lambda: tenant.mails()[before:])[-1]
-    assert (mail.to, mail.cc) == ([tenant.email], ["finance@copies.example"])
+    assert (mail.to, mail.cc) == ([tenant.email], ["finance@cc.example"])
     assert link_in(mail)
 
 
-def test_mail_is_sent_again_with_another_cc_list_and_the_first_recipient_is_offered(
-    tenant: Tenant, open_office: Opener
-) -> None:
-    (export_id,) = give_past(
-        tenant, {"at": days_ago(5), "recipientTo": "first@acme.example", "recipientsCc": ["old@copies.example"]}
+def test_resend_with_another_cc_list_suggests_the_first_recipient(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = add_past_exports(
+        tenant, {"at": days_ago(5), "recipientTo": "first@acme.example", "recipientsCc": ["old@cc.example"]}
     )
     office = open_office(tenant)
     office.row(export_id).get_by_role("button", name="Resend").click()
-    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
-    dialog.get_by_role("button", name="Remove old@copies.example").click()
-    expect(dialog).to_contain_text("first@acme.example got the first e-mail.")
+    dialog = office.page.get_by_role("dialog", name="Resend e-mail")
+    dialog.get_by_role("button", name="Remove old@cc.example").click()
+    expect(dialog).to_contain_text("first@acme.example received the first e-mail.")
     dialog.get_by_role("button", name="Add as CC").click()
-    office.page.keyboard.type("new@copies.example")
+    office.page.keyboard.type("new@cc.example")
     dialog.get_by_role("button", name="Send e-mail").click()
     expect(office.row(export_id)).to_contain_text("Ready")
     record = tenant.record(export_id)
     assert record["recipientTo"] == tenant.email
-    assert record["recipientsCc"] == ["first@acme.example", "new@copies.example"]
+    assert record["recipientsCc"] == ["first@acme.example", "new@cc.example"]
 
 
-def test_expired_export_whose_file_is_gone_can_only_be_relaunched(tenant: Tenant, open_office: Opener) -> None:
-    (export_id,) = give_past(tenant, {"at": days_ago(40), "recipientsCc": ["finance@copies.example"]})
+def test_expired_export_without_a_file_can_only_be_relaunched(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = add_past_exports(tenant, {"at": days_ago(40), "recipientsCc": ["finance@cc.example"]})
     office = open_office(tenant)
     expect(office.row(export_id)).to_contain_text("File deleted")
     panel = office.open_details(export_id)
@@ -125,21 +123,19 @@ def test_expired_export_whose_file_is_gone_can_only_be_relaunched(tenant: Tenant
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     panel.get_by_role("button", name="Relaunch").click()
     dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
-    office.expect_chips(["finance@copies.example"])
+    office.expect_chips(["finance@cc.example"])
     dialog.get_by_role("button", name="Confirm export").click()
-    # The panel goes on with the new export, to its end.
+    # The panel follows the new export until it finishes.
     expect(panel).not_to_contain_text(export_id)
     expect(panel).to_contain_text("The file is ready.")
     expect(office.exports).to_have_count(2)
 
 
-def test_ready_export_whose_file_was_deleted_says_so_and_can_only_be_relaunched(
-    tenant: Tenant, open_office: Opener
-) -> None:
-    export_id = tenant.export(["finance@copies.example"])["exportId"]
+def test_ready_export_with_a_deleted_file_can_only_be_relaunched(tenant: Tenant, open_office: Opener) -> None:
+    export_id = tenant.export(["finance@cc.example"])["exportId"]
     office = open_office(tenant)
     tenant.delete_file(export_id)
-    # The history does not look for files, so its button is still there.
+    # Lists do not check files, so the button is still shown.
     office.row(export_id).get_by_role("button", name="Download").click()
     expect(office.message).to_contain_text("The file was deleted. Relaunch the export to get a new file.")
     expect(office.row(export_id)).to_contain_text("File deleted")
@@ -149,7 +145,7 @@ def test_ready_export_whose_file_was_deleted_says_so_and_can_only_be_relaunched(
     for name in ("Download CSV", "Resend e-mail"):
         expect(panel.get_by_role("button", name=name)).to_have_count(0)
     office.inspect("details of an export whose file was deleted")
-    # A list that is loaded later does not unsay it.
+    # Reloading the list keeps the information.
     office.page.keyboard.press("Escape")
     office.button("Refresh").click()
     expect(office.row(export_id)).to_contain_text("File deleted")
@@ -158,35 +154,35 @@ def test_ready_export_whose_file_was_deleted_says_so_and_can_only_be_relaunched(
     expect(office.latest).to_contain_text("Ready to download")
 
 
-def test_sending_again_after_the_file_was_deleted_offers_a_relaunch(tenant: Tenant, open_office: Opener) -> None:
-    export_id = tenant.export(["finance@copies.example"])["exportId"]
+def test_resend_after_the_file_was_deleted_offers_a_relaunch(tenant: Tenant, open_office: Opener) -> None:
+    export_id = tenant.export(["finance@cc.example"])["exportId"]
     office = open_office(tenant)
     panel = office.open_details(export_id)
     tenant.delete_file(export_id)
     panel.get_by_role("button", name="Resend e-mail").click()
-    dialog = office.page.get_by_role("dialog", name="Send the e-mail again")
+    dialog = office.page.get_by_role("dialog", name="Resend e-mail")
     dialog.get_by_role("button", name="Send e-mail").click()
     expect(dialog).to_contain_text("The file was deleted. Relaunch the export to get a new file.")
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     dialog.get_by_role("button", name="Relaunch").click()
     dialog = office.page.get_by_role("dialog", name="Export marketplace payouts")
-    office.expect_chips(["finance@copies.example"])
+    office.expect_chips(["finance@cc.example"])
     dialog.get_by_role("button", name="Confirm export").click()
     expect(panel).not_to_contain_text(export_id)
     expect(panel).to_contain_text("The file is ready.")
     assert len(tenant.mails()) == 2
 
 
-def test_failed_export_says_why_and_what_to_do(tenant: Tenant, open_office: Opener) -> None:
+def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Opener) -> None:
     tenant.put_payouts([payout("po_<b>1</b>", currency="EURO")])
     export_id = tenant.launch()
     tenant.await_status(export_id, "FAILED")
     office = open_office(tenant)
-    expect(office.latest).to_contain_text("Payouts have faulty values")
+    expect(office.latest).to_contain_text("Some payouts are invalid")
     panel = office.open_details(export_id)
-    # What comes from outside is text.
+    # Markup in data is shown as text.
     expect(panel).to_contain_text("po_<b>1</b>")
-    expect(panel).to_contain_text("What to do: Give this list to whoever keeps the payouts.")
+    expect(panel).to_contain_text("What to do: Send this list to the payments team.")
     expect(panel.get_by_role("button", name="Relaunch")).to_be_visible()
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     office.inspect("details of a failed export")
@@ -197,20 +193,25 @@ def test_failed_export_says_why_and_what_to_do(tenant: Tenant, open_office: Open
     expect(office.latest).to_contain_text("Ready to download")
 
 
-def test_failed_export_with_a_file_is_sent_again(tenant: Tenant, open_office: Opener) -> None:
-    failure = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail: no"}
-    (export_id,) = give_past(tenant, {"at": days_ago(1), "status": "FAILED", "failure": failure, "linkExpiresAt": None})
+def test_failed_export_with_a_file_can_be_resent(tenant: Tenant, open_office: Opener) -> None:
+    failure = {
+        "code": "EMAIL_NOT_SENT",
+        "message": "The file was generated, but the e-mail service rejected the e-mail: no",
+    }
+    (export_id,) = add_past_exports(
+        tenant, {"at": days_ago(1), "status": "FAILED", "failure": failure, "linkExpiresAt": None}
+    )
     office = open_office(tenant)
     panel = office.open_details(export_id)
-    expect(panel).to_contain_text("What to do: The file is there.")
+    expect(panel).to_contain_text("What to do: The file is available.")
     panel.get_by_role("button", name="Resend e-mail").click()
     office.dialog.get_by_role("button", name="Send e-mail").click()
     expect(panel).to_contain_text("The file is ready.")
     assert tenant.record(export_id)["status"] == "READY"
 
 
-def test_export_of_another_tenant_is_told_as_missing(tenant: Tenant, open_office: Opener) -> None:
-    other = Tenant(tenant.stack, "somebody else")
+def test_export_of_another_tenant_is_shown_as_missing(tenant: Tenant, open_office: Opener) -> None:
+    other = Tenant(tenant.stack, "another tenant")
     export_id = other.export()["exportId"]
     office = open_office(tenant, query=f"?export={export_id}")
     expect(office.page.get_by_role("dialog", name="Export details")).to_contain_text("Your tenant has no export")

@@ -1,4 +1,4 @@
-"""The export history: what is in it, in which order, and what one can narrow it to."""
+"""The export history: rows, filters, sort order and pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from interventions import held_queue
 from office import Opener
-from past import give_past
+from past import add_past_exports
 from tenant import Tenant
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -23,45 +23,46 @@ def days_ago(days: float) -> datetime:
 
 @pytest.fixture
 def mixed(tenant: Tenant) -> list[str]:
-    """Ready, expired, failed with a file, failed without one: the newest first."""
-    refused = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail: no"}
-    faulty = {"code": "PAYOUTS_NOT_WRITABLE", "message": "1 payout cannot be written: po_1 (currency unknown)."}
-    return give_past(
+    """Exports that are ready, expired, failed with a file and failed without one, newest first."""
+    rejected = {
+        "code": "EMAIL_NOT_SENT",
+        "message": "The file was generated, but the e-mail service rejected the e-mail: no",
+    }
+    invalid = {"code": "INVALID_ROWS", "message": "1 payout cannot be written: po_1 (currency unknown)."}
+    return add_past_exports(
         tenant,
         {"at": days_ago(1)},
         {
             "at": days_ago(5),
-            "recipientsCc": ["finance@copies.example", "accounting@copies.example", "a@x.example", "b@x.example"],
+            "recipientsCc": ["finance@cc.example", "accounting@cc.example", "a@x.example", "b@x.example"],
         },
-        {"at": days_ago(6), "status": "FAILED", "failure": refused, "linkExpiresAt": None},
-        {"at": days_ago(7), "status": "FAILED", "failure": faulty, "file": False},
+        {"at": days_ago(6), "status": "FAILED", "failure": rejected, "linkExpiresAt": None},
+        {"at": days_ago(7), "status": "FAILED", "failure": invalid, "file": False},
     )
 
 
-def test_row_shows_id_recipients_creation_and_status_in_words(
-    mixed: list[str], tenant: Tenant, open_office: Opener
-) -> None:
+def test_row_shows_id_recipients_time_and_status(mixed: list[str], tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
     office.expect_ids(mixed)
     headers = office.history.get_by_role("columnheader").all_inner_texts()
     assert [header.strip() for header in headers] == ["Export ID", "Recipients", "Created at", "Status", "Actions"]
-    for export_id, words in zip(
+    for export_id, text in zip(
         mixed,
         [
             "Ready Link expires in 2 days",
             "Expired Link expired 2 days ago",
-            "Failed E-mail was refused",
-            "Failed Payouts have faulty values",
+            "Failed E-mail rejected",
+            "Failed Some payouts are invalid",
         ],
         strict=True,
     ):
         status = office.row(export_id).get_by_role("cell").nth(3)
-        assert re.sub(r"\s+", " ", status.inner_text()).strip() == words
+        assert re.sub(r"\s+", " ", status.inner_text()).strip() == text
     second = office.row(mixed[1])
     expect(second).to_contain_text(f"mpo_…{mixed[1][-8:]}")
     expect(second).to_contain_text(tenant.email)
-    expect(second).to_contain_text("cc finance@copies.example, accounting@copies.example, a@x.example and 1 more")
-    # Paris is an hour or two ahead; on hover the time is told in UTC.
+    expect(second).to_contain_text("cc finance@cc.example, accounting@cc.example, a@x.example and 1 more")
+    # The browser is in Paris, one or two hours ahead of UTC. The tooltip is in UTC.
     at = days_ago(5)
     shown = second.locator("time")
     expect(shown).to_have_attribute("title", f"{at:%-d %b %Y, %H:%M:%S} UTC".replace("Sep ", "Sept "))
@@ -77,25 +78,23 @@ def test_row_shows_id_recipients_creation_and_status_in_words(
     office.inspect("a history")
 
 
-def test_status_filter_takes_several_and_lives_in_the_address(
-    mixed: list[str], tenant: Tenant, open_office: Opener
-) -> None:
+def test_status_filter_is_stored_in_the_url(mixed: list[str], tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
-    ready, _, refused, faulty = mixed
+    ready, _, rejected, invalid = mixed
     status = office.page.get_by_role("group", name="Status")
     status.get_by_role("checkbox", name="Failed").check(force=True)
-    office.expect_ids([refused, faulty])
+    office.expect_ids([rejected, invalid])
     status.get_by_role("checkbox", name="Ready").check(force=True)
-    office.expect_ids([ready, refused, faulty])
+    office.expect_ids([ready, rejected, invalid])
     office.expect_query(status="READY,FAILED")
     office.inspect("a filtered history")
 
-    # Shared: another session sees the same. Back leads through the views.
+    # A shared URL shows the same view. Back returns to earlier views.
     other = open_office(tenant, query=office.page.evaluate("location.search"))
-    other.expect_ids([ready, refused, faulty])
+    other.expect_ids([ready, rejected, invalid])
     expect(other.page.get_by_role("checkbox", name="Failed")).to_be_checked()
     office.page.go_back()
-    office.expect_ids([refused, faulty])
+    office.expect_ids([rejected, invalid])
     office.page.go_back()
     office.expect_ids(mixed)
     expect(office.page.get_by_role("checkbox", name="Failed")).not_to_be_checked()
@@ -108,10 +107,12 @@ def test_status_filter_takes_several_and_lives_in_the_address(
     office.expect_query()
 
 
-def test_dates_are_days_of_the_readers_calendar(tenant: Tenant, open_office: Opener) -> None:
-    # Half an hour before and after midnight of Paris, which is 23:00 or 22:00 UTC.
+def test_date_filter_uses_the_time_zone_of_the_user(tenant: Tenant, open_office: Opener) -> None:
+    # Half an hour before and after midnight in Paris.
     midnight = datetime(2026, 3, 10, 23, 0, tzinfo=timezone.utc)
-    late, early = give_past(tenant, {"at": midnight + timedelta(minutes=30)}, {"at": midnight - timedelta(minutes=30)})
+    late, early = add_past_exports(
+        tenant, {"at": midnight + timedelta(minutes=30)}, {"at": midnight - timedelta(minutes=30)}
+    )
     office = open_office(tenant)
     office.expect_ids([late, early])
     office.page.get_by_label("From").fill("2026-03-11")
@@ -122,12 +123,14 @@ def test_dates_are_days_of_the_readers_calendar(tenant: Tenant, open_office: Ope
     office.expect_ids([early])
     office.expect_query(to="2026-03-10")
     office.page.get_by_label("From").fill("2026-03-11")
-    expect(office.page.get_by_text("The start is after the end.")).to_be_visible()
+    expect(office.page.get_by_text("The start date is after the end date.")).to_be_visible()
     office.expect_ids([early])
-    office.inspect("dates the wrong way round")
+    office.inspect("reversed dates")
 
 
-def test_history_is_sorted_by_creation_both_ways(mixed: list[str], tenant: Tenant, open_office: Opener) -> None:
+def test_history_can_be_sorted_by_creation_in_both_orders(
+    mixed: list[str], tenant: Tenant, open_office: Opener
+) -> None:
     office = open_office(tenant)
     header = office.history.get_by_role("columnheader", name="Created at")
     expect(header).to_have_attribute("aria-sort", "descending")
@@ -140,8 +143,8 @@ def test_history_is_sorted_by_creation_both_ways(mixed: list[str], tenant: Tenan
     office.expect_ids(mixed)
 
 
-def test_thousand_exports_are_read_page_by_page_without_a_hitch(tenant: Tenant, open_office: Opener) -> None:
-    past = give_past(tenant, *({"at": days_ago(40) - timedelta(hours=hours)} for hours in range(1000)))
+def test_thousand_exports_are_paged_without_delay(tenant: Tenant, open_office: Opener) -> None:
+    past = add_past_exports(tenant, *({"at": days_ago(40) - timedelta(hours=hours)} for hours in range(1000)))
     office = open_office(tenant)
     pages = office.page.get_by_role("navigation", name="Pages of the export history")
     office.expect_ids(past[:20])
@@ -154,22 +157,22 @@ def test_thousand_exports_are_read_page_by_page_without_a_hitch(tenant: Tenant, 
     pages.get_by_role("button", name="Previous").click()
     office.expect_ids(past[:20])
 
-    pages.get_by_label("Rows a page").select_option("100")
+    pages.get_by_label("Rows per page").select_option("100")
     office.expect_ids(past[:100])
-    seconds = own_seconds(office.page)
+    seconds = cpu_seconds(office.page)
     for start in range(100, 1000, 100):
         pages.get_by_role("button", name="Next").click()
         office.expect_ids(past[start : start + 100])
     expect(pages.get_by_role("button", name="Next")).to_be_disabled()
-    # A hand feels a tenth of a second. Painting is not counted: without a graphics card it is not what users have.
+    # Users notice a delay of a tenth of a second. Painting is excluded, because there is no graphics card here.
     assert seconds() / 9 < 0.1
 
 
-def own_seconds(page: Page) -> Callable[[], float]:
-    """How long the page keeps a processor busy from here on: with its code, and with the layout that follows from it.
+def cpu_seconds(page: Page) -> Callable[[], float]:
+    """Returns a function for the CPU time since this call that the page used for scripts and layout.
 
-    The browser measures these by a clock, which also runs while the machine does something else. So they are taken as
-    the part of the main thread's tasks that they are, of the processor's time that those took.
+    The browser measures these as elapsed time, which includes time when other processes run. So this takes their share
+    of the main thread's tasks and multiplies it by the thread's CPU time.
     """
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
@@ -187,7 +190,7 @@ def own_seconds(page: Page) -> Callable[[], float]:
     return read
 
 
-def test_pending_row_of_another_user_keeps_up_by_itself(tenant: Tenant, open_office: Opener) -> None:
+def test_pending_row_of_another_user_is_updated(tenant: Tenant, open_office: Opener) -> None:
     with held_queue(tenant.stack):
         export_id = tenant.launch()
         office = open_office(tenant, query="?status=PENDING")

@@ -1,4 +1,4 @@
-"""How light, steady and adaptable the page is, and that a keyboard is enough."""
+"""Page weight, layout stability, responsive layout and keyboard use."""
 
 from __future__ import annotations
 
@@ -11,40 +11,38 @@ from playwright.sync_api import Browser, Page, expect
 
 from chromium import flags, program
 from office import Office, Opener
-from past import give_past
+from past import add_past_exports
 from payouts import plain_payouts
 from tenant import Tenant
 
-MOST_BYTES = 60_000
+MAX_BYTES = 60_000
 NOW = datetime.now(timezone.utc)
 LONG = f"{'a.very.long.local.part.of.an.address.' + 'x' * 27}@{'.'.join(['subsidiary'] * 8)}.example"
 
 
 @pytest.fixture
 def past(tenant: Tenant) -> list[str]:
-    return give_past(
+    return add_past_exports(
         tenant, *({"at": NOW - timedelta(days=days), "recipientsCc": [LONG] * (days % 2)} for days in range(1, 30))
     )
 
 
-def test_page_is_light_and_comes_from_the_cache_the_second_time(
-    tenant: Tenant, past: list[str], open_office: Opener
-) -> None:
+def test_page_is_light_and_cached(tenant: Tenant, past: list[str], open_office: Opener) -> None:
     office = open_office()
     session = office.page.context.new_cdp_session(office.page)
     session.send("Network.enable")
     received: dict[str, tuple[str, float]] = {}
-    asked: dict[str, str] = {}
-    session.on("Network.requestWillBeSent", lambda event: asked.update({event["requestId"]: event["request"]["url"]}))
+    urls: dict[str, str] = {}
+    session.on("Network.requestWillBeSent", lambda event: urls.update({event["requestId"]: event["request"]["url"]}))
 
-    def note(event: dict[str, Any]) -> None:
-        received[event["requestId"]] = (asked.get(event["requestId"], ""), event["encodedDataLength"])
+    def record(event: dict[str, Any]) -> None:
+        received[event["requestId"]] = (urls.get(event["requestId"], ""), event["encodedDataLength"])
 
-    session.on("Network.loadingFinished", note)
+    session.on("Network.loadingFinished", record)
 
     def load() -> tuple[float, float]:
-        """The bytes of the page, and of the API's answers that it shows."""
-        # Not a reload, which asks for everything again.
+        """The bytes of the page and of the API responses."""
+        # A reload would bypass the cache.
         office.page.goto("about:blank")
         received.clear()
         office.page.goto(tenant.stack.backOfficeUrl)
@@ -58,30 +56,30 @@ def test_page_is_light_and_comes_from_the_cache_the_second_time(
     first, data = load()
     second, _ = load()
     print(f"page weight: {first:.0f} bytes with headers, {second:.0f} the second time; its data: {data:.0f} bytes")
-    assert 20_000 < first < MOST_BYTES
+    assert 20_000 < first < MAX_BYTES
     assert second < 5_000
 
 
-def test_nothing_jumps_while_the_page_loads(tenant: Tenant, past: list[str], open_office: Opener) -> None:
+def test_layout_is_stable_while_the_page_loads(tenant: Tenant, past: list[str], open_office: Opener) -> None:
     office = open_office(tenant)
     for query, width in (("", 1280), ("?status=EXPIRED", 1280), ("", 390), (f"?export={past[3]}", 1280)):
         office.page.set_viewport_size({"width": width, "height": 860})
         office.page.goto(tenant.stack.backOfficeUrl + query)
         office.expect_loaded()
         office.page.wait_for_timeout(300)
-        jumped = layout_shifts(office.page)
-        print(f"layout shift of {query or 'the page'} at {width} px: {jumped or 'none'}")
-        assert not jumped
+        shifts = layout_shifts(office.page)
+        print(f"layout shift of {query or 'the page'} at {width} px: {shifts or 'none'}")
+        assert not shifts
 
 
 def layout_shifts(page: Page) -> list[dict[str, object]]:
-    """What jumped since the page began to load, and how far by the web's measure."""
+    """The layout shifts since the page started to load."""
     script = """() => new Promise((resolve) => {
         const shifts = [];
-        const told = ({ node, previousRect: before, currentRect: after }) =>
+        const text = ({ node, previousRect: before, currentRect: after }) =>
             `${node?.nodeName}.${node?.className}: ${JSON.stringify(before)} to ${JSON.stringify(after)}`;
         new PerformanceObserver((list) => {
-            for (const entry of list.getEntries()) shifts.push({ value: entry.value, what: entry.sources.map(told) });
+            for (const entry of list.getEntries()) shifts.push({ value: entry.value, what: entry.sources.map(text) });
         }).observe({ type: "layout-shift", buffered: true });
         setTimeout(() => resolve(shifts), 100);
     })"""
@@ -92,29 +90,29 @@ def layout_shifts(page: Page) -> list[dict[str, object]]:
 @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1280, 2560])
 def test_page_fits_every_width(width: int, tenant: Tenant, past: list[str], open_office: Opener) -> None:
     office = open_office(tenant, width=width, height=800)
-    # What axe has to say changes where the rows become cards, and no more. The other tests ask it at 1280.
-    walk(office, past, axe=width == 320)
+    # The results of axe only differ where rows become cards. Other tests run it at 1280 px.
+    visit_parts(office, past, axe=width == 320)
 
 
-def test_page_fits_at_200_percent_zoom_and_with_letters_twice_as_large(
+def test_page_fits_at_200_percent_zoom_and_double_font_size(
     tenant: Tenant, past: list[str], open_office: Opener, large_print: Browser
 ) -> None:
-    # To a page, zoom is half the width with twice the pixels.
-    walk(open_office(tenant, width=640, height=430, device_scale_factor=2), past)
-    walk(open_office(tenant, browser=large_print), past)
+    # Zoom halves the width and doubles the pixels.
+    visit_parts(open_office(tenant, width=640, height=430, device_scale_factor=2), past)
+    visit_parts(open_office(tenant, browser=large_print), past)
 
 
 @pytest.fixture
 def large_print(chromium: Browser) -> Iterator[Browser]:
-    """A browser whose user has set letters twice as large as usual."""
+    """A browser with twice the default font size."""
     arguments = [*flags(), "--blink-settings=defaultFontSize=32,defaultFixedFontSize=26"]
     browser = chromium.browser_type.launch(executable_path=program(), args=arguments)
     yield browser
     browser.close()
 
 
-def walk(office: Office, past: list[str], axe: bool = False) -> None:
-    """Through the page's parts, none of which may stick out."""
+def visit_parts(office: Office, past: list[str], axe: bool = False) -> None:
+    """Opens all parts of the page and checks that none overflows."""
     office.expect_ids(past[:20])
     office.expect_no_sideways_scrolling()
     if axe:
@@ -125,7 +123,7 @@ def walk(office: Office, past: list[str], axe: bool = False) -> None:
         office.inspect("the details")
     office.page.keyboard.press("Escape")
     dialog = office.open_launch()
-    office.paste(f"{LONG}, finance@copies.example, {'no' * 60}")
+    office.paste(f"{LONG}, finance@cc.example, {'no' * 60}")
     office.expect_no_sideways_scrolling()
     if axe:
         office.inspect("the dialog")
@@ -133,7 +131,7 @@ def walk(office: Office, past: list[str], axe: bool = False) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_keyboard_is_enough_from_the_sign_in_to_the_download(tenant: Tenant, open_office: Opener) -> None:
+def test_keyboard_suffices_from_sign_in_to_download(tenant: Tenant, open_office: Opener) -> None:
     tenant.put_payouts(plain_payouts(3))
     office = open_office()
     keyboard = office.page.keyboard
@@ -145,7 +143,7 @@ def test_keyboard_is_enough_from_the_sign_in_to_the_download(tenant: Tenant, ope
     tab_to(office, "Export CSV")
     keyboard.press("Enter")
     expect(office.page.get_by_label("CC recipients")).to_be_focused()
-    keyboard.type("finance@copies.example,")
+    keyboard.type("finance@cc.example,")
     tab_to(office, "Confirm export")
     keyboard.press("Enter")
     expect(office.latest).to_contain_text("Ready to download")
@@ -158,7 +156,7 @@ def test_keyboard_is_enough_from_the_sign_in_to_the_download(tenant: Tenant, ope
     keyboard.press("Enter")
     panel = office.page.get_by_role("dialog", name="Export details")
     expect(panel.get_by_role("heading", name="Export details")).to_be_focused()
-    # The focus stays in the dialog, all the way round.
+    # The focus cycles inside the dialog.
     for _ in range(12):
         keyboard.press("Tab")
         inside = "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
@@ -168,17 +166,17 @@ def test_keyboard_is_enough_from_the_sign_in_to_the_download(tenant: Tenant, ope
 
 
 def tab_to(office: Office, name: str) -> None:
-    """Presses Tab until the control of this name has the focus, which must be seen there."""
+    """Presses Tab until the control with this name has the focus, which must be visible."""
     for _ in range(40):
         office.page.keyboard.press("Tab")
         script = "(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()"
         if office.page.evaluate(script) == name:
             assert office.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
             return
-    raise AssertionError(f"Tab never comes to {name!r}")
+    raise AssertionError(f"Tab never reaches {name!r}")
 
 
-def test_page_without_motion_for_those_who_ask_for_it(tenant: Tenant, past: list[str], open_office: Opener) -> None:
+def test_reduced_motion_disables_animations(tenant: Tenant, past: list[str], open_office: Opener) -> None:
     office = open_office(tenant, reduced_motion="reduce")
     office.open_details(past[0])
     running = "document.getAnimations().filter((a) => a.effect.getComputedTiming().duration > 1).length"

@@ -1,4 +1,4 @@
-"""The main states, light and dark, and with --update as pictures in tests/e2e/screenshots: for the README."""
+"""The main states, light and dark. With --update, writes screenshots for the README to tests/e2e/screenshots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import golden
 import sample_payouts
 from interventions import held_queue
 from office import MAIL_RULES, Opener
-from past import give_past
+from past import add_past_exports
 from payouts import payout
 from stack import Stack
 from tenant import Tenant
@@ -22,47 +22,50 @@ from waiting import wait_for
 
 CC = ["finance@acme.example", "accounting@acme.example"]
 NARROW = 390
-# The emulator takes a hundred a second.
+# The emulator writes a hundred per second.
 PAYOUTS = 600
-# What axe says of these states, other tests hold.
-UPDATE_ONLY = pytest.mark.skipif(not golden.IS_UPDATE, reason="pictures are taken with --update only")
+# Other tests run axe on these states.
+UPDATE_ONLY = pytest.mark.skipif(not golden.IS_UPDATE, reason="screenshots are taken with --update only")
 
 
 @pytest.fixture(scope="module")
 def acme(stack: Stack) -> Tenant:
-    """A tenant with a past, and with names that stand well in a picture."""
+    """A tenant with past exports and names that suit a screenshot."""
     tenant = Tenant(stack, "acme")
     tenant.id, tenant.email = "acme", "payments@acme.example"
     tenant.key = stack.issue_key(tenant.id, tenant.email, "Payments Team")
     tenant.put_payouts(islice(sample_payouts.rows(tenant.id), PAYOUTS))
     now = datetime.now(timezone.utc)
-    refused = {"code": "EMAIL_NOT_SENT", "message": "The file was written, but the mail service refused the mail."}
-    faulty = {
-        "code": "PAYOUTS_NOT_WRITABLE",
+    rejected = {
+        "code": "EMAIL_NOT_SENT",
+        "message": "The file was generated, but the e-mail service rejected the e-mail.",
+    }
+    invalid = {
+        "code": "INVALID_ROWS",
         "message": "2 payouts cannot be written: po_000412 (currency unknown), po_000413 (amountMinor missing).",
     }
     special: dict[int, dict[str, Any]] = {
         0: {"recipientsCc": CC},
         1: {"recipientsCc": CC},
-        2: {"status": "FAILED", "failure": refused, "linkExpiresAt": None, "recipientsCc": CC[:1]},
-        4: {"status": "FAILED", "failure": faulty, "file": False},
+        2: {"status": "FAILED", "failure": rejected, "linkExpiresAt": None, "recipientsCc": CC[:1]},
+        4: {"status": "FAILED", "failure": invalid, "file": False},
         5: {"recipientsCc": [*CC, "controlling@acme.example", "audit@acme.example"]},
     }
-    weeks = ({"at": now - timedelta(days=1.2 + 2.3 * number), **special.get(number, {})} for number in range(60))
-    give_past(tenant, *weeks)
+    exports = ({"at": now - timedelta(days=1.2 + 2.3 * number), **special.get(number, {})} for number in range(60))
+    add_past_exports(tenant, *exports)
     return tenant
 
 
 @UPDATE_ONLY
-def test_pictures_of_the_page(acme: Tenant, open_office: Opener) -> None:
+def test_screenshots_of_the_page(acme: Tenant, open_office: Opener) -> None:
     office = open_office()
     office.inspect("sign-in", picture="sign-in")
     office.sign_in(acme.key)
     office.expect_loaded()
-    # Where the button was, a row is now: the pointer would light it up.
+    # The pointer would highlight a row.
     office.page.mouse.move(0, 0)
     office.inspect("history", picture="history")
-    failed = office.history.get_by_role("row").filter(has_text="Payouts have faulty values")
+    failed = office.history.get_by_role("row").filter(has_text="Some payouts are invalid")
     failed.locator("button.id").click()
     expect(office.dialog).to_have_attribute("aria-busy", "false")
     office.inspect("details of a failed export", picture="details-failed")
@@ -70,7 +73,7 @@ def test_pictures_of_the_page(acme: Tenant, open_office: Opener) -> None:
 
     office.open_launch()
     office.page.keyboard.type(", ".join([*CC, "controlling@acme"]) + ",")
-    office.inspect("dialog with a fault", picture="dialog")
+    office.inspect("dialog with an error", picture="dialog")
     office.dialog.get_by_role("button", name="Remove controlling@acme").click()
     with held_queue(acme.stack):
         office.dialog.get_by_role("button", name="Confirm export").click()
@@ -96,7 +99,7 @@ def test_pictures_of_the_page(acme: Tenant, open_office: Opener) -> None:
 
 
 @UPDATE_ONLY
-def test_pictures_of_the_page_on_a_telephone(acme: Tenant, open_office: Opener) -> None:
+def test_screenshots_of_the_page_on_a_phone(acme: Tenant, open_office: Opener) -> None:
     office = open_office(acme, width=NARROW, height=844, device_scale_factor=2)
     office.inspect("narrow", picture="narrow")
     office.history.get_by_role("row").nth(1).locator("button.id").click()
@@ -116,7 +119,7 @@ def test_mails_render_light_dark_and_narrow(
     office = open_office(width=width, height=800)
     for mail in tenant.mails():
         state = "failed" if "failed" in mail.subject else "ready"
-        # Not within the page, whose policy would forbid the mail its looks.
+        # The page's content security policy would block the styles of the e-mail.
         office.page.goto("about:blank")
         office.page.set_content(mail.html)
         office.expect_no_sideways_scrolling()

@@ -4,4 +4,4 @@
 //! `cargo fuzz run page --fuzz-dir tests/fuzz`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| aws::dynamodb::fuzz_page(body));
+libfuzzer_sys::fuzz_target!(|body: &[u8]| exports_aws::dynamodb::fuzz_page(body));

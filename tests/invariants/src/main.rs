@@ -1,5 +1,5 @@
-//! Reads a dump of a running system, one JSON document on the standard input, and prints each invariant that does not
-//! hold of it, one a line. Exits with 1 if there is any, and with 2 if the dump cannot be read.
+//! Reads a dump of a running system from standard input and prints its violated invariants, one per line. The exit code
+//! is 0 without violations, 1 with violations, and 2 if the dump is invalid.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let checked = check_invariants::check(std::io::stdin().lock());
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-    // Whoever does not read the output has the exit code all the same.
+    // Output errors are ignored: the exit code is the result.
     match checked {
         Ok(violations) => {
             for violation in &violations {

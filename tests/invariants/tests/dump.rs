@@ -1,5 +1,5 @@
-//! The program, on a dump as the local stack gives it.
-#![expect(clippy::unwrap_used, reason = "this is all test code")]
+//! Runs the program on a dump like those of the fault runs.
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ po_1;R;SETTLED;-12.50;EUR;2026-10-01T00:00:00Z;2026-10-02T00:00:00Z;3;BA_MKP;;;2
 '=po_2;R;PENDING;7;JPY;2026-10-01T00:00:00Z;2026-10-02T00:00:00Z;3;BA_MKP;;;2026-10-08T08:30:00Z;;;2026-10-08T08:30:00Z
 ";
 
-/// What the program prints, and its exit code.
+/// The output of the program and its exit code.
 fn check(dump: &Value) -> (String, Option<i32>) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_check-invariants"))
         .stdin(Stdio::piped())
@@ -28,8 +28,8 @@ fn check(dump: &Value) -> (String, Option<i32>) {
     (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), output.status.code())
 }
 
-/// The bytes in a file of this name.
-fn on_disk(name: &str, bytes: &str) -> PathBuf {
+/// Writes a file of this name.
+fn write_file(name: &str, bytes: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, bytes).unwrap();
     path
@@ -48,8 +48,8 @@ fn payout(id: &str, created_at: &str) -> Value {
             "amountMinor": n(5), "settledAt": { "NULL": true } })
 }
 
-/// A ready export, and all there is of it.
-fn sound(path: &Path) -> Value {
+/// A valid dump with one ready export.
+fn valid(path: &Path) -> Value {
     let sha256 = "a8d422c7e6afede35c6709dd24ff99389530fee73c7557fd06eef371a3888bfb";
     json!({
         "now": "2026-10-08T09:00:00.000Z",
@@ -63,9 +63,9 @@ fn sound(path: &Path) -> Value {
                 "recipientTo": s("ann@example.com"), "recipientsCc": { "L": [s("cc@example.com")] },
                 "createdAt": s("2026-10-08T08:30:00.000Z"), "updatedAt": s("2026-10-08T08:31:00.000Z"),
                 "deadline": s("2026-10-08T14:30:00.000Z"), "columnsVersion": n(1), "byteOrderMark": { "BOOL": false },
-                "linkLifeSeconds": n(259_200), "fileRetentionSeconds": n(2_592_000), "timeLimitSeconds": n(21_600),
-                "fence": n(1), "tries": n(1), "rowsWritten": n(2), "dueState": s("READY#7"),
-                "dueAt": s("2026-10-11T08:31:00.000Z"), "linkExpiresAt": s("2026-10-11T08:31:00.000Z"),
+                "linkLifetimeSeconds": n(259_200), "fileRetentionSeconds": n(2_592_000), "timeLimitSeconds": n(21_600),
+                "fencingToken": n(1), "attempts": n(1), "rowsWritten": n(2), "nextCheckState": s("READY#7"),
+                "nextCheckAt": s("2026-10-11T08:31:00.000Z"), "linkExpiresAt": s("2026-10-11T08:31:00.000Z"),
                 "file": { "M": {
                     "key": s(KEY), "name": s("marketplace-payouts-acme-20261008T083000Z.csv"), "rows": n(2),
                     "bytes": n(CSV.len() as u64), "sha256": s(sha256),
@@ -85,55 +85,59 @@ fn sound(path: &Path) -> Value {
         "uploads": [],
         "mails": [
             { "to": ["ann@example.com"], "cc": ["cc@example.com"], "keys": [KEY],
-              "linkEnds": ["2026-10-11T08:31:00.000Z"] },
-            { "to": ["ann@example.com"], "cc": [], "keys": [], "linkEnds": [] },
+              "linkExpiries": ["2026-10-11T08:31:00.000Z"] },
+            { "to": ["ann@example.com"], "cc": [], "keys": [], "linkExpiries": [] },
         ],
         "messages": 0,
     })
 }
 
 #[test]
-fn sound_dump_prints_nothing_and_exits_with_0() {
-    assert_eq!(check(&sound(&on_disk("sound.csv", CSV))), (String::new(), Some(0)));
+fn valid_dump_prints_nothing_and_exits_with_0() {
+    assert_eq!(check(&valid(&write_file("valid.csv", CSV))), (String::new(), Some(0)));
 }
 
 #[test]
-fn violations_are_printed_one_a_line_and_exit_with_1() {
-    let mut dump = sound(&on_disk("with-a-row-twice.csv", &format!("{CSV}{}\n", CSV.lines().nth(1).unwrap())));
-    dump["told"] = json!([{ "tenantId": "acme", "exportId": EXPORT, "linkExpiresAt": "2026-10-12T08:31:00.000Z" }]);
+fn violations_are_printed_and_exit_with_1() {
+    let mut dump = valid(&write_file("duplicate-row.csv", &format!("{CSV}{}\n", CSV.lines().nth(1).unwrap())));
+    dump["reportedLinks"] =
+        json!([{ "tenantId": "acme", "exportId": EXPORT, "linkExpiresAt": "2026-10-12T08:31:00.000Z" }]);
     dump["items"].as_array_mut().unwrap().extend([
         json!({ "tenantId": s("acme"), "sk": s("LOCK#marketplace-payouts"), "exportId": s(EXPORT) }),
         json!({ "tenantId": s("acme"), "sk": s(&format!("CHECKPOINT#{EXPORT}")), "sha256State": { "B": "AAE=" } }),
     ]);
-    dump["mostTries"] = json!(0);
+    dump["maxAttempts"] = json!(0);
     let (printed, code) = check(&dump);
     let invariants: Vec<&str> = printed.lines().map(|line| line.split(':').next().unwrap()).collect();
-    let of_the_file = ["FileIsWhole"; 5];
+    let of_file = ["FileIsComplete"; 5];
     let expected =
-        [&["LockNamesPending", "NothingIsLeft", "TriesAreBounded"], of_the_file.as_slice(), &["LinksLive"]].concat();
+        [&["LockNamesPending", "NoLeftovers", "AttemptsAreBounded"], of_file.as_slice(), &["LinksAreValid"]].concat();
     assert_eq!((invariants, code), (expected, Some(1)), "{printed}");
-    assert!(printed.contains("holds the payout po_1 more than once"), "{printed}");
+    assert!(printed.contains("contains the payout po_1 more than once"), "{printed}");
 }
 
 #[test]
-fn dump_that_cannot_be_read_names_what_is_wrong_and_exits_with_2() {
-    let path = on_disk("to-be-read.csv", CSV);
+fn invalid_dump_prints_the_error_and_exits_with_2() {
+    let path = write_file("invalid-dump.csv", CSV);
     type Change = fn(&mut Value);
     let changes: [(Change, &str); 6] = [
-        (|dump| dump["now"] = json!("today"), "\"today\": not a UTC time"),
-        (|dump| dump["items"][0]["fence"] = s("1"), "item 0 of the Exports table: the item's attribute fence"),
+        (|dump| dump["now"] = json!("today"), "\"today\": must be a UTC time"),
+        (
+            |dump| dump["items"][0]["fencingToken"] = s("1"),
+            "item 0 of the Exports table: the item's attribute fencingToken",
+        ),
         (|dump| dump["items"][0]["sk"] = s("OTHER#1"), "item 0 of the Exports table: the item's attribute sk"),
-        (|dump| dump["items"][0]["fence"] = json!(1), "fence is no attribute in DynamoDB's JSON: 1"),
-        (|dump| dump["mails"][0]["linkEnds"] = json!([]), "mail 0: there is a recipient"),
+        (|dump| dump["items"][0]["fencingToken"] = json!(1), "the attribute fencingToken is not in DynamoDB JSON: 1"),
+        (|dump| dump["mails"][0]["linkExpiries"] = json!([]), "mail 0: must have a recipient"),
         (|dump| dump["objects"][0]["path"] = json!("/nowhere"), "/nowhere: No such file"),
     ];
     for (change, message) in changes {
-        let mut dump = sound(&path);
+        let mut dump = valid(&path);
         change(&mut dump);
         let (printed, code) = check(&dump);
         assert!(printed.contains(message) && code == Some(2), "{message}: {printed}");
     }
-    let mut dump = sound(&on_disk("without-amount.csv", &CSV.replace("-12.50", "much")));
+    let mut dump = valid(&write_file("malformed-amount.csv", &CSV.replace("-12.50", "much")));
     dump["quiet"] = json!(false);
     let (printed, code) = check(&dump);
     assert!(printed.contains("row 1: much") && code == Some(2), "{printed}");

@@ -1,7 +1,7 @@
 //! Safeguards that can be taken away.
 
-use domain::export::Status;
-use domain::lifecycle::{Change, Guard, Step};
+use exports_domain::export::Status;
+use exports_domain::lifecycle::{Change, Guard, Step};
 
 /// A safeguard that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +38,15 @@ impl Broken {
     /// The step without what is missing.
     pub(crate) fn weaken(self, step: &mut Step) {
         match self {
-            Self::FenceGuard => step.guards.retain(|guard| !matches!(guard, Guard::FenceIs(_))),
+            Self::FenceGuard => step.guards.retain(|guard| !matches!(guard, Guard::FencingTokenIs(_))),
             Self::PendingGuard => step.guards.retain(|guard| *guard != Guard::StatusIs(Status::Pending)),
-            Self::LeaseGuard => step.guards.retain(|guard| !matches!(guard, Guard::LeaseOverAt(_))),
-            Self::LockRelease => step.ends_work = false,
-            Self::LinkEndOnlyForward => step.guards.retain(|guard| !matches!(guard, Guard::LinkEndBefore(_))),
-            Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkEndIs(_))),
+            Self::LeaseGuard => step.guards.retain(|guard| !matches!(guard, Guard::LeaseExpiredAt(_))),
+            Self::LockRelease => step.leaves_pending = false,
+            Self::LinkEndOnlyForward => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryBefore(_))),
+            Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryIs(_))),
             Self::LookByDeadline => {
                 for change in &mut step.changes {
-                    if let Change::Due { at, .. } = change {
+                    if let Change::NextCheck { at, .. } = change {
                         *at = at.plus(std::time::Duration::from_secs(3600));
                     }
                 }

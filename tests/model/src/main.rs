@@ -1,6 +1,6 @@
 //! Explores the protocol within bounds that are given as `name=number`, and tells how many states there are:
 //!
-//! `cargo run --profile quick -p model -- requests=2 generators=2 faults=2 seconds=600`
+//! `cargo run --profile quick -p model -- requests=2 generators=2 invalid_rows=2 seconds=600`
 
 use std::io::Write;
 use std::process::ExitCode;

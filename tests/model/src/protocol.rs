@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use domain::email::Recipients;
-use domain::export::{Export, Failure, Lease, Status, Terms};
-use domain::file::{ExportFile, Totals};
-use domain::id::{ExportId, ExportType};
-use domain::invariants::Violation;
-use domain::lifecycle::{self, Authority, Step, Tries};
-use domain::ports::ErrorKind;
-use domain::testing::operator;
+use exports_domain::email::Recipients;
+use exports_domain::error::ErrorKind;
+use exports_domain::export::{Export, ExportSettings, Failure, Lease, Status};
+use exports_domain::file::{ExportFile, Totals};
+use exports_domain::id::{ExportId, ExportType};
+use exports_domain::invariants::Violation;
+use exports_domain::lifecycle::{self, FailedBy, RetryPolicy, Step};
+use exports_domain::testing::operator;
 use stateright::{Model, Property};
 
 use crate::broken::Broken;
@@ -37,8 +37,8 @@ pub struct Protocol {
     pub endings: u8,
     /// How many parts a file has; none if it is written at once.
     pub parts: usize,
-    /// How many faults there are.
-    pub faults: u8,
+    /// How many invalid_rows there are.
+    pub invalid_rows: u8,
     /// When time stops.
     pub last_tick: Tick,
     /// How long an export may be pending.
@@ -52,7 +52,7 @@ pub struct Protocol {
 /// What came of a call to the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Its effect, and an answer.
+    /// Its effect, and an response.
     Answered,
     /// It is refused for good.
     Refused,
@@ -100,7 +100,7 @@ pub enum Action {
     End(Place),
 }
 
-/// What a generator makes of an answer.
+/// What a generator makes of an response.
 enum Came {
     On(Work),
     /// The work is another's.
@@ -113,7 +113,7 @@ impl Protocol {
     /// The property that the invariants hold in every state.
     pub const HOLD: &'static str = "the invariants hold";
 
-    /// One export of a small file, by one generator and one sweeper, without faults: the bounds that checks widen.
+    /// One export of a small file, by one generator and one sweeper, without invalid_rows: the bounds that checks widen.
     pub const SMALLEST: Self = Self {
         requests: 1,
         generators: 1,
@@ -122,7 +122,7 @@ impl Protocol {
         resend_requests: 0,
         endings: 0,
         parts: 0,
-        faults: 0,
+        invalid_rows: 0,
         last_tick: 3,
         time_limit: 2,
         most_fence: 2,
@@ -139,7 +139,7 @@ impl Protocol {
             "resend_requests" => self.resend_requests = number,
             "endings" => self.endings = number,
             "parts" => self.parts = number.into(),
-            "faults" => self.faults = number,
+            "invalid_rows" => self.invalid_rows = number,
             "last_tick" => self.last_tick = number,
             "time_limit" => self.time_limit = number,
             "most_fence" => self.most_fence = number.into(),
@@ -162,14 +162,14 @@ impl Protocol {
         self.broken == Some(broken)
     }
 
-    pub(crate) fn tries() -> Tries {
-        Tries { most: 2, backoff: vec![TICK], permanent_wait: TICK }
+    pub(crate) fn retry() -> RetryPolicy {
+        RetryPolicy { max_attempts: 2, backoff: vec![TICK], permanent_wait: TICK }
     }
 
-    /// The tries by which the work is taken.
-    fn tries_to_take(&self) -> Tries {
-        let most = if self.is_broken(Broken::TriesGuard) { u32::MAX } else { Self::tries().most };
-        Tries { most, ..Self::tries() }
+    /// The attempts by which the work is taken.
+    fn tries_to_take(&self) -> RetryPolicy {
+        let max_attempts = if self.is_broken(Broken::TriesGuard) { u32::MAX } else { Self::retry().max_attempts };
+        RetryPolicy { max_attempts, ..Self::retry() }
     }
 
     /// Carries a step out in one conditional write, with a checkpoint if there is one. Whether it was.
@@ -187,7 +187,7 @@ impl Protocol {
                 *told = (*told).max(end.seconds());
             }
             *record = after.into();
-            if step.ends_work {
+            if step.leaves_pending {
                 state.lock = state.lock.filter(|named| *named != place);
                 state.checkpoints.remove(&place);
             }
@@ -209,20 +209,20 @@ impl Protocol {
         let caller = operator("acme");
         let recipients = Recipients::only(caller.user.email.clone());
         // Links that live two ticks, files three, so that an end may be either's.
-        let terms = Terms::new(TICK * 2, TICK * 3, TICK * u32::from(self.time_limit), false);
-        state.exports.push(Export::accept(id, &caller, recipients, terms, TICK).into());
+        let settings = ExportSettings::new(TICK * 2, TICK * 3, TICK * u32::from(self.time_limit), false);
+        state.exports.push(Export::accept(id, &caller, recipients, settings, TICK).into());
         state.lock = Some(place);
         state.messages.insert(place);
     }
 
     fn deliver(&self, state: &mut State, place: Place, stays: bool) -> Option<()> {
         let read = state.exports.get(place)?.clone();
-        let taken = lifecycle::take(&read, time(state.now), lease(state.now), &self.tries_to_take());
+        let taken = lifecycle::acquire(&read, time(state.now), lease(state.now), &self.tries_to_take());
         if !stays {
             state.messages.remove(&place);
         }
         match taken {
-            Ok(_) if state.generators.len() >= self.generators || read.fence >= self.most_fence => return None,
+            Ok(_) if state.generators.len() >= self.generators || read.fencing_token >= self.most_fence => return None,
             Ok(_) => state.generators.push(Generator {
                 place,
                 own: read,
@@ -273,13 +273,13 @@ impl Protocol {
         Some(())
     }
 
-    /// The next call's effect, and what the generator makes of the answer.
+    /// The next call's effect, and what the generator makes of the response.
     fn work(&self, state: &mut State, generator: &mut Generator) -> Came {
         let now = time(state.now);
         let (place, own) = (generator.place, generator.own.clone());
         match generator.next.clone() {
             Work::Take(at) => {
-                let Ok(step) = lifecycle::take(&own, time(at), lease(at), &self.tries_to_take()) else {
+                let Ok(step) = lifecycle::acquire(&own, time(at), lease(at), &self.tries_to_take()) else {
                     return Came::Lost;
                 };
                 if !self.apply_own(state, generator, &step, None) {
@@ -290,7 +290,7 @@ impl Protocol {
             }
             Work::Resume => Came::On(self.resume(state, generator)),
             Work::Put => {
-                let (key, parts) = (self.key(generator), vec![own.fence]);
+                let (key, parts) = (self.key(generator), vec![own.fencing_token]);
                 state.objects.insert(key, parts.clone());
                 Came::On(Work::RecordFile(key, parts))
             }
@@ -305,14 +305,14 @@ impl Protocol {
                 let Some(parts) = draft.upload.and_then(|key| state.uploads.get_mut(&key)) else {
                     return Came::Stopped(ErrorKind::Transient);
                 };
-                parts.insert(draft.parts.len(), own.fence);
-                draft.parts.push(own.fence);
-                draft.tags.push(own.fence);
+                parts.insert(draft.parts.len(), own.fencing_token);
+                draft.parts.push(own.fencing_token);
+                draft.tags.push(own.fencing_token);
                 Came::On(if draft.parts.len() < self.parts { Work::Write } else { Work::CheckpointWhole })
             }
             Work::Checkpoint | Work::CheckpointWhole => {
                 let is_whole = generator.next == Work::CheckpointWhole;
-                let step = lifecycle::advance(&own, now, generator.draft.parts.len() as u64);
+                let step = lifecycle::advance_checkpoint(&own, now, generator.draft.parts.len() as u64);
                 let checkpoint = generator.draft.checkpoint(is_whole);
                 if !self.apply_own(state, generator, &step, checkpoint) {
                     return Came::Lost;
@@ -320,7 +320,7 @@ impl Protocol {
                 generator.draft.checkpointed = generator.draft.parts.len();
                 Came::On(if is_whole { Work::Complete } else { Work::Write })
             }
-            Work::HandOver => self.hand_over(state, generator),
+            Work::HandOver => self.continue_later(state, generator),
             Work::Complete => self.complete(state, generator),
             Work::RecordFile(key, parts) => {
                 let file = ExportFile {
@@ -330,7 +330,7 @@ impl Protocol {
                     bytes: parts.len() as u64,
                     sha256: sha256(&parts),
                     totals: Totals::default(),
-                    expires_at: now.plus(own.terms.file_retention),
+                    expires_at: now.plus(own.settings.file_retention),
                 };
                 if !self.apply_own(state, generator, &lifecycle::record_file(&own, now, file), None) {
                     return Came::Lost;
@@ -339,7 +339,7 @@ impl Protocol {
             }
             Work::Mail => {
                 let Some(file) = &own.file else { return Came::Lost };
-                let end = file.link_end(now, own.terms.link_life).seconds();
+                let end = file.link_expiry(now, own.settings.link_lifetime).seconds();
                 state.mails.insert(Mailed { place, key: file.key.clone(), end, again: false });
                 Came::On(if self.is_broken(Broken::MailBeforeReady) { Work::End } else { Work::Ready(end) })
             }
@@ -359,14 +359,14 @@ impl Protocol {
             }
             Work::Fail(reason) => {
                 let failure = match reason {
-                    Reason::Tries => Failure::tries_used_up(own.tries),
+                    Reason::RetryPolicy => Failure::attempts_used_up(own.attempts),
                     Reason::Mail => Failure::email_not_sent("no"),
                 };
-                self.apply_own(state, generator, &lifecycle::fail(&own, now, Authority::Owner, failure), None);
+                self.apply_own(state, generator, &lifecycle::fail(&own, now, FailedBy::Owner, failure), None);
                 Came::On(Work::End)
             }
             Work::GiveUp(kind) => {
-                let step = lifecycle::give_up(&own, now, kind, now.plus(TICK));
+                let step = lifecycle::release(&own, now, kind, now.plus(TICK));
                 if self.apply_own(state, generator, &step, None) {
                     state.messages.insert(place);
                 }
@@ -392,15 +392,15 @@ impl Protocol {
     }
 
     fn key(&self, generator: &Generator) -> Key {
-        let fence = if self.is_broken(Broken::KeyPerFence) { 1 } else { generator.own.fence };
-        (generator.place, fence)
+        let fencing_token = if self.is_broken(Broken::KeyPerFence) { 1 } else { generator.own.fencing_token };
+        (generator.place, fencing_token)
     }
 
     /// What follows once the file is recorded.
     fn deliver_file(&self, own: &Export, now: Tick) -> Work {
         match &own.file {
             Some(file) if self.is_broken(Broken::MailBeforeReady) => {
-                Work::Ready(file.link_end(time(now), own.terms.link_life).seconds())
+                Work::Ready(file.link_expiry(time(now), own.settings.link_lifetime).seconds())
             }
             _ => Work::Mail,
         }
@@ -408,7 +408,7 @@ impl Protocol {
 
     fn resume(&self, state: &State, generator: &mut Generator) -> Work {
         let fresh = if self.parts == 0 { Work::Put } else { Work::Begin };
-        let Some(found) = state.checkpoints.get(&generator.place).filter(|_| generator.own.fence > 1) else {
+        let Some(found) = state.checkpoints.get(&generator.place).filter(|_| generator.own.fencing_token > 1) else {
             return fresh;
         };
         let length = found.parts.len();
@@ -436,19 +436,19 @@ impl Protocol {
         }
     }
 
-    fn hand_over(&self, state: &mut State, generator: &mut Generator) -> Came {
+    fn continue_later(&self, state: &mut State, generator: &mut Generator) -> Came {
         let (own, now) = (generator.own.clone(), time(state.now));
         let draft = &generator.draft;
         let checkpoint = (draft.parts.len() > draft.checkpointed).then(|| draft.checkpoint(false)).flatten();
         let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
         let written = draft.parts.len();
-        let step = lifecycle::hand_over(&own, now, written as u64, has_advanced, now.plus(TICK));
+        let step = lifecycle::continue_later(&own, now, written as u64, has_advanced, now.plus(TICK));
         if !self.apply_own(state, generator, &step, checkpoint) {
             return Came::Lost;
         }
         generator.draft.checkpointed = written;
-        let next = if !has_advanced && own.tries >= Self::tries().most {
-            Work::Fail(Reason::Tries)
+        let next = if !has_advanced && own.attempts >= Self::retry().max_attempts {
+            Work::Fail(Reason::RetryPolicy)
         } else {
             state.messages.insert(generator.place);
             Work::End
@@ -503,19 +503,19 @@ impl Protocol {
     /// Does what the sweep does about an export that is due.
     fn act(&self, state: &mut State, place: Place, read: &Record, at: Tick) {
         let now = time(at);
-        let Some(due_at) = read.due_at else { return };
+        let Some(next_check_at) = read.next_check_at else { return };
         if read.status == Status::Ready {
-            self.apply(state, place, &lifecycle::expire(now, due_at), None);
+            self.apply(state, place, &lifecycle::expire(now, next_check_at), None);
             return;
         }
-        let most = Self::tries().most;
+        let max = Self::retry().max_attempts;
         let step = if read.deadline <= now && !self.is_broken(Broken::Deadline) {
-            let failure = Failure::deadline_passed(read.terms.time_limit);
-            lifecycle::fail(read, now, Authority::DeadlinePassed, failure)
-        } else if read.tries >= most {
-            lifecycle::fail(read, now, Authority::TriesUsedUp { most }, Failure::tries_used_up(read.tries))
+            let failure = Failure::deadline_passed(read.settings.time_limit);
+            lifecycle::fail(read, now, FailedBy::DeadlinePassed, failure)
+        } else if read.attempts >= max {
+            lifecycle::fail(read, now, FailedBy::AttemptsUsedUp { max }, Failure::attempts_used_up(read.attempts))
         } else {
-            if self.apply(state, place, &lifecycle::ring(read, due_at, now.plus(TICK)), None) {
+            if self.apply(state, place, &lifecycle::re_enqueue(read, next_check_at, now.plus(TICK)), None) {
                 state.messages.insert(place);
             }
             return;
@@ -529,7 +529,7 @@ impl Protocol {
         if outcome == Outcome::Died {
             return Some(());
         }
-        let (place, end) = (resend.place, file.link_end(time(resend.at), resend.own.terms.link_life));
+        let (place, end) = (resend.place, file.link_expiry(time(resend.at), resend.own.settings.link_lifetime));
         match resend.next {
             Again::Count => {
                 let Ok(step) = lifecycle::count_resend(&resend.own, time(resend.at), u32::MAX) else { return Some(()) };
@@ -555,8 +555,8 @@ impl Protocol {
 
     fn end(&self, state: &mut State, place: Place) -> Option<()> {
         let read = state.exports.get(place).filter(|read| read.status == Status::Pending)?;
-        let failure = Failure::ended_by_administrator(None);
-        let step = lifecycle::fail(read, time(state.now), Authority::Administrator, failure);
+        let failure = Failure::failed_by_administrator(None);
+        let step = lifecycle::fail(read, time(state.now), FailedBy::Administrator, failure);
         state.endings -= 1;
         self.apply(state, place, &step, None);
         Some(())
@@ -576,9 +576,9 @@ fn lease(now: Tick) -> Lease {
 
 /// Where the work stops after an error of this kind: another try, unless there is none.
 fn later(generator: &Generator, kind: ErrorKind, now: Tick) -> Work {
-    match Protocol::tries().wait_after_error(&generator.own, time(now), kind) {
+    match Protocol::retry().wait_after_error(&generator.own, time(now), kind) {
         Some(_) => Work::GiveUp(kind),
-        None => Work::Fail(Reason::Tries),
+        None => Work::Fail(Reason::RetryPolicy),
     }
 }
 
@@ -598,7 +598,7 @@ fn abandon(generator: &Generator, stopped: &Work, then: Work) -> Work {
 /// The record of an export that a sweep finds due.
 fn due(state: &State, place: Place) -> Option<Record> {
     let record = state.exports.get(place)?;
-    let is_due = record.due_at.is_some_and(|due_at| due_at <= time(state.now));
+    let is_due = record.next_check_at.is_some_and(|next_check_at| next_check_at <= time(state.now));
     (is_due && matches!(record.status, Status::Pending | Status::Ready)).then(|| record.clone())
 }
 
@@ -609,7 +609,7 @@ impl Model for Protocol {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             now: 0,
-            faults: self.faults,
+            invalid_rows: self.invalid_rows,
             exports: Vec::new(),
             lock: None,
             checkpoints: [].into(),
@@ -629,7 +629,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let faulty = state.faults > 0;
+        let faulty = state.invalid_rows > 0;
         if state.now < self.last_tick {
             actions.push(Action::Tick);
         }
@@ -645,8 +645,8 @@ impl Model for Protocol {
         for (slot, generator) in state.generators.iter().enumerate() {
             actions.push(Action::Generate(slot, Outcome::Answered));
             if faulty {
-                let faults = [Outcome::NoEffect, Outcome::NoAnswer, Outcome::Died];
-                actions.extend(faults.map(|outcome| Action::Generate(slot, outcome)));
+                let invalid_rows = [Outcome::NoEffect, Outcome::NoAnswer, Outcome::Died];
+                actions.extend(invalid_rows.map(|outcome| Action::Generate(slot, outcome)));
             }
             if generator.next == Work::Mail && faulty {
                 actions.push(Action::Generate(slot, Outcome::Refused));
@@ -697,7 +697,7 @@ impl Model for Protocol {
             _ => false,
         };
         if is_fault {
-            state.faults -= 1;
+            state.invalid_rows -= 1;
         }
         match action {
             Action::Tick => state.now += 1,
@@ -714,7 +714,7 @@ impl Model for Protocol {
             Action::Resend(place) => {
                 let (own, now) = (state.exports.get(place)?.clone(), time(state.now));
                 lifecycle::count_resend(&own, now, u32::MAX).ok()?;
-                own.file.as_ref().filter(|file| file.link_end(now, own.terms.link_life) > now)?;
+                own.file.as_ref().filter(|file| file.link_expiry(now, own.settings.link_lifetime) > now)?;
                 state.resend_requests -= 1;
                 state.resends.push(Resend { place, own, at: state.now, next: Again::Count });
             }

@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use domain::export::Export;
-use domain::ports::ErrorKind;
+use exports_domain::error::ErrorKind;
+use exports_domain::export::Export;
 
 use crate::world::key_text;
 
@@ -41,7 +41,7 @@ impl Record {
         let failure = self.failure.as_ref().map(|failure| failure.code.as_str());
         let resends = self.resends.map(|resends| resends.count);
         let end = (self.link_expires_at, self.recipients.to(), failure, resends, self.permanent_error_at);
-        (self.id, self.status, self.fence, self.tries, lease, self.due_at, self.file_facts(), end)
+        (self.id, self.status, self.fencing_token, self.attempts, lease, self.next_check_at, self.file_facts(), end)
     }
 
     fn file_facts(&self) -> impl Hash + PartialEq + '_ {
@@ -80,10 +80,10 @@ macro_rules! same_by_facts {
 
 same_by_facts!(Generator, Sweeper, Resend);
 
-/// The key of an object: which export, and the fence that its writer had.
+/// The key of an object: which export, and the fencing_token that its writer had.
 pub type Key = (Place, u64);
 
-/// The parts of a file, each by the fence of the one who wrote it: whoever writes a part reads the payouts anew, so the
+/// The parts of a file, each by the fencing_token of the one who wrote it: whoever writes a part reads the payouts anew, so the
 /// same part may have other bytes.
 pub type Parts = Vec<u64>;
 
@@ -116,8 +116,8 @@ pub struct Mailed {
 pub struct State {
     /// The time.
     pub now: Tick,
-    /// How many more faults there may be.
-    pub faults: u8,
+    /// How many more invalid_rows there may be.
+    pub invalid_rows: u8,
     /// The records.
     pub exports: Vec<Record>,
     /// The export that the tenant's lock names.
@@ -195,7 +195,7 @@ pub struct Generator {
 
 impl Generator {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        let own = (self.own.fence, self.own.tries, self.own.permanent_error_at, self.own.file_facts());
+        let own = (self.own.fencing_token, self.own.attempts, self.own.permanent_error_at, self.own.file_facts());
         (self.place, own, &self.draft, &self.next)
     }
 }
@@ -255,8 +255,8 @@ pub enum Work {
 /// Why a generator ends its export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The tries are used up.
-    Tries,
+    /// The attempts are used up.
+    RetryPolicy,
     /// The mail was refused.
     Mail,
 }
@@ -274,7 +274,10 @@ pub struct Sweeper {
 
 impl Sweeper {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        let read = self.read.as_ref().map(|(read, at)| (read.status, read.fence, read.tries, read.due_at, *at));
+        let read = self
+            .read
+            .as_ref()
+            .map(|(read, at)| (read.status, read.fencing_token, read.attempts, read.next_check_at, *at));
         (self.began, self.place, read)
     }
 }

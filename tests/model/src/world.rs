@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use domain::email::Recipients;
-use domain::export::Export;
-use domain::file::Totals;
-use domain::id::{ExportId, TenantId};
-use domain::invariants::{Accepted, Committed, Contents, Link, Violation, World, violations};
-use domain::testing::{address, operator, start};
-use domain::time::Timestamp;
+use exports_domain::email::Recipients;
+use exports_domain::export::Export;
+use exports_domain::file::Totals;
+use exports_domain::id::{ExportId, TenantId};
+use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
+use exports_domain::testing::{address, operator, start};
+use exports_domain::time::Timestamp;
 
 use crate::protocol::Protocol;
 use crate::state::{Key, State, Tick};
@@ -49,29 +49,29 @@ pub(crate) fn recipients_again() -> Recipients {
 pub(crate) fn check(protocol: &Protocol, state: &State) -> Vec<Violation> {
     let exports: Vec<&Export> = state.exports.iter().map(|record| &*record.0).collect();
     let named = |place: usize| exports.get(place).map(|export| (&export.tenant, export.id));
-    let payouts: Vec<Committed> = (0..protocol.payouts())
-        .map(|number| Committed { tenant: TENANT.clone(), id: payout(number), created_at: *START })
+    let payouts: Vec<CommittedPayout> = (0..protocol.payouts())
+        .map(|number| CommittedPayout { tenant: TENANT.clone(), id: payout(number), created_at: *START })
         .collect();
-    let objects: Vec<(String, Contents)> =
+    let objects: Vec<(String, ObjectContents)> =
         state.objects.iter().map(|(key, parts)| object(protocol, *key, parts)).collect();
     let first_time =
         |place: usize| exports.get(place).map(|export| Recipients::only(export.requested_by.email.clone()));
-    let mails: Vec<Accepted> = state
+    let mails: Vec<SentMail> = state
         .mails
         .iter()
         .filter_map(|mailed| {
             let recipients = if mailed.again { recipients_again() } else { first_time(mailed.place)? };
-            let end = seconds(mailed.end);
-            Some(Accepted { recipients, links: vec![Link { key: mailed.key.clone(), said_end: end, end }] })
+            let expiry = seconds(mailed.end);
+            Some(SentMail { recipients, links: vec![Link { key: mailed.key.clone(), stated_expiry: expiry, expiry }] })
         })
         .collect();
     let accepted: Vec<(&TenantId, ExportId)> = (0..exports.len()).filter_map(named).collect();
-    violations(&World {
+    violations(&Snapshot {
         now: time(state.now),
         swept_at: state.swept_at.map(time),
         is_quiet: false,
-        most_tries: Protocol::tries().most,
-        told: state
+        max_attempts: Protocol::retry().max_attempts,
+        reported_links: state
             .told
             .iter()
             .filter_map(|(place, end)| named(*place).map(|(t, id)| (t, id, seconds(*end))))
@@ -91,9 +91,9 @@ fn payout(number: usize) -> String {
 }
 
 /// What is in an object: each part has a payout of its own, and a file written at once has them all.
-fn object(protocol: &Protocol, key: Key, parts: &[u64]) -> (String, Contents) {
+fn object(protocol: &Protocol, key: Key, parts: &[u64]) -> (String, ObjectContents) {
     let there = if protocol.parts == 0 { protocol.payouts() } else { parts.len() };
-    let contents = Contents {
+    let contents = ObjectContents {
         bytes: parts.len() as u64,
         sha256: sha256(parts),
         totals: Totals::default(),

@@ -3,22 +3,22 @@
 
 use std::time::Instant;
 
-use domain::invariants::Invariant;
+use exports_domain::invariants::Invariant;
 use model::{Broken, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// Two generators write one small file, and an administrator may end it.
-const SMALL_FILE: Protocol = Protocol { generators: 2, endings: 1, faults: 1, ..Protocol::SMALLEST };
+const SMALL_FILE: Protocol = Protocol { generators: 2, endings: 1, invalid_rows: 1, ..Protocol::SMALLEST };
 
 /// Two exports are asked for, and two generators write them.
 const TWO_EXPORTS: Protocol =
-    Protocol { requests: 2, generators: 2, faults: 1, last_tick: 2, time_limit: 1, ..Protocol::SMALLEST };
+    Protocol { requests: 2, generators: 2, invalid_rows: 1, last_tick: 2, time_limit: 1, ..Protocol::SMALLEST };
 
 /// Two generators write one file in parts.
-const PARTS: Protocol = Protocol { generators: 2, parts: 2, faults: 1, last_tick: 2, ..Protocol::SMALLEST };
+const PARTS: Protocol = Protocol { generators: 2, parts: 2, invalid_rows: 1, last_tick: 2, ..Protocol::SMALLEST };
 
 /// Two mails are sent again at once.
-const RESENDS: Protocol = Protocol { resends: 2, resend_requests: 2, faults: 1, ..Protocol::SMALLEST };
+const RESENDS: Protocol = Protocol { resends: 2, resend_requests: 2, invalid_rows: 1, ..Protocol::SMALLEST };
 
 /// All at once: two exports are asked for, two generators and a sweeper work, a mail is sent again, and an administrator
 /// ends an export.
@@ -76,21 +76,21 @@ fn resends_hold_the_invariants_whatever_is_late_lost_or_doubled() {
     explore("resends", RESENDS, &ENDS);
 }
 
-/// More faults, owners, sweepers and time: millions of states, for minutes and gigabytes.
+/// More invalid_rows, owners, sweepers and time: millions of states, for minutes and gigabytes.
 #[test]
 #[ignore = "takes minutes"]
 fn wider_bounds_hold_the_invariants() {
-    explore("a small file, wider", Protocol { faults: 2, sweepers: 2, most_fence: 3, ..SMALL_FILE }, &ENDS);
+    explore("a small file, wider", Protocol { invalid_rows: 2, sweepers: 2, most_fence: 3, ..SMALL_FILE }, &ENDS);
     explore("two exports, wider", Protocol { endings: 1, last_tick: 3, time_limit: 2, ..TWO_EXPORTS }, &ENDS);
-    explore("a file in parts, wider", Protocol { faults: 2, most_fence: 3, last_tick: 3, ..PARTS }, &ENDS);
+    explore("a file in parts, wider", Protocol { invalid_rows: 2, most_fence: 3, last_tick: 3, ..PARTS }, &ENDS);
     explore("resends, wider", Protocol { generators: 2, endings: 1, last_tick: 4, ..RESENDS }, &ENDS);
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn all_at_once_hold_the_invariants() {
-    explore("all at once", Protocol { faults: 1, ..ALL }, &ENDS);
-    let parts = Protocol { requests: 1, parts: 2, faults: 1, last_tick: 3, time_limit: 2, ..ALL };
+    explore("all at once", Protocol { invalid_rows: 1, ..ALL }, &ENDS);
+    let parts = Protocol { requests: 1, parts: 2, invalid_rows: 1, last_tick: 3, time_limit: 2, ..ALL };
     explore("all at once, a file in parts", parts, &ENDS);
 }
 
@@ -110,13 +110,13 @@ fn find(broken: Broken, within: Protocol, expected: &[Invariant]) {
 #[test]
 fn missing_fence_guard_is_found() {
     let within = Protocol { generators: 2, ..Protocol::SMALLEST };
-    find(Broken::FenceGuard, within, &[Invariant::LinksLive, Invariant::ReadyWasMailed]);
+    find(Broken::FenceGuard, within, &[Invariant::LinksAreValid, Invariant::ReadyWasMailed]);
 }
 
 #[test]
 fn steps_on_exports_that_have_ended_are_found() {
     let within = Protocol { generators: 2, endings: 1, ..Protocol::SMALLEST };
-    find(Broken::PendingGuard, within, &[Invariant::FailureIsTold]);
+    find(Broken::PendingGuard, within, &[Invariant::FailureHasReason]);
 }
 
 #[test]
@@ -127,14 +127,14 @@ fn acceptance_whatever_the_lock_names_is_found() {
 
 #[test]
 fn lock_that_outlives_the_work_is_found() {
-    let expected = [Invariant::LockNamesPending, Invariant::NothingIsLeft];
+    let expected = [Invariant::LockNamesPending, Invariant::NoLeftovers];
     find(Broken::LockRelease, Protocol { endings: 1, ..Protocol::SMALLEST }, &expected);
 }
 
 #[test]
 fn checkpoint_outside_its_steps_transaction_is_found() {
     let within = Protocol { parts: 2, endings: 1, ..Protocol::SMALLEST };
-    find(Broken::CheckpointTransaction, within, &[Invariant::NothingIsLeft]);
+    find(Broken::CheckpointTransaction, within, &[Invariant::NoLeftovers]);
 }
 
 #[test]
@@ -145,40 +145,40 @@ fn ready_before_the_mail_is_found() {
 #[test]
 fn links_end_that_moves_back_is_found() {
     let within = Protocol { resends: 2, resend_requests: 2, ..Protocol::SMALLEST };
-    find(Broken::LinkEndOnlyForward, within, &[Invariant::LinksLive]);
+    find(Broken::LinkEndOnlyForward, within, &[Invariant::LinksAreValid]);
 }
 
 #[test]
 fn link_that_expires_though_a_later_one_was_made_is_found() {
     let within = Protocol { resends: 1, resend_requests: 1, ..Protocol::SMALLEST };
-    find(Broken::LinkEndGuard, within, &[Invariant::LinksLive]);
+    find(Broken::LinkEndGuard, within, &[Invariant::LinksAreValid]);
 }
 
 #[test]
 fn one_object_for_all_owners_is_found() {
     let within = Protocol { generators: 2, ..Protocol::SMALLEST };
-    find(Broken::KeyPerFence, within, &[Invariant::FileIsWhole]);
+    find(Broken::KeyPerFence, within, &[Invariant::FileIsComplete]);
 }
 
 #[test]
 fn sweepers_look_after_the_deadline_is_found() {
-    find(Broken::LookByDeadline, Protocol { faults: 1, ..Protocol::SMALLEST }, &[Invariant::AcceptedEnds]);
+    find(Broken::LookByDeadline, Protocol { invalid_rows: 1, ..Protocol::SMALLEST }, &[Invariant::AcceptedFinishes]);
 }
 
 #[test]
 fn deadline_that_nobody_enforces_is_found() {
-    find(Broken::Deadline, Protocol { faults: 1, ..Protocol::SMALLEST }, &[Invariant::AcceptedEnds]);
+    find(Broken::Deadline, Protocol { invalid_rows: 1, ..Protocol::SMALLEST }, &[Invariant::AcceptedFinishes]);
 }
 
 #[test]
 fn work_taken_however_often_it_was_is_found() {
-    let within = Protocol { faults: 2, most_fence: 3, last_tick: 4, time_limit: 4, ..Protocol::SMALLEST };
-    find(Broken::TriesGuard, within, &[Invariant::TriesAreBounded]);
+    let within = Protocol { invalid_rows: 2, most_fence: 3, last_tick: 4, time_limit: 4, ..Protocol::SMALLEST };
+    find(Broken::TriesGuard, within, &[Invariant::AttemptsAreBounded]);
 }
 
-/// Leases spare work: what one does who should not, the fence keeps off.
+/// Leases spare work: what one does who should not, the fencing_token keeps off.
 #[test]
 fn missing_lease_guard_breaks_nothing() {
-    let within = Protocol { generators: 2, faults: 1, ..Protocol::SMALLEST };
+    let within = Protocol { generators: 2, invalid_rows: 1, ..Protocol::SMALLEST };
     explore("without the lease's guard", Protocol { broken: Some(Broken::LeaseGuard), ..within }, &ENDS);
 }

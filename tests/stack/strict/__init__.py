@@ -1,10 +1,10 @@
-"""What AWS rejects and the emulator would accept, a module a service.
+"""Rules of AWS that the emulator does not enforce, one module per service.
 
-Each rule is a function whose docstring says where AWS states it, put in the place of one of the emulator's. The tests
-in the folder `tests` show that each offence is rejected.
+Each rule is a function that replaces one of the emulator's. Its docstring names the source in AWS's documentation. The
+tests in the folder `tests` show that every violation is rejected.
 
-Settings (environment): `STACK_S3_PART_MINIMUM`, the bytes that a part must have unless it is the last (5 MiB);
-`STACK_TRANSACTION_SECONDS`, how long a transaction is under way (0.005); `STACK_LAMBDA_QUOTA`, the account's quota of
+Environment variables: `STACK_S3_PART_MINIMUM`, the minimum size in bytes of every part except the last (5 MiB);
+`STACK_TRANSACTION_SECONDS`, the duration of a transaction (0.005); `STACK_LAMBDA_QUOTA`, the account's quota of
 concurrent executions (1,000). In a function's environment: `STACK_FROZEN_CONNECTIONS` (see `functions`).
 """
 

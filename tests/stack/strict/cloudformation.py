@@ -1,4 +1,4 @@
-"""CloudFormation: names that a second stack would take, and routes that a stage still has settings for."""
+"""CloudFormation: names that are in use, and route settings without a route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ministack.services.cloudformation import provisioners
 
 _handlers = provisioners._RESOURCE_HANDLERS
 
-# Where a resource of the type with a name of its own is kept, by that name.
+# The name property of each resource type, and whether a resource with that name exists.
 NAMED: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
     "AWS::Scheduler::Schedule": (
         "Name", lambda p: f"{p.get('GroupName', 'default')}/{p['Name']}" in scheduler._schedules
@@ -24,8 +24,10 @@ NAMED: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
 
 
 def _require_new_name(kind: str) -> None:
-    """A stack makes no resource whose name is taken. serverless-application-model issues 3109 and 3120 (schedules);
-    CloudFormation User Guide, "Name type": one stack with custom names in an account."""
+    """A stack cannot create a resource whose name is in use.
+
+    serverless-application-model issues 3109 and 3120 (schedules); CloudFormation User Guide, "Name type".
+    """
     member, is_taken = NAMED[kind]
     create = _handlers[kind]["create"]
 
@@ -38,7 +40,7 @@ def _require_new_name(kind: str) -> None:
     _handlers[kind]["create"] = checked
 
 
-# The routes of the APIs that are made of a description, by their ids.
+# The routes of the APIs that have an OpenAPI body, by API id.
 _routes: dict[str, set[str]] = {}
 _create_api, _update_api = provisioners._apigw_v2_api_create, provisioners._apigw_v2_api_update
 _create_stage, _update_stage = provisioners._apigw_v2_stage_create, provisioners._apigw_v2_stage_update
@@ -57,8 +59,7 @@ def _method(name: str) -> str:
 
 
 def _require_routes(settings: dict[str, Any], routes: set[str]) -> None:
-    """A stage has settings for routes that there are, also while an update removes one.
-    serverless-application-model issue 1939."""
+    """A stage has settings only for existing routes, also during an update. serverless-application-model issue 1939."""
     for key in settings:
         if key not in routes:
             message = f"Unable to find Route by key {key} within the provided RouteSettings"

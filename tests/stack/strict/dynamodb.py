@@ -1,6 +1,6 @@
-"""DynamoDB: where a Query may start, what expressions may hold, and transactions that overlap.
+"""DynamoDB: start keys of queries, limits of expressions, and conflicts of transactions.
 
-What live DynamoDB answers is taken from the captures of nubo-db/dynamodb-conformance and dynoxide-rs 3.2.
+The responses are those of live DynamoDB, as captured by nubo-db/dynamodb-conformance and dynoxide-rs 3.2.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.services import dynamodb
 
 TRANSACTION_SECONDS = float(os.environ.get("STACK_TRANSACTION_SECONDS", 0.005))
-MOST_OPERATORS = 300
-MOST_IN_OPERANDS = 100
+MAX_OPERATORS = 300
+MAX_IN_OPERANDS = 100
 OPERATORS = {"EQ", "NE", "LT", "LE", "GT", "GE", "PLUS", "MINUS"}
 WORDS = {"AND", "OR", "NOT", "BETWEEN", "IN"}
 PLAIN_WRITES = {"PutItem": "Item", "UpdateItem": "Key", "DeleteItem": "Key"}
@@ -35,22 +35,22 @@ def _invalid(message: str) -> Any:
 
 
 def _query_within_bounds(data: dict[str, Any]) -> Any:
-    answer = _query(data)
-    # What the emulator has no rows for, or rejects for the start key's range, is looked at more closely.
+    response = _query(data)
+    # Checks successful queries, and those that the emulator rejects for their start key: AWS's message may differ.
     checks = ("ExclusiveStartKey" in data, "FilterExpression" in data)
-    if not any(checks) or (answer[0] != 200 and b"starting key does not match" not in answer[2]):
-        return answer
+    if not any(checks) or (response[0] != 200 and b"starting key does not match" not in response[2]):
+        return response
     table = dynamodb._tables[dynamodb._normalize_table_name(data["TableName"])]
     hash_name, range_name, _ = dynamodb._resolve_index_keys(table, data.get("IndexName"))
     return (
         _filter_rejection(data, {hash_name, range_name})
         or _start_rejection(data, table, hash_name, range_name)
-        or answer
+        or response
     )
 
 
 def _filter_rejection(data: dict[str, Any], keys: set[str]) -> Any:
-    """A filter names no key attribute. Developer Guide, "Filter expressions for the Query operation"."""
+    """A filter must not use key attributes. Developer Guide, "Filter expressions for the Query operation"."""
     names = data.get("ExpressionAttributeNames") or {}
     for kind, text in dynamodb._tokenize(data.get("FilterExpression") or ""):
         name = names.get(text) if kind == "NAME_REF" else text if kind == "IDENT" else None
@@ -61,10 +61,11 @@ def _filter_rejection(data: dict[str, Any], keys: set[str]) -> Any:
 
 
 def _start_rejection(data: dict[str, Any], table: dict[str, Any], hash_name: str, range_name: str | None) -> Any:
-    """A start key has the keys' attributes and lies in the partition and the range that is read.
+    """A start key must have all key attributes and be within the partition and the range of the query.
 
-    aws/aws-sdk-ruby issue 2456 (a key at the bound that is read towards), floci-io/floci issue 3322; the order of the
-    checks is that of dynoxide-rs' captures. An index may have further items at the bound: there it is allowed.
+    aws/aws-sdk-ruby issue 2456 (a start key at the end of the range), floci-io/floci issue 3322. The order of the
+    checks is that of dynoxide-rs's captures. In an index, a start key at the end is allowed: more items may have the
+    same key.
     """
     start = data.get("ExclusiveStartKey")
     condition = data.get("KeyConditionExpression")
@@ -96,7 +97,7 @@ def _start_rejection(data: dict[str, Any], table: dict[str, Any], hash_name: str
 
 
 def _clause(tokens: list[tuple[str, str]], data: dict[str, Any]) -> tuple[str, str, list[dict[str, Any]]]:
-    """The attribute, the operator and the operands of one condition on a key."""
+    """The attribute, operator and operands of a key condition."""
     names = data.get("ExpressionAttributeNames") or {}
     operator = next((kind for kind, _ in tokens if kind in OPERATORS), None)
     words = [text for kind, text in tokens if kind == "IDENT"]
@@ -124,7 +125,7 @@ def _in_range(at: Any, operator: str, bounds: list[Any]) -> bool:
 
 
 def _end(operator: str, bounds: list[Any], forward: bool) -> Any:
-    """The inclusive bound that a Query reads towards, if there is one."""
+    """The inclusive bound at the end of the range, if there is one."""
     if operator in ("LE" if forward else "GE", "BETWEEN"):
         return bounds[-1] if forward else bounds[0]
     return None
@@ -141,7 +142,7 @@ def _validate_all(data: dict[str, Any], fields: tuple[str, ...], *wording: Any) 
 
 
 def _unused_rejection(data: dict[str, Any], text: str) -> Any:
-    """Names and values that are given are used. Developer Guide, "Expression attribute names"."""
+    """All given names and values must be used. Developer Guide, "Expression attribute names"."""
     for field in ("ExpressionAttributeValues", "ExpressionAttributeNames"):
         given = data.get(field) or {}
         if unused := set(given) - set(re.findall(r"[:#]\w+", text)):
@@ -150,10 +151,13 @@ def _unused_rejection(data: dict[str, Any], text: str) -> Any:
 
 
 def _size_rejection(expressions: dict[str, str]) -> Any:
-    """300 operators and functions, 100 operands of IN. Developer Guide, "Service, account, and table quotas"."""
+    """At most 300 operators and functions, and 100 operands of IN.
+
+    Developer Guide, "Service, account, and table quotas".
+    """
     for field, text in expressions.items():
-        # Nothing shorter can be too much.
-        if len(text) <= 2 * MOST_IN_OPERANDS:
+        # A shorter expression is within the limits.
+        if len(text) <= 2 * MAX_IN_OPERANDS:
             continue
         tokens = dynamodb._tokenize(text)
         count = sum(
@@ -162,10 +166,10 @@ def _size_rejection(expressions: dict[str, str]) -> Any:
             or (kind == "IDENT" and text.lower() in dynamodb._DDB_EXPR_FUNCTIONS)
             for kind, text in tokens
         )
-        if count > MOST_OPERATORS:
+        if count > MAX_OPERATORS:
             return _invalid(f"Invalid {field}: The expression contains too many operators; operator count: {count}")
         for operands in re.findall(r"\bIN\s*\(([^)]*)\)", text, re.IGNORECASE):
-            if (count := operands.count(",") + 1) > MOST_IN_OPERANDS:
+            if (count := operands.count(",") + 1) > MAX_IN_OPERANDS:
                 message = f"The IN operator is provided with too many operands; number of operands: {count}"
                 return _invalid(f"Invalid {field}: {message}")
     return None
@@ -173,16 +177,16 @@ def _size_rejection(expressions: dict[str, str]) -> Any:
 
 # ------------------------------------------------------------------------------------------------------ transactions
 
-# The items and the client tokens of the transactions that are under way.
+# The items and the client tokens of the transactions in progress.
 _items: set[tuple[str, ...]] = set()
 _tokens: set[tuple[str, ...]] = set()
 
 
 async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
-    """Requests that overlap a transaction. Developer Guide, "Transaction conflict handling in DynamoDB"; API Reference,
-    TransactWriteItems, "Errors".
+    """Rejects requests that conflict with a transaction.
 
-    The emulator handles a request in one go. Here a transaction is under way for a moment after it was handled.
+    Developer Guide, "Transaction conflict handling in DynamoDB"; API Reference, TransactWriteItems, "Errors". The
+    emulator handles requests one by one, so a transaction counts as in progress for a moment after it was handled.
     """
     action = headers.get("x-amz-target", "").rpartition(".")[2]
     if action in ("TransactWriteItems", "TransactGetItems"):
@@ -206,16 +210,16 @@ async def _handle_transaction(token: tuple[str, ...], items: list[tuple[str, ...
     _items.update(items)
     _tokens.add(token)
     try:
-        answer = await _handle_other(*request)
+        response = await _handle_other(*request)
         await asyncio.sleep(TRANSACTION_SECONDS)
-        return answer
+        return response
     finally:
         _items.difference_update(items)
         _tokens.discard(token)
 
 
 def _item(action: Any) -> tuple[str, ...]:
-    """What identifies the item of an action or of a plain write."""
+    """The identity of the item of an action or a single write."""
     name = dynamodb._normalize_table_name(action.get("TableName"))
     table = dynamodb._tables.get(name)
     if not table:

@@ -1,8 +1,7 @@
-"""Lambda: the sizes and quotas of functions, and that a function is frozen between invocations.
+"""Lambda: quotas of functions, and the freezing of functions between invocations.
 
-A frozen function's connections go: `closed` by the service, which the function can see when it goes on (the default),
-or `dead`, where it learns only from the reset that its next request is answered with. Which of the two is the
-environment variable STACK_FROZEN_CONNECTIONS of the function.
+A frozen function loses its connections. With STACK_FROZEN_CONNECTIONS=closed in its environment (the default), the
+service closes them, which the function can notice when it is thawed. With `dead`, its next request is reset.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc, sqs
 from ministack.services.cloudformation import provisioners
 
-LONGEST_NAME = 64
-MOST_ENVIRONMENT_BYTES = 4096
-MOST_REQUEST_BYTES = 6 << 20
-MOST_RESPONSE_BYTES = 6_291_556
-# What is reserved must leave this many to all other functions.
-UNRESERVED = 100
+MAX_NAME = 64
+MAX_ENVIRONMENT_BYTES = 4096
+MAX_REQUEST_BYTES = 6 << 20
+MAX_RESPONSE_BYTES = 6_291_556
+# Reservations must leave this concurrency to all other functions.
+MIN_UNRESERVED = 100
 QUOTA = int(os.environ.get("STACK_LAMBDA_QUOTA", 1000))
 RESERVED_VARIABLES = {
     "_HANDLER", "_X_AMZN_TRACE_ID", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
@@ -54,10 +53,10 @@ _signal, _provided_environment = lambda_runtime._signal, lambda_svc._provided_wo
 
 
 def _name_problem(name: str) -> tuple[str, str] | None:
-    """A function's name has 64 characters at most. Lambda API Reference, CreateFunction, FunctionName."""
-    if len(name) <= LONGEST_NAME:
+    """A function's name has at most 64 characters. Lambda API Reference, CreateFunction, FunctionName."""
+    if len(name) <= MAX_NAME:
         return None
-    constraint = f"Member must have length less than or equal to {LONGEST_NAME}"
+    constraint = f"Member must have length less than or equal to {MAX_NAME}"
     message = (
         f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: {constraint}"
     )
@@ -65,11 +64,13 @@ def _name_problem(name: str) -> tuple[str, str] | None:
 
 
 def _environment_problem(variables: dict[str, str]) -> tuple[str, str] | None:
-    """An environment has 4 KB at most, and no variable of Lambda's own. Lambda Developer Guide, "Lambda quotas" and
-    "Working with Lambda environment variables"."""
+    """An environment has at most 4 KB and no reserved variables.
+
+    Lambda Developer Guide, "Lambda quotas" and "Working with Lambda environment variables".
+    """
     problem = "Lambda was unable to configure your environment variables because the environment variables you have"
     measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
-    if len(measured.encode()) > MOST_ENVIRONMENT_BYTES:
+    if len(measured.encode()) > MAX_ENVIRONMENT_BYTES:
         return INVALID, f"{problem} provided exceeded the 4KB limit. String measured: {measured}"
     if reserved := sorted(RESERVED_VARIABLES & set(variables)):
         why = "provided contains reserved keys that are currently not supported for modification. Reserved keys used in"
@@ -78,10 +79,13 @@ def _environment_problem(variables: dict[str, str]) -> tuple[str, str] | None:
 
 
 def _concurrency_problem(function: str, reserved: int) -> tuple[str, str] | None:
-    """Reservations leave 100 of the account's quota, or all of a smaller one. Lambda API Reference,
-    PutFunctionConcurrency; aws-samples/alarm-context-tool issue 2 and awslabs/amazon-neptune-tools issue 324."""
+    """Reservations must leave 100 of the account's quota unreserved, or all of a smaller quota.
+
+    Lambda API Reference, PutFunctionConcurrency; aws-samples/alarm-context-tool issue 2; awslabs/amazon-neptune-tools
+    issue 324.
+    """
     others = sum(int(f.get("concurrency") or 0) for name, f in lambda_svc._functions.items() if name != function)
-    least = min(UNRESERVED, QUOTA)
+    least = min(MIN_UNRESERVED, QUOTA)
     if reserved == 0 or QUOTA - others - reserved >= least:
         return None
     message = "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution"
@@ -89,8 +93,10 @@ def _concurrency_problem(function: str, reserved: int) -> tuple[str, str] | None
 
 
 def _mapping_problem(function: str, source: str) -> tuple[str, str] | None:
-    """A queue's messages stay invisible for as long as the function may run. Lambda Developer Guide, "Creating and
-    configuring an Amazon SQS event source mapping"."""
+    """A queue's visibility time-out must not be shorter than the function's time-out.
+
+    Lambda Developer Guide, "Creating and configuring an Amazon SQS event source mapping".
+    """
     queue, known = sqs._queue_by_arn(source), lambda_svc._functions.get(function)
     if queue is None or known is None:
         return None
@@ -164,31 +170,31 @@ def _create_mapping_resource(logical_id: str, properties: dict[str, Any], stack_
 
 
 async def _handle_small(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
-    """A function's event has 6 MB at most. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
-    if path.endswith("/invocations") and len(body) > MOST_REQUEST_BYTES:
-        message = f"Request must be smaller than {MOST_REQUEST_BYTES} bytes for the InvokeFunction operation"
+    """A function's event has at most 6 MB. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
+    if path.endswith("/invocations") and len(body) > MAX_REQUEST_BYTES:
+        message = f"Request must be smaller than {MAX_REQUEST_BYTES} bytes for the InvokeFunction operation"
         return error_response_json("RequestTooLargeException", message, 413)
     return await _handle(method, path, headers, body, query)
 
 
 def _dispatch_small(func: dict[str, Any], config: dict[str, Any], event: Any, request_id: str, started: float) -> Any:
-    """A function's response has 6 MB at most. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
+    """A function's response has at most 6 MB. Lambda Developer Guide, "Lambda quotas", "Invocation payload"."""
     result = _dispatch(func, config, event, request_id, started)
     body = result.get("body")
     texts = sum(len(text) for text in body.values() if isinstance(text, str)) if isinstance(body, dict) else 0
-    # Whatever is smaller than that fits, however it is written.
-    if texts <= MOST_RESPONSE_BYTES // 6:
+    # JSON escapes take at most six bytes per character, so a smaller body fits.
+    if texts <= MAX_RESPONSE_BYTES // 6:
         return result
-    if len(json.dumps(body, ensure_ascii=False).encode()) <= MOST_RESPONSE_BYTES:
+    if len(json.dumps(body, ensure_ascii=False).encode()) <= MAX_RESPONSE_BYTES:
         return result
-    message = f"Response payload size exceeded maximum allowed payload size ({MOST_RESPONSE_BYTES} bytes)."
+    message = f"Response payload size exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
     error = {"errorMessage": message, "errorType": "Function.ResponseSizeTooLarge"}
     return {**result, "body": error, "error": True}
 
 
 # ------------------------------------------------------------------------------------------------------- freezing
 
-# The emulator's side of each connection that it has, by the port that it comes from.
+# The emulator's end of each connection, by the client's port.
 _connections: dict[int, TCPServer] = {}
 _dead: set[TCPServer] = set()
 _serve, _read_data = TCPServer.run, TCPServer._read_data
@@ -231,7 +237,7 @@ async def _cut(ports: Iterable[int], quietly: bool) -> None:
 
 
 def _ports(process: int) -> set[int]:
-    """The local ports of a process' TCP connections."""
+    """The local ports of a process's TCP connections."""
     inodes = set()
     for file in Path(f"/proc/{process}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -242,18 +248,20 @@ def _ports(process: int) -> set[int]:
 
 
 def _environment(*arguments: Any) -> dict[str, str]:
-    """SES has a host of its own, as each service has in AWS: no other service's request learns that a connection to it
-    is dead."""
+    """Gives SES a separate host, as each service has in AWS.
+
+    Otherwise a request to another service would detect a dead connection first.
+    """
     environment: dict[str, str] = _provided_environment(*arguments)
     environment["AWS_ENDPOINT_URL_SESV2"] = environment["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost")
     return environment
 
 
 class FrozenWorker(lambda_runtime.ProvidedWorker):
-    """Stops the function's process from when it asks for its next event until there is one.
+    """Stops the function's process while it waits for its next event.
 
-    Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle": the environment is frozen when
-    the runtime has no more to do; "Best practices": a connection may be gone by the next invocation.
+    Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle" (the environment is frozen
+    between invocations) and "Best practices" (connections may be lost between invocations).
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -300,14 +308,14 @@ class FrozenWorker(lambda_runtime.ProvidedWorker):
         if not self._is_frozen or process is None:
             return
         self._is_frozen = False
-        with contextlib.suppress(OSError):  # it was killed
+        with contextlib.suppress(OSError):  # the process was killed
             quietly = _variables(self.config).get("STACK_FROZEN_CONNECTIONS") == "dead"
             asyncio.run_coroutine_threadsafe(_cut(_ports(process.pid), quietly), app._MAIN_LOOP).result()
         process.send_signal(signal.SIGCONT)
 
 
 def _signal_frozen(process: Any) -> None:
-    """A process that is stopped ends once it goes on."""
+    """A stopped process handles the signal once it continues."""
     _signal(process)
     if process is not None:
         process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""S3: what completes an upload, and who learns that an object is not there."""
+"""S3: completing multipart uploads, and the response to requests for missing objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def _listed_parts(body: bytes) -> list[int]:
 def _complete_once(
     bucket: str, key: str, body: bytes, query: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Any:
-    """Parts ascend, and have 5 MiB unless last; a CRC64NVME is that of the whole; an upload is completed once.
+    """Parts must ascend and have at least 5 MiB, except the last. A CRC64NVME covers the whole object. An upload can be
+    completed only once.
 
     S3 User Guide, "Amazon S3 multipart upload limits" and "Checking object integrity"; S3 API Reference,
     CompleteMultipartUpload, "Errors" (NoSuchUpload: the upload "might have been aborted or completed").
@@ -56,20 +57,20 @@ def _complete_once(
 def _hide_missing(
     method: str, bucket: str, key: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
 ) -> Any:
-    """A missing object is 403 to who may not list it. S3 API Reference, HeadObject and GetObject, "Permissions".
+    """A missing object is 403 for callers without s3:ListBucket.
 
-    The key counts as the s3:prefix of that listing: ceph/ceph PR 68577.
+    S3 API Reference, HeadObject and GetObject, "Permissions". The key is the s3:prefix: ceph/ceph PR 68577.
     """
-    answer = _dispatch(method, bucket, key, headers, body, query)
-    if not (app.AUTH and answer[0] == 404 and method in ("GET", "HEAD") and key and bucket in s3._buckets):
-        return answer
+    response = _dispatch(method, bucket, key, headers, body, query)
+    if not (app.AUTH and response[0] == 404 and method in ("GET", "HEAD") and key and bucket in s3._buckets):
+        return response
     from ministack.core.iam_evaluator import enforce
 
     denied = enforce(
         app.extract_access_key_id(headers, query), "s3:ListBucket", "s3", get_region(),
         resource_arn=f"arn:aws:s3:::{bucket}", service_context={"s3:prefix": key},
     )  # fmt: skip
-    return s3._error("AccessDenied", "Access Denied", 403, f"/{bucket}/{key}") if denied else answer
+    return s3._error("AccessDenied", "Access Denied", 403, f"/{bucket}/{key}") if denied else response
 
 
 def enforce() -> None:

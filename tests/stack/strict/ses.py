@@ -1,4 +1,4 @@
-"""SES: who may send as whom to whom, and which mails it accepts."""
+"""SES: permission to send, and the validation of messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ministack.services import ses, ses_v2
 
 SEND_EMAIL = ("POST", "/v2/email/outbound-emails")
 SENDING = ("PUT", "/v2/email/account/sending")
-MOST_RECIPIENTS = 50
+MAX_RECIPIENTS = 50
 
 _authorize_other = app._enforce_ses_v2
 _handle_other = ses_v2.handle_request
 _list_messages = app._handle_ses_messages_request
 
-# Accounts whose sending is paused, and the configuration set that each mail was sent with.
+# Accounts with paused sending, and the configuration set of each message.
 _paused: set[str] = set()
 _sets: dict[str, str] = {}
 
@@ -29,10 +29,9 @@ def _recipients(mail: dict[str, Any]) -> list[str]:
 
 
 def _verified_identity(address: str) -> str | None:
-    """The most specific verified identity of an address: its own, its domain's, or that of a domain above.
+    """The most specific verified identity of an address: the address, its domain or a parent domain.
 
-    SES Developer Guide, "Verified identities": a verified domain lets its subdomains send, and an address's own
-    identity comes before that of its domain.
+    SES Developer Guide, "Verified identities".
     """
     address = parseaddr(address)[1]
     domains = ses._domain_and_parents(address.rpartition("@")[2].lower())
@@ -42,8 +41,8 @@ def _verified_identity(address: str) -> str | None:
 def _authorize(
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
 ) -> Any:
-    """SendEmail is authorised on the sender's identity, on the configuration set, and in the sandbox on the verified
-    identity of each recipient, with the sender as ses:FromAddress.
+    """SendEmail is authorized on the sender's identity and the configuration set and, in the sandbox, on the verified
+    identities of the recipients. ses:FromAddress is the sender.
 
     Service authorization reference, "Amazon Simple Email Service v2"; aws/aws-sdk-js 3641, GSA/data.gov 3810.
     """
@@ -69,10 +68,10 @@ def _authorize(
 
 
 def _address_problem(address: str) -> str | None:
-    """What is wrong with an address.
+    """Why an address is invalid, if it is.
 
-    SES API v2 Reference, Destination: a local part is 7-bit ASCII, a domain is written in Punycode. The words are those
-    of JavaMail's InternetAddress, which SES answers with.
+    SES API v2 Reference, Destination: the local part is 7-bit ASCII, the domain is in Punycode. The messages are those
+    of JavaMail's InternetAddress, which SES returns.
     """
     bare = parseaddr(address)[1] if "<" in address else address
     local, at, domain = bare.rpartition("@")
@@ -97,7 +96,7 @@ def _address_problem(address: str) -> str | None:
 
 
 def _rejection(mail: dict[str, Any]) -> Any:
-    """What keeps SES from accepting a mail, other than who sends it to whom. SES API v2 Reference, SendEmail."""
+    """The rejection of a message, if any, except for permissions. SES API v2 Reference, SendEmail."""
     if get_account_id() in _paused:
         return ses_v2._json_err("SendingPausedException", "Sending is paused for this account.")
     if name := mail.get("ConfigurationSetName"):
@@ -107,8 +106,8 @@ def _rejection(mail: dict[str, Any]) -> Any:
         if not configuration.get("SendingOptions", {}).get("SendingEnabled", True):
             return ses_v2._json_err("SendingPausedException", f"Sending is paused for configuration set <{name}>.")
     recipients = _recipients(mail)
-    if len(recipients) > MOST_RECIPIENTS:
-        return ses_v2._json_err("BadRequestException", f"Recipient count exceeds {MOST_RECIPIENTS}.")
+    if len(recipients) > MAX_RECIPIENTS:
+        return ses_v2._json_err("BadRequestException", f"Recipient count exceeds {MAX_RECIPIENTS}.")
     problem = next(filter(None, map(_address_problem, recipients)), None)
     return ses_v2._json_err("BadRequestException", problem) if problem else None
 
@@ -131,7 +130,7 @@ async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, 
 
 
 async def _messages(method: str, path: str, headers: dict[str, str], query: dict[str, Any]) -> Any:
-    """The mailbox, with the configuration set of each mail."""
+    """The mailbox, with the configuration set of each message."""
     listed = await _list_messages(method, path, headers, query)
     if listed is None or listed[0] != 200:
         return listed

@@ -1,4 +1,4 @@
-"""SQS: what a queue's policy may name, and how long a message may wait."""
+"""SQS: the resources of queue policies, and the maximum delay of a message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ministack.services import sqs
 from ministack.services.cloudformation import provisioners
 
-LONGEST_DELAY_SECONDS = 900
+MAX_DELAY_SECONDS = 900
 
 _create_queue, _set_attributes, _send = sqs._act_create_queue, sqs._act_set_queue_attributes, sqs._act_send_message
 
@@ -35,17 +35,17 @@ def _set(data: dict[str, Any], url: str) -> Any:
 
 
 def _send_within_delay(data: dict[str, Any], url: str) -> Any:
-    """DelaySeconds is 900 at most. SQS API Reference, SendMessage."""
+    """DelaySeconds is at most 900. SQS API Reference, SendMessage."""
     delay = data.get("DelaySeconds")
-    if delay is not None and not 0 <= int(delay) <= LONGEST_DELAY_SECONDS:
-        reason = f"Reason: DelaySeconds must be >= 0 and <= {LONGEST_DELAY_SECONDS}."
+    if delay is not None and not 0 <= int(delay) <= MAX_DELAY_SECONDS:
+        reason = f"Reason: DelaySeconds must be >= 0 and <= {MAX_DELAY_SECONDS}."
         message = f"Value {delay} for parameter DelaySeconds is invalid. {reason}"
         raise sqs._Err("InvalidParameterValue", message, 400)
     return _send(data, url)
 
 
 def _check_queue_policy(properties: dict[str, Any]) -> None:
-    """CloudFormation puts the document on each queue that it lists, as SetQueueAttributes does."""
+    """CloudFormation sets the policy on every listed queue with SetQueueAttributes."""
     for url in properties.get("Queues", []):
         arn = sqs._queues[url]["attributes"]["QueueArn"]
         try:

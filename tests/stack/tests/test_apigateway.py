@@ -1,4 +1,4 @@
-"""API Gateway's HTTP API, as the local front door (gateway.py) plays it."""
+"""API Gateway's HTTP API, as emulated by gateway.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway import Gateway
 
 
 @pytest.fixture(scope="module")
-def door(account: Account, functions: Any) -> Iterator[Gateway]:
+def proxy(account: Account, functions: Any) -> Iterator[Gateway]:
     api = account.client("apigatewayv2")
     made = api.create_api(Name="rules", ProtocolType="HTTP")["ApiId"]
     integration = api.create_integration(
@@ -38,68 +38,68 @@ def door(account: Account, functions: Any) -> Iterator[Gateway]:
 
 
 def send(
-    door: Gateway, path: str = "/?answer=2", headers: dict[str, str] | None = None, body: bytes = b""
+    proxy: Gateway, path: str = "/?length=2", headers: dict[str, str] | None = None, body: bytes = b""
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", door.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.server_port, timeout=20)
     connection.request("POST", path, body, headers or {})
-    answer = connection.getresponse()
-    content = answer.read()
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    return answer.status, content
+    return response.status, content
 
 
-ANSWER = (200, b'{"body": "xx"}')
+OK = (200, b'{"body": "xx"}')
 
 
-def note(responses: Responses, answer: tuple[int, bytes], status: int, message: str) -> None:
-    assert (answer[0], json.loads(answer[1])) == (status, {"message": message})
+def expect(responses: Responses, response: tuple[int, bytes], status: int, message: str) -> None:
+    assert (response[0], json.loads(response[1])) == (status, {"message": message})
     responses.add(f"{status} {message}")
 
 
-def test_headers_of_more_than_10240_bytes_are_rejected(door: Gateway, responses: Responses) -> None:
-    """The request line and the values of the headers have 10,240 bytes at most, together.
+def test_headers_of_more_than_10240_bytes_are_rejected(proxy: Gateway, responses: Responses) -> None:
+    """The request line and the header values have at most 10,240 bytes in total.
 
     Source: API Gateway Developer Guide, "Quotas for configuring and running an HTTP API" (the status is not documented)
     """
-    assert send(door, headers={"X-Long": "x" * 10_000}) == ANSWER
-    for path, value in (("/?answer=2", "x" * 10_240), (f"/?answer=2&q={'q' * 10_240}", "x")):
-        note(responses, send(door, path, {"X-Long": value}), 431, "Request Header Fields Too Large")
+    assert send(proxy, headers={"X-Long": "x" * 10_000}) == OK
+    for path, value in (("/?length=2", "x" * 10_240), (f"/?length=2&q={'q' * 10_240}", "x")):
+        expect(responses, send(proxy, path, {"X-Long": value}), 431, "Request Header Fields Too Large")
 
 
-def test_body_of_more_than_10_megabytes_is_rejected(door: Gateway, responses: Responses) -> None:
-    """A request's body has 10 MB at most.
+def test_body_of_more_than_10_megabytes_is_rejected(proxy: Gateway, responses: Responses) -> None:
+    """A request body has at most 10 MB.
 
     Source: API Gateway Developer Guide, "Quotas for configuring and running an HTTP API"
     """
-    note(responses, send(door, body=b" " * (10 * 1024 * 1024 + 1)), 413, "Request Entity Too Large")
+    expect(responses, send(proxy, body=b" " * (10 * 1024 * 1024 + 1)), 413, "Request Entity Too Large")
 
 
-def test_body_of_more_than_an_event_holds_is_rejected(door: Gateway, responses: Responses) -> None:
-    """A body that makes an event of more than 6 MB does not reach the function.
+def test_body_too_large_for_an_event_is_rejected(proxy: Gateway, responses: Responses) -> None:
+    """A body that makes the event larger than 6 MB does not reach the function.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Invocation payload"
     """
     text = {"Content-Type": "text/plain"}
-    assert send(door, headers=text, body=b"x" * 6_000_000) == ANSWER
-    note(responses, send(door, headers=text, body=b"x" * 6_300_000), 413, "Request Entity Too Large")
-    note(responses, send(door, body=b"\xff" * 5_000_000), 413, "Request Entity Too Large")
+    assert send(proxy, headers=text, body=b"x" * 6_000_000) == OK
+    expect(responses, send(proxy, headers=text, body=b"x" * 6_300_000), 413, "Request Entity Too Large")
+    expect(responses, send(proxy, body=b"\xff" * 5_000_000), 413, "Request Entity Too Large")
 
 
-def test_response_of_more_than_6_megabytes_is_an_error(door: Gateway, responses: Responses) -> None:
-    """A function's response of more than 6 MB is an internal error.
+def test_response_of_more_than_6_megabytes_is_an_error(proxy: Gateway, responses: Responses) -> None:
+    """A function response of more than 6 MB is an internal error.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Invocation payload"
     """
-    note(responses, send(door, "/?answer=6300000"), 500, "Internal Server Error")
+    expect(responses, send(proxy, "/?length=6300000"), 500, "Internal Server Error")
 
 
-def test_function_that_takes_too_long_is_not_awaited(
-    door: Gateway, responses: Responses, monkeypatch: pytest.MonkeyPatch
+def test_function_that_takes_too_long_times_out(
+    proxy: Gateway, responses: Responses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A function has 30 seconds to answer.
+    """A function must respond within 30 seconds.
 
     Source: API Gateway Developer Guide, "Quotas for configuring and running an HTTP API"
     """
     assert gateway.INTEGRATION_SECONDS == 30
     monkeypatch.setattr(gateway, "INTEGRATION_SECONDS", 0.3)
-    note(responses, send(door, "/?sleep=0.6&answer=2"), 503, "Service Unavailable")
+    expect(responses, send(proxy, "/?sleep=0.6&length=2"), 503, "Service Unavailable")

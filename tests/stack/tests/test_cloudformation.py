@@ -24,7 +24,7 @@ class Stacks:
         self.client = account.client("cloudformation")
 
     def create(self, name: str, resources: Mapping[str, Any], transform: bool = False) -> tuple[str, str]:
-        """The state that a stack's creation ends in, and why its first resource failed."""
+        """The final status of a stack's creation, and why its first resource failed."""
         return self._deploy(self.client.create_stack, name, resources, transform)
 
     def update(self, name: str, resources: Mapping[str, Any]) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def queue_policy(*queues: str) -> dict[str, Any]:
 
 
 def test_policy_for_two_queues_fails_the_stack(stacks: Stacks, responses: Responses) -> None:
-    """A queue policy whose statement names two queues fails its stack.
+    """A queue policy with a statement that names two queues fails its stack.
 
     Source: SQS Developer Guide, "Special Information for SQS Policies"; cloudtools/stacker_blueprints PR 71
     """
@@ -83,9 +83,8 @@ def test_policy_for_two_queues_fails_the_stack(stacks: Stacks, responses: Respon
     assert stacks.create("policy-of-one", {**queues, "Policy": queue_policy("A")})[0] == "CREATE_COMPLETE"
 
 
-def test_failed_creation_keeps_what_is_retained(account: Account, stacks: Stacks, responses: Responses) -> None:
-    """A creation that fails deletes what it made, but keeps what has the policy Retain; it deletes what has
-    RetainExceptOnCreate.
+def test_failed_creation_keeps_retained_resources(account: Account, stacks: Stacks, responses: Responses) -> None:
+    """A failed creation keeps resources with the deletion policy Retain and deletes those with RetainExceptOnCreate.
 
     Source: CloudFormation User Guide, "DeletionPolicy attribute"
     """
@@ -105,7 +104,7 @@ def test_failed_creation_keeps_what_is_retained(account: Account, stacks: Stacks
 
 
 def test_second_schedule_of_a_name_fails_its_stack(stacks: Stacks, responses: Responses) -> None:
-    """SAM names a schedule after its function and event, in any stack, unless it has a Name or OmitName.
+    """SAM names a schedule after its function and event, the same in every stack, unless Name or OmitName is set.
 
     Source: aws/serverless-application-model issues 3109 and 3120
     """
@@ -124,7 +123,7 @@ def test_second_schedule_of_a_name_fails_its_stack(stacks: Stacks, responses: Re
 
 
 def test_second_resource_of_a_name_fails_its_stack(stacks: Stacks, responses: Responses) -> None:
-    """A stack makes no resource whose name is taken.
+    """A stack cannot create a resource whose name is in use.
 
     Source: CloudFormation User Guide, "Name type"
     """
@@ -145,16 +144,16 @@ def test_second_resource_of_a_name_fails_its_stack(stacks: Stacks, responses: Re
 
 
 def test_function_over_its_limits_fails_its_stack(stacks: Stacks, responses: Responses) -> None:
-    """A function's name, environment and reservation are checked in a stack as they are without.
+    """A stack applies the limits of a function's name, environment and reservation.
 
     Source: Lambda API Reference, CreateFunction and PutFunctionConcurrency
     """
-    offences = {
+    violations = {
         "name": ({"FunctionName": "n" * 65}, "Member must have length less than or equal to 64"),
         "environment": ({"Environment": {"Variables": {"X": "x" * 4096}}}, "exceeded the 4KB limit"),
         "reservation": ({"ReservedConcurrentExecutions": 901}, "below its minimum value of [100]"),
     }
-    for name, (properties, message) in offences.items():
+    for name, (properties, message) in violations.items():
         function = {"Runtime": "python3.13", "Handler": "index.handler", "Code": {"ZipFile": "handler = print"}}
         resource = {"Type": "AWS::Lambda::Function", "Properties": {**function, **properties}}
         state, reason = stacks.create(f"large-{name}", {"Function": resource})
@@ -163,8 +162,7 @@ def test_function_over_its_limits_fails_its_stack(stacks: Stacks, responses: Res
 
 
 def test_route_with_settings_cannot_be_removed(stacks: Stacks, responses: Responses) -> None:
-    """A stage's RouteSettings name routes that there are: a route that still has settings cannot be removed, not even
-    together with them.
+    """A stage's RouteSettings name existing routes. A route and its settings cannot be removed in the same update.
 
     Source: aws/serverless-application-model issue 1939; serverless/serverless issue 12776
     """

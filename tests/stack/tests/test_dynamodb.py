@@ -1,4 +1,4 @@
-"""DynamoDB. What live DynamoDB answers is recorded by nubo-db/dynamodb-conformance and by the tests of dynoxide-rs."""
+"""DynamoDB. nubo-db/dynamodb-conformance and the tests of dynoxide-rs record the responses of live DynamoDB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from conftest import Account, Responses
 
 TABLE = "rules"
-INDEX = "DueIndex"
+INDEX = "NextCheckIndex"
 OUTSIDE = "The provided starting key is outside query boundaries based on provided conditions"
 PREDICATE = "The provided starting key does not match the range key predicate"
 INVALID = "ValidationException"
@@ -23,7 +23,7 @@ INVALID = "ValidationException"
 @pytest.fixture(scope="module")
 def db(account: Account) -> Any:
     client = account.client("dynamodb")
-    string = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "state", "due")]
+    string = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "state", "nextCheckAt")]
     client.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
@@ -32,7 +32,7 @@ def db(account: Account) -> Any:
         GlobalSecondaryIndexes=[
             {
                 "IndexName": INDEX,
-                "KeySchema": key_schema("state", "due"),
+                "KeySchema": key_schema("state", "nextCheckAt"),
                 "Projection": {"ProjectionType": "KEYS_ONLY"},
             }
         ],
@@ -51,19 +51,19 @@ def key(pk: str, sk: str) -> dict[str, Any]:
 
 
 def item(pk: str, sk: str, **attributes: Any) -> dict[str, Any]:
-    return {**key(pk, sk), "state": {"S": "PENDING"}, "due": {"S": sk}, **attributes}
+    return {**key(pk, sk), "state": {"S": "PENDING"}, "nextCheckAt": {"S": sk}, **attributes}
 
 
 def query(condition: str, start: dict[str, Any] | None = None, **parameters: Any) -> dict[str, Any]:
-    """A Query of partition `a`, with :1 to :9 as values of the condition."""
+    """A Query of partition `a`. The condition may use the values :1 to :9."""
     values = {f":{digit}": {"S": digit} for digit in "123456789" if f":{digit}" in condition}
-    asked = {
+    request = {
         "TableName": TABLE,
         "KeyConditionExpression": f"pk = :a{condition}",
         "ExpressionAttributeValues": {":a": {"S": "a"}, **values},
         **parameters,
     }
-    return {**asked, "ExclusiveStartKey": start} if start else asked
+    return {**request, "ExclusiveStartKey": start} if start else request
 
 
 def query_index(condition: str, start: dict[str, Any], state: str = "PENDING") -> dict[str, Any]:
@@ -77,15 +77,15 @@ def query_index(condition: str, start: dict[str, Any], state: str = "PENDING") -
     }
 
 
-def found(answer: dict[str, Any]) -> list[str]:
-    return [row["sk"]["S"] for row in answer["Items"]]
+def found(response: dict[str, Any]) -> list[str]:
+    return [row["sk"]["S"] for row in response["Items"]]
 
 
 # ------------------------------------------------------------------------------------------------------- start keys
 
 
 def test_start_key_of_another_partition_is_rejected(db: Any, responses: Responses) -> None:
-    """A start key lies in the partition that the Query reads.
+    """A start key is in the partition that the Query reads.
 
     Source: aws/aws-sdk-ruby issue 2456; floci-io/floci issue 3322; captured by dynoxide-rs 3.2
     """
@@ -93,11 +93,11 @@ def test_start_key_of_another_partition_is_rejected(db: Any, responses: Response
     once = "The query can return at most one row and cannot be restarted"
     responses.rejects(db.query, INVALID, once, **query(" AND sk <= :3", key("b", "3")))
     start = {**item("a", "3"), "state": {"S": "READY"}}
-    responses.rejects(db.query, INVALID, once, **query_index(" AND due <= :3", start))
+    responses.rejects(db.query, INVALID, once, **query_index(" AND nextCheckAt <= :3", start))
 
 
 def test_start_key_outside_the_range_is_rejected(db: Any, responses: Responses) -> None:
-    """A start key satisfies the condition on the sort key, of a table and of an index. It need not be an item's.
+    """A start key satisfies the condition on the sort key, in a table and in an index. Its item need not exist.
 
     Source: aws/aws-sdk-ruby issue 2456; captured by dynoxide-rs 3.2
     """
@@ -111,15 +111,15 @@ def test_start_key_outside_the_range_is_rejected(db: Any, responses: Responses) 
         (" AND begins_with(sk, :3)", "4"),
     ):
         responses.rejects(db.query, INVALID, PREDICATE, **query(condition, key("a", start)))
-    responses.rejects(db.query, INVALID, PREDICATE, **query_index(" AND due <= :3", item("a", "4")))
+    responses.rejects(db.query, INVALID, PREDICATE, **query_index(" AND nextCheckAt <= :3", item("a", "4")))
     assert found(db.query(**query(" AND sk <= :5", key("a", "33")))) == ["4", "5"]
 
 
 def test_start_key_at_the_bound_is_rejected(db: Any, responses: Responses) -> None:
-    """A start key at the bound that the Query reads towards leaves nothing to read. An index may have further items
-    with its sort key: there it is allowed.
+    """A start key is not at the end of the range, where nothing is left to read. In an index it may be: more items may
+    have the same key.
 
-    Source: aws/aws-sdk-ruby issue 2456 (`>=`, read backwards)
+    Source: aws/aws-sdk-ruby issue 2456 (`>=`, read in descending order)
     """
     for condition, start, forward in (
         (" AND sk <= :3", "3", True),
@@ -127,45 +127,45 @@ def test_start_key_at_the_bound_is_rejected(db: Any, responses: Responses) -> No
         (" AND sk >= :3", "3", False),
         (" AND sk BETWEEN :2 AND :4", "2", False),
     ):
-        asked = query(condition, key("a", start), ScanIndexForward=forward)
-        responses.rejects(db.query, INVALID, PREDICATE, **asked)
+        request = query(condition, key("a", start), ScanIndexForward=forward)
+        responses.rejects(db.query, INVALID, PREDICATE, **request)
     assert found(db.query(**query(" AND sk BETWEEN :2 AND :4", key("a", "2")))) == ["3", "4"]
     assert found(db.query(**query(" AND sk <= :3", key("a", "3"), ScanIndexForward=False))) == ["2", "1"]
-    assert found(db.query(**query_index(" AND due <= :3", item("a", "3")))) == []
+    assert found(db.query(**query_index(" AND nextCheckAt <= :3", item("a", "3")))) == []
 
 
-def test_start_key_of_another_shape_is_rejected(db: Any, responses: Responses) -> None:
-    """A start key has the table's key attributes and, for an index, the index's; nothing else.
+def test_start_key_with_other_attributes_is_rejected(db: Any, responses: Responses) -> None:
+    """A start key has exactly the key attributes of the table and, in an index, those of the index.
 
     Source: DynamoDB API Reference, Query, ExclusiveStartKey; dynamodb-conformance, tier1/query/validation
     """
     message = "The provided starting key is invalid"
     for start in ({"pk": {"S": "a"}}, {**key("a", "1"), "more": {"S": "x"}}, {"pk": {"S": "a"}, "sk": {"N": "1"}}):
         responses.rejects(db.query, INVALID, message, **query("", start))
-    responses.rejects(db.query, INVALID, message, **query_index(" AND due <= :3", key("a", "1")))
+    responses.rejects(db.query, INVALID, message, **query_index(" AND nextCheckAt <= :3", key("a", "1")))
 
 
 # ------------------------------------------------------------------------------------------------------ expressions
 
 
 def test_filter_on_a_key_attribute_is_rejected(db: Any, responses: Responses) -> None:
-    """A FilterExpression names no key attribute of what is read.
+    """A FilterExpression uses no key attributes of the table or index.
 
     Source: DynamoDB Developer Guide, "Filter expressions for the Query operation"; dynamodb-conformance, tier3
     """
     message = "Filter Expression can only contain non-primary key attributes: Primary key attribute: sk"
     responses.rejects(db.query, INVALID, message, **query("", FilterExpression="sk > :1") | _values(":a", ":1"))
-    asked = query_index(" AND due <= :3", item("a", "1")) | {"FilterExpression": "due < :3"}
-    message = "Filter Expression can only contain non-primary key attributes: Primary key attribute: due"
-    responses.rejects(db.query, INVALID, message, **asked)
+    request = query_index(" AND nextCheckAt <= :3", item("a", "1")) | {"FilterExpression": "nextCheckAt < :3"}
+    message = "Filter Expression can only contain non-primary key attributes: Primary key attribute: nextCheckAt"
+    responses.rejects(db.query, INVALID, message, **request)
 
 
 def _values(*names: str) -> dict[str, Any]:
     return {"ExpressionAttributeValues": {name: {"S": name.strip(":")} for name in names}}
 
 
-def test_expression_that_names_too_much_or_too_little_is_rejected(db: Any, responses: Responses) -> None:
-    """Each value and name that is given is used, and each that is used is given; reserved words are given as names.
+def test_unused_or_undefined_placeholder_is_rejected(db: Any, responses: Responses) -> None:
+    """All given names and values are used, all used ones are given, and reserved words need a name placeholder.
 
     Source: DynamoDB Developer Guide, "Expression attribute names", "Reserved words"; dynamodb-conformance, tier3
     """
@@ -209,23 +209,23 @@ def test_expression_that_names_too_much_or_too_little_is_rejected(db: Any, respo
 
 
 def test_expression_over_its_limits_is_rejected(db: Any, responses: Responses) -> None:
-    """An expression has 4 KB and 300 operators at most, an IN 100 operands.
+    """An expression has at most 4 KB and 300 operators, an IN at most 100 operands.
 
     Source: DynamoDB Developer Guide, "Service, account, and table quotas", "Expression parameters"
     """
     put = {"TableName": TABLE, "Item": item("a", "1"), "ExpressionAttributeValues": {":x": {"S": "x"}}}
-    offences = {
+    violations = {
         f"{'n' * 255} = :x{' ' * 4096}": "Expression size has exceeded the maximum allowed size",
         " OR ".join(["a = :x"] * 151): "The expression contains too many operators",
         f"a IN ({', '.join([':x'] * 101)})": "too many operands",
     }
-    for expression, message in offences.items():
+    for expression, message in violations.items():
         responses.rejects(db.put_item, INVALID, message, ConditionExpression=expression, **put)
     db.put_item(ConditionExpression=" OR ".join(["attribute_exists(pk)", *["pk = :x"] * 149]), **put)
 
 
 def test_key_attribute_is_not_updated(db: Any, responses: Responses) -> None:
-    """An update changes no key attribute.
+    """An update cannot change key attributes.
 
     Source: DynamoDB API Reference, UpdateItem; dynamodb-conformance, tier3/error-messages/updateItem
     """
@@ -235,20 +235,20 @@ def test_key_attribute_is_not_updated(db: Any, responses: Responses) -> None:
 
 
 def test_index_is_not_read_consistently(db: Any, responses: Responses) -> None:
-    """A global secondary index has no consistent reads.
+    """A global secondary index does not support consistent reads.
 
     Source: DynamoDB Developer Guide, "DynamoDB read consistency"
     """
     message = "Consistent reads are not supported on global secondary indexes"
-    asked = query_index(" AND due <= :3", item("a", "1"))
-    responses.rejects(db.query, INVALID, message, ConsistentRead=True, **asked)
+    request = query_index(" AND nextCheckAt <= :3", item("a", "1"))
+    responses.rejects(db.query, INVALID, message, ConsistentRead=True, **request)
 
 
 # ------------------------------------------------------------------------------------------------------ items, keys
 
 
 def test_item_over_400_kilobytes_is_rejected(db: Any, responses: Responses) -> None:
-    """An item has 400 KB at most, its names included; also one that an update would make larger.
+    """An item has at most 400 KB, including its attribute names, also after an update.
 
     Source: DynamoDB Developer Guide, "Service, account, and table quotas", "Items"
     """
@@ -264,14 +264,14 @@ def test_item_over_400_kilobytes_is_rejected(db: Any, responses: Responses) -> N
 
 
 def test_key_that_is_empty_or_too_long_is_rejected(db: Any, responses: Responses) -> None:
-    """A partition key has 1 to 2,048 bytes, a sort key 1 to 1,024; an index's key attribute is not empty either.
+    """A partition key has 1 to 2,048 bytes, a sort key 1 to 1,024. An index's key attribute is not empty.
 
     Source: DynamoDB Developer Guide, "Service, account, and table quotas", "Partition keys and sort keys"
     """
     empty = "The AttributeValue for a key attribute cannot contain an empty string value"
     responses.rejects(db.put_item, INVALID, empty, TableName=TABLE, Item=item("", "1"))
     responses.rejects(db.get_item, INVALID, empty, TableName=TABLE, Key=key("a", ""))
-    responses.rejects(db.put_item, INVALID, "", TableName=TABLE, Item=item("a", "1", due={"S": ""}))
+    responses.rejects(db.put_item, INVALID, "", TableName=TABLE, Item=item("a", "1", nextCheckAt={"S": ""}))
     size = "Aggregated size of all hash keys has exceeded the size limit of 2048 bytes"
     responses.rejects(db.put_item, INVALID, size, TableName=TABLE, Item=item("a" * 2049, "1"))
     size = "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"
@@ -279,7 +279,7 @@ def test_key_that_is_empty_or_too_long_is_rejected(db: Any, responses: Responses
 
 
 def test_batch_over_its_limits_is_rejected(db: Any, responses: Responses) -> None:
-    """A batch writes 25 items at most, and each once.
+    """A batch writes at most 25 items, each once.
 
     Source: DynamoDB API Reference, BatchWriteItem
     """
@@ -298,7 +298,7 @@ def put_in(pk: str, sk: str, **attributes: Any) -> dict[str, Any]:
 
 
 def test_transaction_over_its_limits_is_rejected(db: Any, responses: Responses) -> None:
-    """A transaction has 100 actions and 4 MB at most, and one action an item.
+    """A transaction has at most 100 actions and 4 MB, and one action per item.
 
     Source: DynamoDB API Reference, TransactWriteItems
     """
@@ -315,7 +315,7 @@ def test_transaction_over_its_limits_is_rejected(db: Any, responses: Responses) 
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> list[ClientError]:
-    """Calls from as many threads. Returns the errors."""
+    """Calls from `count` threads at the same time. Returns the errors."""
     barrier = threading.Barrier(count)
 
     def run(number: int) -> ClientError | None:
@@ -331,8 +331,8 @@ def at_once(count: int, call: Callable[[int], Any]) -> list[ClientError]:
 
 
 def test_overlapping_transactions_conflict(db: Any, responses: Responses) -> None:
-    """A transaction on an item of one that is under way is cancelled with TransactionConflict; a plain write of it is
-    rejected with TransactionConflictException. `STACK_TRANSACTION_SECONDS` says how long one is under way.
+    """A transaction on an item of a transaction in progress is cancelled with TransactionConflict. A single write to it
+    is rejected with TransactionConflictException. `STACK_TRANSACTION_SECONDS` is the duration of a transaction.
 
     Source: DynamoDB Developer Guide, "Transaction conflict handling in DynamoDB"
     """
@@ -367,9 +367,8 @@ def test_overlapping_transactions_conflict(db: Any, responses: Responses) -> Non
     transact(0)
 
 
-def test_transaction_with_the_token_of_one_under_way_is_rejected(db: Any, responses: Responses) -> None:
-    """A transaction whose client token is that of one under way is in progress; one with a token that was used for
-    another request does not match.
+def test_transaction_with_a_used_token_is_rejected(db: Any, responses: Responses) -> None:
+    """A transaction with the client token of one in progress is rejected, and so is another request with a used token.
 
     Source: DynamoDB API Reference, TransactWriteItems, TransactionInProgressException and
     IdempotentParameterMismatchException

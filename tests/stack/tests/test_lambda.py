@@ -14,13 +14,13 @@ INVALID = "InvalidParameterValueException"
 
 
 def invoke(functions: Any, event: Any, name: str = "rules") -> dict[str, Any]:
-    answer = functions.invoke(FunctionName=name, Payload=json.dumps(event).encode())
-    result: dict[str, Any] = json.loads(answer["Payload"].read())
+    response = functions.invoke(FunctionName=name, Payload=json.dumps(event).encode())
+    result: dict[str, Any] = json.loads(response["Payload"].read())
     return result
 
 
 def test_name_of_more_than_64_characters_is_rejected(functions: Any, responses: Responses) -> None:
-    """A function's name has 64 characters at most.
+    """A function's name has at most 64 characters.
 
     Source: Lambda API Reference, CreateFunction, FunctionName
     """
@@ -30,13 +30,13 @@ def test_name_of_more_than_64_characters_is_rejected(functions: Any, responses: 
 
 
 def test_environment_of_more_than_4_kilobytes_is_rejected(functions: Any, responses: Responses) -> None:
-    """A function's environment has 4 KB at most.
+    """A function's environment has at most 4 KB.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Environment variables"
     """
 
     def environment(size: int) -> dict[str, Any]:
-        """As JSON of this size."""
+        """An environment whose JSON has this size."""
         return {"Environment": {"Variables": {"X": "x" * (size - len('{"X":""}'))}}}
 
     message = "exceeded the 4KB limit"
@@ -46,8 +46,8 @@ def test_environment_of_more_than_4_kilobytes_is_rejected(functions: Any, respon
     update(FunctionName="rules", **environment(4096))
 
 
-def test_variable_of_lambdas_own_is_rejected(functions: Any, responses: Responses) -> None:
-    """A function's environment sets no variable that Lambda sets.
+def test_reserved_variable_is_rejected(functions: Any, responses: Responses) -> None:
+    """A function's environment has no reserved variables.
 
     Source: Lambda Developer Guide, "Working with Lambda environment variables", "Defined runtime environment variables"
     """
@@ -58,7 +58,7 @@ def test_variable_of_lambdas_own_is_rejected(functions: Any, responses: Response
 
 
 def test_reservation_that_leaves_too_little_is_rejected(functions: Any, responses: Responses) -> None:
-    """What is reserved for functions leaves 100 of the account's quota (`STACK_LAMBDA_QUOTA`), or all of a smaller one.
+    """Reservations leave 100 of the account's quota (`STACK_LAMBDA_QUOTA`) unreserved, or all of a smaller quota.
 
     Source: Lambda API Reference, PutFunctionConcurrency; aws-samples/alarm-context-tool issue 2
     """
@@ -70,10 +70,10 @@ def test_reservation_that_leaves_too_little_is_rejected(functions: Any, response
     functions.delete_function_concurrency(FunctionName="rules")
 
 
-def test_queue_that_shows_messages_again_too_soon_is_rejected(
+def test_queue_with_too_short_a_visibility_time_out_is_rejected(
     account: Account, functions: Any, responses: Responses
 ) -> None:
-    """A queue's visibility time-out is not less than the time-out of the function that is mapped to it.
+    """A queue's visibility time-out is at least the time-out of the function that consumes it.
 
     Source: Lambda Developer Guide, "Creating and configuring an Amazon SQS event source mapping"
     """
@@ -86,7 +86,7 @@ def test_queue_that_shows_messages_again_too_soon_is_rejected(
 
 
 def test_event_of_more_than_6_megabytes_is_rejected(functions: Any, responses: Responses) -> None:
-    """A function's event has 6 MB at most.
+    """A function's event has at most 6 MB.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Invocation payload"
     """
@@ -96,27 +96,27 @@ def test_event_of_more_than_6_megabytes_is_rejected(functions: Any, responses: R
 
 
 def test_response_of_more_than_6_megabytes_is_rejected(functions: Any, responses: Responses) -> None:
-    """A function's response has 6 MB at most.
+    """A function's response has at most 6 MB.
 
     Source: Lambda Developer Guide, "Lambda quotas", "Invocation payload"
     """
-    assert len(invoke(functions, {"answer": 6_000_000})["body"]) == 6_000_000
-    error = invoke(functions, {"answer": 6_300_000})
+    assert len(invoke(functions, {"length": 6_000_000})["body"]) == 6_000_000
+    error = invoke(functions, {"length": 6_300_000})
     assert error["errorType"] == "Function.ResponseSizeTooLarge", error
     responses.add(f"{error['errorType']}: {error['errorMessage']}")
 
 
 @pytest.mark.parametrize("kept", ["closed", "dead"])
 def test_function_is_frozen_between_invocations(functions: Any, kept: str, responses: Responses) -> None:
-    """A function's process stands still between invocations, and the connections that it kept are gone: closed, or
-    reset at the next request (`STACK_FROZEN_CONNECTIONS=dead` in its environment).
+    """A function is frozen between invocations and loses its connections: they are closed or, with
+    `STACK_FROZEN_CONNECTIONS=dead` in its environment, reset at the next request.
 
     Source: Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle"; "Best practices"
     """
     name = f"frozen-{kept}"
     functions.create_function(**function(name, Environment={"Variables": {"STACK_FROZEN_CONNECTIONS": kept}}))
     first = invoke(functions, {}, name)
-    assert first["kept"] == "answered"
+    assert first["kept"] == "usable"
     time.sleep(0.5)
     second = invoke(functions, {}, name)
     assert second["process"] == first["process"]

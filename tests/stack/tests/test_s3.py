@@ -31,7 +31,7 @@ def begin(s3: Any, **parameters: Any) -> dict[str, str]:
 
 
 def upload(s3: Any, *bodies: bytes, **parameters: Any) -> dict[str, Any]:
-    """Uploads parts. Returns what completes them."""
+    """Uploads parts. Returns the parameters that complete the upload."""
     begun = begin(s3, **parameters)
     parts = []
     for number, body in enumerate(bodies, 1):
@@ -45,7 +45,7 @@ def crc64nvme(body: bytes) -> str:
 
 
 def test_part_below_the_minimum_is_rejected_unless_last(s3: Any, responses: Responses) -> None:
-    """Each part but the last has 5 MiB at least; `STACK_S3_PART_MINIMUM` scales it.
+    """Each part except the last has at least 5 MiB (`STACK_S3_PART_MINIMUM`).
 
     Source: S3 User Guide, "Amazon S3 multipart upload limits"; S3 API Reference, CompleteMultipartUpload
     """
@@ -57,7 +57,7 @@ def test_part_below_the_minimum_is_rejected_unless_last(s3: Any, responses: Resp
 
 
 def test_second_completion_is_rejected(s3: Any, responses: Responses) -> None:
-    """Completing an upload twice may return NoSuchUpload, and does here.
+    """Completing an upload twice may return NoSuchUpload, and the local stack always does.
 
     Source: S3 API Reference, CompleteMultipartUpload, NoSuchUpload ("might have been aborted or completed")
     """
@@ -66,8 +66,8 @@ def test_second_completion_is_rejected(s3: Any, responses: Responses) -> None:
     responses.rejects(s3.complete_multipart_upload, "NoSuchUpload", "The specified multipart upload", **whole)
 
 
-def test_upload_that_vanished_is_not_found(s3: Any, responses: Responses) -> None:
-    """Requests for an upload that was aborted, whoever aborted it, return NoSuchUpload.
+def test_aborted_upload_is_not_found(s3: Any, responses: Responses) -> None:
+    """Requests for an aborted upload return NoSuchUpload.
 
     Source: S3 API Reference, AbortMultipartUpload, UploadPart, ListParts
     """
@@ -81,7 +81,7 @@ def test_upload_that_vanished_is_not_found(s3: Any, responses: Responses) -> Non
 
 
 def test_part_list_that_does_not_match_is_rejected(s3: Any, responses: Responses) -> None:
-    """The parts that complete an upload exist, with these ETags, and ascend.
+    """The listed parts exist with these ETags, in ascending order.
 
     Source: S3 API Reference, CompleteMultipartUpload, InvalidPart and InvalidPartOrder
     """
@@ -109,7 +109,7 @@ def test_part_number_out_of_range_is_rejected(s3: Any, responses: Responses) -> 
 
 
 def test_checksum_that_does_not_match_is_rejected(s3: Any, responses: Responses) -> None:
-    """A checksum that is sent with a part, an object or a completion is checked; that of a whole upload is over all.
+    """The checksum of a part, an object or a completed upload is verified. That of an upload covers the whole object.
 
     Source: S3 User Guide, "Checking object integrity in Amazon S3"
     """
@@ -126,7 +126,7 @@ def test_checksum_that_does_not_match_is_rejected(s3: Any, responses: Responses)
 
 
 def test_size_that_does_not_match_is_rejected(s3: Any, responses: Responses) -> None:
-    """The size that a completion names is checked.
+    """The object size in a completion request is verified.
 
     Source: S3 API Reference, CompleteMultipartUpload, x-amz-mp-object-size
     """
@@ -136,11 +136,9 @@ def test_size_that_does_not_match_is_rejected(s3: Any, responses: Responses) -> 
     s3.complete_multipart_upload(MpuObjectSize=5, **whole)
 
 
-def test_missing_object_is_forbidden_without_the_list_permission(
-    account: Account, s3: Any, responses: Responses
-) -> None:
-    """HEAD and GET of an object that does not exist answer 403, unless the caller may list it: then 404. The key is the
-    `s3:prefix` that the permission may be bound to.
+def test_missing_object_is_forbidden_without_list_permission(account: Account, s3: Any, responses: Responses) -> None:
+    """HEAD and GET of a missing object return 403, and 404 only if the caller has `s3:ListBucket`. The key is the
+    `s3:prefix` of that permission.
 
     Source: S3 API Reference, HeadObject, "Permissions"; ceph/ceph PR 68577 (s3:prefix)
     """
@@ -161,7 +159,7 @@ def test_missing_object_is_forbidden_without_the_list_permission(
 
 
 def test_presigned_url_of_more_than_a_week_is_rejected(account: Account, s3: Any, responses: Responses) -> None:
-    """A presigned URL lives for seven days at most.
+    """A presigned URL is valid for at most seven days.
 
     Source: S3 API Reference, "Authenticating requests: using query parameters (AWS Signature Version 4)"
     """
@@ -171,8 +169,8 @@ def test_presigned_url_of_more_than_a_week_is_rejected(account: Account, s3: Any
     def url(seconds: int) -> str:
         return str(s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": KEY}, seconds))
 
-    with urllib.request.urlopen(url(week), timeout=10) as answer:
-        assert answer.read() == b"x"
+    with urllib.request.urlopen(url(week), timeout=10) as response:
+        assert response.read() == b"x"
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url(week + 1), timeout=10)
     message = "X-Amz-Expires must be less than a week"

@@ -56,7 +56,7 @@ def identity(name: str) -> str:
 
 
 def test_unverified_sender_is_rejected(ses: Any, responses: Responses) -> None:
-    """The sender's address, its domain or a domain above it is a verified identity.
+    """The sender's address, its domain or a parent domain is a verified identity.
 
     Source: SES Developer Guide, "Creating and verifying identities", "Verifying a domain" (subdomains)
     """
@@ -67,7 +67,7 @@ def test_unverified_sender_is_rejected(ses: Any, responses: Responses) -> None:
 
 
 def test_unverified_recipient_is_rejected_in_the_sandbox(ses: Any, sandbox: None, responses: Responses) -> None:
-    """In the sandbox each recipient is a verified identity, too.
+    """In the sandbox, every recipient is a verified identity as well.
 
     Source: SES Developer Guide, "Request production access"
     """
@@ -76,10 +76,10 @@ def test_unverified_recipient_is_rejected_in_the_sandbox(ses: Any, sandbox: None
     ses.send_email(**to("finance@market.example"))
 
 
-def test_role_without_the_recipient_identity_is_denied_in_the_sandbox(
+def test_sandbox_denies_role_without_the_recipients_identity(
     account: Account, ses: Any, sandbox: None, responses: Responses
 ) -> None:
-    """In the sandbox the caller is authorised on the verified identity of each recipient, not only on the sender's.
+    """In the sandbox, the caller is authorized on the recipients' verified identities as well as the sender's.
 
     Source: aws/aws-sdk-js issue 3641; GSA/data.gov issue 3810
     """
@@ -97,9 +97,9 @@ def test_role_without_the_recipient_identity_is_denied_in_the_sandbox(
     user.send_email(**send)
 
 
-def test_role_is_authorised_on_the_identity_that_is_verified(account: Account, ses: Any, responses: Responses) -> None:
-    """The caller is authorised on the sender's most specific verified identity and on the configuration set, with the
-    sender as `ses:FromAddress`.
+def test_role_is_authorized_on_the_verified_identity(account: Account, ses: Any, responses: Responses) -> None:
+    """The caller is authorized on the sender's most specific verified identity and on the configuration set.
+    `ses:FromAddress` is the sender.
 
     Source: SES Developer Guide, "Identity and access management in Amazon SES"; service authorization reference, SES v2
     """
@@ -111,17 +111,17 @@ def test_role_is_authorised_on_the_identity_that_is_verified(account: Account, s
         return account.client_of_user("sesv2", f"mail-{number}", allowed)
 
     allow(1, identity("market.example"), set_arn).send_email(**mail())
-    offences = (
+    violations = (
         allow(2, identity(SENDER), identity("mail.market.example"), set_arn),
         allow(3, identity("market.example")),
         allow(4, identity("*"), set_arn, sender="other@market.example"),
     )
-    for user in offences:
+    for user in violations:
         responses.rejects(user.send_email, "AccessDeniedException", "is not authorized to perform", **mail())
 
 
-def test_configuration_set_that_does_not_exist_is_rejected(ses: Any, responses: Responses) -> None:
-    """A configuration set that a mail names exists.
+def test_missing_configuration_set_is_rejected(ses: Any, responses: Responses) -> None:
+    """The configuration set of a message exists.
 
     Source: SES API v2 Reference, SendEmail, NotFoundException
     """
@@ -130,11 +130,11 @@ def test_configuration_set_that_does_not_exist_is_rejected(ses: Any, responses: 
 
 
 def test_fifty_first_recipient_is_rejected(ses: Any, responses: Responses) -> None:
-    """To, CC and BCC have 50 addresses at most, together.
+    """To, CC and BCC have at most 50 addresses in total.
 
     Source: SES API v2 Reference, Destination; SES Developer Guide, "Service quotas"
     """
-    to, cc = ["operator@acme.example"], [f"copy{number}@acme.example" for number in range(50)]
+    to, cc = ["operator@acme.example"], [f"cc{number}@acme.example" for number in range(50)]
     ses.send_email(**mail(Destination={"ToAddresses": to, "CcAddresses": cc[1:]}))
     message = "Recipient count exceeds 50"
     parameters = mail(Destination={"ToAddresses": to, "CcAddresses": cc})
@@ -142,11 +142,11 @@ def test_fifty_first_recipient_is_rejected(ses: Any, responses: Responses) -> No
 
 
 def test_malformed_recipient_is_rejected(ses: Any, responses: Responses) -> None:
-    """One malformed address rejects the whole message; the local part is 7-bit ASCII.
+    """One malformed address rejects the whole message. The local part is 7-bit ASCII.
 
-    Source: SES API v2 Reference, Destination (no SMTPUTF8); the words are those of JavaMail's InternetAddress
+    Source: SES API v2 Reference, Destination (no SMTPUTF8); the messages are those of JavaMail's InternetAddress
     """
-    offences = {
+    violations = {
         "operator": "Missing final '@domain'",
         "@acme.example": "Missing local name",
         "operator@": "Missing domain",
@@ -158,13 +158,13 @@ def test_malformed_recipient_is_rejected(ses: Any, responses: Responses) -> None
         "operator@acme..example": "Domain contains dot-dot",
         "operator@münchen.example": "Domain contains illegal character",
     }
-    for address, message in offences.items():
+    for address, message in violations.items():
         responses.rejects(ses.send_email, "BadRequestException", message, **to("fine@acme.example", address))
     ses.send_email(**to("Operator <operator@acme.example>", "o'brien+exports@xn--mnchen-3ya.example"))
 
 
 def test_mail_is_rejected_while_sending_is_paused(ses: Any, responses: Responses) -> None:
-    """While the account's or the configuration set's sending is paused, no mail is accepted.
+    """No message is accepted while the account's or the configuration set's sending is paused.
 
     Source: SES API v2 Reference, SendEmail, SendingPausedException; SES Developer Guide, "Pausing email sending"
     """
@@ -183,6 +183,6 @@ def test_mail_is_rejected_while_sending_is_paused(ses: Any, responses: Responses
 
 def test_mailbox_names_the_configuration_set(account: Account, ses: Any) -> None:
     sent = ses.send_email(**mail())["MessageId"]
-    with urllib.request.urlopen(f"{account.emulator.url}/_ministack/ses/messages", timeout=10) as answer:
-        (mails,) = json.load(answer)["messages"].values()
+    with urllib.request.urlopen(f"{account.emulator.url}/_ministack/ses/messages", timeout=10) as response:
+        (mails,) = json.load(response)["messages"].values()
     assert {m["MessageId"]: m["ConfigurationSetName"] for m in mails}[sent] == SET

@@ -32,7 +32,7 @@ def policy(*resources: str | Sequence[str]) -> str:
 
 
 def test_queue_policy_that_names_another_queue_is_rejected(account: Account, queue: str, responses: Responses) -> None:
-    """A queue's policy covers that queue only.
+    """A queue's policy names only that queue.
 
     Source: SQS Developer Guide, "Special Information for SQS Policies"; cloudtools/stacker_blueprints PR 71
     """
@@ -45,7 +45,7 @@ def test_queue_policy_that_names_another_queue_is_rejected(account: Account, que
     for document in (policy([arn("rules"), arn("dead")]), policy(arn("rules"), arn("dead")), policy(arn("dead"))):
         responses.rejects(put, "InvalidAttributeValue", POLICY, document=document)
     attributes = {"Policy": policy(arn("another"))}
-    responses.rejects(sqs.create_queue, "InvalidAttributeValue", POLICY, QueueName="born", Attributes=attributes)
+    responses.rejects(sqs.create_queue, "InvalidAttributeValue", POLICY, QueueName="new", Attributes=attributes)
     assert json.loads(_attributes(sqs, queue)["Policy"])["Statement"][0]["Resource"] == arn("rules")
 
 
@@ -55,7 +55,7 @@ def _attributes(sqs: Any, queue: str) -> dict[str, str]:
 
 
 def test_message_over_one_mebibyte_is_rejected(account: Account, queue: str, responses: Responses) -> None:
-    """A message is 1 MiB at most (until August 2025: 256 KiB).
+    """A message has at most 1 MiB (until August 2025: 256 KiB).
 
     Source: SQS Developer Guide, "Amazon SQS message quotas"
     """
@@ -67,7 +67,7 @@ def test_message_over_one_mebibyte_is_rejected(account: Account, queue: str, res
 
 
 def test_delay_over_fifteen_minutes_is_rejected(account: Account, queue: str, responses: Responses) -> None:
-    """A message is delayed by 900 seconds at most.
+    """A message is delayed by at most 900 seconds.
 
     Source: SQS API Reference, SendMessage, DelaySeconds
     """
@@ -79,13 +79,13 @@ def test_delay_over_fifteen_minutes_is_rejected(account: Account, queue: str, re
 
 
 def test_queue_attributes_out_of_range_are_rejected(account: Account, queue: str, responses: Responses) -> None:
-    """Visibility time-out 12 h at most, retention 14 days at most, receive count 1 to 1,000.
+    """The visibility time-out is at most 12 h, the retention at most 14 days, the receive count 1 to 1,000.
 
     Source: SQS API Reference, SetQueueAttributes
     """
     put = account.client("sqs").set_queue_attributes
     redrive = json.dumps({"deadLetterTargetArn": arn("rules"), "maxReceiveCount": 1001})
-    offences = {"VisibilityTimeout": "43201", "MessageRetentionPeriod": "1209601", "RedrivePolicy": redrive}
-    for name, value in offences.items():
+    violations = {"VisibilityTimeout": "43201", "MessageRetentionPeriod": "1209601", "RedrivePolicy": redrive}
+    for name, value in violations.items():
         message = f"Invalid value for the parameter {name}"
         responses.rejects(put, "InvalidAttributeValue", message, QueueUrl=queue, Attributes={name: value})

@@ -1,4 +1,4 @@
-"""The table of rules has a row for each rule and no other."""
+"""The table of rules has exactly one row for each rule."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from conftest import TABLE, rules
 
 
 @pytest.mark.skipif(golden.IS_UPDATE, reason="the table is written after the tests")
-def test_table_has_a_row_for_each_rule_and_no_other() -> None:
+def test_table_has_exactly_one_row_for_each_rule() -> None:
     rows = re.findall(r"\| `(test_\w+)` \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(test for tests in rules().values() for test in tests)

@@ -7,23 +7,23 @@ use http_body_util::StreamBody;
 use tokio::time::Instant;
 
 use super::*;
-use crate::testing::{Answering, response};
+use crate::testing::{FakeAws, response};
 
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const DONE: &str = "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>";
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn bucket(aws: &Answering) -> ExportsBucket {
+fn bucket(aws: &FakeAws) -> ExportsBucket {
     ExportsBucket::new(&aws.config(), "exports".to_owned())
 }
 
-async fn complete(aws: &Answering, within: Duration) -> Result<(), NotCompleted> {
+async fn complete(aws: &FakeAws, within: Duration) -> Result<(), CompleteError> {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
     let parts = [Part { number: 1, tag: "e".into(), bytes: 3 }];
-    bucket(aws).complete_file(&upload, &parts, 3, 7, within).await
+    bucket(aws).complete_upload(&upload, &parts, 3, 7, within).await
 }
 
-/// As S3 answers while it completes a file: at once with 200, then with a blank every 25 seconds, at last with `end`.
+/// As S3 responses while it completes a file: at once with 200, then with a blank every 25 seconds, at last with `end`.
 fn slow(blanks: usize, end: String) -> SdkBody {
     let beginning = std::iter::once((Duration::ZERO, XML.to_owned()));
     let blanks = (0..blanks).map(|_| (Duration::from_secs(25), " ".to_owned()));
@@ -38,17 +38,17 @@ fn slow(blanks: usize, end: String) -> SdkBody {
 
 #[tokio::test(start_paused = true)]
 async fn completion_that_takes_minutes_succeeds() {
-    let aws = Answering::new(|_| response(200, slow(10, DONE.to_owned())));
+    let aws = FakeAws::new(|_| response(200, slow(10, DONE.to_owned())));
     complete(&aws, 5 * MINUTE).await.unwrap();
     assert_eq!(aws.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn completion_ends_with_its_time() {
-    let aws = Answering::new(|_| response(200, slow(100, DONE.to_owned())));
+    let aws = FakeAws::new(|_| response(200, slow(100, DONE.to_owned())));
     let began = Instant::now();
     let ended = complete(&aws, 2 * MINUTE).await;
-    assert!(matches!(&ended, Err(NotCompleted::Outage(outage)) if !outage.is_permanent()), "{ended:?}");
+    assert!(matches!(&ended, Err(CompleteError::Dependency(error)) if !error.is_permanent()), "{ended:?}");
     assert_eq!(began.elapsed().as_secs(), 120);
 }
 
@@ -64,12 +64,12 @@ async fn error_under_a_status_of_200_is_an_error() {
         (String::new(), false),
         ("<Err".to_owned(), false),
     ] {
-        let answer = end.clone();
-        let aws = Answering::new(move |_| response(200, slow(1, answer.clone())));
+        let body = end.clone();
+        let aws = FakeAws::new(move |_| response(200, slow(1, body.clone())));
         let ended = complete(&aws, 5 * MINUTE).await;
         match &ended {
-            Err(NotCompleted::Lost(_)) if is_lost => {}
-            Err(NotCompleted::Outage(outage)) if !is_lost && !outage.is_permanent() => {}
+            Err(CompleteError::UploadLost(_)) if is_lost => {}
+            Err(CompleteError::Dependency(error)) if !is_lost && !error.is_permanent() => {}
             _ => panic!("{end}: {ended:?}"),
         }
     }
@@ -78,7 +78,7 @@ async fn error_under_a_status_of_200_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn file_is_missing_by_404_alone() {
     let size = async |status: u16| {
-        let aws = Answering::new(move |_| {
+        let aws = FakeAws::new(move |_| {
             let mut found = response(status, SdkBody::empty());
             found.headers_mut().insert("content-length", "41");
             found
@@ -87,6 +87,6 @@ async fn file_is_missing_by_404_alone() {
     };
     assert_eq!(size(200).await.unwrap(), Some(41));
     assert_eq!(size(404).await.unwrap(), None);
-    assert!(size(403).await.is_err_and(|outage| outage.is_permanent()));
-    assert!(size(503).await.is_err_and(|outage| !outage.is_permanent()));
+    assert!(size(403).await.is_err_and(|error| error.is_permanent()));
+    assert!(size(503).await.is_err_and(|error| !error.is_permanent()));
 }

@@ -3,13 +3,14 @@
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use aws_types::SdkConfig;
-use domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
-use domain::id::TenantId;
-use domain::ports::{FindApiKey, ListApiKeys, Outage, RevokeApiKey, StoreApiKey};
-use domain::time::Timestamp;
+use exports_domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
+use exports_domain::error::DependencyError;
+use exports_domain::id::TenantId;
+use exports_domain::ports::ApiKeyStore;
+use exports_domain::time::Timestamp;
 
-use super::item::{BadItem, Item, get, get_optional_time, text};
-use crate::error::outage;
+use super::item::{Item, ItemError, get, get_optional_time, text};
+use crate::error::dependency_error;
 
 /// What is known of API keys, by the key's hash.
 #[derive(Clone, Debug)]
@@ -26,8 +27,8 @@ impl ApiKeysTable {
     }
 }
 
-impl FindApiKey for ApiKeysTable {
-    async fn find_api_key(&self, hash: &KeyHash) -> Result<Option<ApiKeyRecord>, Outage> {
+impl ApiKeyStore for ApiKeysTable {
+    async fn find_api_key(&self, hash: &KeyHash) -> Result<Option<ApiKeyRecord>, DependencyError> {
         let found = self
             .client
             .get_item()
@@ -36,14 +37,12 @@ impl FindApiKey for ApiKeysTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| outage("look the API key up", error))?;
+            .map_err(|error| dependency_error("look the API key up", error))?;
         let record = found.item().map(from_item).transpose();
-        record.map_err(|bad| Outage::permanent("look the API key up", bad))
+        record.map_err(|bad| DependencyError::permanent("look the API key up", bad))
     }
-}
 
-impl StoreApiKey for ApiKeysTable {
-    async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), Outage> {
+    async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
         let Caller { tenant, client, user } = &record.caller;
         self.client
             .put_item()
@@ -57,13 +56,11 @@ impl StoreApiKey for ApiKeysTable {
             .condition_expression("attribute_not_exists(keyHash)")
             .send()
             .await
-            .map_err(|error| outage("store the API key", error))?;
+            .map_err(|error| dependency_error("store the API key", error))?;
         Ok(())
     }
-}
 
-impl ListApiKeys for ApiKeysTable {
-    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, Outage> {
+    async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, DependencyError> {
         let attempt = "list the API keys";
         let mut pages = self
             .client
@@ -78,15 +75,13 @@ impl ListApiKeys for ApiKeysTable {
             .send();
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| outage(attempt, error))?;
-            records.push(from_item(&item).map_err(|bad| Outage::permanent(attempt, bad))?);
+            let item = item.map_err(|error| dependency_error(attempt, error))?;
+            records.push(from_item(&item).map_err(|bad| DependencyError::permanent(attempt, bad))?);
         }
         Ok(records)
     }
-}
 
-impl RevokeApiKey for ApiKeysTable {
-    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, Outage> {
+    async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, DependencyError> {
         let attempt = "revoke the API key";
         let revoked = self
             .client
@@ -102,17 +97,17 @@ impl RevokeApiKey for ApiKeysTable {
         match revoked {
             Ok(revoked) => {
                 let record = revoked.attributes().map(from_item).transpose();
-                record.map_err(|bad| Outage::permanent(attempt, bad))
+                record.map_err(|bad| DependencyError::permanent(attempt, bad))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-                _ => Err(outage(attempt, error)),
+                _ => Err(dependency_error(attempt, error)),
             },
         }
     }
 }
 
-fn from_item(item: &Item) -> Result<ApiKeyRecord, BadItem> {
+fn from_item(item: &Item) -> Result<ApiKeyRecord, ItemError> {
     let user = Person { email: get(item, "email")?, name: get(item, "name")? };
     Ok(ApiKeyRecord {
         hash: get(item, "keyHash")?,

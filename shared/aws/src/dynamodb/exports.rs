@@ -10,27 +10,28 @@ use aws_sdk_dynamodb::types::{
     Update as TransactUpdate,
 };
 use aws_types::SdkConfig;
-use domain::checkpoint::Checkpoint;
-use domain::export::{Export, Status};
-use domain::history::{HistoryFilter, HistoryPage, Order};
-use domain::id::{ExportId, TenantId};
-use domain::idempotency::{Idempotency, REMEMBERED_FOR};
-use domain::lifecycle::Step;
-use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePage, DuePlace, ErrorKind, FindExport, ListExports,
-    NotAccepted, NotApplied, NotRead, Outage,
+use exports_domain::checkpoint::Checkpoint;
+use exports_domain::error::{DependencyError, ErrorKind};
+use exports_domain::export::{Export, Status};
+use exports_domain::history::{HistoryFilter, HistoryPage, Order};
+use exports_domain::id::{ExportId, TenantId};
+use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
+use exports_domain::lifecycle::Step;
+use exports_domain::ports::{
+    AcceptError, ApplyError, CheckPage, CheckPosition, ExportStore, ReadError, ScheduledCheck,
 };
-use domain::time::Timestamp;
+use exports_domain::time::Timestamp;
 
-use super::answer::AnswerReader;
 use super::history::read_records;
-use super::item::{BadItem, Item, get, get_text, number, text};
+use super::item::{Item, ItemError, get, get_text, number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, SORT, TENANT, TTL, checkpoint_attributes, checkpoint_from, checkpoint_sort, due_state,
-    export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key, lock_sort, read, to_item,
+    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_partition, checkpoint_attributes,
+    checkpoint_from, checkpoint_sort, export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key,
+    lock_sort, read, to_item,
 };
+use super::response::ResponseReader;
 use super::step::Update;
-use crate::error::{kind_of, outage};
+use crate::error::{dependency_error, kind_of};
 
 /// How long to wait before a write is tried again that met another transaction on the same item. Nothing was written
 /// then, and the other one is over within milliseconds.
@@ -47,7 +48,7 @@ const CONFLICT_WAITS: [Duration; 6] = [
 const SPARSE_PAGE: usize = 400;
 
 /// How many such pages are read for one page of the history: 2,000 records at most, and at most 10 MB.
-const MOST_PAGES: usize = 5;
+const MAX_PAGES: usize = 5;
 
 /// Exports, their locks, and the index of what is due.
 #[derive(Clone, Debug)]
@@ -73,7 +74,12 @@ impl ExportsTable {
     }
 
     /// The item with this key, as it is now.
-    async fn get(&self, attempt: &'static str, tenant: &TenantId, sort: String) -> Result<Option<Item>, Outage> {
+    async fn get(
+        &self,
+        attempt: &'static str,
+        tenant: &TenantId,
+        sort: String,
+    ) -> Result<Option<Item>, DependencyError> {
         let found = self
             .client
             .get_item()
@@ -82,7 +88,7 @@ impl ExportsTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| outage(attempt, error))?;
+            .map_err(|error| dependency_error(attempt, error))?;
         Ok(found.item)
     }
 
@@ -107,7 +113,7 @@ impl ExportsTable {
         }
     }
 
-    async fn update(&self, tenant: &TenantId, id: &ExportId, update: Update) -> Result<(), NotApplied> {
+    async fn update(&self, tenant: &TenantId, id: &ExportId, update: Update) -> Result<(), ApplyError> {
         let mut waits = CONFLICT_WAITS.iter();
         loop {
             let sent = self
@@ -129,9 +135,9 @@ impl ExportsTable {
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => match waits.next() {
                     Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
-                    None => return Err(outage(WRITE, error).into()),
+                    None => return Err(dependency_error(WRITE, error).into()),
                 },
-                _ => return Err(outage(WRITE, error).into()),
+                _ => return Err(dependency_error(WRITE, error).into()),
             }
         }
     }
@@ -164,7 +170,7 @@ impl ExportsTable {
     }
 
     /// Writes all of `writes`, the first of which is the record's, or none.
-    async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<LockLeft, NotApplied> {
+    async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<LockLeft, ApplyError> {
         match self.transact(writes).await.map_err(not_transacted)? {
             Transacted::Done => Ok(LockLeft(false)),
             Transacted::Cancelled(reasons) => match reasons.first().filter(|reason| is_refused(reason)) {
@@ -181,18 +187,18 @@ struct LockLeft(bool);
 /// What writes of a record are named in errors.
 const WRITE: &str = "write the export";
 
-fn not_built(error: BuildError) -> Outage {
-    Outage::permanent(WRITE, error)
+fn not_built(error: BuildError) -> DependencyError {
+    DependencyError::permanent(WRITE, error)
 }
 
 /// A transaction that was cancelled for several reasons is as good as the worst of them.
-fn not_transacted(error: TransactError) -> Outage {
+fn not_transacted(error: TransactError) -> DependencyError {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
-        return outage(WRITE, error);
+        return dependency_error(WRITE, error);
     };
     let mut codes = cancelled.cancellation_reasons().iter().filter_map(CancellationReason::code);
     let is_permanent = codes.any(|code| code != "None" && kind_of(Some(code), 400) == ErrorKind::Permanent);
-    Outage::of_kind(if is_permanent { ErrorKind::Permanent } else { ErrorKind::Transient }, WRITE, error)
+    DependencyError::of_kind(if is_permanent { ErrorKind::Permanent } else { ErrorKind::Transient }, WRITE, error)
 }
 
 fn is_refused(reason: &CancellationReason) -> bool {
@@ -205,15 +211,15 @@ fn with_jitter(wait: Duration) -> Duration {
     half + half.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX))
 }
 
-fn refused_with(item: Option<&Item>) -> NotApplied {
+fn refused_with(item: Option<&Item>) -> ApplyError {
     match item.map(|item| from_item(item)).transpose() {
-        Ok(export) => NotApplied::Refused(export.map(Box::new)),
-        Err(bad) => Outage::permanent("read the export", bad).into(),
+        Ok(export) => ApplyError::Conflict(export.map(Box::new)),
+        Err(bad) => DependencyError::permanent("read the export", bad).into(),
     }
 }
 
-impl AcceptExport for ExportsTable {
-    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), NotAccepted> {
+impl ExportStore for ExportsTable {
+    async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), AcceptError> {
         let export_type = export.id.export_type();
         let mut lock = key(&export.tenant, lock_sort(export_type));
         lock.insert("exportId".to_owned(), text(export.id));
@@ -231,12 +237,12 @@ impl AcceptExport for ExportsTable {
             item.insert("exportId".to_owned(), text(export.id));
             item.insert("fingerprint".to_owned(), text(&sent.fingerprint));
             item.insert("createdAt".to_owned(), text(export.created_at()));
-            item.insert(TTL.to_owned(), number(export.created_at().plus(REMEMBERED_FOR).seconds()));
+            item.insert(TTL.to_owned(), number(export.created_at().plus(IDEMPOTENCY_WINDOW).seconds()));
             // TTL deletes days late: what is too old does not count, there or not.
             let void = put(item)
                 .condition_expression("attribute_not_exists(#sk) OR #createdAt <= :void")
                 .expression_attribute_names("#createdAt", "createdAt")
-                .expression_attribute_values(":void", text(export.created_at().minus(REMEMBERED_FOR)));
+                .expression_attribute_values(":void", text(export.created_at().minus(IDEMPOTENCY_WINDOW)));
             puts.push(void);
         }
         let writes = puts
@@ -252,16 +258,19 @@ impl AcceptExport for ExportsTable {
         let refused = match (idempotency, there(2), there(1)) {
             (Some(sent), Some(known), _) => get(known, "exportId").and_then(|id| {
                 let same = get_text(known, "fingerprint")? == sent.fingerprint;
-                Ok(if same { NotAccepted::AlreadyAccepted(id) } else { NotAccepted::KeyReused })
+                Ok(if same { AcceptError::AlreadyAccepted(id) } else { AcceptError::KeyReused })
             }),
-            (_, _, Some(lock)) => get(lock, "exportId").map(NotAccepted::AlreadyPending),
-            _ => Err(BadItem("exportId")),
+            (_, _, Some(lock)) => get(lock, "exportId").map(AcceptError::AlreadyPending),
+            _ => Err(ItemError("exportId")),
         };
-        Err(refused.unwrap_or_else(|bad| Outage::permanent(WRITE, bad).into()))
+        Err(refused.unwrap_or_else(|bad| DependencyError::permanent(WRITE, bad).into()))
     }
-}
 
-impl ListExports for ExportsTable {
+    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, ReadError> {
+        let item = self.get("read the export", tenant, export_sort(id)).await?;
+        Ok(item.map(|item| read(&item)).transpose()?)
+    }
+
     async fn list_exports(
         &self,
         tenant: &TenantId,
@@ -269,7 +278,7 @@ impl ListExports for ExportsTable {
         after: Option<&ExportId>,
         size: usize,
         now: Timestamp,
-    ) -> Result<HistoryPage, Outage> {
+    ) -> Result<HistoryPage, DependencyError> {
         let attempt = "list the exports";
         let earliest = Timestamp::from_millis(0);
         let (first, last) = export_sorts(
@@ -284,7 +293,7 @@ impl ListExports for ExportsTable {
         let wanted = size + 1;
         let limit = if filter.statuses.is_empty() { wanted } else { SPARSE_PAGE };
         let mut exports: Vec<Export> = Vec::new();
-        let mut unreadable = Vec::new();
+        let mut corrupt = Vec::new();
         let mut looked_at = None;
         // Behind the last key of the range there is nothing, and DynamoDB refuses to begin there.
         let is_over = |sort: &String| match filter.order {
@@ -295,8 +304,8 @@ impl ListExports for ExportsTable {
         if start.as_ref().is_some_and(is_over) {
             return Ok(HistoryPage::default());
         }
-        for _ in 0..MOST_PAGES {
-            let reader = AnswerReader::new(|body| Ok(read_records(body)?));
+        for _ in 0..MAX_PAGES {
+            let reader = ResponseReader::new(|body| Ok(read_records(body)?));
             self.client
                 .query()
                 .table_name(&self.table)
@@ -314,14 +323,14 @@ impl ListExports for ExportsTable {
                 .interceptor(reader.clone())
                 .send()
                 .await
-                .map_err(|error| outage(attempt, error))?;
-            let page = reader.answer().map_err(|other| Outage::permanent(attempt, other))?;
+                .map_err(|error| dependency_error(attempt, error))?;
+            let page = reader.response().map_err(|other| DependencyError::permanent(attempt, other))?;
             for (sort, record) in page.records {
                 looked_at = export_of_sort(&sort).or(looked_at);
                 match record {
-                    Ok(export) if filter.has_status_of(&export, now) => exports.push(export),
+                    Ok(export) if filter.matches_status(&export, now) => exports.push(export),
                     Ok(_) => {}
-                    Err(why) => unreadable.push((sort, why)),
+                    Err(why) => corrupt.push((sort, why)),
                 }
             }
             start = page.last.filter(|last| !is_over(last));
@@ -337,21 +346,12 @@ impl ListExports for ExportsTable {
             // names an export, as a cursor does.
             start.and(looked_at)
         };
-        Ok(HistoryPage { exports, next_after, unreadable })
+        Ok(HistoryPage { exports, next_after, corrupt })
     }
-}
 
-impl FindExport for ExportsTable {
-    async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, NotRead> {
-        let item = self.get("read the export", tenant, export_sort(id)).await?;
-        Ok(item.map(|item| read(&item)).transpose()?)
-    }
-}
-
-impl ApplyStep for ExportsTable {
-    async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), NotApplied> {
+    async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         let update = Update::of(id, step);
-        if !step.ends_work {
+        if !step.leaves_pending {
             return self.update(tenant, id, update).await;
         }
         let build = || {
@@ -367,10 +367,8 @@ impl ApplyStep for ExportsTable {
         }
         Ok(())
     }
-}
 
-impl Checkpoints for ExportsTable {
-    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, Outage> {
+    async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {
         let item = self.get("read the checkpoint", tenant, checkpoint_sort(id)).await?;
         // One of another form is as good as none: the file begins anew.
         Ok(item.and_then(|item| checkpoint_from(&item).ok()))
@@ -382,7 +380,7 @@ impl Checkpoints for ExportsTable {
         id: &ExportId,
         step: &Step,
         checkpoint: &Checkpoint,
-    ) -> Result<(), NotApplied> {
+    ) -> Result<(), ApplyError> {
         let mut item = key(tenant, checkpoint_sort(id));
         item.extend(checkpoint_attributes(checkpoint));
         let build = || {
@@ -394,57 +392,59 @@ impl Checkpoints for ExportsTable {
         self.transact_step(&writes).await?;
         Ok(())
     }
-}
 
-impl DueExports for ExportsTable {
-    async fn due_exports(
+    fn check_partitions(&self) -> u8 {
+        CHECK_PARTITIONS
+    }
+
+    async fn scheduled_checks(
         &self,
         status: Status,
-        shard: u8,
+        partition: u8,
         now: Timestamp,
-        after: Option<&DuePlace>,
+        after: Option<&CheckPosition>,
         limit: u32,
-    ) -> Result<DuePage, Outage> {
-        let attempt = "find what is due";
-        // A start key need not be an item's any more: what was dealt with has left the index.
+    ) -> Result<CheckPage, DependencyError> {
+        let attempt = "read the scheduled checks";
+        // A start key need not exist: a handled export has left the index.
         let start = after.map(|after| {
             Item::from([
                 (TENANT.to_owned(), text(&after.tenant)),
-                (SORT.to_owned(), text(&after.sort)),
-                (DUE_STATE.to_owned(), AttributeValue::S(due_state(status, shard))),
-                (DUE_AT.to_owned(), text(&after.due_at)),
+                (SORT.to_owned(), text(&after.key)),
+                (NEXT_CHECK_STATE.to_owned(), AttributeValue::S(check_partition(status, partition))),
+                (NEXT_CHECK_AT.to_owned(), text(&after.at)),
             ])
         });
         let found = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name("DueIndex")
-            // Not `<= :now`: DynamoDB refuses a start key at the bound, and others that are due then may come behind it.
-            .key_condition_expression("#dueState = :state AND #dueAt < :justAfter")
-            .expression_attribute_names("#dueState", DUE_STATE)
-            .expression_attribute_names("#dueAt", DUE_AT)
-            .expression_attribute_values(":state", AttributeValue::S(due_state(status, shard)))
+            .index_name("NextCheckIndex")
+            // Not `<= :now`: DynamoDB rejects a start key at the bound, and further checks of that time may follow it.
+            .key_condition_expression("#nextCheckState = :state AND #nextCheckAt < :justAfter")
+            .expression_attribute_names("#nextCheckState", NEXT_CHECK_STATE)
+            .expression_attribute_names("#nextCheckAt", NEXT_CHECK_AT)
+            .expression_attribute_values(":state", AttributeValue::S(check_partition(status, partition)))
             .expression_attribute_values(":justAfter", text(now.plus(Duration::from_millis(1))))
             .set_exclusive_start_key(start)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| outage(attempt, error))?;
-        let place = |key: &Item| {
+            .map_err(|error| dependency_error(attempt, error))?;
+        let position = |key: &Item| {
             let part = |name| get_text(key, name).map(str::to_owned);
-            Ok(DuePlace { due_at: part(DUE_AT)?, tenant: part(TENANT)?, sort: part(SORT)? })
+            Ok(CheckPosition { at: part(NEXT_CHECK_AT)?, tenant: part(TENANT)?, key: part(SORT)? })
         };
-        let next = found.last_evaluated_key().map(place).transpose();
-        let next = next.map_err(|bad: BadItem| Outage::permanent(attempt, bad))?;
-        // One that cannot be read must not hide the others.
-        let readable: Vec<Due> = found.items().iter().filter_map(|item| due(item).ok()).collect();
-        let unreadable = found.items().len().saturating_sub(readable.len()) as u64;
-        Ok(DuePage { due: readable, unreadable, next })
+        let next = found.last_evaluated_key().map(position).transpose();
+        let next = next.map_err(|bad: ItemError| DependencyError::permanent(attempt, bad))?;
+        // A corrupt key must not hide the others.
+        let checks: Vec<ScheduledCheck> = found.items().iter().filter_map(|item| scheduled_check(item).ok()).collect();
+        let corrupt = found.items().len().saturating_sub(checks.len()) as u64;
+        Ok(CheckPage { checks, corrupt, next })
     }
 }
 
-fn due(item: &Item) -> Result<Due, BadItem> {
-    let id = export_of_sort(get_text(item, SORT)?).ok_or(BadItem(SORT))?;
-    Ok(Due { tenant: get(item, TENANT)?, id, due_at: get(item, DUE_AT)? })
+fn scheduled_check(item: &Item) -> Result<ScheduledCheck, ItemError> {
+    let id = export_of_sort(get_text(item, SORT)?).ok_or(ItemError(SORT))?;
+    Ok(ScheduledCheck { tenant: get(item, TENANT)?, id, at: get(item, NEXT_CHECK_AT)? })
 }

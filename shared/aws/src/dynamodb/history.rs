@@ -1,12 +1,12 @@
-//! The records of exports in the body of DynamoDB's answer, their texts borrowed from it.
+//! The records of exports in the body of DynamoDB's response, their texts borrowed from it.
 //!
 //! The SDK makes a map of owned values of every item, which for a page of the history costs as much as all else that a
 //! request does. The request, its signature, retries and time-outs stay the SDK's.
 
 use std::borrow::Cow;
 
-use domain::export::Export;
-use domain::ports::Unreadable;
+use exports_domain::export::Export;
+use exports_domain::ports::CorruptRecord;
 
 use super::item::{Attribute, Attributes, get_text};
 use super::json::{Json, NotJson};
@@ -17,15 +17,15 @@ use super::record::{SORT, read};
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Records {
     /// Each record, or what is wrong with it, by its sort key.
-    pub records: Vec<(String, Result<Export, Unreadable>)>,
+    pub records: Vec<(String, Result<Export, CorruptRecord>)>,
     /// The sort key that the next page begins after, if there is one.
     pub last: Option<String>,
 }
 
-/// Reads the body of an answer to a query of the Exports table for records.
+/// Reads the body of an response to a query of the Exports table for records.
 ///
 /// # Errors
-/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an answer.
+/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an response.
 pub(super) fn read_records(body: &[u8]) -> Result<Records, NotJson> {
     let mut json = Json::new(body)?;
     let mut page = Records::default();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::time::Timestamp;
+use exports_domain::time::Timestamp;
 
 /// An item as the SDK has it.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -12,7 +12,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 /// An item that is not of the form this product writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the item's attribute {0} is missing or malformed")]
-pub(super) struct BadItem(pub &'static str);
+pub(super) struct ItemError(pub &'static str);
 
 /// A text as a value.
 pub(super) fn text(value: impl ToString) -> AttributeValue {
@@ -60,48 +60,51 @@ impl<'a> From<&'a AttributeValue> for Attribute<'a> {
 }
 
 /// The text of an attribute that must be there.
-pub(super) fn get_text<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<&'a str, BadItem> {
+pub(super) fn get_text<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<&'a str, ItemError> {
     match item.attribute(name) {
         Some(Attribute::Text(text)) => Ok(text),
-        _ => Err(BadItem(name)),
+        _ => Err(ItemError(name)),
     }
 }
 
 /// The parsed text of an attribute that must be there.
-pub(super) fn get<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, BadItem> {
-    get_text(item, name)?.parse().map_err(|_| BadItem(name))
+pub(super) fn get<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, ItemError> {
+    get_text(item, name)?.parse().map_err(|_| ItemError(name))
 }
 
 /// The parsed number of an attribute that must be there.
-pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, BadItem> {
+pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, ItemError> {
     match item.attribute(name) {
-        Some(Attribute::Number(number)) => number.parse().map_err(|_| BadItem(name)),
-        _ => Err(BadItem(name)),
+        Some(Attribute::Number(number)) => number.parse().map_err(|_| ItemError(name)),
+        _ => Err(ItemError(name)),
     }
 }
 
 /// The parsed number of an attribute that may be missing.
-pub(super) fn get_optional_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<Option<T>, BadItem> {
+pub(super) fn get_optional_number<T: FromStr>(
+    item: &dyn Attributes,
+    name: &'static str,
+) -> Result<Option<T>, ItemError> {
     item.attribute(name).map(|_| get_number(item, name)).transpose()
 }
 
 /// The time of an attribute that may be missing.
-pub(super) fn get_optional_time(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, BadItem> {
+pub(super) fn get_optional_time(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, ItemError> {
     item.attribute(name).map(|_| get(item, name)).transpose()
 }
 
 /// The flag of an attribute that must be there.
-pub(super) fn get_flag(item: &dyn Attributes, name: &'static str) -> Result<bool, BadItem> {
+pub(super) fn get_flag(item: &dyn Attributes, name: &'static str) -> Result<bool, ItemError> {
     match item.attribute(name) {
         Some(Attribute::Flag(flag)) => Ok(flag),
-        _ => Err(BadItem(name)),
+        _ => Err(ItemError(name)),
     }
 }
 
 /// The texts of an attribute that must be there.
-pub(super) fn get_texts<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<Vec<&'a str>, BadItem> {
-    let Some(Attribute::List(values)) = item.attribute(name) else { return Err(BadItem(name)) };
-    let text = |value| if let Attribute::Text(text) = value { Ok(text) } else { Err(BadItem(name)) };
+pub(super) fn get_texts<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<Vec<&'a str>, ItemError> {
+    let Some(Attribute::List(values)) = item.attribute(name) else { return Err(ItemError(name)) };
+    let text = |value| if let Attribute::Text(text) = value { Ok(text) } else { Err(ItemError(name)) };
     values.into_iter().map(text).collect()
 }
 
@@ -109,11 +112,11 @@ pub(super) fn get_texts<'a>(item: &'a dyn Attributes, name: &'static str) -> Res
 pub(super) fn get_map<T>(
     item: &dyn Attributes,
     name: &'static str,
-    read: impl FnOnce(&dyn Attributes) -> Result<T, BadItem>,
-) -> Result<Option<T>, BadItem> {
+    read: impl FnOnce(&dyn Attributes) -> Result<T, ItemError>,
+) -> Result<Option<T>, ItemError> {
     match item.attribute(name) {
         None => Ok(None),
         Some(Attribute::Map(item)) => read(item).map(Some),
-        Some(_) => Err(BadItem(name)),
+        Some(_) => Err(ItemError(name)),
     }
 }

@@ -1,12 +1,12 @@
-//! JSON, read in place: texts are borrowed from the body of an answer, and there is no tree.
+//! JSON, read in place: texts are borrowed from the body of an response, and there is no tree.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// The body is not of the form of such an answer; at this byte it could not be read on.
+/// The body is not of the form of such an response; at this byte it could not be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer cannot be read from byte {0} on")]
+#[error("the response cannot be read from byte {0} on")]
 pub(super) struct NotJson(pub usize);
 
 /// A place in a text of JSON.
@@ -30,7 +30,7 @@ impl<'a> Json<'a> {
         Ok(Self { text, at: 0, has_controls })
     }
 
-    pub(super) const fn fault<T>(&self) -> Result<T, NotJson> {
+    pub(super) const fn invalid<T>(&self) -> Result<T, NotJson> {
         Err(NotJson(self.at))
     }
 
@@ -56,12 +56,12 @@ impl<'a> Json<'a> {
             self.at += 1;
             Ok(())
         } else {
-            self.fault()
+            self.invalid()
         }
     }
 
     pub(super) fn end(&mut self) -> Result<(), NotJson> {
-        if self.peek().is_none() { Ok(()) } else { self.fault() }
+        if self.peek().is_none() { Ok(()) } else { self.invalid() }
     }
 
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, NotJson> {
@@ -70,7 +70,7 @@ impl<'a> Json<'a> {
         let mut is_escaped = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(length) = memchr::memchr2(b'"', b'\\', rest) else { return self.fault() };
+            let Some(length) = memchr::memchr2(b'"', b'\\', rest) else { return self.invalid() };
             self.at += length;
             if rest.get(length) == Some(&b'"') {
                 break;
@@ -150,7 +150,7 @@ impl<'a> Json<'a> {
                 self.at = start + values.byte_offset();
                 Ok(())
             }
-            _ => self.fault(),
+            _ => self.invalid(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The tables: Exports, Payouts and ApiKeys.
 
-mod answer;
 mod api_keys;
 mod exports;
 mod history;
@@ -11,11 +10,14 @@ mod json;
 mod page;
 mod payouts;
 mod record;
+mod response;
 mod step;
 
 pub use api_keys::ApiKeysTable;
 pub use exports::ExportsTable;
 pub use payouts::PayoutsTable;
+#[cfg(feature = "inspection")]
+pub use record::next_check_state;
 
 /// Reads any bytes as a page, as the generator does, and where both can read them holds that against what the SDK reads.
 ///

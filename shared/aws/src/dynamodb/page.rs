@@ -1,4 +1,4 @@
-//! The generator's hot path: a page of payouts, from the bytes of DynamoDB's answer straight to lines of the file.
+//! The generator's hot path: a page of payouts, from the bytes of DynamoDB's response straight to lines of the file.
 //!
 //! The SDK would make a map of owned values of every item; here the values are borrowed from the body, checked and
 //! written at once. This module does only that: the request, its signature, retries and time-outs are the SDK's, and
@@ -8,8 +8,8 @@
 
 use std::borrow::Cow;
 
-use domain::file::{Lines, Section};
-use domain::payout::{COLUMNS, Row, Value};
+use exports_domain::file::{CsvEncoder, EncodedRows};
+use exports_domain::payout::{COLUMNS, Row, Value};
 
 use super::json::{Json, NotJson};
 use super::record::{SORT, TENANT};
@@ -18,26 +18,26 @@ use super::record::{SORT, TENANT};
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Page {
     /// Its payouts as lines.
-    pub section: Section,
+    pub encoded: EncodedRows,
     /// The first payout's sort key.
     pub first: Option<String>,
     /// The sort key that the next page begins after, if there is one.
     pub last: Option<String>,
 }
 
-/// Reads the body of an answer to a query of the Payouts table.
+/// Reads the body of an response to a query of the Payouts table.
 ///
 /// # Errors
-/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an answer.
+/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an response.
 pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
     let mut json = Json::new(body)?;
     // A line is about a third of its item.
-    let mut lines = Lines::with_capacity(body.len() / 5 * 2);
+    let mut lines = CsvEncoder::with_capacity(body.len() / 5 * 2);
     let (mut first, mut last) = (None, None);
     let mut has_items = false;
     json.object(|json, name| match &*name {
         // Of two lists one would have to be forgotten, after its lines are written.
-        "Items" if has_items => json.fault(),
+        "Items" if has_items => json.invalid(),
         "Items" => {
             has_items = true;
             read_items(json, &mut lines, &mut first)
@@ -49,7 +49,7 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
         _ => json.skip(),
     })?;
     json.end()?;
-    Ok(Page { section: lines.finish(), first, last })
+    Ok(Page { encoded: lines.finish(), first, last })
 }
 
 /// The sort key in a key; `null` is none.
@@ -71,7 +71,7 @@ pub(super) fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
 }
 
 /// Reads the items into `lines`, and keeps the first one's sort key.
-fn read_items(json: &mut Json<'_>, lines: &mut Lines, first: &mut Option<String>) -> Result<(), NotJson> {
+fn read_items(json: &mut Json<'_>, lines: &mut CsvEncoder, first: &mut Option<String>) -> Result<(), NotJson> {
     // What is not written plainly, which few items have: it is put in its place once all of the item is read.
     let mut others = Vec::new();
     json.array(|json| {

@@ -1,14 +1,16 @@
 //! The Payouts table, which the payments service writes.
 
+use async_trait::async_trait;
 use aws_types::SdkConfig;
-use domain::id::TenantId;
-use domain::ports::{KeyRange, Outage, PayoutKey, PayoutPage, ReadPayouts};
+use exports_domain::error::DependencyError;
+use exports_domain::id::TenantId;
+use exports_domain::ports::{KeyRange, RowKey, RowPage, RowSource};
 
-use super::answer::AnswerReader;
 use super::item::text;
 use super::page::read_page;
 use super::record::{SORT, TENANT, key};
-use crate::error::outage;
+use super::response::ResponseReader;
+use crate::error::dependency_error;
 
 /// Payouts, by tenant and `<createdAt>#<payoutId>`.
 #[derive(Clone, Debug)]
@@ -25,9 +27,10 @@ impl PayoutsTable {
     }
 }
 
-impl ReadPayouts for PayoutsTable {
-    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<PayoutPage, Outage> {
-        let reader = AnswerReader::new(|body| Ok(read_page(body)?));
+#[async_trait]
+impl RowSource for PayoutsTable {
+    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError> {
+        let reader = ResponseReader::new(|body| Ok(read_page(body)?));
         // A start key need not be an item's: the page begins behind it all the same.
         let start = range.after.as_ref().map(|after| key(tenant, after.0.clone()));
         self.client
@@ -44,12 +47,12 @@ impl ReadPayouts for PayoutsTable {
             .interceptor(reader.clone())
             .send()
             .await
-            .map_err(|error| outage("read the payouts", error))?;
-        let page = reader.answer().map_err(|other| Outage::permanent("read the payouts", other))?;
-        Ok(PayoutPage {
-            section: page.section,
-            first: page.first.map(PayoutKey),
-            next: page.last.map(PayoutKey),
+            .map_err(|error| dependency_error("read the payouts", error))?;
+        let page = reader.response().map_err(|other| DependencyError::permanent("read the payouts", other))?;
+        Ok(RowPage {
+            encoded: page.encoded,
+            first: page.first.map(RowKey),
+            next: page.last.map(RowKey),
             throttled: reader.throttled(),
         })
     }

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::caller::Person;
-use domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint};
-use domain::email::{EmailAddress, Recipients};
-use domain::export::{Export, Failure, Lease, Resends, Status, Terms};
-use domain::file::{ExportFile, Total, Totals};
-use domain::id::{ExportId, ExportType, TenantId};
-use domain::payout::COLUMNS_VERSION;
-use domain::ports::{PayoutKey, Unreadable, Upload};
-use domain::time::Timestamp;
+use exports_domain::caller::Person;
+use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint};
+use exports_domain::email::{EmailAddress, Recipients};
+use exports_domain::export::{Export, ExportSettings, Failure, Lease, Resends, Status};
+use exports_domain::file::{ExportFile, Total, Totals};
+use exports_domain::id::{ExportId, ExportType, TenantId};
+use exports_domain::payout::COLUMNS_VERSION;
+use exports_domain::ports::{CorruptRecord, RowKey, Upload};
+use exports_domain::time::Timestamp;
 
 use super::item::{
-    Attributes, BadItem, Item, get, get_flag, get_map, get_number, get_optional_number, get_optional_time, get_text,
+    Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time, get_text,
     get_texts, number, text,
 };
 
@@ -23,10 +23,10 @@ use super::item::{
 pub(super) const TENANT: &str = "tenantId";
 /// The sort key.
 pub(super) const SORT: &str = "sk";
-/// DueIndex's partition key: `<status>#<shard>`, only on records the sweeper has to look at.
-pub(super) const DUE_STATE: &str = "dueState";
-/// DueIndex's sort key.
-pub(super) const DUE_AT: &str = "dueAt";
+/// NextCheckIndex's partition key: `<status>#<shard>`, only on records the sweeper has to look at.
+pub(super) const NEXT_CHECK_STATE: &str = "nextCheckState";
+/// NextCheckIndex's sort key.
+pub(super) const NEXT_CHECK_AT: &str = "nextCheckAt";
 
 /// When DynamoDB may delete the item, in seconds since 1970. Never on a pending export: its tenant would stay locked out.
 pub(super) const TTL: &str = "ttl";
@@ -73,9 +73,19 @@ pub(super) fn key(tenant: &TenantId, sort: String) -> Item {
     Item::from([(TENANT.to_owned(), text(tenant)), (SORT.to_owned(), AttributeValue::S(sort))])
 }
 
-/// DueIndex's partition of exports in `status` of this shard.
-pub(super) fn due_state(status: Status, shard: u8) -> String {
-    format!("{status}#{shard}")
+/// How many partitions NextCheckIndex has for each status, because DynamoDB limits the writes to one. Never fewer: the
+/// sweeper would not find the exports of those removed.
+pub(super) const CHECK_PARTITIONS: u8 = 8;
+
+/// NextCheckIndex's partition of an export in `status`.
+#[must_use]
+pub fn next_check_state(status: Status, id: &ExportId) -> String {
+    check_partition(status, id.random_byte() % CHECK_PARTITIONS)
+}
+
+/// One of NextCheckIndex's partitions.
+pub(super) fn check_partition(status: Status, partition: u8) -> String {
+    format!("{status}#{partition}")
 }
 
 /// A new export as an item.
@@ -90,24 +100,24 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("createdAt", text(export.created_at()));
     put("updatedAt", text(export.updated_at));
     put("deadline", text(export.deadline));
-    put("columnsVersion", number(export.terms.columns_version));
-    put("byteOrderMark", AttributeValue::Bool(export.terms.byte_order_mark));
-    put("linkLifeSeconds", number(export.terms.link_life.as_secs()));
-    put("fileRetentionSeconds", number(export.terms.file_retention.as_secs()));
-    put("timeLimitSeconds", number(export.terms.time_limit.as_secs()));
-    if let Some(retention) = export.terms.history_retention {
+    put("columnsVersion", number(export.settings.columns_version));
+    put("byteOrderMark", AttributeValue::Bool(export.settings.byte_order_mark));
+    put("linkLifetimeSeconds", number(export.settings.link_lifetime.as_secs()));
+    put("fileRetentionSeconds", number(export.settings.file_retention.as_secs()));
+    put("timeLimitSeconds", number(export.settings.time_limit.as_secs()));
+    if let Some(retention) = export.settings.history_retention {
         put("historyRetentionSeconds", number(retention.as_secs()));
     }
     if let Some(end) = export.keep_until() {
         put(KEEP_UNTIL, number(end.seconds()));
     }
     put("status", text(export.status));
-    put("fence", number(export.fence));
-    put("tries", number(export.tries));
+    put("fencingToken", number(export.fencing_token));
+    put("attempts", number(export.attempts));
     put("rowsWritten", number(export.rows_written));
-    if let Some(due) = export.due_at {
-        put(DUE_AT, text(due));
-        put(DUE_STATE, AttributeValue::S(due_state(export.status, export.id.shard())));
+    if let Some(due) = export.next_check_at {
+        put(NEXT_CHECK_AT, text(due));
+        put(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(export.status, &export.id)));
     }
     if let Some(lease) = &export.lease {
         put("leaseHolder", text(&lease.holder));
@@ -132,8 +142,8 @@ pub(super) fn to_item(export: &Export) -> Item {
 }
 
 /// The export that an item records, or what can still be told of it.
-pub(super) fn read(item: &dyn Attributes) -> Result<Export, Unreadable> {
-    from_item(item).map_err(|BadItem(attribute)| Unreadable {
+pub(super) fn read(item: &dyn Attributes) -> Result<Export, CorruptRecord> {
+    from_item(item).map_err(|ItemError(attribute)| CorruptRecord {
         attribute,
         status: get(item, "status").ok(),
         deadline: get(item, "deadline").ok(),
@@ -141,10 +151,10 @@ pub(super) fn read(item: &dyn Attributes) -> Result<Export, Unreadable> {
 }
 
 /// The export that an item records.
-pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, BadItem> {
+pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     let seconds = |name| get_number(item, name).map(Duration::from_secs);
     let cc = get_texts(item, "recipientsCc")?.into_iter().map(str::parse).collect::<Result<Vec<EmailAddress>, _>>();
-    let cc = cc.map_err(|_| BadItem("recipientsCc"))?;
+    let cc = cc.map_err(|_| ItemError("recipientsCc"))?;
     let lease = match get_optional_time(item, "leaseUntil")? {
         Some(until) => Some(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until }),
         None => None,
@@ -152,12 +162,12 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, BadItem> {
     Ok(Export {
         id: get(item, "exportId")?,
         tenant: get(item, TENANT)?,
-        requested_by: get_map(item, "requestedBy", person)?.ok_or(BadItem("requestedBy"))?,
-        recipients: Recipients::new(get(item, "recipientTo")?, cc).map_err(|_| BadItem("recipientsCc"))?,
-        terms: Terms {
+        requested_by: get_map(item, "requestedBy", person)?.ok_or(ItemError("requestedBy"))?,
+        recipients: Recipients::new(get(item, "recipientTo")?, cc).map_err(|_| ItemError("recipientsCc"))?,
+        settings: ExportSettings {
             columns_version: get_number(item, "columnsVersion")?,
             byte_order_mark: get_flag(item, "byteOrderMark")?,
-            link_life: seconds("linkLifeSeconds")?,
+            link_lifetime: seconds("linkLifetimeSeconds")?,
             file_retention: seconds("fileRetentionSeconds")?,
             time_limit: seconds("timeLimitSeconds")?,
             history_retention: get_optional_number(item, "historyRetentionSeconds")?.map(Duration::from_secs),
@@ -165,10 +175,10 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, BadItem> {
         status: get(item, "status")?,
         updated_at: get(item, "updatedAt")?,
         deadline: get(item, "deadline")?,
-        fence: get_number(item, "fence")?,
-        tries: get_number(item, "tries")?,
+        fencing_token: get_number(item, "fencingToken")?,
+        attempts: get_number(item, "attempts")?,
         lease,
-        due_at: get_optional_time(item, DUE_AT)?,
+        next_check_at: get_optional_time(item, NEXT_CHECK_AT)?,
         rows_written: get_number(item, "rowsWritten")?,
         file: get_map(item, "file", file)?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
@@ -186,7 +196,7 @@ fn person_value(person: &Person) -> AttributeValue {
     map_value([("email", text(&person.email)), ("name", text(person.name.as_str()))])
 }
 
-fn person(item: &dyn Attributes) -> Result<Person, BadItem> {
+fn person(item: &dyn Attributes) -> Result<Person, ItemError> {
     Ok(Person { email: get(item, "email")?, name: get(item, "name")? })
 }
 
@@ -200,7 +210,7 @@ pub(super) fn resends_value(resends: &Resends) -> AttributeValue {
     map_value([("day", text(resends.day)), ("count", number(resends.count))])
 }
 
-fn resends(item: &dyn Attributes) -> Result<Resends, BadItem> {
+fn resends(item: &dyn Attributes) -> Result<Resends, ItemError> {
     Ok(Resends { day: get(item, "day")?, count: get_number(item, "count")? })
 }
 
@@ -209,7 +219,7 @@ pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
     map_value([("code", text(failure.code.as_str())), ("message", text(&failure.message))])
 }
 
-fn failure(item: &dyn Attributes) -> Result<Failure, BadItem> {
+fn failure(item: &dyn Attributes) -> Result<Failure, ItemError> {
     Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
 }
 
@@ -226,7 +236,7 @@ pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
     ])
 }
 
-fn file(item: &dyn Attributes) -> Result<ExportFile, BadItem> {
+fn file(item: &dyn Attributes) -> Result<ExportFile, ItemError> {
     Ok(ExportFile {
         key: get_text(item, "key")?.to_owned(),
         name: get_text(item, "name")?.to_owned(),
@@ -246,10 +256,10 @@ fn totals_value(totals: &Totals) -> AttributeValue {
     AttributeValue::L(lines.collect())
 }
 
-fn totals(item: &dyn Attributes) -> Result<Totals, BadItem> {
+fn totals(item: &dyn Attributes) -> Result<Totals, ItemError> {
     let mut totals = Totals::default();
     for line in get_texts(item, "totals")? {
-        add_total(&mut totals, line).ok_or(BadItem("totals"))?;
+        add_total(&mut totals, line).ok_or(ItemError("totals"))?;
     }
     Ok(totals)
 }
@@ -282,20 +292,20 @@ pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, Attrib
 
 /// The checkpoint that an item records, if it is of the form that is written now, and its file has the columns of now:
 /// a file goes on with the columns that it begins with, or not at all.
-pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, BadItem> {
+pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, ItemError> {
     if get_number::<u32>(item, "version")? != CHECKPOINT_VERSION {
-        return Err(BadItem("version"));
+        return Err(ItemError("version"));
     }
     // The first checkpoints did not say so: they are of the first version.
     let columns = item.get("columnsVersion").map_or(Ok(1), |_| get_number(item, "columnsVersion"))?;
     if columns != COLUMNS_VERSION {
-        return Err(BadItem("columnsVersion"));
+        return Err(ItemError("columnsVersion"));
     }
-    let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(BadItem("sha256State"))?;
+    let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(ItemError("sha256State"))?;
     Ok(Checkpoint {
         upload: Upload { key: get_text(item, "objectKey")?.to_owned(), id: get_text(item, "uploadId")?.to_owned() },
         parts: get_number(item, "parts")?,
-        after: PayoutKey(get_text(item, "after")?.to_owned()),
+        after: RowKey(get_text(item, "after")?.to_owned()),
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         totals: totals(item)?,

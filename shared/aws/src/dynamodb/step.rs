@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::export::Status;
-use domain::id::ExportId;
-use domain::lifecycle::{Change, Guard, Step};
+use exports_domain::export::Status;
+use exports_domain::id::ExportId;
+use exports_domain::lifecycle::{Change, Guard, Step};
 
 use super::item::{number, text};
 use super::record::{
-    DUE_AT, DUE_STATE, KEEP_UNTIL, PERMANENT_ERROR_AT, TTL, cc_value, due_state, failure_value, file_value,
-    resends_value,
+    KEEP_UNTIL, NEXT_CHECK_AT, NEXT_CHECK_STATE, PERMANENT_ERROR_AT, TTL, cc_value, failure_value, file_value,
+    next_check_state, resends_value,
 };
 
 /// An update of a record: its condition, its clauses, and what their placeholders stand for.
@@ -35,7 +35,7 @@ impl Update {
         for change in &step.changes {
             update.write(id, change);
         }
-        if step.ends_work {
+        if step.leaves_pending {
             update.let_age();
         }
         update
@@ -68,25 +68,25 @@ impl Update {
         let condition = match guard {
             Guard::StatusIs(status) => self.compare("status", "=", text(status)),
             Guard::NotPending => self.compare("status", "<>", text(Status::Pending)),
-            Guard::FenceIs(fence) => self.compare("fence", "=", number(fence)),
-            Guard::LeaseOverAt(now) => {
+            Guard::FencingTokenIs(fencing_token) => self.compare("fencingToken", "=", number(fencing_token)),
+            Guard::LeaseExpiredAt(now) => {
                 let over = self.compare("leaseUntil", "<=", text(now));
                 format!("(attribute_not_exists(#leaseUntil) OR {over})")
             }
-            Guard::TriesBelow(most) => self.compare("tries", "<", number(most)),
-            Guard::TriesAtLeast(most) => self.compare("tries", ">=", number(most)),
+            Guard::AttemptsBelow(most) => self.compare("attempts", "<", number(most)),
+            Guard::AttemptsAtLeast(most) => self.compare("attempts", ">=", number(most)),
             Guard::DeadlineAfter(now) => self.compare("deadline", ">", text(now)),
             Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
             Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),
             Guard::NoFileRecorded => format!("attribute_not_exists({})", self.name("file")),
-            Guard::LinkEndIs(end) => self.compare("linkExpiresAt", "=", text(end)),
-            Guard::LinkEndBefore(end) => {
+            Guard::LinkExpiryIs(end) => self.compare("linkExpiresAt", "=", text(end)),
+            Guard::LinkExpiryBefore(end) => {
                 let before = self.compare("linkExpiresAt", "<", text(end));
                 format!("(attribute_not_exists(#linkExpiresAt) OR {before})")
             }
             Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
             Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
-            Guard::DueIs(due) => self.compare(DUE_AT, "=", text(due)),
+            Guard::NextCheckIs(due) => self.compare(NEXT_CHECK_AT, "=", text(due)),
             Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
             Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
         };
@@ -97,24 +97,24 @@ impl Update {
         match change {
             Change::Status(status) => self.set("status", text(status)),
             Change::UpdatedAt(now) => self.set("updatedAt", text(now)),
-            Change::Fence(fence) => self.set("fence", number(fence)),
-            Change::Tries(tries) => self.set("tries", number(tries)),
+            Change::FencingToken(fencing_token) => self.set("fencingToken", number(fencing_token)),
+            Change::Attempts(attempts) => self.set("attempts", number(attempts)),
             Change::Lease(Some(lease)) => {
                 self.set("leaseHolder", text(&lease.holder));
                 self.set("leaseUntil", text(lease.until));
             }
             Change::Lease(None) => self.remove(&["leaseHolder", "leaseUntil"]),
-            Change::Due { status, at } => {
-                self.set(DUE_AT, text(at));
-                self.set(DUE_STATE, AttributeValue::S(due_state(*status, id.shard())));
+            Change::NextCheck { status, at } => {
+                self.set(NEXT_CHECK_AT, text(at));
+                self.set(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(*status, id)));
             }
-            Change::NotDue => self.remove(&[DUE_AT, DUE_STATE]),
+            Change::NoNextCheck => self.remove(&[NEXT_CHECK_AT, NEXT_CHECK_STATE]),
             Change::Rows(rows) => self.set("rowsWritten", number(rows)),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));
                 self.set("file", file_value(file));
             }
-            Change::LinkEnd(end) => self.set("linkExpiresAt", text(end)),
+            Change::LinkExpiry(end) => self.set("linkExpiresAt", text(end)),
             Change::Failure(Some(failure)) => self.set("failure", failure_value(failure)),
             Change::Failure(None) => self.remove(&["failure"]),
             Change::Recipients(recipients) => {

@@ -7,29 +7,29 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use domain::caller::{ApiKeyRecord, KeyHash};
-use domain::checkpoint::Checkpoint;
-use domain::email::Recipients;
-use domain::export::{Export, Failure, Lease, Resends, Status};
-use domain::history::{HistoryFilter, Order};
-use domain::id::{ExportId, ExportType};
-use domain::idempotency::{Idempotency, REMEMBERED_FOR};
-use domain::lifecycle::{self, Authority, Change, Guard, Step, Tries, UnreadAuthority};
-use domain::payout::{COLUMNS, COLUMNS_VERSION};
-use domain::ports::{
-    AcceptExport, ApplyStep, Checkpoints, Due, DueExports, DuePlace, ErrorKind, FindApiKey, FindExport, KeyRange,
-    ListApiKeys, ListExports, NotAccepted, NotApplied, NotRead, PayoutKey, PayoutPage, ReadPayouts, RevokeApiKey,
-    StoreApiKey, Unreadable, Upload,
+use exports_domain::caller::{ApiKeyRecord, KeyHash};
+use exports_domain::checkpoint::Checkpoint;
+use exports_domain::email::Recipients;
+use exports_domain::error::ErrorKind;
+use exports_domain::export::{Export, Failure, Lease, Resends, Status};
+use exports_domain::history::{HistoryFilter, Order};
+use exports_domain::id::{ExportId, ExportType};
+use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
+use exports_domain::lifecycle::{self, Change, CorruptFailedBy, FailedBy, Guard, RetryPolicy, Step};
+use exports_domain::payout::{COLUMNS, COLUMNS_VERSION};
+use exports_domain::ports::{
+    AcceptError, ApiKeyStore, ApplyError, CheckPosition, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey,
+    RowPage, RowSource, ScheduledCheck, Upload,
 };
-use domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, start};
-use domain::time::Timestamp;
+use exports_domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, start};
+use exports_domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::item::{Item, text};
 use super::record::{
-    DUE_AT, DUE_STATE, SORT, checkpoint_attributes, checkpoint_sort, due_state, export_sort, from_item, key, lock_sort,
-    to_item,
+    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, checkpoint_attributes, checkpoint_sort, export_sort,
+    from_item, key, lock_sort, next_check_state, to_item,
 };
 use super::*;
 
@@ -51,7 +51,8 @@ async fn local() -> Local {
     let strict = strict::Strict(config.http_client().unwrap());
     let config = config.into_builder().http_client(strict).build();
     let client = aws_sdk_dynamodb::Client::new(&config);
-    create_table(&client, "Exports", &["tenantId", "sk"], Some(("DueIndex", ["dueState", "dueAt"]))).await;
+    create_table(&client, "Exports", &["tenantId", "sk"], Some(("NextCheckIndex", ["nextCheckState", "nextCheckAt"])))
+        .await;
     create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
     create_table(&client, "ApiKeys", &["keyHash"], Some(("TenantIndex", ["tenantId", "createdAt"]))).await;
     Local {
@@ -131,18 +132,18 @@ fn any_export() -> impl Strategy<Value = Export> {
     let times = (prop::option::of(minutes()), prop::option::of(minutes()), prop::option::of(minutes()), minutes());
     let resends = prop::option::of((0_u32..4).prop_map(|count| Resends { day: start().start_of_day(), count }));
     (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 3]>()).prop_map(
-        |(status, fence, tries, lease, times, resends, [has_file, has_failure, mark])| {
+        |(status, fencing_token, attempts, lease, times, resends, [has_file, has_failure, mark])| {
             let mut export = export();
-            export.terms.byte_order_mark = mark;
-            let (due_at, link_expires_at, permanent_error_at, deadline) = times;
-            let failure = has_failure.then(|| Failure::tries_used_up(tries));
+            export.settings.byte_order_mark = mark;
+            let (next_check_at, link_expires_at, permanent_error_at, deadline) = times;
+            let failure = has_failure.then(|| Failure::attempts_used_up(attempts));
             let file = has_file.then(file);
             Export {
                 status,
-                fence,
-                tries,
+                fencing_token,
+                attempts,
                 lease,
-                due_at,
+                next_check_at,
                 link_expires_at,
                 permanent_error_at,
                 deadline,
@@ -155,30 +156,30 @@ fn any_export() -> impl Strategy<Value = Export> {
     )
 }
 
-fn tries(most: u32) -> Tries {
-    Tries { most, backoff: vec![], permanent_wait: Duration::from_secs(60) }
+fn attempts(most: u32) -> RetryPolicy {
+    RetryPolicy { max_attempts: most, backoff: vec![], permanent_wait: Duration::from_secs(60) }
 }
 
 /// Any step that anybody may want to take on what they read.
 fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
-    let tries = tries(2);
+    let attempts = attempts(2);
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
     match choice % 14 {
-        0 => lifecycle::give_up(read, now, ErrorKind::Transient, later),
-        13 => lifecycle::give_up(read, now, ErrorKind::Permanent, later),
+        0 => lifecycle::release(read, now, ErrorKind::Transient, later),
+        13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
         1 => lifecycle::record_file(read, now, file()),
         2 => lifecycle::ready(read, now, later),
-        3 => lifecycle::fail(read, now, Authority::Owner, Failure::tries_used_up(2)),
-        4 => lifecycle::fail(read, now, Authority::TriesUsedUp { most: 2 }, Failure::tries_used_up(2)),
-        5 => lifecycle::fail(read, now, Authority::DeadlinePassed, Failure::email_not_sent("no")),
-        6 => lifecycle::ring(read, read.due_at.unwrap_or(now), later),
+        3 => lifecycle::fail(read, now, FailedBy::Owner, Failure::attempts_used_up(2)),
+        4 => lifecycle::fail(read, now, FailedBy::AttemptsUsedUp { max: 2 }, Failure::attempts_used_up(2)),
+        5 => lifecycle::fail(read, now, FailedBy::DeadlinePassed, Failure::email_not_sent("no")),
+        6 => lifecycle::re_enqueue(read, read.next_check_at.unwrap_or(now), later),
         7 => lifecycle::resent(now, Recipients::only(address("bob@example.com")), later),
-        9 => lifecycle::fail(read, now, Authority::Administrator, Failure::ended_by_administrator(None)),
-        11 => lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, Failure::deadline_passed_unread()),
-        12 => lifecycle::fail_unread(now, UnreadAuthority::Administrator, Failure::ended_by_administrator(None)),
-        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance(read, now, 7)),
-        _ => lifecycle::take(read, now, lease, &tries)
+        9 => lifecycle::fail(read, now, FailedBy::Administrator, Failure::failed_by_administrator(None)),
+        11 => lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, Failure::deadline_passed_corrupt()),
+        12 => lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, Failure::failed_by_administrator(None)),
+        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, 7)),
+        _ => lifecycle::acquire(read, now, lease, &attempts)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
 }
@@ -188,7 +189,7 @@ fn damages() -> [(&'static str, AttributeValue); 6] {
     [
         ("recipientTo", AttributeValue::S("nobody".into())),
         ("requestedBy", AttributeValue::Null(true)),
-        ("fence", AttributeValue::S("1".into())),
+        ("fencingToken", AttributeValue::S("1".into())),
         ("file", AttributeValue::S("file".into())),
         ("failure", AttributeValue::N("1".into())),
         ("deadline", AttributeValue::S("tomorrow".into())),
@@ -196,10 +197,10 @@ fn damages() -> [(&'static str, AttributeValue); 6] {
 }
 
 /// What came of a step: a refusal with the record as it is.
-fn outcome(applied: Result<(), NotApplied>) -> Result<(), Option<Box<Export>>> {
+fn outcome(applied: Result<(), ApplyError>) -> Result<(), Option<Box<Export>>> {
     applied.map_err(|error| match error {
-        NotApplied::Refused(export) => export,
-        NotApplied::Outage(outage) => panic!("{outage:?}"),
+        ApplyError::Conflict(export) => export,
+        ApplyError::Dependency(error) => panic!("{error:?}"),
     })
 }
 
@@ -229,15 +230,15 @@ fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
         .unwrap();
 }
 
-/// Where DueIndex has the item, if it does.
+/// Where NextCheckIndex has the item, if it does.
 fn index_key(item: &Item) -> Option<(String, String)> {
     let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-    part(DUE_STATE).zip(part(DUE_AT))
+    part(NEXT_CHECK_STATE).zip(part(NEXT_CHECK_AT))
 }
 
-/// Where DueIndex must have the export for the sweeper to find it.
+/// Where NextCheckIndex must have the export for the sweeper to find it.
 fn due_key(export: &Export) -> Option<(String, String)> {
-    export.due_at.map(|due| (due_state(export.status, export.id.shard()), due.to_string()))
+    export.next_check_at.map(|due| (next_check_state(export.status, &export.id), due.to_string()))
 }
 
 #[tokio::test]
@@ -246,10 +247,11 @@ async fn next_check_is_indexed_by_the_status_that_the_step_names() {
     let record = ready_export();
     table.put_export(&record).await;
     // Neither a guard nor another change names a status.
-    let due = Change::Due { status: Status::Pending, at: start() };
-    let step = Step { guards: vec![Guard::FenceIs(record.fence)], changes: vec![due], ends_work: false };
+    let due = Change::NextCheck { status: Status::Pending, at: start() };
+    let step =
+        Step { guards: vec![Guard::FencingTokenIs(record.fencing_token)], changes: vec![due], leaves_pending: false };
     table.exports.apply_step(&record.tenant, &record.id, &step).await.unwrap();
-    let expected = (due_state(Status::Pending, record.id.shard()), start().to_string());
+    let expected = (next_check_state(Status::Pending, &record.id), start().to_string());
     assert_eq!(index_key(&table.export_item(&record).await), Some(expected));
 }
 
@@ -268,8 +270,8 @@ fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     runner
         .run(&cases, |(record, retention, choice, minutes)| {
-            let terms = record.terms.with_history_retention(retention);
-            let record = Export { status: Status::Pending, terms, ..record };
+            let settings = record.settings.with_history_retention(retention);
+            let record = Export { status: Status::Pending, settings, ..record };
             let step = step(&record, choice, start().plus(Duration::from_secs(60 * minutes)));
             runtime.block_on(async {
                 table.put_export(&record).await;
@@ -278,7 +280,7 @@ fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_
                 let got = table.client.get_item().table_name("Exports").set_key(Some(key)).send().await.unwrap();
                 let item = got.item.unwrap();
                 let now = from_item(&item).unwrap();
-                prop_assert_eq!(now.terms, record.terms);
+                prop_assert_eq!(now.settings, record.settings);
                 if now.status == Status::Pending || applied.is_err() {
                     prop_assert_eq!(ttl(&item), None);
                     return Ok::<(), TestCaseError>(());
@@ -287,7 +289,7 @@ fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_
                 prop_assert_eq!(end, now.keep_until().map(Timestamp::seconds));
                 if let (Some(end), Some(retention)) = (end, retention) {
                     prop_assert!(end >= record.created_at().plus(retention).seconds());
-                    let last_file = record.deadline.plus(record.terms.file_retention);
+                    let last_file = record.deadline.plus(record.settings.file_retention);
                     prop_assert!(end > last_file.seconds());
                 }
                 Ok(())
@@ -312,10 +314,10 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
     let (first, second) = (another(1), another(2));
     table.exports.accept_export(&first, None).await.unwrap();
     let refused = table.exports.accept_export(&second, None).await;
-    assert!(matches!(refused, Err(NotAccepted::AlreadyPending(id)) if id == first.id));
+    assert!(matches!(refused, Err(AcceptError::AlreadyPending(id)) if id == first.id));
     assert_eq!(table.exports.find_export(&second.tenant, &second.id).await.unwrap(), None);
     assert_eq!(table.lock(&first).await, Some(first.id.to_string()));
-    let step = lifecycle::fail(&first, start(), Authority::Owner, Failure::tries_used_up(1));
+    let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
     assert_eq!(table.lock(&first).await, None);
     table.exports.accept_export(&second, None).await.unwrap();
@@ -325,48 +327,56 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
 async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
     let table = local().await;
     let (first, second) = (another(1), another(2));
-    let tries = tries(5);
+    let attempts = attempts(5);
     let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
     let just_before = first.deadline.minus(Duration::from_millis(1));
     let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
-    let fail_at = |now, authority| lifecycle::fail_unread(now, authority, Failure::deadline_passed_unread());
+    let fail_at = |now, failed_by| lifecycle::fail_corrupt(now, failed_by, Failure::deadline_passed_corrupt());
     for (attribute, value) in damages() {
         table.exports.accept_export(&first, None).await.unwrap();
-        let take = lifecycle::take(&first, start(), lease.clone(), &tries).unwrap();
+        let take = lifecycle::acquire(&first, start(), lease.clone(), &attempts).unwrap();
         let owned = take.changed(&first);
         apply(&take).await.unwrap();
-        let advance = lifecycle::advance(&owned, start(), 7);
+        let advance = lifecycle::advance_checkpoint(&owned, start(), 7);
         table.exports.apply_with_checkpoint(&first.tenant, &first.id, &advance, &checkpoint()).await.unwrap();
         let item = table.export_item(&first).await;
         let damaged: Item = item.into_iter().chain([(attribute.to_owned(), value)]).collect();
         table.put_item(damaged.clone()).await;
 
         let deadline = (attribute != "deadline").then_some(first.deadline);
-        let expected = Unreadable { attribute, status: Some(Status::Pending), deadline };
+        let expected = CorruptRecord { attribute, status: Some(Status::Pending), deadline };
         let found = table.exports.find_export(&first.tenant, &first.id).await;
-        assert!(matches!(found, Err(NotRead::Unreadable(unreadable)) if unreadable == expected), "{found:?}");
+        assert!(matches!(found, Err(ReadError::Corrupt(corrupt)) if corrupt == expected), "{found:?}");
 
-        let early = apply(&fail_at(just_before, UnreadAuthority::DeadlinePassed)).await;
-        assert!(matches!(early, Err(NotApplied::Outage(_))), "{attribute}: {early:?}");
+        let early = apply(&fail_at(just_before, CorruptFailedBy::DeadlinePassed)).await;
+        assert!(matches!(early, Err(ApplyError::Dependency(_))), "{attribute}: {early:?}");
         assert_eq!(table.export_item(&first).await, damaged);
         let refused = table.exports.accept_export(&second, None).await;
-        assert!(matches!(refused, Err(NotAccepted::AlreadyPending(id)) if id == first.id));
+        assert!(matches!(refused, Err(AcceptError::AlreadyPending(id)) if id == first.id));
 
-        let authority =
-            if deadline.is_some() { UnreadAuthority::DeadlinePassed } else { UnreadAuthority::AnyDeadlinePassed };
-        apply(&fail_at(first.deadline, authority)).await.unwrap();
+        let failed_by =
+            if deadline.is_some() { CorruptFailedBy::DeadlinePassed } else { CorruptFailedBy::AnyDeadlinePassed };
+        apply(&fail_at(first.deadline, failed_by)).await.unwrap();
         let ended = table.export_item(&first).await;
         assert_eq!(ended.get("status"), Some(&text("FAILED")), "{attribute}");
         assert_eq!(ended.get("updatedAt"), Some(&text(first.deadline)));
         let failure = ended["failure"].as_m().unwrap();
         assert_eq!(failure["code"], text("DEADLINE_PASSED"));
-        assert!(["dueAt", "dueState", "leaseHolder", "leaseUntil"].iter().all(|name| !ended.contains_key(*name)));
+        assert!(
+            ["nextCheckAt", "nextCheckState", "leaseHolder", "leaseUntil"]
+                .iter()
+                .all(|name| !ended.contains_key(*name))
+        );
         assert_eq!(table.exports.find_checkpoint(&first.tenant, &first.id).await.unwrap(), None);
-        let due = table.exports.due_exports(Status::Pending, first.id.shard(), first.deadline, None, 9).await.unwrap();
-        assert_eq!((due.due, due.unreadable), (vec![], 0));
+        let due = table
+            .exports
+            .scheduled_checks(Status::Pending, first.id.random_byte() % CHECK_PARTITIONS, first.deadline, None, 9)
+            .await
+            .unwrap();
+        assert_eq!((due.checks, due.corrupt), (vec![], 0));
 
         table.exports.accept_export(&second, None).await.unwrap();
-        let end = lifecycle::fail(&second, start(), Authority::Owner, Failure::tries_used_up(1));
+        let end = lifecycle::fail(&second, start(), FailedBy::Owner, Failure::attempts_used_up(1));
         table.exports.apply_step(&second.tenant, &second.id, &end).await.unwrap();
         for export in [&first, &second] {
             table.delete(key(&export.tenant, export_sort(&export.id))).await;
@@ -378,16 +388,17 @@ async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
 async fn damaged_record_of_a_ready_export_expires_with_its_link() {
     let table = local().await;
     let record = ready_export();
-    let link_end = record.link_expires_at.unwrap();
+    let link_expiry = record.link_expires_at.unwrap();
     for (attribute, value) in damages() {
         let item = to_item(&record).into_iter().chain([(attribute.to_owned(), value)]).collect();
         table.put_item(item).await;
-        let fail = lifecycle::fail_unread(link_end, UnreadAuthority::Administrator, Failure::deadline_passed_unread());
+        let fail =
+            lifecycle::fail_corrupt(link_expiry, CorruptFailedBy::Administrator, Failure::deadline_passed_corrupt());
         table.exports.apply_step(&record.tenant, &record.id, &fail).await.unwrap_err();
-        let expire = lifecycle::expire(link_end, link_end);
+        let expire = lifecycle::expire(link_expiry, link_expiry);
         table.exports.apply_step(&record.tenant, &record.id, &expire).await.unwrap();
         let expired = table.export_item(&record).await;
-        assert_eq!((expired.get("status"), expired.get("dueAt")), (Some(&text("EXPIRED")), None), "{attribute}");
+        assert_eq!((expired.get("status"), expired.get("nextCheckAt")), (Some(&text("EXPIRED")), None), "{attribute}");
     }
 }
 
@@ -409,8 +420,8 @@ async fn damaged_record_is_left_out_of_the_history_and_named() {
         let page = table.exports.list_exports(&good.tenant, &filter, None, 1, now).await.unwrap();
         assert_eq!(page.exports, std::slice::from_ref(&good), "{attribute}");
         let deadline = (attribute != "deadline").then_some(damaged.deadline);
-        let why = Unreadable { attribute, status: Some(Status::Pending), deadline };
-        assert_eq!((page.unreadable, page.next_after), (vec![(export_sort(&damaged.id), why)], None));
+        let why = CorruptRecord { attribute, status: Some(Status::Pending), deadline };
+        assert_eq!((page.corrupt, page.next_after), (vec![(export_sort(&damaged.id), why)], None));
     }
 }
 
@@ -430,12 +441,12 @@ async fn repeated_request_is_told_its_export_before_anything_else() {
     let accept = async |export: &Export, sent: Idempotency| table.exports.accept_export(export, Some(&sent)).await;
     accept(&another(1), sent("k", "body")).await.unwrap();
     let again = accept(&another(2), sent("k", "body")).await;
-    assert!(matches!(again, Err(NotAccepted::AlreadyAccepted(id)) if id == another(1).id));
-    assert!(matches!(accept(&another(2), sent("k", "other body")).await, Err(NotAccepted::KeyReused)));
+    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == another(1).id));
+    assert!(matches!(accept(&another(2), sent("k", "other body")).await, Err(AcceptError::KeyReused)));
     let other_key = accept(&another(2), sent("l", "body")).await;
-    assert!(matches!(other_key, Err(NotAccepted::AlreadyPending(id)) if id == another(1).id));
+    assert!(matches!(other_key, Err(AcceptError::AlreadyPending(id)) if id == another(1).id));
     // A refused request is not remembered.
-    let step = lifecycle::fail(&another(1), start(), Authority::Owner, Failure::tries_used_up(1));
+    let step = lifecycle::fail(&another(1), start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&export().tenant, &another(1).id, &step).await.unwrap();
     accept(&another(3), sent("l", "another body")).await.unwrap();
 }
@@ -445,12 +456,12 @@ async fn idempotency_key_older_than_a_day_does_not_count() {
     let table = local().await;
     let first = accepted_at(start(), 1);
     table.exports.accept_export(&first, Some(&sent("k", "body"))).await.unwrap();
-    let step = lifecycle::fail(&first, start(), Authority::Owner, Failure::tries_used_up(1));
+    let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
-    let almost = accepted_at(start().plus(REMEMBERED_FOR - Duration::from_millis(1)), 2);
+    let almost = accepted_at(start().plus(IDEMPOTENCY_WINDOW - Duration::from_millis(1)), 2);
     let again = table.exports.accept_export(&almost, Some(&sent("k", "body"))).await;
-    assert!(matches!(again, Err(NotAccepted::AlreadyAccepted(_))));
-    let day_later = accepted_at(start().plus(REMEMBERED_FOR), 3);
+    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(_))));
+    let day_later = accepted_at(start().plus(IDEMPOTENCY_WINDOW), 3);
     table.exports.accept_export(&day_later, Some(&sent("k", "other body"))).await.unwrap();
 }
 
@@ -528,7 +539,7 @@ async fn ending_an_export_leaves_the_lock_of_another() {
     let (stray, locked) = (another(1), another(2));
     table.exports.accept_export(&locked, None).await.unwrap();
     table.put_export(&stray).await;
-    let step = lifecycle::fail(&stray, start(), Authority::Owner, Failure::tries_used_up(1));
+    let step = lifecycle::fail(&stray, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&stray.tenant, &stray.id, &step).await.unwrap();
     let ended = table.exports.find_export(&stray.tenant, &stray.id).await.unwrap().unwrap();
     assert_eq!(ended.status, Status::Failed);
@@ -540,23 +551,23 @@ async fn due_exports_are_those_of_the_status_and_shard_longest_due_first() {
     let table = local().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
     for (random, due) in [(8, Some(3)), (16, Some(1)), (24, Some(9)), (32, None), (9, Some(1))] {
-        table.put_export(&Export { due_at: due.map(minutes), ..another(random) }).await;
+        table.put_export(&Export { next_check_at: due.map(minutes), ..another(random) }).await;
     }
-    table.put_export(&Export { due_at: Some(minutes(1)), status: Status::Ready, ..another(40) }).await;
-    let due = |random, n| Due { tenant: export().tenant, id: another(random).id, due_at: minutes(n) };
-    let find = async |after: Option<DuePlace>, limit| {
-        table.exports.due_exports(Status::Pending, 0, minutes(3), after.as_ref(), limit).await.unwrap()
+    table.put_export(&Export { next_check_at: Some(minutes(1)), status: Status::Ready, ..another(40) }).await;
+    let due = |random, n| ScheduledCheck { tenant: export().tenant, id: another(random).id, at: minutes(n) };
+    let find = async |after: Option<CheckPosition>, limit| {
+        table.exports.scheduled_checks(Status::Pending, 0, minutes(3), after.as_ref(), limit).await.unwrap()
     };
     let all = find(None, 9).await;
-    assert_eq!((all.due, all.next), (vec![due(16, 1), due(8, 3)], None));
+    assert_eq!((all.checks, all.next), (vec![due(16, 1), due(8, 3)], None));
     let first = find(None, 1).await;
-    assert_eq!(first.due, [due(16, 1)]);
-    assert_eq!(find(first.next.clone(), 9).await.due, [due(8, 3)]);
+    assert_eq!(first.checks, [due(16, 1)]);
+    assert_eq!(find(first.next.clone(), 9).await.checks, [due(8, 3)]);
     // One that was dealt with is not there any more, and those behind it are found all the same.
-    table.put_export(&Export { due_at: None, ..another(16) }).await;
-    assert_eq!(find(first.next, 9).await.due, [due(8, 3)]);
-    let ready = table.exports.due_exports(Status::Ready, 0, minutes(3), None, 9).await.unwrap();
-    assert_eq!(ready.due, [due(40, 1)]);
+    table.put_export(&Export { next_check_at: None, ..another(16) }).await;
+    assert_eq!(find(first.next, 9).await.checks, [due(8, 3)]);
+    let ready = table.exports.scheduled_checks(Status::Ready, 0, minutes(3), None, 9).await.unwrap();
+    assert_eq!(ready.checks, [due(40, 1)]);
 }
 
 #[tokio::test]
@@ -565,25 +576,26 @@ async fn exports_that_are_due_just_now_are_found_page_by_page() {
     // In the order of their keys.
     let numbers = [16, 8, 24];
     for random in numbers {
-        let export = Export { due_at: Some(start()), ..another(random) };
+        let export = Export { next_check_at: Some(start()), ..another(random) };
         table.put_export(&export).await;
         memory.put_export(export);
     }
     let (mut after, mut after_in_memory) = (None, None);
     for random in numbers {
-        let page = table.exports.due_exports(Status::Pending, 0, start(), after.as_ref(), 1).await.unwrap();
-        assert_eq!(page.due.iter().map(|due| due.id).collect::<Vec<_>>(), [another(random).id]);
-        let in_memory = memory.due_exports(Status::Pending, 0, start(), after_in_memory.as_ref(), 1).await.unwrap();
-        assert_eq!(in_memory.due, page.due);
+        let page = table.exports.scheduled_checks(Status::Pending, 0, start(), after.as_ref(), 1).await.unwrap();
+        assert_eq!(page.checks.iter().map(|due| due.id).collect::<Vec<_>>(), [another(random).id]);
+        let in_memory =
+            memory.scheduled_checks(Status::Pending, 0, start(), after_in_memory.as_ref(), 1).await.unwrap();
+        assert_eq!(in_memory.checks, page.checks);
         after = page.next;
         after_in_memory = in_memory.next.or(after_in_memory);
     }
     // What is not due at that time is no place to go on from.
     let before = Timestamp::from_millis(start().millis() - 1);
-    let refused = table.exports.due_exports(Status::Pending, 0, before, after.as_ref(), 1).await;
-    assert!(refused.is_err_and(|outage| outage.is_permanent()));
-    let refused = memory.due_exports(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
-    assert!(refused.is_err_and(|outage| outage.is_permanent()));
+    let refused = table.exports.scheduled_checks(Status::Pending, 0, before, after.as_ref(), 1).await;
+    assert!(refused.is_err_and(|error| error.is_permanent()));
+    let refused = memory.scheduled_checks(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
+    assert!(refused.is_err_and(|error| error.is_permanent()));
 }
 
 #[tokio::test]
@@ -608,9 +620,9 @@ async fn page_of_the_history_that_ends_with_its_dates_is_the_last() {
         let list = async |after| table.exports.list_exports(&first.tenant, &filter, Some(after), 1, now).await;
         let page = list(&end.id).await.unwrap();
         assert_eq!((page.exports, page.next_after), (vec![], None), "{order:?}");
-        assert!(list(&before.id).await.is_err_and(|outage| outage.is_permanent()), "{order:?}");
+        assert!(list(&before.id).await.is_err_and(|error| error.is_permanent()), "{order:?}");
         let in_memory = memory.list_exports(&first.tenant, &filter, Some(&before.id), 1, now).await;
-        assert!(in_memory.is_err_and(|outage| outage.is_permanent()), "{order:?}");
+        assert!(in_memory.is_err_and(|error| error.is_permanent()), "{order:?}");
     }
 }
 
@@ -627,12 +639,12 @@ async fn entry_of_what_is_due_that_names_no_export_hides_no_other() {
     let table = local().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
     // As an export type would leave it that this version does not know.
-    let mut unknown = to_item(&Export { due_at: Some(minutes(1)), ..another(16) });
+    let mut unknown = to_item(&Export { next_check_at: Some(minutes(1)), ..another(16) });
     unknown.insert(SORT.to_owned(), text("EXPORT#pay_0190"));
     table.put_item(unknown).await;
-    table.put_export(&Export { due_at: Some(minutes(2)), ..another(8) }).await;
-    let found = table.exports.due_exports(Status::Pending, 0, minutes(3), None, 9).await.unwrap();
-    assert_eq!((found.due.len(), found.unreadable, found.next), (1, 1, None));
+    table.put_export(&Export { next_check_at: Some(minutes(2)), ..another(8) }).await;
+    let found = table.exports.scheduled_checks(Status::Pending, 0, minutes(3), None, 9).await.unwrap();
+    assert_eq!((found.checks.len(), found.corrupt, found.next), (1, 1, None));
 }
 
 #[test]
@@ -641,7 +653,7 @@ fn item_of_another_form_names_the_attribute_at_fault() {
     assert_eq!(from_item(&good).unwrap(), ready_export());
     for (name, value) in [
         ("status", AttributeValue::S("DONE".into())),
-        ("fence", AttributeValue::S("1".into())),
+        ("fencingToken", AttributeValue::S("1".into())),
         ("deadline", AttributeValue::S("tomorrow".into())),
         ("recipientsCc", AttributeValue::L(vec![AttributeValue::S("x".into())])),
         ("linkExpiresAt", AttributeValue::Null(true)),
@@ -681,7 +693,7 @@ async fn revoked_key_stays_revoked_since_the_first_time() {
         async |random: u8, now| table.api_keys.revoke_api_key(&KeyHash::from_digest([random; 32]), now).await.unwrap();
     let revoked = ApiKeyRecord { revoked_at: Some(start()), ..record(1, "acme") };
     assert_eq!(revoke(1, start()).await, Some(revoked.clone()));
-    assert_eq!(revoke(1, start().plus(REMEMBERED_FOR)).await, Some(revoked.clone()));
+    assert_eq!(revoke(1, start().plus(IDEMPOTENCY_WINDOW)).await, Some(revoked.clone()));
     assert_eq!(revoke(9, start()).await, None);
     assert_eq!(table.api_keys.find_api_key(&KeyHash::from_digest([9; 32])).await.unwrap(), None);
     assert_eq!(table.api_keys.list_api_keys(&export().tenant).await.unwrap(), [revoked, record(2, "acme")]);
@@ -711,8 +723,8 @@ fn payout(tenant: &str, id: &str, created_at: Timestamp) -> Attributes {
 }
 
 /// The payouts of a range, page by page.
-async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<PayoutPage> {
-    let key = |text: &str| PayoutKey(text.to_owned());
+async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<RowPage> {
+    let key = |text: &str| RowKey(text.to_owned());
     let mut range = KeyRange { after: after.map(key), up_to: key(up_to) };
     let mut pages = Vec::new();
     loop {
@@ -725,8 +737,8 @@ async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<Payo
     }
 }
 
-fn ids(pages: &[PayoutPage]) -> Vec<String> {
-    let lines = pages.iter().flat_map(|page| str::from_utf8(&page.section.csv).unwrap().lines());
+fn ids(pages: &[RowPage]) -> Vec<String> {
+    let lines = pages.iter().flat_map(|page| str::from_utf8(&page.encoded.csv).unwrap().lines());
     lines.map(|line| line.split(';').next().unwrap().to_owned()).collect()
 }
 
@@ -751,10 +763,10 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
     assert_eq!(ids(&pages), ["po_a", "po_b", "po_c"]);
     let time = second_before(1).to_seconds_text();
     assert_eq!(
-        str::from_utf8(&pages[0].section.csv).unwrap().lines().nth(1).unwrap(),
+        str::from_utf8(&pages[0].encoded.csv).unwrap().lines().nth(1).unwrap(),
         format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
     );
-    assert_eq!(pages[0].first, Some(PayoutKey(format!("{}#po_a", second_before(2)))));
+    assert_eq!(pages[0].first, Some(RowKey(format!("{}#po_a", second_before(2)))));
     // A range begins behind any key, a payout's or not, and ends with its last.
     let (above_a, up_to_b) = (format!("{}#po_aa", second_before(2)), format!("{}#po_b", second_before(1)));
     assert_eq!(ids(&read_range(&table, Some(&above_a), &up_to_b).await), ["po_b"]);
@@ -765,13 +777,13 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
 #[tokio::test]
 async fn range_without_a_key_is_refused() {
     let (table, memory) = (local().await, MemoryPayouts::default());
-    let key = |text: &str| PayoutKey(text.to_owned());
+    let key = |text: &str| RowKey(text.to_owned());
     for (after, up_to) in [("b", "b"), ("c", "b")] {
         let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
         assert!(range.is_empty());
         let tenant = export().tenant;
-        assert!(table.payouts.read_page(&tenant, &range).await.is_err_and(|outage| outage.is_permanent()));
-        assert!(memory.read_page(&tenant, &range).await.is_err_and(|outage| outage.is_permanent()));
+        assert!(table.payouts.read_page(&tenant, &range).await.is_err_and(|error| error.is_permanent()));
+        assert!(memory.read_page(&tenant, &range).await.is_err_and(|error| error.is_permanent()));
     }
     let range = KeyRange { after: Some(key("a")), up_to: key("b") };
     assert!(!range.is_empty() && table.payouts.read_page(&export().tenant, &range).await.is_ok());
@@ -795,27 +807,27 @@ async fn payouts_of_many_pages_are_read_once_each() {
 async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work() {
     let table = local().await;
     let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
-    let tries = tries(5);
+    let attempts = attempts(5);
     let read = export();
     table.exports.accept_export(&read, None).await.unwrap();
-    let take = lifecycle::take(&read, start(), lease("r"), &tries).unwrap();
+    let take = lifecycle::acquire(&read, start(), lease("r"), &attempts).unwrap();
     table.exports.apply_step(&read.tenant, &read.id, &take).await.unwrap();
     let owner = take.changed(&read);
     let checkpoint = checkpoint();
     let find = async || table.exports.find_checkpoint(&read.tenant, &read.id).await.unwrap();
 
-    let late = lifecycle::advance(&read, start(), 7);
+    let late = lifecycle::advance_checkpoint(&read, start(), 7);
     let refused = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
     assert_eq!(outcome(refused), Err(Some(Box::new(owner.clone()))));
     assert_eq!(find().await, None);
 
-    let step = lifecycle::advance(&owner, start(), 7);
+    let step = lifecycle::advance_checkpoint(&owner, start(), 7);
     table.exports.apply_with_checkpoint(&read.tenant, &read.id, &step, &checkpoint).await.unwrap();
     assert_eq!(find().await, Some(checkpoint));
     let now = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
-    assert_eq!((now.rows_written, now.tries), (7, 0));
+    assert_eq!((now.rows_written, now.attempts), (7, 0));
 
-    let end = lifecycle::fail(&now, start(), Authority::Owner, Failure::tries_used_up(1));
+    let end = lifecycle::fail(&now, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&read.tenant, &read.id, &end).await.unwrap();
     assert_eq!((find().await, table.lock(&read).await), (None, None));
 }
@@ -841,7 +853,7 @@ fn checkpoint() -> Checkpoint {
     Checkpoint {
         upload: Upload { key: "exports/acme/x/1.csv".into(), id: "u".into() },
         parts: 2,
-        after: PayoutKey("2026-10-08T08:30:00.000Z#po_1".into()),
+        after: RowKey("2026-10-08T08:30:00.000Z#po_1".into()),
         rows: 7,
         bytes: 900,
         totals: file().totals,

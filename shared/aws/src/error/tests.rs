@@ -1,20 +1,20 @@
-use domain::caller::KeyHash;
-use domain::file::ExportFile;
-use domain::ports::{AcceptExport, Doorbell, FindApiKey, NotAccepted, SignLink, StoreFile};
-use domain::testing::{export, file, start};
+use exports_domain::caller::KeyHash;
+use exports_domain::file::ExportFile;
+use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileLinks, FileStore, JobQueue};
+use exports_domain::testing::{export, file, start};
 use std::time::Duration;
 
 use super::*;
 use crate::bucket::ExportsBucket;
 use crate::dynamodb::{ApiKeysTable, ExportsTable};
-use crate::links::LinkSigner;
+use crate::links::Downloads;
 use crate::queue::JobsQueue;
-use crate::testing::{Answering, response};
+use crate::testing::{FakeAws, response};
 
-/// The error of one call of each service, when that service answers with this status and code.
-async fn met(service: &str, status: u16, code: &str) -> (Outage, u32) {
+/// The error of one call of each service, when that service responses with this status and code.
+async fn met(service: &str, status: u16, code: &str) -> (DependencyError, u32) {
     let code = code.to_owned();
-    let aws = Answering::new(move |request| {
+    let aws = FakeAws::new(move |request| {
         let is_xml = request.uri().contains("exports/");
         response(
             status,
@@ -38,10 +38,10 @@ async fn met(service: &str, status: u16, code: &str) -> (Outage, u32) {
         }
         "sqs" => {
             let queue = JobsQueue::new(&config, "http://aws.example/1/jobs".into());
-            queue.ring(&export().tenant, &export().id, Duration::ZERO).await.unwrap_err()
+            queue.enqueue(&export().tenant, &export().id, Duration::ZERO).await.unwrap_err()
         }
         "secretsmanager" => {
-            let links = LinkSigner::new(&config, "secret".into(), "exports".into());
+            let links = Downloads::new(&config, "exports", "secret".into());
             let file = ExportFile { key: "exports/x.csv".into(), ..file() };
             links.sign_link(&file, start(), start().plus(Duration::from_secs(60))).await.unwrap_err()
         }
@@ -122,16 +122,18 @@ async fn cancelled_transaction_is_permanent_if_one_of_its_reasons_is() {
         let reasons = codes.map(|code| format!(r#"{{"Code": "{code}"}}"#)).join(", ");
         let code = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
         let body = format!(r#"{{"__type": "{code}", "Message": "m", "CancellationReasons": [{reasons}]}}"#);
-        let aws = Answering::new(move |_| response(400, body.clone()));
+        let aws = FakeAws::new(move |_| response(400, body.clone()));
         let table = ExportsTable::new(&aws.config(), "Exports".into());
-        let Err(NotAccepted::Outage(error)) = table.accept_export(&export(), None).await else { panic!("{codes:?}") };
+        let Err(AcceptError::Dependency(error)) = table.accept_export(&export(), None).await else {
+            panic!("{codes:?}")
+        };
         assert_eq!(error.kind(), kind, "{codes:?}");
     }
 }
 
 #[tokio::test]
 async fn secret_of_another_form_is_a_permanent_error() {
-    let aws = Answering::new(|_| response(200, r#"{"SecretString": "no JSON"}"#));
-    let links = LinkSigner::new(&aws.config(), "secret".into(), "exports".into());
+    let aws = FakeAws::new(|_| response(200, r#"{"SecretString": "no JSON"}"#));
+    let links = Downloads::new(&aws.config(), "exports", "secret".into());
     assert!(links.sign_link(&file(), start(), start()).await.is_err_and(|error| error.is_permanent()));
 }

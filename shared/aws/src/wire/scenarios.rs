@@ -5,29 +5,28 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
-use domain::caller::{ApiKeyRecord, KeyHash};
-use domain::checkpoint::Checkpoint;
-use domain::email::Recipients;
-use domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
-use domain::history::{HistoryFilter, Order};
-use domain::id::ExportType;
-use domain::idempotency::Idempotency;
-use domain::lifecycle::{self, Authority, Step, Tries, UnreadAuthority};
-use domain::mail::Mail;
-use domain::ports::{
-    AcceptExport as _, ApplyStep as _, Checkpoints as _, Doorbell as _, DueExports as _, DuePlace, ErrorKind,
-    FindApiKey as _, FindExport as _, FindFile as _, KeyRange, ListApiKeys as _, ListExports as _, Part, PayoutKey,
-    ReadPayouts as _, RevokeApiKey as _, SendMail as _, SignLink as _, StoreApiKey as _, StoreFile as _, Upload,
+use exports_domain::caller::{ApiKeyRecord, KeyHash};
+use exports_domain::checkpoint::Checkpoint;
+use exports_domain::email::Recipients;
+use exports_domain::error::ErrorKind;
+use exports_domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
+use exports_domain::history::{HistoryFilter, Order};
+use exports_domain::id::ExportType;
+use exports_domain::idempotency::Idempotency;
+use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
+use exports_domain::mail::Mail;
+use exports_domain::ports::{
+    ApiKeyStore as _, CheckPosition, ExportStore as _, FileLinks as _, FileStore as _, JobQueue as _, KeyRange,
+    MailSender as _, Part, RowKey, RowSource as _, Upload,
 };
-use domain::testing::{address, export, file, operator, ready_export, start};
-use domain::time::Timestamp;
+use exports_domain::testing::{address, export, file, operator, ready_export, start};
+use exports_domain::time::Timestamp;
 use serde_json::json;
 
 use super::network::{Response, without_signature};
 use crate::bucket::ExportsBucket;
 use crate::dynamodb::{ApiKeysTable, ExportsTable, PayoutsTable};
-use crate::files::StoredFiles;
-use crate::links::LinkSigner;
+use crate::links::Downloads;
 use crate::mail::Mailer;
 use crate::queue::JobsQueue;
 
@@ -138,7 +137,7 @@ fn accepting() -> Vec<Scenario> {
     vec![
         scenario!("accept_export", [ok(json!({}))], |config| exports(&config).accept_export(&export(), None)),
         scenario!("accept_export.idempotency-key", [ok(json!({}))], |config| async move {
-            let kept = Export { terms: export().terms.with_history_retention(Some(days(90))), ..export() };
+            let kept = Export { settings: export().settings.with_history_retention(Some(days(90))), ..export() };
             let sent = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
             exports(&config).accept_export(&kept, Some(&sent)).await
         }),
@@ -169,27 +168,27 @@ fn reading() -> Vec<Scenario> {
             let (filter, after) = (history(vec![Status::Failed]), export().id);
             exports(&config).list_exports(&export().tenant, &filter, Some(&after), 20, start()).await
         }),
-        scenario!("due_exports", [end()], |config| exports(&config).due_exports(
+        scenario!("scheduled_checks", [end()], |config| exports(&config).scheduled_checks(
             Status::Pending,
-            export().id.shard(),
+            3,
             start(),
             None,
             100
         )),
-        scenario!("due_exports.next-page", [end()], |config| async move {
-            let (shard, tenant) = (export().id.shard(), export().tenant.to_string());
-            let after = DuePlace { due_at: start().to_string(), tenant, sort: format!("EXPORT#{}", export().id) };
-            exports(&config).due_exports(Status::Ready, shard, start(), Some(&after), 100).await
+        scenario!("scheduled_checks.next-page", [end()], |config| async move {
+            let tenant = export().tenant.to_string();
+            let after = CheckPosition { at: start().to_string(), tenant, key: format!("EXPORT#{}", export().id) };
+            exports(&config).scheduled_checks(Status::Ready, 3, start(), Some(&after), 100).await
         }),
         scenario!("read_page", [end()], |config| tables(&config).1.read_page(
             &export().tenant,
-            &KeyRange { after: None, up_to: PayoutKey("2026-10-08T08:30:00.001Z".to_owned()) }
+            &KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) }
         )),
         scenario!("read_page.after", [end()], |config| tables(&config).1.read_page(
             &export().tenant,
             &KeyRange {
-                after: Some(PayoutKey("2026-10-07T08:30:00.000Z#po_1".to_owned())),
-                up_to: PayoutKey("2026-10-08T08:30:00.001Z".to_owned())
+                after: Some(RowKey("2026-10-07T08:30:00.000Z#po_1".to_owned())),
+                up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned())
             }
         )),
     ]
@@ -207,7 +206,7 @@ fn history(statuses: Vec<Status>) -> HistoryFilter {
 
 /// [`export`] while its generator holds the lease.
 fn owned() -> Export {
-    Export { fence: 1, tries: 1, lease: Some(lease()), ..export() }
+    Export { fencing_token: 1, attempts: 1, lease: Some(lease()), ..export() }
 }
 
 fn lease() -> Lease {
@@ -222,7 +221,7 @@ fn checkpoint() -> Checkpoint {
     Checkpoint {
         upload: upload(),
         parts: 2,
-        after: PayoutKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+        after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
         rows: 7,
         bytes: 900,
         totals: file().totals,
@@ -238,7 +237,7 @@ fn upload() -> Upload {
 
 /// Each transition, in every form that its condition and its update can have.
 fn steps() -> Vec<Scenario> {
-    let (now, tries) = (start(), Tries { most: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
+    let (now, retry) = (start(), RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
     let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
     let with_file = Export { file: Some(file()), ..export() };
     let after_error = Export { permanent_error_at: Some(now.minus(Duration::from_secs(3600))), ..export() };
@@ -246,28 +245,28 @@ fn steps() -> Vec<Scenario> {
     let failure = || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned() };
     let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
     let plain: Vec<(&str, &str, Step)> = vec![
-        ("take", "", lifecycle::take(&export(), now, lease(), &tries).unwrap()),
-        ("take", "file-recorded", lifecycle::take(&with_file, now, lease(), &tries).unwrap()),
-        ("take", "after-permanent-error", lifecycle::take(&after_error, now, lease(), &tries).unwrap()),
+        ("acquire", "", lifecycle::acquire(&export(), now, lease(), &retry).unwrap()),
+        ("acquire", "file-recorded", lifecycle::acquire(&with_file, now, lease(), &retry).unwrap()),
+        ("acquire", "after-permanent-error", lifecycle::acquire(&after_error, now, lease(), &retry).unwrap()),
         (
-            "take",
+            "acquire",
             "after-permanent-error-file-recorded",
-            lifecycle::take(&error_with_file, now, lease(), &tries).unwrap(),
+            lifecycle::acquire(&error_with_file, now, lease(), &retry).unwrap(),
         ),
-        ("give_up", "", lifecycle::give_up(&owned(), now, ErrorKind::Transient, later())),
-        ("give_up", "permanent", lifecycle::give_up(&owned(), now, ErrorKind::Permanent, later())),
-        ("progress", "", lifecycle::progress(&owned(), now, 7)),
-        ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
-        ("hand_over", "advanced", lifecycle::hand_over(&owned(), now, 7, true, later())),
+        ("release", "", lifecycle::release(&owned(), now, ErrorKind::Transient, later())),
+        ("release", "permanent", lifecycle::release(&owned(), now, ErrorKind::Permanent, later())),
+        ("record_progress", "", lifecycle::record_progress(&owned(), now, 7)),
+        ("continue_later", "", lifecycle::continue_later(&owned(), now, 7, false, later())),
+        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, 7, true, later())),
         ("record_file", "", lifecycle::record_file(&owned(), now, file())),
         ("ready", "", lifecycle::ready(&owned(), now, later())),
-        ("fail", "owner", lifecycle::fail(&owned(), now, Authority::Owner, failure())),
-        ("fail", "tries-used-up", lifecycle::fail(&owned(), now, Authority::TriesUsedUp { most: 5 }, failure())),
-        ("fail", "deadline-passed", lifecycle::fail(&owned(), now, Authority::DeadlinePassed, failure())),
-        ("fail", "administrator", lifecycle::fail(&owned(), now, Authority::Administrator, failure())),
-        ("fail_unread", "deadline-passed", lifecycle::fail_unread(now, UnreadAuthority::DeadlinePassed, failure())),
-        ("fail_unread", "administrator", lifecycle::fail_unread(now, UnreadAuthority::Administrator, failure())),
-        ("ring", "", lifecycle::ring(&export(), now, later())),
+        ("fail", "owner", lifecycle::fail(&owned(), now, FailedBy::Owner, failure())),
+        ("fail", "attempts-used-up", lifecycle::fail(&owned(), now, FailedBy::AttemptsUsedUp { max: 5 }, failure())),
+        ("fail", "deadline-passed", lifecycle::fail(&owned(), now, FailedBy::DeadlinePassed, failure())),
+        ("fail", "administrator", lifecycle::fail(&owned(), now, FailedBy::Administrator, failure())),
+        ("fail_corrupt", "deadline-passed", lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, failure())),
+        ("fail_corrupt", "administrator", lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, failure())),
+        ("re_enqueue", "", lifecycle::re_enqueue(&export(), now, later())),
         ("expire", "", lifecycle::expire(now, now)),
         ("count_resend", "first", lifecycle::count_resend(&ready_export(), now, 10).unwrap()),
         ("count_resend", "again", lifecycle::count_resend(&resent_before, now, 10).unwrap()),
@@ -278,14 +277,14 @@ fn steps() -> Vec<Scenario> {
         .map(|(step, case, made)| applied(name("apply_step", step, case), step, made, vec![ok(json!({}))]))
         .collect();
     // The lock names another export, which keeps it.
-    let fail = lifecycle::fail(&owned(), now, Authority::Owner, failure());
+    let fail = lifecycle::fail(&owned(), now, FailedBy::Owner, failure());
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
     scenarios.push(applied(name("apply_step", "fail", "lock-is-anothers"), "fail", fail, responses));
     for (step, case, made) in [
-        ("advance", "", lifecycle::advance(&owned(), now, 7)),
-        ("progress", "", lifecycle::progress(&owned(), now, 7)),
-        ("hand_over", "", lifecycle::hand_over(&owned(), now, 7, false, later())),
-        ("hand_over", "advanced", lifecycle::hand_over(&owned(), now, 7, true, later())),
+        ("advance_checkpoint", "", lifecycle::advance_checkpoint(&owned(), now, 7)),
+        ("record_progress", "", lifecycle::record_progress(&owned(), now, 7)),
+        ("continue_later", "", lifecycle::continue_later(&owned(), now, 7, false, later())),
+        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, 7, true, later())),
     ] {
         scenarios.push(Scenario {
             name: name("apply_with_checkpoint", step, case),
@@ -340,16 +339,18 @@ fn files() -> Vec<Scenario> {
             &file().name,
             LINE.to_vec()
         )),
-        scenario!("begin_file", [xml(begun)], |config| bucket(&config).begin_file(&file().key, &file().name)),
-        scenario!("write_part", [Response::new(200, "").header("etag", "\"tag\"")], |config| bucket(&config)
-            .write_part(&upload(), 1, LINE.to_vec())),
-        scenario!("parts", [listed(1, more), listed(2, "<IsTruncated>false</IsTruncated>")], |config| bucket(&config)
-            .parts(&upload())),
-        scenario!("complete_file", [xml(completed)], |config| async move {
+        scenario!("start_upload", [xml(begun)], |config| bucket(&config).start_upload(&file().key, &file().name)),
+        scenario!("upload_part", [Response::new(200, "").header("etag", "\"tag\"")], |config| bucket(&config)
+            .upload_part(&upload(), 1, LINE.to_vec())),
+        scenario!("list_parts", [listed(1, more), listed(2, "<IsTruncated>false</IsTruncated>")], |config| bucket(
+            &config
+        )
+        .list_parts(&upload())),
+        scenario!("complete_upload", [xml(completed)], |config| async move {
             let parts = [1, 2].map(|number| Part { number, tag: "\"tag\"".to_owned(), bytes: 5 << 20 });
-            bucket(&config).complete_file(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
+            bucket(&config).complete_upload(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
         }),
-        scenario!("abort_file", [Response::new(204, "")], |config| bucket(&config).abort_file(&upload())),
+        scenario!("abort_upload", [Response::new(204, "")], |config| bucket(&config).abort_upload(&upload())),
         scenario!("file_size", [Response::new(200, "").header("content-length", "20")], |config| bucket(&config)
             .file_size(&file().key)),
     ]
@@ -359,33 +360,35 @@ fn others() -> Vec<Scenario> {
     let secret = r#"{"accessKeyId": "AKIDSIGNER", "secretAccessKey": "secret"}"#;
     let sent = || ok(json!({"MessageId": "message-id"}));
     vec![
-        scenario!("ring", [ok(json!({"MessageId": "message-id"}))], |config| JobsQueue::new(
+        scenario!("enqueue", [ok(json!({"MessageId": "message-id"}))], |config| JobsQueue::new(
             &config,
             "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs".to_owned()
         )
-        .ring(&export().tenant, &export().id, Duration::from_secs(15))),
+        .enqueue(&export().tenant, &export().id, Duration::from_secs(15))),
         scenario!("send_mail", [sent()], |config| async move {
             mailer(&config, Some("mails")).send_mail(&mail(export().recipients)).await
         }),
         scenario!("send_mail.no-cc", [sent()], |config| async move {
             mailer(&config, None).send_mail(&mail(Recipients::only(address("ann@example.com")))).await
         }),
-        scenario!("file_exists", [Response::new(404, "")], |config| StoredFiles::new(&config, "exports".to_owned())
-            .file_exists(&file())),
+        scenario!("file_exists", [Response::new(404, "")], |config| downloads(&config).file_exists(&file())),
         Scenario {
             name: "sign_link".to_owned(),
             step: None,
             responses: vec![ok(json!({"SecretString": secret}))],
             run: Box::new(|config| {
                 Box::pin(async move {
-                    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:link-signer-AbCdEf";
-                    let signer = LinkSigner::new(&config, secret.to_owned(), "exports".to_owned());
-                    let link = signer.sign_link(&file(), start(), later()).await?;
+                    let link = downloads(&config).sign_link(&file(), start(), later()).await?;
                     Ok(Some(without_signature(&link)))
                 })
             }),
         },
     ]
+}
+
+fn downloads(config: &SdkConfig) -> Downloads {
+    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:link-signer-AbCdEf";
+    Downloads::new(config, "exports", secret.to_owned())
 }
 
 fn mail(recipients: Recipients) -> Mail {

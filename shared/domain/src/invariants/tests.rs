@@ -4,32 +4,32 @@ use super::*;
 use crate::export::Failure;
 use crate::testing::{export, file, operator, ready_export, start};
 
-/// What a [`World`] is made of.
+/// The owned data behind a [`Snapshot`].
 #[derive(Clone)]
 struct Parts {
     now: Timestamp,
     swept_at: Option<Timestamp>,
     is_quiet: bool,
-    most_tries: u32,
+    max_attempts: u32,
     accepted: Vec<(TenantId, ExportId)>,
-    told: Vec<(TenantId, ExportId, Timestamp)>,
+    reported_links: Vec<(TenantId, ExportId, Timestamp)>,
     exports: Vec<Export>,
     locks: Vec<(TenantId, ExportId)>,
     checkpoints: Vec<(TenantId, ExportId)>,
-    payouts: Vec<Committed>,
-    objects: BTreeMap<String, Contents>,
-    mails: Vec<Accepted>,
+    payouts: Vec<CommittedPayout>,
+    objects: BTreeMap<String, ObjectContents>,
+    mails: Vec<SentMail>,
 }
 
 impl Parts {
     fn check(&self) -> Vec<Violation> {
-        violations(&World {
+        violations(&Snapshot {
             now: self.now,
             swept_at: self.swept_at,
             is_quiet: self.is_quiet,
-            most_tries: self.most_tries,
+            max_attempts: self.max_attempts,
             accepted: self.accepted.iter().map(|(tenant, id)| (tenant, *id)).collect(),
-            told: self.told.iter().map(|(tenant, id, end)| (tenant, *id, *end)).collect(),
+            reported_links: self.reported_links.iter().map(|(tenant, id, expiry)| (tenant, *id, *expiry)).collect(),
             exports: self.exports.iter().collect(),
             locks: self.locks.iter().map(|(tenant, id)| (tenant, id.export_type(), *id)).collect(),
             checkpoints: self.checkpoints.iter().map(|(tenant, id)| (tenant, *id)).collect(),
@@ -39,116 +39,117 @@ impl Parts {
         })
     }
 
-    /// The invariants that do not hold, once each.
-    fn broken(&self) -> Vec<Invariant> {
-        let broken: BTreeSet<Invariant> = self.check().iter().map(|violation| violation.invariant).collect();
-        broken.into_iter().collect()
+    /// The violated invariants, without duplicates.
+    fn violated(&self) -> Vec<Invariant> {
+        let violated: BTreeSet<Invariant> = self.check().iter().map(|violation| violation.invariant).collect();
+        violated.into_iter().collect()
     }
 }
 
-fn another() -> ExportId {
+fn second_id() -> ExportId {
     ExportId::new(ExportType::MarketplacePayouts, start(), &[9; 10])
 }
 
-/// A ready export, whole and mailed, and a pending one of the same tenant.
-fn sound() -> Parts {
+/// A mailed ready export with its file, and a pending export of the same tenant.
+fn valid() -> Parts {
     let ready = ready_export();
-    let pending = Export { id: another(), ..export() };
+    let pending = Export { id: second_id(), ..export() };
     let tenant = || ready.tenant.clone();
-    let end = ready.link_expires_at.unwrap();
+    let expiry = ready.link_expires_at.unwrap();
     let ids = ["po_1", "po_2", "po_3"];
-    let contents = Contents {
+    let contents = ObjectContents {
         bytes: file().bytes,
         sha256: file().sha256,
         totals: file().totals,
         payouts: ids.map(str::to_owned).to_vec(),
     };
-    let committed = |id: &str, tenant: TenantId, created_at| Committed { tenant, id: id.to_owned(), created_at };
-    let mut payouts: Vec<Committed> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
+    let committed = |id: &str, tenant: TenantId, created_at| CommittedPayout { tenant, id: id.to_owned(), created_at };
+    let mut payouts: Vec<CommittedPayout> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
     payouts.push(committed("po_later", tenant(), start().plus(Duration::from_millis(1))));
     payouts.push(committed("po_other", operator("other").tenant, start()));
-    let link = Link { key: file().key, said_end: end, end };
+    let link = Link { key: file().key, stated_expiry: expiry, expiry };
     Parts {
         now: start().plus(Duration::from_secs(120)),
         swept_at: Some(start().plus(Duration::from_secs(60))),
         is_quiet: false,
-        most_tries: Tries::MOST,
+        max_attempts: RetryPolicy::MAX_ATTEMPTS,
         accepted: vec![(tenant(), ready.id), (tenant(), pending.id)],
-        told: vec![(tenant(), ready.id, end)],
+        reported_links: vec![(tenant(), ready.id, expiry)],
         locks: vec![(tenant(), pending.id)],
         checkpoints: vec![(tenant(), pending.id)],
         payouts,
         objects: [(file().key, contents)].into(),
-        mails: vec![Accepted { recipients: ready.recipients.clone(), links: vec![link] }],
+        mails: vec![SentMail { recipients: ready.recipients.clone(), links: vec![link] }],
         exports: vec![ready, pending],
     }
 }
 
-fn broken_by(change: impl FnOnce(&mut Parts)) -> Vec<Invariant> {
-    let mut parts = sound();
+fn violated_by(change: impl FnOnce(&mut Parts)) -> Vec<Invariant> {
+    let mut parts = valid();
     change(&mut parts);
-    parts.broken()
+    parts.violated()
 }
 
-fn object(parts: &mut Parts) -> &mut Contents {
+fn object(parts: &mut Parts) -> &mut ObjectContents {
     parts.objects.get_mut(&file().key).unwrap()
 }
 
 #[test]
-fn sound_world_has_no_violation() {
-    assert_eq!(sound().check(), []);
-    let failed = Export { status: Status::Failed, due_at: None, failure: Some(Failure::tries_used_up(5)), ..export() };
-    let ended = |parts: &mut Parts| {
-        parts.exports[1] = Export { id: another(), ..failed };
+fn valid_snapshot_has_no_violation() {
+    assert_eq!(valid().check(), []);
+    let failed =
+        Export { status: Status::Failed, next_check_at: None, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let finished = |parts: &mut Parts| {
+        parts.exports[1] = Export { id: second_id(), ..failed };
         parts.locks.clear();
         parts.checkpoints.clear();
         parts.is_quiet = true;
     };
-    assert_eq!(broken_by(ended), []);
+    assert_eq!(violated_by(finished), []);
 }
 
 #[test]
-fn second_pending_export_is_found() {
+fn second_pending_export_is_a_violation() {
     let second = ExportId::new(ExportType::MarketplacePayouts, start(), &[10; 10]);
-    let broken = broken_by(|parts| parts.exports.push(Export { id: second, ..export() }));
-    assert_eq!(broken, [Invariant::OnePending, Invariant::LockNamesPending]);
-    // Another tenant's is none.
-    let of_another = Export { tenant: operator("other").tenant, ..export() };
-    let broken = broken_by(|parts| {
-        parts.locks.push((of_another.tenant.clone(), of_another.id));
-        parts.exports.push(of_another);
+    let violated = violated_by(|parts| parts.exports.push(Export { id: second, ..export() }));
+    assert_eq!(violated, [Invariant::OnePending, Invariant::LockNamesPending]);
+    // A pending export of another tenant is allowed.
+    let of_other_tenant = Export { tenant: operator("other").tenant, ..export() };
+    let violated = violated_by(|parts| {
+        parts.locks.push((of_other_tenant.tenant.clone(), of_other_tenant.id));
+        parts.exports.push(of_other_tenant);
     });
-    assert_eq!(broken, []);
+    assert_eq!(violated, []);
 }
 
 #[test]
-fn lock_that_names_no_pending_export_is_found() {
-    assert_eq!(broken_by(|parts| parts.locks.clear()), [Invariant::LockNamesPending]);
-    assert_eq!(broken_by(|parts| parts.locks[0].1 = export().id), [Invariant::LockNamesPending]);
-    let broken = broken_by(|parts| {
+fn lock_without_a_pending_export_is_a_violation() {
+    assert_eq!(violated_by(|parts| parts.locks.clear()), [Invariant::LockNamesPending]);
+    assert_eq!(violated_by(|parts| parts.locks[0].1 = export().id), [Invariant::LockNamesPending]);
+    let violated = violated_by(|parts| {
         parts.exports.pop();
         parts.accepted.pop();
         parts.checkpoints.clear();
     });
-    assert_eq!(broken, [Invariant::LockNamesPending]);
+    assert_eq!(violated, [Invariant::LockNamesPending]);
 }
 
 #[test]
-fn accepted_export_that_is_gone_or_does_not_end_is_found() {
-    assert_eq!(broken_by(|parts| parts.accepted.push((export().tenant, another_yet()))), [Invariant::AcceptedEnds]);
-    assert_eq!(broken_by(|parts| parts.is_quiet = true), [Invariant::AcceptedEnds]);
-    assert_eq!(broken_by(|parts| parts.swept_at = Some(export().deadline)), [Invariant::AcceptedEnds]);
-    assert_eq!(broken_by(|parts| parts.exports[1].due_at = None), [Invariant::AcceptedEnds]);
+fn lost_or_stalled_export_is_a_violation() {
+    assert_eq!(violated_by(|parts| parts.accepted.push((export().tenant, third_id()))), [Invariant::AcceptedFinishes]);
+    assert_eq!(violated_by(|parts| parts.is_quiet = true), [Invariant::AcceptedFinishes]);
+    assert_eq!(violated_by(|parts| parts.swept_at = Some(export().deadline)), [Invariant::AcceptedFinishes]);
+    assert_eq!(violated_by(|parts| parts.exports[1].next_check_at = None), [Invariant::AcceptedFinishes]);
     let late = export().deadline.plus(Duration::from_millis(1));
-    assert_eq!(broken_by(|parts| parts.exports[1].due_at = Some(late)), [Invariant::AcceptedEnds]);
+    assert_eq!(violated_by(|parts| parts.exports[1].next_check_at = Some(late)), [Invariant::AcceptedFinishes]);
 }
 
-fn another_yet() -> ExportId {
+fn third_id() -> ExportId {
     ExportId::new(ExportType::MarketplacePayouts, start(), &[11; 10])
 }
 
 #[test]
-fn file_that_is_gone_or_other_than_recorded_is_found_until_its_end() {
+fn missing_or_different_file_is_a_violation_until_expiry() {
     let changes: [fn(&mut Parts); 12] = [
         |parts| parts.objects.clear(),
         |parts| object(parts).bytes -= 1,
@@ -164,23 +165,23 @@ fn file_that_is_gone_or_other_than_recorded_is_found_until_its_end() {
         |parts| object(parts).payouts[0] = "po_unknown".into(),
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        assert_eq!(broken_by(change), [Invariant::FileIsWhole], "{number}");
-        let after_its_end = |parts: &mut Parts| {
+        assert_eq!(violated_by(change), [Invariant::FileIsComplete], "{number}");
+        let after_expiry = |parts: &mut Parts| {
             change(parts);
             parts.now = file().expires_at;
             parts.swept_at = None;
         };
-        assert_eq!(broken_by(after_its_end), [], "{number}");
+        assert_eq!(violated_by(after_expiry), [], "{number}");
     }
-    let missing = broken_by(|parts| {
+    let missing = violated_by(|parts| {
         object(parts).payouts.pop();
         parts.exports[0].file.as_mut().unwrap().rows -= 1;
     });
-    assert_eq!(missing, [Invariant::FileIsWhole], "a payout is missing in the file and in the count");
+    assert_eq!(missing, [Invariant::FileIsComplete], "a payout is missing from both the file and the count");
 }
 
 #[test]
-fn ready_export_whose_mail_was_not_accepted_is_found() {
+fn ready_export_without_a_mail_is_a_violation() {
     let changes: [fn(&mut Parts); 5] = [
         |parts| parts.mails.clear(),
         |parts| parts.mails[0].links.clear(),
@@ -193,9 +194,9 @@ fn ready_export_whose_mail_was_not_accepted_is_found() {
         },
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        assert_eq!(broken_by(change), [Invariant::ReadyWasMailed], "{number}");
+        assert_eq!(violated_by(change), [Invariant::ReadyWasMailed], "{number}");
     }
-    let without_file = broken_by(|parts| {
+    let without_file = violated_by(|parts| {
         parts.exports[0].file = None;
         parts.mails.clear();
     });
@@ -203,9 +204,9 @@ fn ready_export_whose_mail_was_not_accepted_is_found() {
 }
 
 #[test]
-fn failure_without_a_reason_is_found() {
+fn failed_export_without_a_reason_is_a_violation() {
     let fail = |failure: Option<Failure>| {
-        broken_by(|parts| {
+        violated_by(|parts| {
             parts.exports[1] = Export { status: Status::Failed, failure, ..parts.exports[1].clone() };
             parts.locks.clear();
             parts.checkpoints.clear();
@@ -213,48 +214,51 @@ fn failure_without_a_reason_is_found() {
     };
     let blank = Failure { code: FailureCode::GenerationFailed, message: " ".into() };
     for failure in [None, Some(blank), Some(Failure::email_not_sent("no"))] {
-        assert_eq!(fail(failure.clone()), [Invariant::FailureIsTold], "{failure:?}");
+        assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");
     }
-    assert_eq!(fail(Some(Failure::tries_used_up(5))), []);
-    let ready_and_failed = broken_by(|parts| parts.exports[0].failure = Some(Failure::tries_used_up(5)));
-    assert_eq!(ready_and_failed, [Invariant::FailureIsTold]);
+    assert_eq!(fail(Some(Failure::attempts_used_up(5))), []);
+    let ready_and_failed = violated_by(|parts| parts.exports[0].failure = Some(Failure::attempts_used_up(5)));
+    assert_eq!(ready_and_failed, [Invariant::FailureHasReason]);
 }
 
 #[test]
-fn checkpoint_of_an_export_that_has_ended_is_found() {
-    let broken = broken_by(|parts| parts.checkpoints.push((export().tenant, export().id)));
-    assert_eq!(broken, [Invariant::NothingIsLeft]);
+fn checkpoint_of_a_finished_export_is_a_violation() {
+    let violated = violated_by(|parts| parts.checkpoints.push((export().tenant, export().id)));
+    assert_eq!(violated, [Invariant::NoLeftovers]);
 }
 
-fn nowhere() -> Link {
-    Link { key: "exports/x".into(), said_end: start(), end: start() }
+fn dead_link() -> Link {
+    Link { key: "exports/x".into(), stated_expiry: start(), expiry: start() }
 }
 
 #[test]
-fn link_that_ends_too_early_or_leads_nowhere_is_found() {
+fn expired_or_dead_link_is_a_violation() {
     let changes: [fn(&mut Parts); 6] = [
         |parts| parts.exports[0].status = Status::Expired,
-        |parts| parts.mails[0].links[0].said_end = file().expires_at,
-        |parts| parts.mails[0].links[0].end = file().expires_at.plus(Duration::from_secs(1)),
-        |parts| parts.mails.push(Accepted { links: vec![nowhere()], ..parts.mails[0].clone() }),
-        |parts| parts.told[0].2 = file().expires_at,
-        |parts| parts.told.push((export().tenant, another(), start())),
+        |parts| parts.mails[0].links[0].stated_expiry = file().expires_at,
+        |parts| parts.mails[0].links[0].expiry = file().expires_at.plus(Duration::from_secs(1)),
+        |parts| parts.mails.push(SentMail { links: vec![dead_link()], ..parts.mails[0].clone() }),
+        |parts| parts.reported_links[0].2 = file().expires_at,
+        |parts| parts.reported_links.push((export().tenant, second_id(), start())),
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        assert_eq!(broken_by(change), [Invariant::LinksLive], "{number}");
+        assert_eq!(violated_by(change), [Invariant::LinksAreValid], "{number}");
     }
 }
 
 #[test]
-fn violation_tells_the_invariant_the_export_and_what_is_seen() {
-    let mut parts = sound();
+fn violation_names_invariant_export_and_details() {
+    let mut parts = valid();
     parts.locks.clear();
     let lines: Vec<String> = parts.check().iter().map(ToString::to_string).collect();
-    assert_eq!(lines, [format!("LockNamesPending: acme {}: is PENDING, and there is no lock", another())]);
+    assert_eq!(lines, [format!("LockNamesPending: acme {}: is PENDING, but there is no lock", second_id())]);
 }
 
 #[test]
-fn work_taken_more_often_than_it_may_be_is_found() {
-    assert_eq!(broken_by(|parts| parts.exports[1].tries = Tries::MOST), []);
-    assert_eq!(broken_by(|parts| parts.exports[1].tries = Tries::MOST + 1), [Invariant::TriesAreBounded]);
+fn too_many_attempts_are_a_violation() {
+    assert_eq!(violated_by(|parts| parts.exports[1].attempts = RetryPolicy::MAX_ATTEMPTS), []);
+    assert_eq!(
+        violated_by(|parts| parts.exports[1].attempts = RetryPolicy::MAX_ATTEMPTS + 1),
+        [Invariant::AttemptsAreBounded]
+    );
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::caller::{Caller, ClientType, Person};
 use crate::email::Recipients;
-use crate::export::{FailureCode, Terms};
+use crate::export::{ExportSettings, FailureCode};
 use crate::file::Totals;
 use crate::id::{ExportId, ExportType};
 use proptest::prelude::*;
@@ -16,9 +16,9 @@ fn minutes(n: u64) -> Timestamp {
     start().plus(Duration::from_secs(60 * n))
 }
 
-fn tries() -> Tries {
-    Tries {
-        most: 3,
+fn retry() -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: 3,
         backoff: vec![Duration::from_secs(15), Duration::from_secs(60)],
         permanent_wait: Duration::from_secs(300),
     }
@@ -28,7 +28,7 @@ fn lease(until: Timestamp) -> Lease {
     Lease { holder: "request-1".into(), until }
 }
 
-/// An export as it was accepted.
+/// A newly accepted export.
 pub fn export() -> Export {
     let email = "ann@example.com".parse::<crate::email::EmailAddress>().unwrap();
     let recipients = Recipients::new(email.clone(), ["cc@example.com".parse().unwrap()]).unwrap();
@@ -38,10 +38,10 @@ pub fn export() -> Export {
         user: Person { email, name: "Ann".parse().unwrap() },
     };
     let id = ExportId::new(ExportType::MarketplacePayouts, start(), &[7; 10]);
-    Export::accept(id, &caller, recipients, Terms::new(72 * HOUR, 720 * HOUR, 6 * HOUR, false), HOUR / 60)
+    Export::accept(id, &caller, recipients, ExportSettings::new(72 * HOUR, 720 * HOUR, 6 * HOUR, false), HOUR / 60)
 }
 
-/// A whole file.
+/// A complete file.
 pub fn file() -> ExportFile {
     ExportFile {
         key: "exports/acme/mpo/1.csv".into(),
@@ -54,16 +54,16 @@ pub fn file() -> ExportFile {
     }
 }
 
-fn taken(now: Timestamp, export: &Export) -> Export {
-    take(export, now, lease(now.plus(HOUR / 12)), &tries()).unwrap().apply(export).unwrap()
+fn acquired(now: Timestamp, export: &Export) -> Export {
+    acquire(export, now, lease(now.plus(HOUR / 12)), &retry()).unwrap().apply(export).unwrap()
 }
 
-fn gave_up(export: &Export, now: Timestamp, retry_at: Timestamp) -> Export {
-    give_up(export, now, ErrorKind::Transient, retry_at).apply(export).unwrap()
+fn released(export: &Export, now: Timestamp, retry_at: Timestamp) -> Export {
+    release(export, now, ErrorKind::Transient, retry_at).apply(export).unwrap()
 }
 
-fn met_permanent_error(export: &Export, now: Timestamp) -> Export {
-    give_up(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)).apply(export).unwrap()
+fn released_after_permanent_error(export: &Export, now: Timestamp) -> Export {
+    release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)).apply(export).unwrap()
 }
 
 fn failure() -> Failure {
@@ -71,184 +71,188 @@ fn failure() -> Failure {
 }
 
 #[test]
-fn accepted_export_is_pending_and_due_after_the_first_ring() {
+fn accept_creates_a_pending_export() {
     let export = export();
-    assert_eq!((export.status, export.fence, export.tries), (Status::Pending, 0, 0));
-    assert_eq!(export.due_at, Some(minutes(1)));
+    assert_eq!((export.status, export.fencing_token, export.attempts), (Status::Pending, 0, 0));
+    assert_eq!(export.next_check_at, Some(minutes(1)));
     assert_eq!(export.deadline, start().plus(6 * HOUR));
     assert_eq!(export.as_of(), start());
 }
 
 #[test]
-fn taking_raises_the_fence_counts_a_try_and_is_due_when_the_lease_is_over() {
-    let export = taken(minutes(0), &export());
-    assert_eq!((export.fence, export.tries), (1, 1));
+fn acquire_increments_fencing_token_and_attempts() {
+    let export = acquired(minutes(0), &export());
+    assert_eq!((export.fencing_token, export.attempts), (1, 1));
     assert_eq!(export.lease, Some(lease(minutes(5))));
-    assert_eq!(export.due_at, Some(minutes(5)));
+    assert_eq!(export.next_check_at, Some(minutes(5)));
 }
 
 #[test]
-fn sweeper_looks_at_the_deadline_even_when_a_lease_runs_longer() {
-    let export = taken(minutes(359), &export());
+fn next_check_is_at_the_deadline_if_the_lease_is_longer() {
+    let export = acquired(minutes(359), &export());
     assert_eq!(export.lease, Some(lease(minutes(364))));
-    assert_eq!(export.due_at, Some(minutes(360)));
+    assert_eq!(export.next_check_at, Some(minutes(360)));
 }
 
 #[test]
-fn taking_is_refused_while_leased_finished_used_up_or_too_late() {
+fn acquire_fails_if_the_record_does_not_allow_it() {
     let fresh = export();
-    let held = taken(minutes(0), &fresh);
-    let take_at = |export: &Export, now| take(export, now, lease(now), &tries()).unwrap_err();
-    assert_eq!(take_at(&held, minutes(4)), NotTaken::Leased);
-    assert!(take(&held, minutes(5), lease(minutes(9)), &tries()).is_ok());
-    assert_eq!(take_at(&Export { tries: 3, ..fresh.clone() }, minutes(0)), NotTaken::TriesUsedUp);
-    assert_eq!(take_at(&fresh, minutes(360)), NotTaken::DeadlinePassed);
-    assert_eq!(take_at(&Export { status: Status::Ready, ..fresh }, minutes(0)), NotTaken::Finished);
+    let held = acquired(minutes(0), &fresh);
+    let acquire_at = |export: &Export, now| acquire(export, now, lease(now), &retry()).unwrap_err();
+    assert_eq!(acquire_at(&held, minutes(4)), AcquireError::Leased);
+    assert!(acquire(&held, minutes(5), lease(minutes(9)), &retry()).is_ok());
+    assert_eq!(acquire_at(&Export { attempts: 3, ..fresh.clone() }, minutes(0)), AcquireError::AttemptsUsedUp);
+    assert_eq!(acquire_at(&fresh, minutes(360)), AcquireError::DeadlinePassed);
+    assert_eq!(acquire_at(&Export { status: Status::Ready, ..fresh }, minutes(0)), AcquireError::Finished);
 }
 
 #[test]
-fn two_who_read_the_same_record_cannot_both_take_it() {
+fn acquire_succeeds_once_for_two_readers_of_a_record() {
     let read = export();
-    let step = take(&read, minutes(0), lease(minutes(5)), &tries()).unwrap();
+    let step = acquire(&read, minutes(0), lease(minutes(5)), &retry()).unwrap();
     let after = step.apply(&read).unwrap();
     assert_eq!(step.apply(&after), None);
-    assert_eq!(step.apply(&gave_up(&after, minutes(1), minutes(2))), None);
+    assert_eq!(step.apply(&released(&after, minutes(1), minutes(2))), None);
 }
 
 #[test]
-fn work_is_not_taken_by_one_who_does_not_know_of_the_file() {
-    let late_owner = taken(minutes(0), &export());
+fn acquire_fails_if_a_file_was_recorded_since_the_read() {
+    let late_owner = acquired(minutes(0), &export());
     let read = late_owner.clone();
     let recorded = record_file(&late_owner, minutes(6), file()).apply(&late_owner).unwrap();
-    let take_at = |read: &Export| take(read, minutes(6), lease(minutes(11)), &tries()).unwrap();
-    assert_eq!(take_at(&read).apply(&recorded), None, "read before the file was recorded");
-    assert_eq!(take_at(&recorded).apply(&recorded).unwrap().file, Some(file()));
+    let acquire_at = |read: &Export| acquire(read, minutes(6), lease(minutes(11)), &retry()).unwrap();
+    assert_eq!(acquire_at(&read).apply(&recorded), None, "read before the file was recorded");
+    assert_eq!(acquire_at(&recorded).apply(&recorded).unwrap().file, Some(file()));
 }
 
 #[test]
-fn former_owner_changes_nothing() {
-    let first = taken(minutes(0), &export());
-    let second = taken(minutes(6), &first);
+fn former_owner_cannot_write() {
+    let first = acquired(minutes(0), &export());
+    let second = acquired(minutes(6), &first);
     for step in [
-        give_up(&first, minutes(7), ErrorKind::Transient, minutes(8)),
-        give_up(&first, minutes(7), ErrorKind::Permanent, minutes(8)),
+        release(&first, minutes(7), ErrorKind::Transient, minutes(8)),
+        release(&first, minutes(7), ErrorKind::Permanent, minutes(8)),
         record_file(&first, minutes(7), file()),
-        progress(&first, minutes(7), 9),
-        advance(&first, minutes(7), 9),
-        hand_over(&first, minutes(7), 9, true, minutes(8)),
+        record_progress(&first, minutes(7), 9),
+        advance_checkpoint(&first, minutes(7), 9),
+        continue_later(&first, minutes(7), 9, true, minutes(8)),
         ready(&Export { file: Some(file()), ..first.clone() }, minutes(7), minutes(100)),
-        fail(&first, minutes(7), Authority::Owner, failure()),
+        fail(&first, minutes(7), FailedBy::Owner, failure()),
     ] {
         assert_eq!(step.apply(&second), None);
     }
 }
 
 #[test]
-fn giving_up_frees_the_work_but_keeps_the_tries() {
-    let export = taken(minutes(0), &export());
-    let export = gave_up(&export, minutes(1), minutes(2));
-    assert_eq!((export.lease.as_ref(), export.tries, export.due_at), (None, 1, Some(minutes(2))));
-    assert_eq!(taken(minutes(2), &export).tries, 2);
+fn release_removes_the_lease_and_keeps_the_attempts() {
+    let export = acquired(minutes(0), &export());
+    let export = released(&export, minutes(1), minutes(2));
+    assert_eq!((export.lease.as_ref(), export.attempts, export.next_check_at), (None, 1, Some(minutes(2))));
+    assert_eq!(acquired(minutes(2), &export).attempts, 2);
 }
 
 #[test]
-fn permanent_error_is_followed_by_one_more_attempt_five_minutes_later() {
-    let first = taken(minutes(0), &export());
-    assert_eq!(tries().wait_after_error(&first, minutes(1), ErrorKind::Permanent), Some(HOUR / 12));
-    let read = met_permanent_error(&first, minutes(1));
-    assert_eq!((read.permanent_error_at, read.due_at, read.tries), (Some(minutes(1)), Some(minutes(6)), 1));
+fn permanent_error_gets_one_more_attempt_after_a_delay() {
+    let first = acquired(minutes(0), &export());
+    assert_eq!(retry().wait_after_error(&first, minutes(1), ErrorKind::Permanent), Some(HOUR / 12));
+    let read = released_after_permanent_error(&first, minutes(1));
+    assert_eq!((read.permanent_error_at, read.next_check_at, read.attempts), (Some(minutes(1)), Some(minutes(6)), 1));
     let too_early = minutes(6).minus(Duration::from_millis(1));
-    assert_eq!(take(&read, too_early, lease(minutes(11)), &tries()).unwrap_err(), NotTaken::TooSoon);
-    let second = taken(minutes(6), &read);
-    assert_eq!(tries().wait_after_error(&second, minutes(7), ErrorKind::Permanent), None);
-    assert_eq!(tries().wait_after_error(&second, minutes(7), ErrorKind::Transient), Some(HOUR / 60));
+    assert_eq!(acquire(&read, too_early, lease(minutes(11)), &retry()).unwrap_err(), AcquireError::TooSoon);
+    let second = acquired(minutes(6), &read);
+    assert_eq!(retry().wait_after_error(&second, minutes(7), ErrorKind::Permanent), None);
+    assert_eq!(retry().wait_after_error(&second, minutes(7), ErrorKind::Transient), Some(HOUR / 60));
 }
 
 #[test]
-fn permanent_error_is_known_to_later_attempts_whatever_happens_to_the_one_in_between() {
-    let read = met_permanent_error(&taken(minutes(0), &export()), minutes(1));
-    let second = taken(minutes(6), &read);
-    for third in [taken(minutes(12), &second), taken(minutes(8), &gave_up(&second, minutes(7), minutes(8)))] {
-        assert_eq!(tries().wait_after_error(&Export { tries: 1, ..third }, minutes(13), ErrorKind::Permanent), None);
+fn permanent_error_is_kept_until_the_checkpoint_advances() {
+    let read = released_after_permanent_error(&acquired(minutes(0), &export()), minutes(1));
+    let second = acquired(minutes(6), &read);
+    for third in [acquired(minutes(12), &second), acquired(minutes(8), &released(&second, minutes(7), minutes(8)))] {
+        assert_eq!(retry().wait_after_error(&Export { attempts: 1, ..third }, minutes(13), ErrorKind::Permanent), None);
     }
-    for forgot in [advance(&second, minutes(7), 9), hand_over(&second, minutes(7), 9, true, minutes(8))] {
-        assert_eq!(forgot.apply(&second).unwrap().permanent_error_at, None, "the work got further since");
+    for step in [advance_checkpoint(&second, minutes(7), 9), continue_later(&second, minutes(7), 9, true, minutes(8))] {
+        assert_eq!(step.apply(&second).unwrap().permanent_error_at, None, "the checkpoint has advanced since");
     }
-    let stood_still = hand_over(&second, minutes(7), 9, false, minutes(8)).apply(&second).unwrap();
-    assert_eq!(stood_still.permanent_error_at, Some(minutes(1)));
+    let without_progress = continue_later(&second, minutes(7), 9, false, minutes(8)).apply(&second).unwrap();
+    assert_eq!(without_progress.permanent_error_at, Some(minutes(1)));
 }
 
 #[test]
-fn permanent_error_that_is_recorded_late_keeps_off_the_one_who_does_not_know_of_it() {
-    let late_owner = taken(minutes(0), &export());
-    let take_it = take(&late_owner, minutes(6), lease(minutes(11)), &tries()).unwrap();
-    assert_eq!(take_it.apply(&met_permanent_error(&late_owner, minutes(6))), None);
+fn acquire_fails_if_an_error_was_recorded_since_the_read() {
+    let late_owner = acquired(minutes(0), &export());
+    let acquire_it = acquire(&late_owner, minutes(6), lease(minutes(11)), &retry()).unwrap();
+    assert_eq!(acquire_it.apply(&released_after_permanent_error(&late_owner, minutes(6))), None);
 }
 
 #[test]
-fn permanent_error_ends_the_export_where_no_second_attempt_fits_in() {
-    let last_try = taken(minutes(0), &Export { tries: 2, ..export() });
-    assert_eq!(tries().wait_after_error(&last_try, minutes(1), ErrorKind::Permanent), None);
-    let late = taken(minutes(350), &export());
-    assert_eq!(tries().wait_after_error(&late, minutes(354), ErrorKind::Permanent), Some(HOUR / 12));
-    assert_eq!(tries().wait_after_error(&late, minutes(355), ErrorKind::Permanent), None);
+fn permanent_error_is_final_without_another_attempt() {
+    let last_attempt = acquired(minutes(0), &Export { attempts: 2, ..export() });
+    assert_eq!(retry().wait_after_error(&last_attempt, minutes(1), ErrorKind::Permanent), None);
+    let late = acquired(minutes(350), &export());
+    assert_eq!(retry().wait_after_error(&late, minutes(354), ErrorKind::Permanent), Some(HOUR / 12));
+    assert_eq!(retry().wait_after_error(&late, minutes(355), ErrorKind::Permanent), None);
 }
 
 #[test]
-fn tries_begin_anew_when_the_checkpoint_moves_forward() {
-    let export = taken(minutes(0), &Export { tries: 1, ..export() });
-    let after = advance(&export, minutes(1), 500).apply(&export).unwrap();
-    assert_eq!((after.tries, after.rows_written, &after.lease), (0, 500, &export.lease));
-    assert_eq!(progress(&export, minutes(1), 400).apply(&export).unwrap().tries, 2);
+fn attempts_are_reset_when_the_checkpoint_advances() {
+    let export = acquired(minutes(0), &Export { attempts: 1, ..export() });
+    let after = advance_checkpoint(&export, minutes(1), 500).apply(&export).unwrap();
+    assert_eq!((after.attempts, after.rows_written, &after.lease), (0, 500, &export.lease));
+    assert_eq!(record_progress(&export, minutes(1), 400).apply(&export).unwrap().attempts, 2);
 }
 
 #[test]
-fn hop_that_did_not_get_further_has_spent_a_try() {
-    let export = taken(minutes(0), &Export { tries: 1, ..export() });
-    let hop = |advanced| hand_over(&export, minutes(4), 9, advanced, minutes(5)).apply(&export).unwrap();
-    assert_eq!((hop(true).tries, hop(true).lease, hop(true).due_at), (0, None, Some(minutes(5))));
-    assert_eq!(hop(false).tries, 2);
+fn continue_later_without_progress_costs_an_attempt() {
+    let export = acquired(minutes(0), &Export { attempts: 1, ..export() });
+    let continued = |advanced| continue_later(&export, minutes(4), 9, advanced, minutes(5)).apply(&export).unwrap();
+    assert_eq!(
+        (continued(true).attempts, continued(true).lease, continued(true).next_check_at),
+        (0, None, Some(minutes(5)))
+    );
+    assert_eq!(continued(false).attempts, 2);
 }
 
 #[test]
-fn ready_needs_the_file_and_frees_the_lock() {
-    let export = taken(minutes(0), &export());
+fn ready_requires_a_file_and_releases_the_lock() {
+    let export = acquired(minutes(0), &export());
     assert_eq!(ready(&export, minutes(1), minutes(100)).apply(&export), None);
     let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
     assert_eq!(export.rows_written, 3);
     let step = ready(&export, minutes(2), minutes(100));
-    assert!(step.ends_work);
+    assert!(step.leaves_pending);
     let export = step.apply(&export).unwrap();
     assert_eq!((export.status, export.lease.as_ref()), (Status::Ready, None));
-    assert_eq!((export.link_expires_at, export.due_at), (Some(minutes(100)), Some(minutes(100))));
+    assert_eq!((export.link_expires_at, export.next_check_at), (Some(minutes(100)), Some(minutes(100))));
 }
 
 #[test]
-fn failing_needs_a_right_to_and_frees_the_lock() {
-    let held = taken(minutes(0), &Export { tries: 2, ..export() });
-    let by = |authority, now| fail(&held, now, authority, failure());
-    let used_up = Authority::TriesUsedUp { most: 3 };
-    assert!(by(Authority::Owner, minutes(1)).apply(&held).is_some());
-    assert!(by(used_up, minutes(1)).apply(&held).is_none(), "the last try still runs");
+fn fail_requires_a_valid_reason_and_releases_the_lock() {
+    let held = acquired(minutes(0), &Export { attempts: 2, ..export() });
+    let by = |failed_by, now| fail(&held, now, failed_by, failure());
+    let used_up = FailedBy::AttemptsUsedUp { max: 3 };
+    assert!(by(FailedBy::Owner, minutes(1)).apply(&held).is_some());
+    assert!(by(used_up, minutes(1)).apply(&held).is_none(), "the last attempt is still running");
     assert!(by(used_up, minutes(5)).apply(&held).is_some());
-    assert!(by(Authority::TriesUsedUp { most: 4 }, minutes(5)).apply(&held).is_none());
-    assert!(by(Authority::DeadlinePassed, minutes(359)).apply(&held).is_none());
-    let export = by(Authority::DeadlinePassed, minutes(360)).apply(&held).unwrap();
-    assert_eq!((export.status, export.due_at, export.failure), (Status::Failed, None, Some(failure())));
-    assert!(by(Authority::Owner, minutes(1)).ends_work);
+    assert!(by(FailedBy::AttemptsUsedUp { max: 4 }, minutes(5)).apply(&held).is_none());
+    assert!(by(FailedBy::DeadlinePassed, minutes(359)).apply(&held).is_none());
+    let export = by(FailedBy::DeadlinePassed, minutes(360)).apply(&held).unwrap();
+    assert_eq!((export.status, export.next_check_at, export.failure), (Status::Failed, None, Some(failure())));
+    assert!(by(FailedBy::Owner, minutes(1)).leaves_pending);
 }
 
 #[test]
-fn administrator_ends_what_is_pending_whoever_works_on_it_and_nothing_else() {
+fn administrator_fails_only_a_pending_export_leased_or_not() {
     let fresh = export();
-    let held = record_file(&taken(minutes(0), &fresh), minutes(1), file()).apply(&taken(minutes(0), &fresh)).unwrap();
-    // Read before the work was taken: an administrator's word does not depend on who works.
-    let step = fail(&fresh, minutes(1), Authority::Administrator, failure());
-    assert!(step.ends_work);
+    let held =
+        record_file(&acquired(minutes(0), &fresh), minutes(1), file()).apply(&acquired(minutes(0), &fresh)).unwrap();
+    // Decided before the lease was acquired, because the guards do not depend on the owner.
+    let step = fail(&fresh, minutes(1), FailedBy::Administrator, failure());
+    assert!(step.leaves_pending);
     for record in [&fresh, &held] {
-        let ended = step.apply(record).unwrap();
-        assert_eq!((ended.status, ended.due_at, ended.lease.as_ref()), (Status::Failed, None, None));
-        assert_eq!((ended.failure.as_ref(), &ended.file), (Some(&failure()), &record.file));
+        let failed = step.apply(record).unwrap();
+        assert_eq!((failed.status, failed.next_check_at, failed.lease.as_ref()), (Status::Failed, None, None));
+        assert_eq!((failed.failure.as_ref(), &failed.file), (Some(&failure()), &record.file));
     }
     for status in [Status::Ready, Status::Failed, Status::Expired] {
         assert_eq!(step.apply(&Export { status, ..held.clone() }), None);
@@ -256,19 +260,19 @@ fn administrator_ends_what_is_pending_whoever_works_on_it_and_nothing_else() {
 }
 
 #[test]
-fn record_that_cannot_be_read_is_ended_by_its_status_and_its_deadline_alone() {
-    let held = taken(minutes(359), &export());
-    let by = |authority, now| fail_unread(now, authority, failure());
-    assert_eq!(by(UnreadAuthority::DeadlinePassed, minutes(359)).apply(&held), None);
-    for (authority, now) in [
-        (UnreadAuthority::DeadlinePassed, minutes(360)),
-        (UnreadAuthority::AnyDeadlinePassed, minutes(1)),
-        (UnreadAuthority::Administrator, minutes(1)),
+fn fail_corrupt_needs_only_status_and_deadline() {
+    let held = acquired(minutes(359), &export());
+    let by = |failed_by, now| fail_corrupt(now, failed_by, failure());
+    assert_eq!(by(CorruptFailedBy::DeadlinePassed, minutes(359)).apply(&held), None);
+    for (failed_by, now) in [
+        (CorruptFailedBy::DeadlinePassed, minutes(360)),
+        (CorruptFailedBy::AnyDeadlinePassed, minutes(1)),
+        (CorruptFailedBy::Administrator, minutes(1)),
     ] {
-        let step = by(authority, now);
-        assert!(step.ends_work);
-        let expected = fail(&held, now, Authority::Administrator, failure()).apply(&held);
-        assert_eq!(step.apply(&held), expected, "{authority:?}");
+        let step = by(failed_by, now);
+        assert!(step.leaves_pending);
+        let expected = fail(&held, now, FailedBy::Administrator, failure()).apply(&held);
+        assert_eq!(step.apply(&held), expected, "{failed_by:?}");
         for status in [Status::Ready, Status::Failed, Status::Expired] {
             assert_eq!(step.apply(&Export { status, ..held.clone() }), None);
         }
@@ -276,111 +280,115 @@ fn record_that_cannot_be_read_is_ended_by_its_status_and_its_deadline_alone() {
 }
 
 #[test]
-fn ready_export_reads_as_expired_from_its_links_end_on() {
+fn ready_export_expires_with_its_link() {
     let export = Export { status: Status::Ready, link_expires_at: Some(minutes(10)), ..export() };
     assert_eq!(export.status_at(minutes(9)), Status::Ready);
     assert_eq!(export.status_at(minutes(10)), Status::Expired);
     assert_eq!(expire(minutes(11), minutes(10)).apply(&export).unwrap().status, Status::Expired);
     let resent = Export { link_expires_at: Some(minutes(20)), ..export };
-    assert_eq!(expire(minutes(11), minutes(10)).apply(&resent), None, "a later link was made");
+    assert_eq!(expire(minutes(11), minutes(10)).apply(&resent), None, "a later link was recorded");
 }
 
 #[test]
-fn two_sweeps_ring_once() {
+fn two_sweeps_re_enqueue_once() {
     let read = export();
-    let step = ring(&read, minutes(1), minutes(2));
+    let step = re_enqueue(&read, minutes(1), minutes(2));
     let after = step.apply(&read).unwrap();
-    assert_eq!(after.due_at, Some(minutes(2)));
+    assert_eq!(after.next_check_at, Some(minutes(2)));
     assert_eq!(step.apply(&after), None);
-    assert_eq!(ring(&read, minutes(1), minutes(999)).apply(&read).unwrap().due_at, Some(read.deadline));
+    assert_eq!(re_enqueue(&read, minutes(1), minutes(999)).apply(&read).unwrap().next_check_at, Some(read.deadline));
 }
 
 fn ready_export() -> Export {
-    let export = taken(minutes(0), &export());
+    let export = acquired(minutes(0), &export());
     let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
     ready(&export, minutes(1), minutes(100)).apply(&export).unwrap()
 }
 
 #[test]
-fn resending_needs_an_end_and_a_file_that_is_still_there() {
+fn resend_requires_a_finished_export_with_a_file() {
     let ready = ready_export();
     let count = |export: &Export, now| count_resend(export, now, 2).map(|_| ());
-    assert_eq!(count(&export(), minutes(1)), Err(NotResendable::Pending));
+    assert_eq!(count(&export(), minutes(1)), Err(ResendError::Pending));
     assert_eq!(
         count(&Export { file: None, status: Status::Failed, ..ready.clone() }, minutes(1)),
-        Err(NotResendable::NoFile)
+        Err(ResendError::NoFile)
     );
-    assert_eq!(count(&ready, file().expires_at), Err(NotResendable::FileGone));
+    assert_eq!(count(&ready, file().expires_at), Err(ResendError::FileGone));
     for status in [Status::Ready, Status::Expired, Status::Failed] {
         assert_eq!(count(&Export { status, ..ready.clone() }, minutes(1)), Ok(()));
     }
 }
 
 #[test]
-fn resends_are_bounded_a_day_and_counted_one_by_one() {
+fn resends_are_limited_per_day() {
     let first = ready_export();
     let step = count_resend(&first, minutes(1), 2).unwrap();
     let second = step.apply(&first).unwrap();
-    assert_eq!(step.apply(&second), None, "another was counted meanwhile");
+    assert_eq!(step.apply(&second), None, "another one was counted since the read");
     let third = count_resend(&second, minutes(2), 2).unwrap().apply(&second).unwrap();
-    assert_eq!(count_resend(&third, minutes(3), 2), Err(NotResendable::TooOften));
+    assert_eq!(count_resend(&third, minutes(3), 2), Err(ResendError::TooOften));
     let tomorrow = start().plus(24 * HOUR);
     assert_eq!(count_resend(&third, tomorrow, 2).unwrap().apply(&third).unwrap().resends.unwrap().count, 1);
 }
 
 #[test]
-fn resent_export_is_ready_with_the_later_end_and_without_its_failure() {
+fn resent_export_is_ready_with_the_later_link_expiry() {
     let failed = Export { status: Status::Failed, failure: Some(failure()), link_expires_at: None, ..ready_export() };
     let to = Recipients::only("bob@example.com".parse().unwrap());
     let early = resent(minutes(5), to.clone(), minutes(200));
     let late = resent(minutes(6), to.clone(), minutes(300));
     let after = late.apply(&failed).unwrap();
     assert_eq!(
-        (after.status, after.link_expires_at, after.due_at),
+        (after.status, after.link_expires_at, after.next_check_at),
         (Status::Ready, Some(minutes(300)), Some(minutes(300)))
     );
     assert_eq!((after.failure.as_ref(), &after.recipients), (None, &to));
     assert_eq!(early.apply(&after), None);
     let other = resent(minutes(7), Recipients::only("eve@example.com".parse().unwrap()), minutes(300));
-    assert_eq!(other.apply(&after).unwrap().recipients.to().as_str(), "eve@example.com", "of two that end together");
+    assert_eq!(
+        other.apply(&after).unwrap().recipients.to().as_str(),
+        "eve@example.com",
+        "the last of two equal expiries"
+    );
     assert_eq!(late.apply(&early.apply(&failed).unwrap()).unwrap().link_expires_at, Some(minutes(300)));
     let expired = expire(minutes(101), minutes(100)).apply(&ready_export()).unwrap();
     assert_eq!(early.apply(&expired).unwrap().status, Status::Ready);
 }
 
 #[test]
-fn waiting_grows_and_then_stays() {
-    let waits = [1, 2, 3, 9].map(|tried| tries().wait_after(tried).as_secs());
+fn backoff_grows_up_to_its_last_delay() {
+    let waits = [1, 2, 3, 9].map(|attempts| retry().wait_after(attempts).as_secs());
     assert_eq!(waits, [15, 60, 60, 60]);
 }
 
-/// What an owner, a sweeper or a former owner may try at any time.
+/// A step that an owner, a former owner, a sweeper or a request can attempt at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
     Some(match choice % 16 {
-        0 => take(export, now, lease(now.plus(HOUR / 12)), &tries()).ok()?,
-        1 if choice > 128 => give_up(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
-        1 => give_up(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
+        0 => acquire(export, now, lease(now.plus(HOUR / 12)), &retry()).ok()?,
+        1 if choice > 128 => release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
+        1 => release(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
         2 => record_file(export, now, file()),
         3 => ready(export, now, now.plus(HOUR)),
-        4 => fail(export, now, Authority::Owner, failure()),
-        5 => fail(export, now, Authority::TriesUsedUp { most: 3 }, failure()),
-        6 => ring(export, export.due_at?, now.plus(HOUR / 60)),
+        4 => fail(export, now, FailedBy::Owner, failure()),
+        5 => fail(export, now, FailedBy::AttemptsUsedUp { max: 3 }, failure()),
+        6 => re_enqueue(export, export.next_check_at?, now.plus(HOUR / 60)),
         7 => count_resend(export, now, 3).ok()?,
-        9 => progress(export, now, 7),
-        10 => advance(export, now, 8),
-        12 => fail(export, now, Authority::Administrator, failure()),
-        11 => hand_over(export, now, 9, choice > 128, now.plus(HOUR / 60)),
+        9 => record_progress(export, now, 7),
+        10 => advance_checkpoint(export, now, 8),
+        12 => fail(export, now, FailedBy::Administrator, failure()),
+        11 => continue_later(export, now, 9, choice > 128, now.plus(HOUR / 60)),
         8 => resent(now, recipients, now.plus(HOUR)),
-        13 => fail_unread(now, UnreadAuthority::DeadlinePassed, failure()),
-        14 => fail_unread(now, UnreadAuthority::Administrator, failure()),
+        13 => fail_corrupt(now, CorruptFailedBy::DeadlinePassed, failure()),
+        14 => fail_corrupt(now, CorruptFailedBy::Administrator, failure()),
         _ => expire(now, export.link_expires_at?),
     })
 }
 
 proptest! {
     #[test]
-    fn record_stays_sound_whatever_is_tried(moves in prop::collection::vec((any::<u8>(), 0_u64..20, any::<bool>()), 1..40)) {
+    fn record_stays_consistent_under_any_steps(moves in prop::collection::vec((any::<u8>(), 0_u64..20, any::<bool>()), 1..40)) {
         let (mut now, mut record, mut stale) = (start(), export(), export());
         for (choice, minutes_later, from_stale) in moves {
             now = now.plus(Duration::from_secs(60 * minutes_later));
@@ -388,13 +396,13 @@ proptest! {
             let Some(step) = any_step(&read, choice, now) else { continue };
             let Some(after) = step.apply(&record) else { continue };
             for change in &step.changes {
-                if let Change::Due { status, .. } = change {
-                    prop_assert_eq!(*status, after.status, "the sweeper would look for it in another place");
+                if let Change::NextCheck { status, .. } = change {
+                    prop_assert_eq!(*status, after.status, "the sweeper would look under another status");
                 }
             }
-            prop_assert!(after.fence >= record.fence);
-            prop_assert!(after.tries <= 3);
-            // Finished is finished: only a link's end, or a further mail, changes it.
+            prop_assert!(after.fencing_token >= record.fencing_token);
+            prop_assert!(after.attempts <= 3);
+            // A finished export changes only when its link expires or its e-mail is resent.
             match (record.status, after.status) {
                 (Status::Pending, _) | (_, Status::Ready) | (Status::Ready, Status::Expired) => {}
                 (before, after) => prop_assert_eq!(before, after),
@@ -403,10 +411,10 @@ proptest! {
                 prop_assert!(after >= before);
             }
             match after.status {
-                Status::Pending => prop_assert!(after.due_at.is_some_and(|due| due <= after.deadline)),
-                Status::Ready => prop_assert!(after.file.is_some() && after.due_at == after.link_expires_at),
-                Status::Failed => prop_assert!(after.failure.is_some() && after.due_at.is_none()),
-                Status::Expired => prop_assert!(after.due_at.is_none()),
+                Status::Pending => prop_assert!(after.next_check_at.is_some_and(|at| at <= after.deadline)),
+                Status::Ready => prop_assert!(after.file.is_some() && after.next_check_at == after.link_expires_at),
+                Status::Failed => prop_assert!(after.failure.is_some() && after.next_check_at.is_none()),
+                Status::Expired => prop_assert!(after.next_check_at.is_none()),
             }
             prop_assert!(after.status == Status::Pending || after.lease.is_none());
             stale = std::mem::replace(&mut record, after);

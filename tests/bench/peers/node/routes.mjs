@@ -1,17 +1,17 @@
-// Three routes as an engineer who knows the AWS SDK for JavaScript would write them: its modular clients, the document
-// client, only what a route needs imported. Checks next to nothing, and knows no idempotency keys or filters.
+// Three routes in idiomatic AWS SDK for JavaScript: modular clients, the document client, and only the imports that a
+// route needs. They have hardly any validation, no idempotency keys and no filters.
 
 import { createHash, randomBytes } from 'node:crypto';
 
 import { DynamoDBClient, TransactionCanceledException } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, GetCommand, QueryCommand, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
 
-const MILLISECONDS_BELIEVED = 45_000;
+const CACHE_MILLISECONDS = 45_000;
 const { API_KEYS_TABLE, EXPORTS_TABLE, EXPORTS_BUCKET, JOBS_QUEUE_URL, LINK_SIGNER_SECRET } = process.env;
 const route = process.env._HANDLER.split('.')[1];
 
 const dynamodb = DynamoDBDocumentClient.from(new DynamoDBClient());
-const knownKeys = new Map();
+const cachedCallers = new Map();
 
 let sendMessage;
 if (route === 'create') {
@@ -42,7 +42,7 @@ if (route === 'detail') {
 
 export async function create(event) {
   const caller = await authenticate(event);
-  if (!caller) return answer(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
+  if (!caller) return response(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
   const { cc = [] } = JSON.parse(event.body ?? '{}');
   const now = new Date();
   const id = newId(now);
@@ -64,15 +64,15 @@ export async function create(event) {
     await dynamodb.send(new TransactWriteCommand({ TransactItems: [put(record), put(lock)] }));
   } catch (error) {
     if (!(error instanceof TransactionCanceledException)) throw error;
-    return answer(409, { errors: [{ code: 'EXPORT_ALREADY_PENDING' }] });
+    return response(409, { errors: [{ code: 'EXPORT_ALREADY_PENDING' }] });
   }
   await sendMessage(JSON.stringify({ version: 1, tenantId: caller.tenantId, exportId: id }));
-  return answer(202, view(record));
+  return response(202, view(record));
 }
 
 export async function history(event) {
   const caller = await authenticate(event);
-  if (!caller) return answer(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
+  if (!caller) return response(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
   const found = await dynamodb.send(
     new QueryCommand({
       TableName: EXPORTS_TABLE,
@@ -83,12 +83,12 @@ export async function history(event) {
       Limit: 20,
     }),
   );
-  return answer(200, { content: found.Items.map(view), size: found.Items.length });
+  return response(200, { content: found.Items.map(view), size: found.Items.length });
 }
 
 export async function detail(event) {
   const caller = await authenticate(event);
-  if (!caller) return answer(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
+  if (!caller) return response(401, { errors: [{ code: 'UNAUTHENTICATED' }] });
   const found = await dynamodb.send(
     new GetCommand({
       TableName: EXPORTS_TABLE,
@@ -96,20 +96,20 @@ export async function detail(event) {
       ConsistentRead: true,
     }),
   );
-  if (!found.Item) return answer(404, { errors: [{ code: 'EXPORT_NOT_FOUND' }] });
+  if (!found.Item) return response(404, { errors: [{ code: 'EXPORT_NOT_FOUND' }] });
   const shown = view(found.Item);
   const { status, file } = found.Item;
   if (status === 'READY' && (await exists(file.key))) shown.downloadUrl = await signLink(file.key);
-  return answer(200, shown);
+  return response(200, shown);
 }
 
 async function authenticate(event) {
   const keyHash = createHash('sha256').update(event.headers['dj-api-key'] ?? '').digest('hex');
-  const known = knownKeys.get(keyHash);
-  if (known && Date.now() - known.readAt < MILLISECONDS_BELIEVED) return known.caller;
+  const cached = cachedCallers.get(keyHash);
+  if (cached && Date.now() - cached.readAt < CACHE_MILLISECONDS) return cached.caller;
   const found = await dynamodb.send(new GetCommand({ TableName: API_KEYS_TABLE, Key: { keyHash }, ConsistentRead: true }));
   if (!found.Item || event.headers['dj-client'] !== 'OPERATOR') return undefined;
-  knownKeys.set(keyHash, { readAt: Date.now(), caller: found.Item });
+  cachedCallers.set(keyHash, { readAt: Date.now(), caller: found.Item });
   return found.Item;
 }
 
@@ -137,6 +137,6 @@ function signer({ accessKeyId, secretAccessKey }) {
   return { accessKeyId, secretAccessKey };
 }
 
-function answer(statusCode, body) {
+function response(statusCode, body) {
   return { statusCode, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
 }

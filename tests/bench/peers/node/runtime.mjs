@@ -1,5 +1,4 @@
-// Lambda's runtime API for a handler, one event after the other: the official client for Node.js is built from C++ where
-// it is installed, and does more than this.
+// A minimal client of the Lambda runtime API. The official client for Node.js does more and needs a C++ build.
 
 import http from 'node:http';
 

@@ -1,6 +1,6 @@
-"""Three routes as an engineer who knows boto3 would write them: clients at module level, the low-level API, JSON.
+"""Three routes in idiomatic boto3: clients at module level and the low-level API.
 
-It knows the tables and the shape of the answers, but checks next to nothing, and knows no idempotency keys or filters.
+They use the same tables and response format, but have hardly any validation, no idempotency keys and no filters.
 """
 
 import base64
@@ -16,7 +16,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
 ROUTE = os.environ["_HANDLER"].split(".")[1]
-SECONDS_BELIEVED = 45
+CACHE_SECONDS = 45
 
 dynamodb = boto3.client("dynamodb")
 if ROUTE == "create":
@@ -28,13 +28,13 @@ if ROUTE == "detail":
     s3 = boto3.client("s3", aws_access_key_id=secret["accessKeyId"], aws_secret_access_key=secret["secretAccessKey"])
 
 deserializer = TypeDeserializer()
-known_keys = {}
+cached_callers = {}
 
 
 def create(event, context):
     caller = authenticate(event)
     if caller is None:
-        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+        return response(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
     body = json.loads(event.get("body") or "{}")
     now = datetime.now(timezone.utc)
     export_id = new_id()
@@ -45,9 +45,9 @@ def create(event, context):
         "status": "PENDING",
         "recipientTo": caller["email"],
         "recipientsCc": body.get("cc", []),
-        "createdAt": text(now),
-        "updatedAt": text(now),
-        "deadline": text(now + timedelta(hours=6)),
+        "createdAt": timestamp(now),
+        "updatedAt": timestamp(now),
+        "deadline": timestamp(now + timedelta(hours=6)),
         "rowsWritten": 0,
     }
     lock = {"tenantId": caller["tenantId"], "sk": "LOCK#marketplace-payouts", "exportId": export_id}
@@ -57,7 +57,7 @@ def create(event, context):
                 {
                     "Put": {
                         "TableName": os.environ["EXPORTS_TABLE"],
-                        "Item": item(entry),
+                        "Item": to_item(entry),
                         "ConditionExpression": "attribute_not_exists(sk)",
                     }
                 }
@@ -65,18 +65,18 @@ def create(event, context):
             ]
         )
     except dynamodb.exceptions.TransactionCanceledException:
-        return answer(409, {"errors": [{"code": "EXPORT_ALREADY_PENDING"}]})
+        return response(409, {"errors": [{"code": "EXPORT_ALREADY_PENDING"}]})
     sqs.send_message(
         QueueUrl=os.environ["JOBS_QUEUE_URL"],
         MessageBody=json.dumps({"version": 1, "tenantId": caller["tenantId"], "exportId": export_id}),
     )
-    return answer(202, view(export))
+    return response(202, view(export))
 
 
 def history(event, context):
     caller = authenticate(event)
     if caller is None:
-        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+        return response(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
     found = dynamodb.query(
         TableName=os.environ["EXPORTS_TABLE"],
         ConsistentRead=True,
@@ -85,8 +85,8 @@ def history(event, context):
         ScanIndexForward=False,
         Limit=20,
     )
-    exports = [view(plain(entry)) for entry in found["Items"]]
-    return answer(200, {"content": exports, "size": len(exports)})
+    exports = [view(from_item(entry)) for entry in found["Items"]]
+    return response(200, {"content": exports, "size": len(exports)})
 
 
 def exists(key):
@@ -102,15 +102,15 @@ def exists(key):
 def detail(event, context):
     caller = authenticate(event)
     if caller is None:
-        return answer(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
+        return response(401, {"errors": [{"code": "UNAUTHENTICATED"}]})
     found = dynamodb.get_item(
         TableName=os.environ["EXPORTS_TABLE"],
         Key={"tenantId": {"S": caller["tenantId"]}, "sk": {"S": f"EXPORT#{event['pathParameters']['exportId']}"}},
         ConsistentRead=True,
     )
     if "Item" not in found:
-        return answer(404, {"errors": [{"code": "EXPORT_NOT_FOUND"}]})
-    export = plain(found["Item"])
+        return response(404, {"errors": [{"code": "EXPORT_NOT_FOUND"}]})
+    export = from_item(found["Item"])
     shown = view(export)
     if export["status"] == "READY" and exists(export["file"]["key"]):
         shown["downloadUrl"] = s3.generate_presigned_url(
@@ -118,21 +118,21 @@ def detail(event, context):
             Params={"Bucket": os.environ["EXPORTS_BUCKET"], "Key": export["file"]["key"]},
             ExpiresIn=900,
         )
-    return answer(200, shown)
+    return response(200, shown)
 
 
 def authenticate(event):
     key_hash = hashlib.sha256(event["headers"].get("dj-api-key", "").encode()).hexdigest()
-    known = known_keys.get(key_hash)
-    if known and time.monotonic() - known[0] < SECONDS_BELIEVED:
-        return known[1]
+    cached = cached_callers.get(key_hash)
+    if cached and time.monotonic() - cached[0] < CACHE_SECONDS:
+        return cached[1]
     found = dynamodb.get_item(
         TableName=os.environ["API_KEYS_TABLE"], Key={"keyHash": {"S": key_hash}}, ConsistentRead=True
     )
     if "Item" not in found or event["headers"].get("dj-client") != "OPERATOR":
         return None
-    caller = plain(found["Item"])
-    known_keys[key_hash] = (time.monotonic(), caller)
+    caller = from_item(found["Item"])
+    cached_callers[key_hash] = (time.monotonic(), caller)
     return caller
 
 
@@ -157,20 +157,20 @@ def view(export):
     return shown
 
 
-def item(plain_item):
-    return {name: value(of) for name, of in plain_item.items()}
+def to_item(values):
+    return {name: to_attribute(value) for name, value in values.items()}
 
 
-def value(of):
-    if isinstance(of, str):
-        return {"S": of}
-    if isinstance(of, list):
-        return {"L": [value(entry) for entry in of]}
-    return {"N": str(of)}
+def to_attribute(value):
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, list):
+        return {"L": [to_attribute(entry) for entry in value]}
+    return {"N": str(value)}
 
 
-def plain(found):
-    return {name: deserializer.deserialize(of) for name, of in found.items()}
+def from_item(item):
+    return {name: deserializer.deserialize(value) for name, value in item.items()}
 
 
 def new_id():
@@ -178,9 +178,9 @@ def new_id():
     return "mpo_" + base64.b32encode(millis.to_bytes(6, "big") + secrets.token_bytes(10)).decode().rstrip("=").lower()
 
 
-def text(moment):
+def timestamp(moment):
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
-def answer(status, body):
+def response(status, body):
     return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}

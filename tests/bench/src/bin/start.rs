@@ -1,4 +1,4 @@
-//! `cargo bench-start`: every function's release binary from nothing to its first answer and through a thousand more,
+//! `cargo bench-start`: every function's release binary from nothing to its first response and through a thousand more,
 //! and the same routes in Python, Node.js and plain Rust.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use bench::start_report::{StartReport, Started};
 use bench::{Error, build, build_rust_peers, cost, make_python, rust_peers, start_chart};
 
 const HELP: &str = "\
-Measures every function's release binary: CPU of its start, of its first answer and of those after, memory, size and
+Measures every function's release binary: CPU of its start, of its first response and of those after, memory, size and
 calls to AWS; and the same routes in Python, Node.js and plain Rust, in turns.
 
   cargo bench-start               the whole of it (about 10 minutes, after a release build); refreshes

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use aws::clock::SystemClock;
-use aws::dynamodb::ExportsTable;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValue, WriteRequest};
 use bench::contender::{new_export, sdk_config};
 use bench::fake::{Conditions, EXPORTS_TABLE, Fake, REGION};
@@ -22,10 +20,12 @@ use bench::process::Process;
 use bench::report::thousands;
 use bench::runtime_api::RuntimeApi;
 use bench::{Error, build};
-use domain::export::{Export, Status};
-use domain::file::{ExportFile, Totals};
-use domain::lifecycle::RING_AFTER;
-use domain::ports::{AcceptExport as _, Clock as _};
+use exports_aws::dynamodb::{ExportsTable, next_check_state};
+use exports_aws::system::LambdaSystem;
+use exports_domain::export::{Export, Status};
+use exports_domain::file::{ExportFile, Totals};
+use exports_domain::lifecycle::RE_ENQUEUE_AFTER;
+use exports_domain::ports::{ExportStore as _, System as _};
 use serde::Deserialize;
 
 const HELP: &str = "\
@@ -41,9 +41,9 @@ const DUE: u64 = 100_000;
 /// The function's time-out in the template.
 const TIME_LIMIT: Duration = Duration::from_secs(50);
 /// What the function may take of memory, in MiB.
-const MOST_MEMORY: f64 = 64.0;
+const MAX_MEMORY: f64 = 64.0;
 /// However slow the machine is, it is over after so many.
-const MOST_SWEEPS: usize = 60;
+const MAX_SWEEPS: usize = 60;
 
 fn main() -> ExitCode {
     match run() {
@@ -74,9 +74,9 @@ fn run() -> Result<(), Error> {
     fs::create_dir_all(&scratch)?;
     let mut text = format!(
         "# sweep-exports in front of a backlog\n\nMade by `cargo bench-sweeper`: {} exports are due at once, {} of them \
-         with a record that cannot be read.\nA sweep ends after {} s at the latest, and may take {MOST_MEMORY} MiB.\n",
+         with a record that cannot be read.\nA sweep ends after {} s at the latest, and may take {MAX_MEMORY} MiB.\n",
         thousands(due),
-        thousands(Backlog::of(due).spoilt),
+        thousands(Backlog::of(due).corrupt),
         TIME_LIMIT.as_secs()
     );
     for sweepers in [1, 2] {
@@ -97,17 +97,17 @@ struct Backlog {
     /// Pending exports that nobody works on.
     idle: u64,
     /// Pending exports whose record cannot be read.
-    spoilt: u64,
+    corrupt: u64,
 }
 
 impl Backlog {
     const fn of(due: u64) -> Self {
-        let (idle, spoilt) = (due / 10, due / 50);
-        Self { ended: due - idle - spoilt, idle, spoilt }
+        let (idle, corrupt) = (due / 10, due / 50);
+        Self { ended: due - idle - corrupt, idle, corrupt }
     }
 }
 
-/// What sweep-exports answers.
+/// What sweep-exports responses.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct Swept {
     rung: u64,
@@ -139,8 +139,8 @@ fn measure(due: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result
     );
     let mut all = Swept::default();
     for sweep in 1.. {
-        if sweep > MOST_SWEEPS {
-            return Err(format!("after {MOST_SWEEPS} sweeps there is still something to do").into());
+        if sweep > MAX_SWEEPS {
+            return Err(format!("after {MAX_SWEEPS} sweeps there is still something to do").into());
         }
         let round = sweep_once(&mut running, sweep, &mut text)?;
         all.rung += round.rung;
@@ -160,8 +160,8 @@ fn measure(due: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result
     for Sweeper { process, .. } in running {
         let peak = process.finish()?.peak_kib as f64 / 1024.0;
         writeln!(text, "\nPeak memory {peak:.1} MiB.")?;
-        if peak > MOST_MEMORY {
-            return Err(format!("{title}: {peak:.1} MiB are more than {MOST_MEMORY}").into());
+        if peak > MAX_MEMORY {
+            return Err(format!("{title}: {peak:.1} MiB are more than {MAX_MEMORY}").into());
         }
     }
     writeln!(text, "Every link's end was recorded once, and every idle export rung for once.")?;
@@ -201,8 +201,8 @@ fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
     command.env("AWS_LAMBDA_FUNCTION_NAME", "sweep-exports").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
     command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
-    // Nobody answers the bell here: what was rung for is not to be due again before all is over.
-    command.env("RING_AFTER", "1h");
+    // Nobody responses the queue here: what was rung for is not to be due again before all is over.
+    command.env("RE_ENQUEUE_AFTER", "1h");
     command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
     Ok(Sweeper { process: Process::start("sweep-exports", &mut command, log)?, api })
 }
@@ -211,27 +211,27 @@ fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
 async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
     let config = sdk_config(url.to_owned());
     let client = aws_sdk_dynamodb::Client::new(&config);
-    let now = SystemClock.now();
+    let now = LambdaSystem.now();
     let mut ended = new_export("of-which-all-are-copies")?;
-    ended.due_at = Some(now.minus(Duration::from_secs(60)));
+    ended.next_check_at = Some(now.minus(Duration::from_secs(60)));
     make_ready(&mut ended);
     let mut idle = new_export("of-which-all-are-copies-too")?;
-    idle.due_at = Some(now.minus(RING_AFTER));
+    idle.next_check_at = Some(now.minus(RE_ENQUEUE_AFTER));
     let exports = ExportsTable::new(&config, EXPORTS_TABLE.to_owned());
     let ended = stored(&exports, &client, &ended).await?;
     let idle = stored(&exports, &client, &idle).await?;
-    let mut spoilt = idle.clone();
-    spoilt.insert("fence".to_owned(), AttributeValue::S("spoilt".to_owned()));
+    let mut corrupt = idle.clone();
+    corrupt.insert("fencingToken".to_owned(), AttributeValue::S("corrupt".to_owned()));
     let mut requests = Vec::new();
-    for number in 0..backlog.ended + backlog.idle + backlog.spoilt {
+    for number in 0..backlog.ended + backlog.idle + backlog.corrupt {
         let original = match number {
             _ if number < backlog.ended => &ended,
             _ if number < backlog.ended + backlog.idle => &idle,
-            _ => &spoilt,
+            _ => &corrupt,
         };
         let put = PutRequest::builder().set_item(Some(copied(original, number)?)).build()?;
         requests.push(WriteRequest::builder().put_request(put).build());
-        if requests.len() == 25 || number + 1 == backlog.ended + backlog.idle + backlog.spoilt {
+        if requests.len() == 25 || number + 1 == backlog.ended + backlog.idle + backlog.corrupt {
             client.batch_write_item().request_items(EXPORTS_TABLE, std::mem::take(&mut requests)).send().await?;
         }
     }
@@ -257,14 +257,14 @@ async fn stored(exports: &ExportsTable, client: &aws_sdk_dynamodb::Client, expor
 /// The record of another tenant's export, alike in all else.
 fn copied(original: &Item, number: u64) -> Result<Item, Error> {
     let export = new_export(&format!("tenant-{number}"))?;
-    let due_state = original.get("dueState").and_then(|state| state.as_s().ok()).ok_or("a record that is not due")?;
-    let status = due_state.split('#').next().unwrap_or_default();
+    let state = original.get("nextCheckState").and_then(|state| state.as_s().ok()).ok_or("a record without a check")?;
+    let status = state.split('#').next().unwrap_or_default().parse()?;
     let mut item = original.clone();
     for (name, value) in [
         ("tenantId", export.tenant.to_string()),
         ("sk", format!("EXPORT#{}", export.id)),
         ("exportId", export.id.to_string()),
-        ("dueState", format!("{status}#{}", export.id.shard())),
+        ("nextCheckState", next_check_state(status, &export.id)),
     ] {
         item.insert(name.to_owned(), AttributeValue::S(value));
     }
@@ -274,7 +274,7 @@ fn copied(original: &Item, number: u64) -> Result<Item, Error> {
 /// As it is when its link has ended.
 fn make_ready(export: &mut Export) {
     export.status = Status::Ready;
-    export.link_expires_at = export.due_at;
+    export.link_expires_at = export.next_check_at;
     export.file = Some(ExportFile {
         key: format!("exports/{}/{}/1.csv", export.tenant, export.id),
         name: "marketplace-payouts.csv".to_owned(),
@@ -282,7 +282,7 @@ fn make_ready(export: &mut Export) {
         bytes: 230_000,
         sha256: "0".repeat(64),
         totals: Totals::default(),
-        expires_at: SystemClock.now().plus(Duration::from_secs(86_400)),
+        expires_at: LambdaSystem.now().plus(Duration::from_secs(86_400)),
     });
 }
 

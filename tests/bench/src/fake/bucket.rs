@@ -16,7 +16,7 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::{Answer, lock};
+use super::{FakeResponse, lock};
 use crate::Error;
 use crate::payouts::hex;
 
@@ -72,8 +72,8 @@ impl Bucket {
         lock(&self.files).clone()
     }
 
-    /// The operation's name, and its answer.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<(String, Answer), Error> {
+    /// The operation's name, and its response.
+    pub(super) async fn response(&self, request: Request<Incoming>) -> Result<(String, FakeResponse), Error> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let query: HashMap<&str, &str> = head
@@ -86,7 +86,7 @@ impl Bucket {
         let body = read(body, &head.headers).await?;
         let upload = query.get("uploadId").copied();
         let part = query.get("partNumber").map(|number| number.parse::<u32>().unwrap_or(0));
-        let (name, answer) = match (&head.method, upload, part) {
+        let (name, response) = match (&head.method, upload, part) {
             (&Method::POST, None, None) if query.contains_key("uploads") => {
                 ("CreateMultipartUpload", self.begin(&path))
             }
@@ -100,14 +100,14 @@ impl Bucket {
             (&Method::HEAD, None, None) => ("HeadObject", self.head(&path)),
             _ => ("S3", refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "not played by the benchmark")),
         };
-        let answer = answer.or_else(|Refusal(status, code, message)| {
+        let response = response.or_else(|Refusal(status, code, message)| {
             let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
             Response::builder().status(status).body(Full::new(Bytes::from(body)))
         })?;
-        Ok((name.to_owned(), answer))
+        Ok((name.to_owned(), response))
     }
 
-    fn begin(&self, path: &str) -> Result<Answer, Refusal> {
+    fn begin(&self, path: &str) -> Result<FakeResponse, Refusal> {
         let id = format!("upload-{}", self.next_upload.fetch_add(1, Ordering::Relaxed));
         let upload =
             Upload { path: path.to_owned(), parts: BTreeMap::new(), hashed: Vec::new(), waiting: BTreeMap::new() };
@@ -115,7 +115,7 @@ impl Bucket {
         Ok(xml(&format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")))
     }
 
-    fn part(&self, id: &str, number: u32, body: Bytes, headers: &HeaderMap) -> Result<Answer, Refusal> {
+    fn part(&self, id: &str, number: u32, body: Bytes, headers: &HeaderMap) -> Result<FakeResponse, Refusal> {
         if !(1..=10_000).contains(&number) {
             return refuse(StatusCode::BAD_REQUEST, "InvalidArgument", "Part number must be between 1 and 10000");
         }
@@ -127,22 +127,22 @@ impl Bucket {
             upload.hash(number, body);
         }
         drop(uploads);
-        let mut answer = xml("");
-        let headers = answer.headers_mut();
+        let mut response = xml("");
+        let headers = response.headers_mut();
         set(headers, "etag", &etag(&part))?;
         set(headers, "x-amz-checksum-crc64nvme", &base64::encode(checksum.to_be_bytes()))?;
-        Ok(answer)
+        Ok(response)
     }
 
-    fn list(&self, id: &str, query: &HashMap<&str, &str>) -> Result<Answer, Refusal> {
+    fn list(&self, id: &str, query: &HashMap<&str, &str>) -> Result<FakeResponse, Refusal> {
         let number = |name, default| query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let (after, most) = (number("part-number-marker", 0), number("max-parts", 1000).min(1000) as usize);
         let uploads = lock(&self.uploads);
         let upload = uploads.get(id).ok_or_else(no_such_upload)?;
         let mut parts = upload.parts.range(after + 1..);
-        let mut answer = String::from("<ListPartsResult>");
+        let mut response = String::from("<ListPartsResult>");
         for (number, part) in parts.by_ref().take(most) {
-            answer += &format!(
+            response += &format!(
                 "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><Size>{}</Size>\
                  <ChecksumCRC64NVME>{}</ChecksumCRC64NVME></Part>",
                 etag(part).replace('"', "&quot;"),
@@ -151,15 +151,15 @@ impl Bucket {
             );
         }
         let more = parts.next();
-        answer += &format!("<IsTruncated>{}</IsTruncated>", more.is_some());
+        response += &format!("<IsTruncated>{}</IsTruncated>", more.is_some());
         if let Some((number, _)) = more {
-            answer += &format!("<NextPartNumberMarker>{}</NextPartNumberMarker>", number - 1);
+            response += &format!("<NextPartNumberMarker>{}</NextPartNumberMarker>", number - 1);
         }
-        answer += "</ListPartsResult>";
-        Ok(xml(&answer))
+        response += "</ListPartsResult>";
+        Ok(xml(&response))
     }
 
-    fn complete(&self, id: &str, body: &[u8], headers: &HeaderMap) -> Result<Answer, Refusal> {
+    fn complete(&self, id: &str, body: &[u8], headers: &HeaderMap) -> Result<FakeResponse, Refusal> {
         let request = String::from_utf8_lossy(body);
         let mut uploads = lock(&self.uploads);
         let upload = uploads.get(id).ok_or_else(no_such_upload)?;
@@ -183,36 +183,36 @@ impl Bucket {
         )))
     }
 
-    fn abort(&self, id: &str) -> Result<Answer, Refusal> {
+    fn abort(&self, id: &str) -> Result<FakeResponse, Refusal> {
         lock(&self.uploads).remove(id).ok_or_else(no_such_upload)?;
-        let mut answer = xml("");
-        *answer.status_mut() = StatusCode::NO_CONTENT;
-        Ok(answer)
+        let mut response = xml("");
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
     }
 
-    fn put(&self, path: &str, body: &[u8], headers: &HeaderMap) -> Result<Answer, Refusal> {
+    fn put(&self, path: &str, body: &[u8], headers: &HeaderMap) -> Result<FakeResponse, Refusal> {
         let checksum = check(body, headers)?;
         let file = File { bytes: body.len() as u64, sha256: hex(&Sha256::digest(body)), checksum };
         lock(&self.files).insert(path.to_owned(), file);
-        let mut answer = xml("");
-        set(answer.headers_mut(), "etag", "\"file\"")?;
-        Ok(answer)
+        let mut response = xml("");
+        set(response.headers_mut(), "etag", "\"file\"")?;
+        Ok(response)
     }
 
     pub(super) fn put_file(&self, path: String) {
         lock(&self.files).insert(path, File { bytes: 0, sha256: hex(&Sha256::digest([])), checksum: 0 });
     }
 
-    fn head(&self, path: &str) -> Result<Answer, Refusal> {
+    fn head(&self, path: &str) -> Result<FakeResponse, Refusal> {
         let files = lock(&self.files);
         let Some(file) = files.get(path) else { return refuse(StatusCode::NOT_FOUND, "NotFound", "Not Found") };
-        let mut answer = xml("");
-        let headers = answer.headers_mut();
+        let mut response = xml("");
+        let headers = response.headers_mut();
         set(headers, "content-length", &file.bytes.to_string())?;
         set(headers, "etag", "\"file\"")?;
         set(headers, "x-amz-checksum-crc64nvme", &base64::encode(file.checksum.to_be_bytes()))?;
         set(headers, "x-amz-checksum-type", "FULL_OBJECT")?;
-        Ok(answer)
+        Ok(response)
     }
 }
 
@@ -302,7 +302,7 @@ fn no_such_upload() -> Refusal {
     Refusal(StatusCode::NOT_FOUND, "NoSuchUpload", "The specified multipart upload does not exist".to_owned())
 }
 
-fn xml(body: &str) -> Answer {
+fn xml(body: &str) -> FakeResponse {
     Response::new(Full::new(Bytes::from(body.to_owned())))
 }
 

@@ -32,7 +32,7 @@ use crate::Error;
 use crate::payouts::Payouts;
 use bucket::Bucket;
 use payouts_table::PayoutsTable;
-use tls::Authority;
+use tls::CertificateAuthority;
 
 pub use bucket::File;
 
@@ -75,7 +75,7 @@ impl Default for Conditions {
 
 /// A message to the generator, and how long it is to be held back.
 #[derive(Clone, Debug)]
-pub struct Ring {
+pub struct EnqueuedJob {
     /// The message.
     pub body: String,
     /// The delay that it was sent with.
@@ -87,11 +87,11 @@ pub struct Ring {
 pub struct Fake {
     runtime: Option<Runtime>,
     shared: Arc<Shared>,
-    rings: mpsc::UnboundedReceiver<Ring>,
+    enqueued: mpsc::UnboundedReceiver<EnqueuedJob>,
     address: SocketAddr,
     /// The variables that tell a process where each service is, if they are told apart.
     endpoints: Vec<(String, String)>,
-    authority: Option<Authority>,
+    authority: Option<CertificateAuthority>,
 }
 
 #[derive(Debug)]
@@ -100,12 +100,12 @@ struct Shared {
     bucket: Bucket,
     /// The embedded DynamoDB that has the Exports table.
     exports: SocketAddr,
-    rings: mpsc::UnboundedSender<Ring>,
+    enqueued: mpsc::UnboundedSender<EnqueuedJob>,
     calls: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a caller gets.
-type Answer = Response<Full<Bytes>>;
+type FakeResponse = Response<Full<Bytes>>;
 
 impl Fake {
     /// AWS with these payouts, an empty Exports table and an empty bucket.
@@ -121,13 +121,17 @@ impl Fake {
     /// # Errors
     /// As [`start`](Self::start), and if there is no certificate to be had.
     pub fn start_with_tls(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
-        Self::start_with(payouts, conditions, Some(Authority::new()?))
+        Self::start_with(payouts, conditions, Some(CertificateAuthority::new()?))
     }
 
-    fn start_with(payouts: Payouts, conditions: Conditions, authority: Option<Authority>) -> Result<Self, Error> {
+    fn start_with(
+        payouts: Payouts,
+        conditions: Conditions,
+        authority: Option<CertificateAuthority>,
+    ) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("fake").enable_all().build()?;
-        let (send_ring, rings) = mpsc::unbounded_channel();
+        let (sender, enqueued) = mpsc::unbounded_channel();
         let (shared, address, endpoints) = runtime.block_on(async {
             let exports = start_tables().await?;
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -136,7 +140,7 @@ impl Fake {
                 payouts: PayoutsTable::new(payouts, conditions),
                 bucket: Bucket::new(conditions.smallest_part),
                 exports,
-                rings: send_ring,
+                enqueued: sender,
                 calls: Mutex::default(),
             });
             tokio::spawn(serve(listener, None, Arc::clone(&shared)));
@@ -151,7 +155,7 @@ impl Fake {
             }
             Ok::<_, Error>((shared, address, endpoints))
         })?;
-        Ok(Self { runtime: Some(runtime), shared, rings, address, endpoints, authority })
+        Ok(Self { runtime: Some(runtime), shared, enqueued, address, endpoints, authority })
     }
 
     /// Where AWS is.
@@ -169,7 +173,7 @@ impl Fake {
     /// The certificate to trust, as PEM; none but with TLS.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
-        self.authority.as_ref().map(Authority::certificate)
+        self.authority.as_ref().map(CertificateAuthority::certificate)
     }
 
     /// Where the Exports table is for those whose calls are not to be counted.
@@ -196,8 +200,8 @@ impl Fake {
     }
 
     /// The next message to the generator, if there is one.
-    pub fn next_ring(&mut self) -> Option<Ring> {
-        self.rings.try_recv().ok()
+    pub fn next_ring(&mut self) -> Option<EnqueuedJob> {
+        self.enqueued.try_recv().ok()
     }
 
     /// Runs `work` among the threads that play AWS.
@@ -229,18 +233,18 @@ async fn start_tables() -> Result<SocketAddr, Error> {
         "AttributeDefinitions": [
             { "AttributeName": "tenantId", "AttributeType": "S" },
             { "AttributeName": "sk", "AttributeType": "S" },
-            { "AttributeName": "dueState", "AttributeType": "S" },
-            { "AttributeName": "dueAt", "AttributeType": "S" },
+            { "AttributeName": "nextCheckState", "AttributeType": "S" },
+            { "AttributeName": "nextCheckAt", "AttributeType": "S" },
         ],
         "KeySchema": [
             { "AttributeName": "tenantId", "KeyType": "HASH" },
             { "AttributeName": "sk", "KeyType": "RANGE" },
         ],
         "GlobalSecondaryIndexes": [{
-            "IndexName": "DueIndex",
+            "IndexName": "NextCheckIndex",
             "KeySchema": [
-                { "AttributeName": "dueState", "KeyType": "HASH" },
-                { "AttributeName": "dueAt", "KeyType": "RANGE" },
+                { "AttributeName": "nextCheckState", "KeyType": "HASH" },
+                { "AttributeName": "nextCheckAt", "KeyType": "RANGE" },
             ],
             "Projection": { "ProjectionType": "KEYS_ONLY" },
         }],
@@ -287,16 +291,16 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shar
 async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { answer(&shared, request).await.map_err(std::io::Error::other) }
+        async move { response(&shared, request).await.map_err(std::io::Error::other) }
     });
-    // A caller that ends in the middle of a request is no fault of ours.
+    // A caller that ends in the middle of a request is no invalid of ours.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Error> {
+async fn response(shared: &Shared, request: Request<Incoming>) -> Result<FakeResponse, Error> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).map(str::to_owned);
     let path = request.uri().path();
-    let (operation, answer) = match target.as_deref().and_then(|target| target.split_once('.')) {
+    let (operation, response) = match target.as_deref().and_then(|target| target.split_once('.')) {
         Some(("DynamoDB_20120810", operation)) => {
             let operation = operation.to_owned();
             let (head, body) = request.into_parts();
@@ -309,18 +313,18 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
         Some(("AmazonSQS", "SendMessage")) => {
             let sent: serde_json::Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
             let body = sent.get("MessageBody").and_then(|body| body.as_str()).unwrap_or_default().to_owned();
-            // A client may hold the answer to what it has sent.
+            // A client may hold the response to what it has sent.
             let digest: String = Md5::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
             let delay = sent.get("DelaySeconds").and_then(serde_json::Value::as_u64).unwrap_or(0);
             // Nobody listens any more once the run is over.
-            let _ = shared.rings.send(Ring { body, delay: Duration::from_secs(delay) });
-            let answer = json!({ "MessageId": "m", "MD5OfMessageBody": digest });
-            ("SendMessage".to_owned(), json_answer(StatusCode::OK, &answer)?)
+            let _ = shared.enqueued.send(EnqueuedJob { body, delay: Duration::from_secs(delay) });
+            let response = json!({ "MessageId": "m", "MD5OfMessageBody": digest });
+            ("SendMessage".to_owned(), json_answer(StatusCode::OK, &response)?)
         }
         Some(("secretsmanager", "GetSecretValue")) => {
             let secret = json!({ "accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "example" }).to_string();
-            let answer = json!({ "Name": "link-signer", "SecretString": secret });
-            ("GetSecretValue".to_owned(), json_answer(StatusCode::OK, &answer)?)
+            let response = json!({ "Name": "link-signer", "SecretString": secret });
+            ("GetSecretValue".to_owned(), json_answer(StatusCode::OK, &response)?)
         }
         Some((service, operation)) => {
             let name = format!("{service}.{operation}");
@@ -331,10 +335,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, E
             request.into_body().collect().await?;
             ("SendEmail".to_owned(), json_answer(StatusCode::OK, &json!({ "MessageId": "m" }))?)
         }
-        None => shared.bucket.answer(request).await?,
+        None => shared.bucket.response(request).await?,
     };
     *lock(&shared.calls).entry(operation).or_default() += 1;
-    Ok(answer)
+    Ok(response)
 }
 
 /// Whether a query is one of the Payouts table.
@@ -347,23 +351,23 @@ fn is_of_payouts(query: &[u8]) -> bool {
     serde_json::from_slice::<Named>(query).is_ok_and(|query| query.table_name == PAYOUTS_TABLE)
 }
 
-fn json_answer(status: StatusCode, body: &serde_json::Value) -> Result<Answer, Error> {
+fn json_answer(status: StatusCode, body: &serde_json::Value) -> Result<FakeResponse, Error> {
     let body = Full::new(Bytes::from(body.to_string()));
     Ok(Response::builder().status(status).header("content-type", "application/x-amz-json-1.0").body(body)?)
 }
 
 /// Hands a request over to the embedded DynamoDB.
-async fn forward(to: SocketAddr, headers: HeaderMap, body: Bytes) -> Result<Answer, Error> {
+async fn forward(to: SocketAddr, headers: HeaderMap, body: Bytes) -> Result<FakeResponse, Error> {
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut request = Request::post("/").body(Full::new(body))?;
     *request.headers_mut() = headers;
     let (head, body) = sender.send_request(request).await?.into_parts();
-    let mut answer = Response::new(Full::new(body.collect().await?.to_bytes()));
-    *answer.status_mut() = head.status;
+    let mut response = Response::new(Full::new(body.collect().await?.to_bytes()));
+    *response.status_mut() = head.status;
     if let Some(content_type) = head.headers.get("content-type") {
-        answer.headers_mut().insert("content-type", content_type.clone());
+        response.headers_mut().insert("content-type", content_type.clone());
     }
-    Ok(answer)
+    Ok(response)
 }

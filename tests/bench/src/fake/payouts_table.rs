@@ -16,7 +16,7 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Conditions, PAYOUTS_TABLE, lock};
+use super::{Conditions, FakeResponse, PAYOUTS_TABLE, lock};
 use crate::payouts::{Payouts, TENANT};
 
 /// What one partition gives a second.
@@ -66,31 +66,31 @@ impl PayoutsTable {
         Self { payouts, conditions, units: Mutex::new(units) }
     }
 
-    /// The name to count the call under, and its answer.
-    pub(super) async fn query(&self, body: &[u8]) -> (String, Answer) {
+    /// The name to count the call under, and its response.
+    pub(super) async fn query(&self, body: &[u8]) -> (String, FakeResponse) {
         let page = serde_json::from_slice::<Query>(body).map_err(|error| error.to_string()).and_then(|query| {
             if self.conditions.partition_limit && !self.has_units() {
                 return Ok(None);
             }
             self.page(&query).map(Some)
         });
-        let answer = match page {
-            Ok(Some(page)) => answer(StatusCode::OK, page),
+        let response = match page {
+            Ok(Some(page)) => response(StatusCode::OK, page),
             Ok(None) => {
                 let problem = json!({
                     "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
                     "message": "The partition gives no more for now.",
                 });
-                let problem = answer(StatusCode::BAD_REQUEST, problem.to_string().into_bytes());
+                let problem = response(StatusCode::BAD_REQUEST, problem.to_string().into_bytes());
                 return ("Query (throttled)".to_owned(), problem);
             }
             Err(message) => {
                 let problem = json!({ "__type": "com.amazon.coral.validate#ValidationException", "message": message });
-                answer(StatusCode::BAD_REQUEST, problem.to_string().into_bytes())
+                response(StatusCode::BAD_REQUEST, problem.to_string().into_bytes())
             }
         };
         tokio::time::sleep(self.conditions.page_latency).await;
-        ("Query".to_owned(), answer)
+        ("Query".to_owned(), response)
     }
 
     fn page(&self, query: &Query) -> Result<Vec<u8>, String> {
@@ -167,15 +167,15 @@ impl PayoutsTable {
     }
 }
 
-/// As DynamoDB answers, with the checksum that some SDKs verify.
-fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
+/// As DynamoDB responses, with the checksum that some SDKs verify.
+fn response(status: StatusCode, body: Vec<u8>) -> FakeResponse {
     let checksum = crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &body);
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert("content-type", hyper::header::HeaderValue::from_static("application/x-amz-json-1.0"));
     headers.insert("x-amz-crc32", checksum.into());
-    answer
+    response
 }
 
 #[cfg(test)]
@@ -202,9 +202,9 @@ mod tests {
             },
         });
         query.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (_, answer) = table.query(query.to_string().as_bytes()).await;
-        let status = answer.status();
-        (status, serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap())
+        let (_, response) = table.query(query.to_string().as_bytes()).await;
+        let status = response.status();
+        (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
     }
 
     #[tokio::test]

@@ -12,18 +12,18 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::Error;
 
 /// An authority, and a server's certificate for loopback that it has signed.
-pub(super) struct Authority {
+pub(super) struct CertificateAuthority {
     certificate: String,
     acceptor: TlsAcceptor,
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority").finish_non_exhaustive()
     }
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(super) fn new() -> Result<Self, Error> {
         let mut params = CertificateParams::new([])?;
         // One of another name than the server's: OpenSSL takes a certificate for self-signed by its names.

@@ -1,8 +1,8 @@
 //! Records read from a body against the same read by the SDK: both must make the same of any page.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::export::{Failure, Lease, Resends, Status};
-use domain::testing::{export, ready_export, start};
+use exports_domain::export::{Failure, Lease, Resends, Status};
+use exports_domain::testing::{export, ready_export, start};
 use proptest::prelude::*;
 
 use super::*;
@@ -40,7 +40,7 @@ fn in_work() -> Export {
 }
 
 fn failed() -> Export {
-    let failure = Failure::deadline_passed(export().terms.time_limit);
+    let failure = Failure::deadline_passed(export().settings.time_limit);
     let resends = Resends { day: start().start_of_day(), count: 2 };
     Export { status: Status::Failed, failure: Some(failure), resends: Some(resends), ..ready_export() }
 }

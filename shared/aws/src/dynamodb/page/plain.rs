@@ -9,14 +9,14 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use domain::file::Lines;
-use domain::payout::{COLUMNS, Row, Value};
+use exports_domain::file::CsvEncoder;
+use exports_domain::payout::{COLUMNS, Row, Value};
 
 use super::Page;
 use crate::dynamodb::item::Item;
 use crate::dynamodb::record::SORT;
 
-/// An HTTP client whose every answer has this body.
+/// An HTTP client whose every response has this body.
 #[derive(Clone, Debug)]
 struct Canned(String);
 
@@ -47,7 +47,7 @@ pub(in crate::dynamodb) fn sdk(body: &str) -> Option<QueryOutput> {
 /// What the SDK's types make of a body; `None` if the SDK cannot read it, or an item has no sort key.
 pub(in crate::dynamodb) fn read_plainly(body: &str) -> Option<Page> {
     let output = sdk(body)?;
-    let mut lines = Lines::default();
+    let mut lines = CsvEncoder::default();
     let sort = |item: &Item| item.get(SORT).and_then(|value| value.as_s().ok()).cloned();
     for item in output.items() {
         let row: Row<'_> = COLUMNS.map(|column| match item.get(column.attribute) {
@@ -60,5 +60,5 @@ pub(in crate::dynamodb) fn read_plainly(body: &str) -> Option<Page> {
     }
     let first = output.items().first().and_then(sort);
     let last = output.last_evaluated_key().map(|key| sort(key).unwrap());
-    Some(Page { section: lines.finish(), first, last })
+    Some(Page { encoded: lines.finish(), first, last })
 }

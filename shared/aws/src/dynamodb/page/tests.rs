@@ -180,7 +180,7 @@ fn fuzzing_corpus_reads_as_the_sdk_reads_it() {
 fn page_without_items_may_have_a_next_one() {
     let body = r#"{"Count":0,"Items":[],"LastEvaluatedKey":{"sk":{"S":"k"},"tenantId":{"S":"t"}}}"#;
     let page = read_page(body.as_bytes()).unwrap();
-    assert_eq!((page.section.rows, page.first, page.last.as_deref()), (0, None, Some("k")));
+    assert_eq!((page.encoded.rows, page.first, page.last.as_deref()), (0, None, Some("k")));
 }
 
 #[test]

@@ -97,7 +97,7 @@ async fn main() -> Result<(), Error> {
     let (app, route) = (&app, route.as_str());
     run(service_fn(|request: Request| async move {
         let Some(caller) = app.authenticate(&request).await? else {
-            return answer(401, &json!({ "errors": [{ "code": "UNAUTHENTICATED" }] }));
+            return response(401, &json!({ "errors": [{ "code": "UNAUTHENTICATED" }] }));
         };
         match route {
             "routes.create" => app.create(caller, &request).await,
@@ -147,14 +147,14 @@ impl App {
         let written = self.dynamodb.transact_write_items().set_transact_items(Some(writes)).send().await;
         if let Err(error) = written {
             if error.as_service_error().is_some_and(|error| error.is_transaction_canceled_exception()) {
-                return answer(409, &json!({ "errors": [{ "code": "EXPORT_ALREADY_PENDING" }] }));
+                return response(409, &json!({ "errors": [{ "code": "EXPORT_ALREADY_PENDING" }] }));
             }
             return Err(error.into());
         }
         let message = json!({ "version": 1, "tenantId": caller.tenant_id, "exportId": id });
         let queue = env::var("JOBS_QUEUE_URL")?;
         self.sqs.send_message().queue_url(queue).message_body(message.to_string()).send().await?;
-        answer(202, &view(&export))
+        response(202, &view(&export))
     }
 
     async fn history(&self, caller: Caller) -> Result<Response<Body>, Error> {
@@ -172,7 +172,7 @@ impl App {
             .await?;
         let exports: Vec<Export> = serde_dynamo::from_items(found.items.unwrap_or_default())?;
         let content: Vec<_> = exports.iter().map(view).collect();
-        answer(200, &json!({ "content": content, "size": content.len() }))
+        response(200, &json!({ "content": content, "size": content.len() }))
     }
 
     async fn detail(&self, caller: Caller, request: &Request) -> Result<Response<Body>, Error> {
@@ -188,7 +188,7 @@ impl App {
             .send()
             .await?;
         let Some(item) = found.item else {
-            return answer(404, &json!({ "errors": [{ "code": "EXPORT_NOT_FOUND" }] }));
+            return response(404, &json!({ "errors": [{ "code": "EXPORT_NOT_FOUND" }] }));
         };
         let export: Export = serde_dynamo::from_item(item)?;
         let mut shown = view(&export);
@@ -202,7 +202,7 @@ impl App {
                 shown["downloadUrl"] = json!(link.uri());
             }
         }
-        answer(200, &shown)
+        response(200, &shown)
     }
 
     async fn authenticate(&self, request: &Request) -> Result<Option<Caller>, Error> {
@@ -253,7 +253,7 @@ fn text(time: SystemTime) -> Result<String, Error> {
     Ok(DateTime::from(time).fmt(DateTimeFormat::DateTime)?)
 }
 
-fn answer(status: u16, body: &Value) -> Result<Response<Body>, Error> {
-    let answer = Response::builder().status(status).header("content-type", "application/json");
-    Ok(answer.body(Body::from(body.to_string()))?)
+fn response(status: u16, body: &Value) -> Result<Response<Body>, Error> {
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    Ok(response.body(Body::from(body.to_string()))?)
 }

@@ -1,0 +1,273 @@
+//! Writes the rows of one export to its file.
+//!
+//! A small file is written in one request, a larger one as a multipart upload with a few parts in flight. Memory holds
+//! the part that is being filled, those in flight and the reader's window: the same for any file size.
+//!
+//! | module | |
+//! |---|---|
+//! | this one | from rows to parts |
+//! | `resume` | what an earlier owner left |
+//! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
+//! | `upload_state` | the parts, and the content of a checkpoint |
+
+use std::time::Duration;
+
+use exports_domain::error::DependencyError;
+use exports_domain::export::Export;
+use exports_domain::file::{ExportFile, InvalidRows, csv_header, download_name, object_key};
+use exports_domain::lifecycle::RetryPolicy;
+use exports_domain::ports::{
+    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowSource, System, Upload,
+};
+use exports_domain::time::Timestamp;
+use exports_telemetry::Chain;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tracing::warn;
+
+use crate::limits::{FileLimits, Times};
+use crate::plan::Batch;
+use crate::reader::Reader;
+use crate::resume::Resumed;
+use crate::statistics::FileStatistics;
+use crate::upload_state::UploadState;
+
+/// How many parts are uploaded at once while the next one is filled.
+const PARTS_IN_FLIGHT: usize = 2;
+
+type PartsInFlight<'a> = FuturesUnordered<BoxFuture<'a, Result<Part, DependencyError>>>;
+
+/// Why no file was written.
+#[derive(Debug)]
+pub enum WriteFileError {
+    /// Some rows are invalid.
+    InvalidRows(InvalidRows),
+    /// The file would exceed this many bytes.
+    TooLarge(u64),
+    /// The invocation ran out of time. The lease is released, with a checkpoint if there was progress.
+    OutOfTime {
+        /// Whether the checkpoint advanced.
+        has_advanced: bool,
+    },
+    /// The record could not be updated.
+    Apply(ApplyError),
+    /// A dependency failed.
+    Dependency(DependencyError),
+}
+
+impl From<DependencyError> for WriteFileError {
+    fn from(error: DependencyError) -> Self {
+        Self::Dependency(error)
+    }
+}
+
+impl From<ApplyError> for WriteFileError {
+    fn from(error: ApplyError) -> Self {
+        Self::Apply(error)
+    }
+}
+
+/// Writes the file of one export.
+pub struct FileWriter<'a, S> {
+    /// Where exports are kept.
+    pub exports: &'a S,
+    /// The rows to export.
+    pub rows: &'a dyn RowSource,
+    /// Where files are written.
+    pub files: &'a dyn FileStore,
+    /// The clock.
+    pub system: &'a dyn System,
+    /// The limits of a file.
+    pub limits: &'a FileLimits,
+    /// How often, and when, the export is attempted.
+    pub retry: &'a RetryPolicy,
+    /// How long the sweeper waits for a sent job to start before it enqueues the export again.
+    pub re_enqueue_after: Duration,
+    /// When Lambda ends this invocation.
+    pub ends_at: Timestamp,
+}
+
+impl<S: ExportStore> FileWriter<'_, S> {
+    /// Writes the file of `export`, continuing from its checkpoint if there is one.
+    ///
+    /// # Errors
+    /// [`WriteFileError`]. The upload is aborted, unless a later invocation can continue it.
+    pub async fn write(&self, export: &mut Export) -> Result<ExportFile, WriteFileError> {
+        let times = Times::new(self.system.now(), self.ends_at, self.limits);
+        let mut state = match self.resume(export).await? {
+            Resumed::State(state) => *state,
+            Resumed::Complete(file) => return Ok(file),
+        };
+        let written = self.write_rows(export, &mut state, &times).await;
+        if let (Err(error), Some(upload)) = (&written, &state.upload) {
+            // An upload with a checkpoint is continued by the next attempt, if there is one.
+            if state.checkpointed == 0 || self.is_last(export, error) {
+                self.abort(upload).await;
+            }
+        }
+        written
+    }
+
+    /// Whether no later attempt continues after this error.
+    fn is_last(&self, export: &Export, error: &WriteFileError) -> bool {
+        match error {
+            WriteFileError::InvalidRows(_) | WriteFileError::TooLarge(_) => true,
+            WriteFileError::Apply(ApplyError::Conflict(_)) => false,
+            WriteFileError::OutOfTime { .. } => export.attempts >= self.retry.max_attempts,
+            WriteFileError::Apply(ApplyError::Dependency(error)) | WriteFileError::Dependency(error) => {
+                self.retry.wait_after_error(export, self.system.now(), error.kind()).is_none()
+            }
+        }
+    }
+
+    /// Reads the remaining rows and writes them.
+    async fn write_rows(
+        &self,
+        export: &mut Export,
+        state: &mut UploadState,
+        times: &Times,
+    ) -> Result<ExportFile, WriteFileError> {
+        let tenant = export.tenant.clone();
+        let key = object_key(&tenant, &export.id, export.fencing_token);
+        let name = download_name(&tenant, &export.id, export.as_of());
+        if state.statistics.bytes == 0 {
+            state.append(csv_header(export.settings.byte_order_mark).as_bytes());
+        }
+        let range = KeyRange { after: state.after.clone(), up_to: last_key(export.as_of()) };
+        let mut reader = Reader::new(self.rows, &tenant, range, self.limits.readers);
+        let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
+        let mut reported_at = self.system.now();
+        let mut invalid_rows = InvalidRows::default();
+        loop {
+            // Uploaded parts are recorded while the next batch is read.
+            let batch = tokio::select! {
+                biased;
+                Some(part) = uploads.next() => {
+                    state.add_part(part?);
+                    continue;
+                }
+                batch = reader.next() => batch?,
+            };
+            let Some(Batch { encoded, up_to }) = batch else { break };
+            invalid_rows.append(encoded.invalid_rows.clone());
+            // After the first invalid row there will be no file. The rest is read to count all invalid rows.
+            if invalid_rows.count == 0 {
+                state.statistics.add(&encoded)?;
+                state.buffer.extend_from_slice(&encoded.csv);
+                state.after = Some(up_to);
+                if state.buffer.len() >= self.limits.part_size {
+                    if uploads.len() >= PARTS_IN_FLIGHT
+                        && let Some(part) = reader.read_during(uploads.next()).await
+                    {
+                        state.add_part(part?);
+                    }
+                    let (upload, number, bytes) = reader.read_during(self.cut_part(state, &key, &name)).await?;
+                    uploads.push(Box::pin(async move { self.files.upload_part(&upload, number, bytes).await }));
+                }
+            }
+            let now = self.system.now();
+            if now >= times.continue_at {
+                if invalid_rows.count > 0 {
+                    invalid_rows.are_all = false;
+                    break;
+                }
+                return Err(self.continue_later(export, state, now).await);
+            }
+            if now.since(reported_at) >= self.limits.checkpoint_every {
+                reported_at = now;
+                reader.read_during(self.report_progress(export, state, now)).await?;
+            }
+        }
+        if invalid_rows.count > 0 {
+            return Err(WriteFileError::InvalidRows(invalid_rows));
+        }
+        if state.upload.is_none() {
+            self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
+            return Ok(self.file(export, key, &state.statistics));
+        }
+        if !state.buffer.is_empty() {
+            let (upload, number, bytes) = self.cut_part(state, &key, &name).await?;
+            uploads.push(Box::pin(async move { self.files.upload_part(&upload, number, bytes).await }));
+        }
+        while let Some(part) = uploads.next().await {
+            state.add_part(part?);
+        }
+        self.complete(export, state, times).await
+    }
+
+    /// Cuts the next part from the buffer. The first part starts the upload.
+    async fn cut_part(
+        &self,
+        state: &mut UploadState,
+        key: &str,
+        name: &str,
+    ) -> Result<(Upload, u32, Vec<u8>), WriteFileError> {
+        let upload = match &state.upload {
+            Some(upload) => upload.clone(),
+            None => state.upload.insert(self.files.start_upload(key, name).await?).clone(),
+        };
+        let FileLimits { max_parts, part_size, .. } = *self.limits;
+        let too_large = WriteFileError::TooLarge(u64::from(max_parts) * part_size as u64);
+        let number = state.next_part(max_parts).ok_or(too_large)?;
+        Ok((upload, number, state.cut(part_size)))
+    }
+
+    /// Completes the upload. The checkpoint before it describes the whole file, so that a lost response does not cost
+    /// the file. Completion may take minutes: with too little time left, the invocation that wrote the file leaves it to
+    /// the next one, which has nothing else to do. An invocation that starts with a whole file always completes it.
+    async fn complete(
+        &self,
+        export: &mut Export,
+        state: &mut UploadState,
+        times: &Times,
+    ) -> Result<ExportFile, WriteFileError> {
+        let now = self.system.now();
+        let (Some(upload), Some(checkpoint)) = (state.upload.clone(), state.whole_checkpoint()) else {
+            return Err(DependencyError::transient("complete the upload", "parts are missing").into());
+        };
+        if now > times.complete_by && (state.has_advanced || state.advances(&checkpoint)) {
+            return Err(self.continue_later_with(export, state, Some(checkpoint), now).await);
+        }
+        self.store_checkpoint(export, state, &checkpoint, now).await?;
+        let (bytes, crc64) = (state.statistics.bytes, state.statistics.crc64());
+        let timeout = times.record_at.since(self.system.now());
+        match self.files.complete_upload(&upload, &state.parts, bytes, crc64, timeout).await {
+            Ok(()) => {}
+            Err(CompleteError::Dependency(error)) => return Err(error.into()),
+            Err(CompleteError::UploadLost(reason)) => {
+                // An earlier attempt may have completed it and lost the response.
+                if self.files.file_size(&upload.key).await? != Some(bytes) {
+                    self.abort(&upload).await;
+                    let reason = format!("the upload is lost: {reason}");
+                    return Err(DependencyError::transient("complete the upload", reason).into());
+                }
+            }
+        }
+        Ok(self.file(export, upload.key, &state.statistics))
+    }
+
+    pub(crate) async fn abort(&self, upload: &Upload) {
+        if let Err(error) = self.files.abort_upload(upload).await {
+            // The bucket's lifecycle rule aborts it some days later.
+            warn!(error = %Chain(&error), "the upload was not aborted");
+        }
+    }
+
+    pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> ExportFile {
+        ExportFile {
+            key,
+            name: download_name(&export.tenant, &export.id, export.as_of()),
+            rows: statistics.rows,
+            bytes: statistics.bytes,
+            sha256: statistics.sha256(),
+            totals: statistics.totals.clone(),
+            expires_at: self.system.now().plus(export.settings.file_retention),
+        }
+    }
+}
+
+/// The highest key of a row created up to `as_of`. Keys start with the time, so the keys of the next millisecond are
+/// greater.
+fn last_key(as_of: Timestamp) -> RowKey {
+    RowKey(as_of.plus(Duration::from_millis(1)).to_string())
+}

@@ -1,0 +1,48 @@
+//! The limits of a file, and the times within one invocation that follow from them.
+
+use std::time::Duration;
+
+use exports_domain::time::Timestamp;
+
+/// The limits of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileLimits {
+    /// The size of a part; S3 requires 5 MiB at least.
+    pub part_size: usize,
+    /// How many parts a file may have; S3 allows 10,000.
+    pub max_parts: u32,
+    /// How many key ranges are read in parallel.
+    pub readers: usize,
+    /// How often progress is recorded.
+    pub checkpoint_every: Duration,
+    /// The next invocation continues when less time is left than this, or than a quarter of the invocation's time if
+    /// that is shorter.
+    pub continue_before: Duration,
+    /// How long completing an upload may take. With less time left, or less than half of the invocation's time if that
+    /// is shorter, the next invocation completes it.
+    pub completion_takes: Duration,
+}
+
+/// How much of an invocation's time is left when a completion is abandoned: enough to record the outcome.
+const RECORD_BEFORE: Duration = Duration::from_secs(10);
+
+/// When an invocation stops which kind of work.
+pub(crate) struct Times {
+    /// Reading continues in the next invocation.
+    pub continue_at: Timestamp,
+    /// After this, a file that was written here is completed by the next invocation.
+    pub complete_by: Timestamp,
+    /// A completion is abandoned.
+    pub record_at: Timestamp,
+}
+
+impl Times {
+    pub(crate) fn new(started_at: Timestamp, ends_at: Timestamp, limits: &FileLimits) -> Self {
+        let total = ends_at.since(started_at);
+        Self {
+            continue_at: ends_at.minus(limits.continue_before.min(total / 4)),
+            complete_by: ends_at.minus(limits.completion_takes.min(total / 2)),
+            record_at: ends_at.minus(RECORD_BEFORE.min(total / 4)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Counts and checksums of a file while it is written.
+
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use exports_domain::checkpoint::Checkpoint;
+use exports_domain::error::DependencyError;
+use exports_domain::file::{EncodedRows, Totals};
+use exports_domain::hex;
+use sha2::digest::common::hazmat::SerializableState;
+use sha2::{Digest, Sha256};
+
+/// The statistics of the first bytes of a file. Cheap to clone: one is kept for each part in flight.
+#[derive(Clone)]
+pub struct FileStatistics {
+    /// The number of rows.
+    pub rows: u64,
+    /// The size.
+    pub bytes: u64,
+    /// Count and sum by currency and status.
+    pub totals: Totals,
+    sha256: Sha256,
+    crc64: Crc,
+}
+
+impl Default for FileStatistics {
+    fn default() -> Self {
+        let (sha256, crc64) = (Sha256::new(), Crc::new(CrcAlgorithm::Crc64Nvme));
+        Self { rows: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
+    }
+}
+
+impl FileStatistics {
+    /// The statistics at a checkpoint; `None` if its hash state is corrupt.
+    #[must_use]
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
+        let sha256 = Sha256::deserialize(checkpoint.sha256.as_slice().try_into().ok()?).ok()?;
+        let crc64 = Crc::new_with_init_state(CrcAlgorithm::Crc64Nvme, checkpoint.crc64);
+        let Checkpoint { rows, bytes, totals, .. } = checkpoint;
+        Some(Self { rows: *rows, bytes: *bytes, totals: totals.clone(), sha256, crc64 })
+    }
+
+    /// Adds bytes without rows.
+    pub fn add_bytes(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.crc64.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// A permanent [`DependencyError`] if a sum of amounts overflows.
+    pub fn add(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
+        self.add_bytes(&encoded.csv);
+        self.rows += encoded.rows;
+        if self.totals.add_all(&encoded.totals) {
+            Ok(())
+        } else {
+            Err(DependencyError::permanent("add up the totals", "a sum of amounts is too large"))
+        }
+    }
+
+    /// The state of the SHA-256, for a checkpoint.
+    #[must_use]
+    pub fn sha256_state(&self) -> Vec<u8> {
+        self.sha256.serialize().to_vec()
+    }
+
+    /// The state of the CRC64NVME, for a checkpoint.
+    #[must_use]
+    pub fn crc64_state(&self) -> u64 {
+        self.crc64.get_state()
+    }
+
+    /// The CRC64NVME of all bytes.
+    #[must_use]
+    pub fn crc64(&self) -> u64 {
+        self.crc64.finalize()
+    }
+
+    /// The SHA-256 of all bytes, in lower-case hexadecimal digits.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex::encode(&self.sha256.clone().finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exports_domain::ports::{RowKey, Upload};
+    use proptest::prelude::*;
+
+    fn checkpoint(statistics: &FileStatistics) -> Checkpoint {
+        Checkpoint {
+            upload: Upload { key: String::new(), id: String::new() },
+            parts: 1,
+            after: RowKey(String::new()),
+            rows: statistics.rows,
+            bytes: statistics.bytes,
+            totals: statistics.totals.clone(),
+            sha256: statistics.sha256_state(),
+            crc64: statistics.crc64_state(),
+            is_whole: false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn statistics_continue_from_a_checkpoint(a: Vec<u8>, b: Vec<u8>) {
+            let mut whole = FileStatistics::default();
+            whole.add_bytes(&a);
+            let mut resumed = FileStatistics::of_checkpoint(&checkpoint(&whole)).unwrap();
+            whole.add_bytes(&b);
+            resumed.add_bytes(&b);
+            prop_assert_eq!(
+                (resumed.sha256(), resumed.crc64(), resumed.bytes),
+                (whole.sha256(), whole.crc64(), whole.bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn checksums_match_published_values() {
+        let mut statistics = FileStatistics::default();
+        statistics.add_bytes(b"123456789");
+        assert_eq!(statistics.crc64(), 0xae8b_1486_0a79_9888);
+        assert!(statistics.sha256().starts_with("15e2b0d3c33891eb"));
+    }
+
+    #[test]
+    fn corrupt_hash_state_is_rejected() {
+        let corrupt = Checkpoint { sha256: b"short".to_vec(), ..checkpoint(&FileStatistics::default()) };
+        assert!(FileStatistics::of_checkpoint(&corrupt).is_none());
+    }
+}

@@ -1,0 +1,32 @@
+//! The system's clock and randomness.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use exports_domain::error::DependencyError;
+use exports_domain::id::{ExportId, ExportType};
+use exports_domain::ports::System;
+use exports_domain::time::Timestamp;
+
+/// The clock and the random bytes of the machine that runs the function.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LambdaSystem;
+
+impl System for LambdaSystem {
+    #[expect(clippy::disallowed_methods, reason = "this is the adapter that all others go through")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(since_epoch.as_millis().try_into().unwrap_or(i64::MAX))
+    }
+
+    fn new_export_id(&self, export_type: ExportType, at: Timestamp) -> Result<ExportId, DependencyError> {
+        let mut random = [0; 10];
+        getrandom::fill(&mut random).map_err(|error| DependencyError::transient("read random bytes", error))?;
+        Ok(ExportId::new(export_type, at, &random))
+    }
+}
+
+/// The same time in the standard library's type.
+#[cfg(feature = "links")]
+pub(crate) fn system_time(time: Timestamp) -> SystemTime {
+    UNIX_EPOCH + std::time::Duration::from_millis(time.millis().try_into().unwrap_or(0))
+}
