@@ -249,7 +249,7 @@ def test_emitted_finds_every_metric_and_failure() -> None:
     # Metrics are emitted, and failures created, only in the ways that emitted.py looks for.
     for function in FUNCTIONS:
         code = linked(function)
-        assert len(re.findall(r"\bMetric::", code)) == len(re.findall(r"\bmeasure\(Metric::", code))
+        assert len(re.findall(r"\bMetric::", code)) == len(re.findall(r"\bemit\(Metric::", code))
         # No alias hides a use.
         assert not re.search(r"use telemetry::(\{[^}]*)?Metric as|\bFailure as\b", code)
     assert "pub enum Metric" in METRICS.read_text(encoding="utf-8")

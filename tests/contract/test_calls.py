@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
+import golden
 from roles import CRATES, ROOT, SENDER, SIGNER, Deployment, calls, principal
 from wire import GOLDEN, TIME_OUTS, Request, requests
 
@@ -58,11 +58,7 @@ def grants(request: Request, sender: str) -> set[str]:
 
 
 def test_stored_table_of_calls_is_current() -> None:
-    current = HEAD + "".join(f"{row}\n" for row in rows())
-    if os.environ.get("UPDATE_GOLDENS") == "1":
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(current, encoding="utf-8")
-    assert TABLE.read_text(encoding="utf-8") == current, "update it with tests/run --update contract"
+    golden.compare(TABLE, HEAD + "".join(f"{row}\n" for row in rows()))
 
 
 def test_only_one_crate_calls_aws() -> None:

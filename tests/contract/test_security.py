@@ -449,7 +449,7 @@ def test_template_accepts_back_office_urls_that_functions_accept(url: str) -> No
     assert re.fullmatch(TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["AllowedPattern"], url)
 
 
-@pytest.mark.parametrize("url", BACK_OFFICE_URLS["refused"])
+@pytest.mark.parametrize("url", BACK_OFFICE_URLS["rejected"])
 def test_template_rejects_back_office_urls_that_functions_reject(url: str) -> None:
     assert not re.fullmatch(TEMPLATE["Parameters"]["MailedBackOfficeUrl"]["AllowedPattern"], url)
 

@@ -21,6 +21,8 @@ CRATES = sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("
 # Rust reads a setting with `settings.text("NAME")`. Some methods have a default.
 READ = re.compile(r'\bsettings\s*\.\s*([a-z_]+)\(\s*"([A-Z][A-Z0-9_]*)"')
 HAS_DEFAULT = re.compile(r"^optional$|_or$")
+# The setting that names the table of an export type.
+TABLE = re.compile(r'\btable_setting: "([A-Z_]+)"')
 # Set by Lambda.
 RESERVED = re.compile(r"^(AWS|LAMBDA)_")
 
@@ -49,7 +51,9 @@ def settings_read(folder: Path) -> tuple[set[str], set[str]]:
     required: set[str] = set()
     optional: set[str] = set()
     for source in folder.rglob("*.rs"):
-        for method, name in READ.findall(source.read_text(encoding="utf-8")):
+        text = source.read_text(encoding="utf-8")
+        required |= set(TABLE.findall(text))
+        for method, name in READ.findall(text):
             if not RESERVED.match(name):
                 (optional if HAS_DEFAULT.search(method) else required).add(name)
     return required, optional

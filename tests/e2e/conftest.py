@@ -95,8 +95,10 @@ def assert_logs_are_clean(stack: Stack) -> None:
 
 
 def assert_calls_are_recorded(stack: Stack) -> None:
-    """Fails if a function made a call whose form is missing from its golden wire requests."""
-    if found := unrecorded((crate_of(role), form) for role, form in stack.calls()):
+    """Fails if a function made a call whose form is missing from its golden wire requests, or if no call was seen."""
+    calls = [(crate_of(role), form) for role, form in stack.calls()]
+    assert calls, "no AWS call of a function was seen"
+    if found := unrecorded(calls):
         pytest.fail("calls that are missing in shared/aws/golden/wire:\n" + "\n".join(found), pytrace=False)
 
 

@@ -55,6 +55,7 @@ def bench() -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(dir=TARGET) as folder, Stack.start(rules=ONE_BYTE_PARTS) as stack:
         stop_schedule(stack)
         yield Bench(stack, Path(folder))
+    assert FORMS, "no AWS call of a function was seen"
     if found := unrecorded(FORMS):
         pytest.fail("calls that are missing in shared/aws/golden/wire:\n" + "\n".join(found), pytrace=False)
 

@@ -13,6 +13,7 @@ from runner.job import ROOT, Job
 from runner.schedule import Plan, Uses
 
 PROFILE = "quick"
+RELEASE = {"FUNCTIONS_PROFILE": "release"}
 # One selection of packages and features for clippy, rustdoc and the tests, so that cargo compiles dependencies once for
 # checking and once for running. The functions are built by themselves, with the same dependencies: see tests/features.
 WORKSPACE = ("--locked", "--workspace", "--all-features")
@@ -59,6 +60,11 @@ def sam_python(job: Job) -> None:
 def functions(job: Job) -> None:
     """The functions. The crates of the project have the features that are deployed."""
     job.compile(sys.executable, "tests/stack/build.py")
+
+
+def release_functions(job: Job) -> None:
+    """The functions' release binaries."""
+    job.compile(sys.executable, "tests/stack/build.py", **RELEASE)
 
 
 def invariants(job: Job) -> None:
@@ -194,6 +200,11 @@ def sam(job: Job) -> None:
     job.command(PYTHON, "tests/sam/run.py", PATH=programs)
 
 
+def release(job: Job) -> None:
+    """The black-box tests of e2e and e2e-brisk, with release binaries."""
+    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "plain or brisk", **RELEASE, **{build.DONE: "1"})
+
+
 def fuzz(job: Job) -> None:
     """Runs libFuzzer for a minute on the generator's page decoder."""
     # The product's versions. A separate lock file would get out of date.
@@ -216,7 +227,6 @@ def sbom(job: Job) -> None:
 
 def footprint(job: Job) -> None:
     """Release binaries: size, memory, AWS calls, and a single TLS stack."""
-    job.command("cargo", "build", "--locked", "--release")
     deployed = ["cargo", "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]
     tree = subprocess.run(deployed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     crates = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
@@ -269,5 +279,7 @@ PLANS: dict[str, Plan] = {
     "sam": Plan(sam, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make",), after=COMPILING),
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
-    "footprint": Plan(footprint, Uses.COMPILER, tools=_RUST, is_on_request=True),
+    "release-functions": Plan(release_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
+    "release": Plan(release, Uses.STACK, needs=("python", "release-functions"), is_on_request=True),
+    "footprint": Plan(footprint, Uses.COMPILER, needs=("release-functions",), is_on_request=True),
 }

@@ -1,4 +1,4 @@
-"""Builds the functions as Lambda expects them: one `bootstrap` file in target/lambda/<crate>/.
+"""Builds the functions as Lambda expects them: one `bootstrap` file in target/lambda/<profile>/<crate>/.
 
 Runs with a bare Python: nothing outside the standard library may be imported here.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target"
-PACKAGES = TARGET / "lambda"
+# Cargo's profile. The part `release` of `tests/run` sets it.
+PROFILE = os.environ.get("FUNCTIONS_PROFILE", "quick")
+PACKAGES = TARGET / "lambda" / PROFILE
 # `tests/run` sets it for its parts once the functions are built.
 DONE = "FUNCTIONS_BUILT"
 
@@ -47,7 +49,9 @@ def build() -> None:
     if shutil.which(os.environ.get("CC", "cc")) is None:
         raise BuildError("needs a C compiler (cc) to link the functions. On Debian and Ubuntu, install build-essential")
     cargo = os.environ.get("CARGO", "cargo")
-    command = [cargo, "build", "--profile", "quick", "--target-dir", str(TARGET), *selection()]
+    # Release binaries are those that `sam build` makes, of the workspace's default members.
+    selected = [] if PROFILE == "release" else selection()
+    command = [cargo, "build", "--locked", "--profile", PROFILE, "--target-dir", str(TARGET), *selected]
     try:
         # In its own process group, so that an interrupt also ends the compilers.
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
@@ -63,7 +67,7 @@ def build() -> None:
     if failed:
         raise BuildError("the functions do not build: see cargo's message above")
     for name in crates():
-        place(name, TARGET / "quick" / name)
+        place(name, TARGET / PROFILE / name)
 
 
 def environment() -> dict[str, str]:

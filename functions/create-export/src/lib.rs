@@ -12,7 +12,7 @@ use exports_domain::caller::{ApiKeyRecord, Caller};
 use exports_domain::email::{AllowedDomains, EmailAddress, Recipients};
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, ExportSettings, Status};
-use exports_domain::id::ExportType;
+use exports_domain::export_type::ExportType;
 use exports_domain::idempotency::Idempotency;
 use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, JobQueue, System};
 use exports_domain::time::Timestamp;
@@ -54,12 +54,14 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
     /// [`ApiError`]. Nothing was written, unless the error is a lost response to the write.
     pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
         let now = self.system.now();
+        let export_type = request.export_type()?;
         let ApiKeyRecord { hash, caller, .. } = self.callers.operator_key(request, now).await?;
         let command = parse(request, &caller.user.email, &self.allowed)?;
-        let idempotency =
-            command.idempotency_key.map(|key| idempotency::record(key, &hash, routes::EXPORTS, &command.normal_form()));
+        let idempotency = command
+            .idempotency_key
+            .map(|key| idempotency::record(key, &hash, &routes::exports(export_type), &command.normal_form()));
 
-        let export = self.accept(&caller, command.recipients, idempotency.as_ref(), now).await?;
+        let export = self.accept(export_type, &caller, command.recipients, idempotency.as_ref(), now).await?;
 
         let response = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
         Ok(match export.status_at(now) {
@@ -71,23 +73,24 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
     /// Accepts a new export, or returns the one already accepted for the same request.
     async fn accept(
         &self,
+        export_type: ExportType,
         caller: &Caller,
         recipients: Recipients,
         idempotency: Option<&Idempotency>,
         now: Timestamp,
     ) -> Result<Export, ApiError> {
-        let id = self.system.new_export_id(ExportType::MarketplacePayouts, now)?;
+        let id = self.system.new_export_id(export_type, now)?;
         let export = Export::accept(id, caller, recipients, self.settings, self.re_enqueue_after);
         match self.exports.accept_export(&export, idempotency).await {
             Ok(()) => {
-                exports_telemetry::note_export(&id);
+                exports_telemetry::record_export(&id);
                 info!(cc = export.recipients.cc().len(), "export accepted");
-                exports_telemetry::measure(Metric::Created);
+                exports_telemetry::emit(Metric::Created);
                 self.enqueue(&export).await;
                 Ok(export)
             }
             Err(AcceptError::AlreadyAccepted(id)) => {
-                exports_telemetry::note_export(&id);
+                exports_telemetry::record_export(&id);
                 info!("the request was already accepted");
                 let found = self.exports.find_export(&caller.tenant, &id).await?;
                 Ok(found.ok_or_else(|| DependencyError::permanent("read the accepted export", "it does not exist"))?)

@@ -196,7 +196,8 @@ async fn idempotency_fingerprint_covers_every_body_field() {
 fn documented_fields() -> Vec<String> {
     let document = include_str!("../../describe-api/openapi.json");
     let document: Value = serde_json::from_str(document).unwrap();
-    let schema = &document["paths"][routes::EXPORTS]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let schema = &document["paths"][routes::exports(ExportType::MarketplacePayouts)]["post"]["requestBody"]["content"]
+        ["application/json"]["schema"];
     let schema = document.pointer(schema["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
     schema["properties"].as_object().unwrap().keys().cloned().collect()
 }

@@ -114,8 +114,8 @@ impl<S: ExportStore> FailExport<'_, S> {
 
     async fn fail(&self, event: Value) -> Result<FailedExport, FailExportError> {
         let Request { tenant, id, reason } = request::parse(event).map_err(FailExportError::BadRequest)?;
-        exports_telemetry::note_tenant(&tenant);
-        exports_telemetry::note_export(&id);
+        exports_telemetry::record_tenant(&tenant);
+        exports_telemetry::record_export(&id);
         let now = self.system.now();
         let failure = Failure::failed_by_administrator(reason.as_ref());
         let export = match self.exports.find_export(&tenant, &id).await {
@@ -132,7 +132,7 @@ impl<S: ExportStore> FailExport<'_, S> {
             .await
             .map_err(|error| apply_error(error, now))?;
         info!("an administrator failed the export");
-        exports_telemetry::measure(Metric::Failed { code: failure.code.as_str() });
+        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
         if let Err(error) = &mailed {
             warn!(error = %Chain(error), "the failure mail was not sent");
         }
@@ -156,7 +156,7 @@ impl<S: ExportStore> FailExport<'_, S> {
         self.exports.apply_step(&tenant, &id, &step).await.map_err(|error| apply_error(error, now))?;
         let attribute = corrupt.attribute;
         error!(attribute, "an administrator failed the export; no mail was sent because its record is corrupt");
-        exports_telemetry::measure(Metric::Failed { code: failure.code.as_str() });
+        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
         Ok(FailedExport { corrupt_attribute: Some(attribute), ..FailedExport::unmailed(&tenant, &id, now, failure) })
     }
 }

@@ -12,9 +12,10 @@
 
 use std::time::Duration;
 
+use exports_domain::csv_encoder::{InvalidRows, csv_header};
 use exports_domain::error::DependencyError;
-use exports_domain::export::Export;
-use exports_domain::file::{ExportFile, InvalidRows, csv_header, download_name, object_key};
+use exports_domain::export::{Export, Failure};
+use exports_domain::file::{ExportFile, download_name, object_key};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{
     ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowSource, System, Upload,
@@ -40,10 +41,8 @@ type PartsInFlight<'a> = FuturesUnordered<BoxFuture<'a, Result<Part, DependencyE
 /// Why no file was written.
 #[derive(Debug)]
 pub enum WriteFileError {
-    /// Some rows are invalid.
-    InvalidRows(InvalidRows),
-    /// The file would exceed this many bytes.
-    TooLarge(u64),
+    /// The export must fail: some rows are invalid, or the file would be too large.
+    Failed(Failure),
     /// The invocation ran out of time. The lease is released, with a checkpoint if there was progress.
     OutOfTime {
         /// Whether the checkpoint advanced.
@@ -111,7 +110,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// Whether no later attempt continues after this error.
     fn is_last(&self, export: &Export, error: &WriteFileError) -> bool {
         match error {
-            WriteFileError::InvalidRows(_) | WriteFileError::TooLarge(_) => true,
+            WriteFileError::Failed(_) => true,
             WriteFileError::Apply(ApplyError::Conflict(_)) => false,
             WriteFileError::OutOfTime { .. } => export.attempts >= self.retry.max_attempts,
             WriteFileError::Apply(ApplyError::Dependency(error)) | WriteFileError::Dependency(error) => {
@@ -131,10 +130,10 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let key = object_key(&tenant, &export.id, export.fencing_token);
         let name = download_name(&tenant, &export.id, export.as_of());
         if state.statistics.bytes == 0 {
-            state.append(csv_header(export.settings.byte_order_mark).as_bytes());
+            state.append(csv_header(export.columns, export.settings.byte_order_mark).as_bytes());
         }
         let range = KeyRange { after: state.after.clone(), up_to: last_key(export.as_of()) };
-        let mut reader = Reader::new(self.rows, &tenant, range, self.limits.readers);
+        let mut reader = Reader::new(self.rows, (export.columns, &tenant), range, self.limits.readers);
         let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
         let mut reported_at = self.system.now();
         let mut invalid_rows = InvalidRows::default();
@@ -179,7 +178,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
             }
         }
         if invalid_rows.count > 0 {
-            return Err(WriteFileError::InvalidRows(invalid_rows));
+            let definition = export.id.export_type().definition();
+            return Err(WriteFileError::Failed(Failure::invalid_rows(&invalid_rows, definition)));
         }
         if state.upload.is_none() {
             self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
@@ -207,8 +207,9 @@ impl<S: ExportStore> FileWriter<'_, S> {
             None => state.upload.insert(self.files.start_upload(key, name).await?).clone(),
         };
         let FileLimits { max_parts, part_size, .. } = *self.limits;
-        let too_large = WriteFileError::TooLarge(u64::from(max_parts) * part_size as u64);
-        let number = state.next_part(max_parts).ok_or(too_large)?;
+        let max_bytes = u64::from(max_parts) * part_size as u64;
+        let number =
+            state.next_part(max_parts).ok_or_else(|| WriteFileError::Failed(Failure::file_too_large(max_bytes)))?;
         Ok((upload, number, state.cut(part_size)))
     }
 

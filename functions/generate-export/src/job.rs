@@ -89,8 +89,7 @@ impl From<ApplyError> for Stopped {
 impl From<WriteFileError> for Stopped {
     fn from(error: WriteFileError) -> Self {
         match error {
-            WriteFileError::InvalidRows(rows) => Self::Failed(Failure::invalid_rows(&rows)),
-            WriteFileError::TooLarge(limit) => Self::Failed(Failure::file_too_large(limit)),
+            WriteFileError::Failed(failure) => Self::Failed(failure),
             WriteFileError::OutOfTime { has_advanced } => Self::OutOfTime { has_advanced },
             WriteFileError::Apply(error) => error.into(),
             WriteFileError::Dependency(error) => Self::Error(error),
@@ -189,7 +188,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let now = self.system.now();
         self.apply(export, &lifecycle::ready(export, now, link_expiry)).await?;
         info!(recipients = 1 + export.recipients.cc().len(), "export is READY");
-        exports_telemetry::measure(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
+        exports_telemetry::emit(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
         Ok(())
     }
 
@@ -222,7 +221,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let back_office = self.back_office.as_ref();
         match fail_export(self.exports, self.mail, back_office, export, now, FailedBy::Owner, failure).await {
             Ok(mailed) => {
-                exports_telemetry::measure(Metric::Failed { code });
+                exports_telemetry::emit(Metric::Failed { code });
                 if let Err(error) = mailed {
                     warn!(error = %Chain(&error), "the failure mail was not sent");
                 }

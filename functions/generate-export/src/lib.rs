@@ -79,8 +79,8 @@ async fn work<S: ExportStore>(
     body: &str,
 ) -> Result<(), JobError> {
     let (tenant, id) = exports_aws::queue::parse_job(body)?;
-    exports_telemetry::note_tenant(&tenant);
-    exports_telemetry::note_export(&id);
+    exports_telemetry::record_tenant(&tenant);
+    exports_telemetry::record_export(&id);
     // Boxed, because the future as a whole exceeds the compiler's limit for layouts.
     Ok(Box::pin(generator.run(&tenant, &id, invocation)).await?)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use exports_aws::bucket::ExportsBucket;
-use exports_aws::dynamodb::{ExportsTable, PayoutsTable};
+use exports_aws::dynamodb::{ExportsTable, SourceTables};
 use exports_aws::links::Downloads;
 use exports_aws::mail::Mailer;
 use exports_aws::queue::JobsQueue;
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Error> {
     };
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
     let queue = JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?);
-    let rows = PayoutsTable::new(&config, settings.text("PAYOUTS_TABLE")?);
+    let rows = SourceTables::new(&config, settings)?;
     let links = Downloads::new(&config, &bucket, settings.text("LINK_SIGNER_SECRET")?);
     let files = ExportsBucket::new(&config, bucket);
     let mail = Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET"));

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use exports_domain::file::EncodedRows;
+use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::ports::{KeyRange, RowKey, RowPage};
 
 use crate::positions::Positions;

@@ -7,6 +7,7 @@
 use std::pin::{Pin, pin};
 
 use exports_domain::error::DependencyError;
+use exports_domain::export_type::FileColumns;
 use exports_domain::id::TenantId;
 use exports_domain::ports::{KeyRange, RowPage, RowSource};
 use futures_util::FutureExt;
@@ -25,6 +26,7 @@ type Fetch<'a> = Pin<Box<dyn Future<Output = (u64, Result<RowPage, DependencyErr
 /// Reads the rows of a key range.
 pub struct Reader<'a> {
     rows: &'a dyn RowSource,
+    columns: FileColumns,
     tenant: &'a TenantId,
     plan: Plan,
     fetches: FuturesUnordered<Fetch<'a>>,
@@ -58,11 +60,17 @@ impl Readers {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `range` with up to `readers` parallel reads.
+    /// Reads a range of a tenant's rows with up to `readers` parallel reads.
     #[must_use]
-    pub fn new(rows: &'a dyn RowSource, tenant: &'a TenantId, range: KeyRange, readers: usize) -> Self {
+    pub fn new(
+        rows: &'a dyn RowSource,
+        (columns, tenant): (FileColumns, &'a TenantId),
+        range: KeyRange,
+        readers: usize,
+    ) -> Self {
         Self {
             rows,
+            columns,
             tenant,
             plan: Plan::new(range),
             fetches: FuturesUnordered::new(),
@@ -131,8 +139,8 @@ impl<'a> Reader<'a> {
         while self.fetches.len() < self.readers.now {
             let has_room = self.waiting + self.fetches.len() < self.readers.max * AHEAD;
             let Some((id, range)) = self.plan.next_fetch(&mut from, has_room) else { return };
-            let (rows, tenant) = (self.rows, self.tenant);
-            self.fetches.push(Box::pin(async move { (id, rows.read_page(tenant, &range).await) }));
+            let (rows, columns, tenant) = (self.rows, self.columns, self.tenant);
+            self.fetches.push(Box::pin(async move { (id, rows.read_page(columns, tenant, &range).await) }));
         }
     }
 
@@ -146,7 +154,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use exports_domain::ports::RowKey;
-    use exports_domain::testing::{MemoryPayouts, operator, payout, start};
+    use exports_domain::testing::{MemoryPayouts, export, operator, payout, start};
     use exports_domain::time::Timestamp;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -165,7 +173,7 @@ mod tests {
     async fn read_up_to(up_to: RowKey, payouts: &dyn RowSource, readers: usize) -> Vec<String> {
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to };
-        let mut reader = Reader::new(payouts, &tenant, range, readers);
+        let mut reader = Reader::new(payouts, (export().columns, &tenant), range, readers);
         let mut ids = Vec::new();
         let mut last = RowKey(String::new());
         while let Some(batch) = reader.next().await.unwrap() {
@@ -217,7 +225,7 @@ mod tests {
         let tenant = operator("acme").tenant;
         for (from, to) in [(9, 9), (9, 3)] {
             let range = KeyRange { after: Some(key_of(from, after(9))), up_to: key_of(to, after(9)) };
-            let mut reader = Reader::new(&payouts, &tenant, range, 4);
+            let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
             assert!(reader.next().await.unwrap().is_none());
         }
         assert_eq!(payouts.reads(), 0);
@@ -228,9 +236,14 @@ mod tests {
 
     #[async_trait::async_trait]
     impl RowSource for Slow {
-        async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError> {
+        async fn read_page(
+            &self,
+            columns: FileColumns,
+            tenant: &TenantId,
+            range: &KeyRange,
+        ) -> Result<RowPage, DependencyError> {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            self.0.read_page(tenant, range).await
+            self.0.read_page(columns, tenant, range).await
         }
     }
 
@@ -239,7 +252,7 @@ mod tests {
         let payouts = Slow(table((0..1000).map(|n| after(n * 60_000))));
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9999-01-01T00:00:00.000Z".into()) };
-        let mut reader = Reader::new(&payouts, &tenant, range, 4);
+        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
         reader.next().await.unwrap();
         reader.read_during(tokio::time::sleep(Duration::from_secs(60))).await;
         assert!(reader.fetches.is_empty(), "every page in flight arrived");
@@ -280,7 +293,7 @@ mod tests {
         payouts.throttle(10);
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9999-01-01T00:00:00.000Z".into()) };
-        let mut reader = Reader::new(&payouts, &tenant, range, 4);
+        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
         let mut readers = Vec::new();
         while reader.next().await.unwrap().is_some() {
             readers.push(reader.readers.now);
@@ -295,7 +308,7 @@ mod tests {
         payouts.failures.inject_after(3);
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9".into()) };
-        let mut reader = Reader::new(&payouts, &tenant, range, 4);
+        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
         assert!(
             async {
                 while reader.next().await?.is_some() {}

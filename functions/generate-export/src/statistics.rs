@@ -2,9 +2,10 @@
 
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use exports_domain::checkpoint::Checkpoint;
+use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::error::DependencyError;
-use exports_domain::file::{EncodedRows, Totals};
 use exports_domain::hex;
+use exports_domain::totals::Totals;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
 

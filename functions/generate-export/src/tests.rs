@@ -4,8 +4,8 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use exports_domain::export::{Export, FailureCode, Status};
 use exports_domain::file::object_key;
 use exports_domain::lifecycle::RetryPolicy;
-use exports_domain::payout::Value;
 use exports_domain::ports::System;
+use exports_domain::row::Value;
 use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryLinks, MemoryMailbox, MemoryPayouts, MemoryQueue, MemoryStore, export,
     operator, payout, ready_export, start, with_value,
@@ -139,7 +139,10 @@ async fn tenant_without_payouts_gets_the_header_alone() {
     let world = world(0);
     world.deliver("r1").await;
     let file = world.record().file.unwrap();
-    assert_eq!(world.files.files()[&file.key].bytes, exports_domain::file::csv_header(false).as_bytes());
+    assert_eq!(
+        world.files.files()[&file.key].bytes,
+        exports_domain::csv_encoder::csv_header(export().columns, false).as_bytes()
+    );
     assert_eq!(file.rows, 0);
 }
 

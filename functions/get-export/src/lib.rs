@@ -1,7 +1,6 @@
 //! `GET /v1/payments/{type}/export/{exportId}`: an export, with a download link if it is READY and its file exists.
 
 use exports_domain::export::Status;
-use exports_domain::id::ExportType;
 use exports_domain::ports::{ApiKeyStore, ExportStore, FileLinks, System};
 use exports_http::api_error::POLL_AFTER;
 use exports_http::auth::Authenticator;
@@ -28,8 +27,8 @@ impl<K: ApiKeyStore, S: ExportStore> GetExport<'_, K, S> {
     pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
         let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
-        let id = request.export_id_of(ExportType::MarketplacePayouts)?;
-        exports_telemetry::note_export(&id);
+        let id = request.export_id_of_type()?;
+        exports_telemetry::record_export(&id);
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
         let download = Download::of(&export, now, self.links).await?;

@@ -56,7 +56,7 @@ fn checksum(id: &str, tenant: &TenantId, filter: &HistoryFilter) -> String {
 mod tests {
     use super::*;
     use exports_domain::export::Status;
-    use exports_domain::id::ExportType;
+    use exports_domain::export_type::ExportType;
     use exports_domain::testing::{export, operator, start};
     use proptest::prelude::*;
 

@@ -41,7 +41,7 @@ impl<K: ApiKeyStore, S: ExportStore> ListExports<'_, K, S> {
         let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
         let HistoryQuery { filter, size, after } =
-            query::parse(request.query(), &caller.tenant, now).map_err(ApiError::BadRequest)?;
+            query::parse(request.query(), request.export_type()?, &caller.tenant, now).map_err(ApiError::BadRequest)?;
 
         let page = self.exports.list_exports(&caller.tenant, &filter, after.as_ref(), size, now).await?;
         // A corrupt record does not fail the whole page. Its own route returns 500.

@@ -11,8 +11,9 @@
 use std::time::Duration;
 
 use exports_domain::export::Status;
+use exports_domain::export_type::ExportType;
 use exports_domain::history::{HistoryFilter, Order};
-use exports_domain::id::{ExportId, ExportType, TenantId};
+use exports_domain::id::{ExportId, TenantId};
 use exports_domain::time::Timestamp;
 use exports_http::query::Query;
 use exports_http::validation::{ValidationCode, ValidationError, shortened};
@@ -44,7 +45,12 @@ pub struct HistoryQuery {
 ///
 /// # Errors
 /// All validation errors.
-pub fn parse(mut query: Query, tenant: &TenantId, now: Timestamp) -> Result<HistoryQuery, Vec<ValidationError>> {
+pub fn parse(
+    mut query: Query,
+    export_type: ExportType,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<HistoryQuery, Vec<ValidationError>> {
     let statuses = statuses(&mut query);
     let bound = |bound| {
         move |text: &str| bound::parse(text, bound).map_err(|error: ParseBoundError| (ValidationCode::Format, error))
@@ -58,7 +64,6 @@ pub fn parse(mut query: Query, tenant: &TenantId, now: Timestamp) -> Result<Hist
     }
     let order = query.single("sort", sort).unwrap_or_default();
     let size = query.single("size", size).unwrap_or(DEFAULT_SIZE);
-    let export_type = ExportType::MarketplacePayouts;
     let filter = HistoryFilter { export_type, statuses, created_from, created_to, order };
     let after = query.single("cursor", |text| {
         let id = cursor::parse(text, tenant, &filter);
@@ -116,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(raw: &str) -> Result<HistoryQuery, Vec<ValidationError>> {
-        super::parse(Query::new(raw), &operator("acme").tenant, start())
+        super::parse(Query::new(raw), ExportType::MarketplacePayouts, &operator("acme").tenant, start())
     }
 
     /// The codes and fields of the errors.

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use exports_domain::export::{Export, Status};
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::id::ExportId;
 use exports_domain::testing::{FakeSystem, MemoryStore, export, operator, ready_export, start};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};

@@ -67,7 +67,7 @@ impl<K: ApiKeyStore, S: ExportStore> ResendEmail<'_, K, S> {
         let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
         let id = request.export_id()?;
-        exports_telemetry::note_export(&id);
+        exports_telemetry::record_export(&id);
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
         let recipients = match body::recipients(request, &caller.user.email, &self.allowed)? {
             Some(recipients) => recipients,

@@ -141,7 +141,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
             errors = swept.errors,
             "swept"
         );
-        exports_telemetry::measure(Metric::Swept {
+        exports_telemetry::emit(Metric::Swept {
             oldest_pending,
             re_enqueued: swept.re_enqueued,
             expired: swept.expired,
@@ -285,7 +285,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
             fail_export(self.exports, self.mail, self.back_office.as_ref(), export, now, failed_by, failure).await;
         let failed = failed.map(|mailed| {
             warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
-            exports_telemetry::measure(Metric::Failed { code });
+            exports_telemetry::emit(Metric::Failed { code });
             if let Err(error) = mailed {
                 warn!(error = %Chain(&error), exportId = %export.id, "the failure mail was not sent");
             }
@@ -313,7 +313,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
                 tenantId = %check.tenant, exportId = %check.id, attribute, code,
                 "export failed; no mail was sent because its record is corrupt"
             );
-            exports_telemetry::measure(Metric::Failed { code });
+            exports_telemetry::emit(Metric::Failed { code });
         });
         Ok(unless_changed(failed, Outcome::Failed)?)
     }

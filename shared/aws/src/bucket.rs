@@ -1,7 +1,7 @@
-//! The exports bucket, to write to.
+//! Writes files to the exports bucket.
 //!
-//! Integrity is S3's own: every body carries its CRC64NVME in a signed header, and a file in parts is checked as a
-//! whole, checksum and size, when it is completed. So bodies are not hashed once more for the signature.
+//! S3 checks the integrity: every body carries its CRC64NVME in a signed header, and CompleteMultipartUpload checks the
+//! checksum and size of the whole file. So the signature does not need a SHA-256 of the body.
 
 use async_trait::async_trait;
 use std::num::TryFromIntError;
@@ -20,11 +20,11 @@ use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
 
 use crate::error::dependency_error;
 
-/// How long the response to a completion may take to begin. S3 begins it once it works on the request (API Reference,
-/// CompleteMultipartUpload); botocore waits as long by default, so a connection that is silent for longer is dead.
-const COMPLETION_BEGINS: Duration = Duration::from_secs(60);
+/// Read time-out of CompleteMultipartUpload. S3 sends the status line as soon as it starts processing (API Reference,
+/// CompleteMultipartUpload), so a connection that is silent for longer is dead. The same as botocore's default.
+const COMPLETE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The bucket that holds the files.
+/// The exports bucket.
 #[derive(Clone, Debug)]
 pub struct ExportsBucket {
     client: aws_sdk_s3::Client,
@@ -32,10 +32,10 @@ pub struct ExportsBucket {
 }
 
 impl ExportsBucket {
-    /// The bucket of this name.
+    /// A client of the bucket named `bucket`.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        // A part takes longer than the small calls that the common time-outs are for.
+        // Uploading a part takes longer than the calls that the common time-outs are made for.
         let time_outs = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(Duration::from_secs(30))
@@ -70,7 +70,7 @@ impl FileStore for ExportsBucket {
     }
 
     async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
-        let begun = self
+        let created = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
@@ -81,36 +81,36 @@ impl FileStore for ExportsBucket {
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| dependency_error("begin the file", error))?;
-        let id = begun
+            .map_err(|error| dependency_error("start the upload", error))?;
+        let id = created
             .upload_id
-            .ok_or_else(|| DependencyError::transient("begin the file", "the response has no upload id"))?;
+            .ok_or_else(|| DependencyError::transient("start the upload", "the response has no upload id"))?;
         Ok(Upload { key: key.to_owned(), id })
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError> {
-        let attempt = "write a part of the file";
+        let action = "upload a part of the file";
         let size = bytes.len() as u64;
-        let written = self
+        let uploaded = self
             .client
             .upload_part()
             .bucket(&self.bucket)
             .key(&upload.key)
             .upload_id(&upload.id)
-            .part_number(i32::try_from(number).map_err(|error| DependencyError::permanent(attempt, error))?)
+            .part_number(i32::try_from(number).map_err(|error| DependencyError::permanent(action, error))?)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .customize()
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| dependency_error(attempt, error))?;
-        let tag = written.e_tag.ok_or_else(|| DependencyError::transient(attempt, "the response has no ETag"))?;
+            .map_err(|error| dependency_error(action, error))?;
+        let tag = uploaded.e_tag.ok_or_else(|| DependencyError::transient(action, "the response has no ETag"))?;
         Ok(Part { number, tag, bytes: size })
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, DependencyError> {
-        let attempt = "list the parts of the file";
+        let action = "list the parts of the file";
         let mut pages = self
             .client
             .list_parts()
@@ -126,11 +126,11 @@ impl FileStore for ExportsBucket {
                 Ok(part) => {
                     parts.push(
                         part_of(&part)
-                            .ok_or_else(|| DependencyError::transient(attempt, "a part lacks its number or ETag"))?,
+                            .ok_or_else(|| DependencyError::transient(action, "a part has no number, ETag or size"))?,
                     );
                 }
                 Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
-                Err(error) => return Err(dependency_error(attempt, error)),
+                Err(error) => return Err(dependency_error(action, error)),
             }
         }
         Ok(Some(parts))
@@ -144,22 +144,22 @@ impl FileStore for ExportsBucket {
         crc64: u64,
         within: Duration,
     ) -> Result<(), CompleteError> {
-        let attempt = "complete the file";
-        let wrong = |error: TryFromIntError| DependencyError::permanent(attempt, error);
+        let action = "complete the file";
+        let permanent = |error: TryFromIntError| DependencyError::permanent(action, error);
         let part = |part: &Part| {
             let number = i32::try_from(part.number)?;
             Ok(CompletedPart::builder().part_number(number).e_tag(&part.tag).build())
         };
         let parts: Result<Vec<_>, TryFromIntError> = parts.iter().map(part).collect();
-        let parts = parts.map_err(wrong)?;
-        // For minutes S3 sends a blank now and then, under a status of 200, and at last the result or an error: neither an
-        // attempt's time-out nor a throughput too low must end that.
+        let parts = parts.map_err(permanent)?;
+        // S3 responds with status 200 at once, sends a space now and then for minutes, and then the result or an error.
+        // Neither the attempt time-out nor the minimum throughput may abort that.
         let time_outs = TimeoutConfig::builder()
-            .read_timeout(COMPLETION_BEGINS)
+            .read_timeout(COMPLETE_READ_TIMEOUT)
             .disable_operation_attempt_timeout()
             .operation_timeout(within)
             .build();
-        let patient = aws_sdk_s3::config::Builder::new()
+        let overrides = aws_sdk_s3::config::Builder::new()
             .timeout_config(time_outs)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let completed = self
@@ -171,16 +171,16 @@ impl FileStore for ExportsBucket {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .checksum_type(ChecksumType::FullObject)
             .checksum_crc64_nvme(base64::encode(crc64.to_be_bytes()))
-            .mpu_object_size(i64::try_from(bytes).map_err(wrong)?)
+            .mpu_object_size(i64::try_from(bytes).map_err(permanent)?)
             .customize()
-            .config_override(patient)
+            .config_override(overrides)
             .send()
             .await;
         match completed {
             Ok(_) => Ok(()),
             Err(error) => match error.code() {
-                Some(code) if LOST.contains(&code) => Err(CompleteError::UploadLost(code.to_owned())),
-                _ => Err(dependency_error(attempt, error).into()),
+                Some(code) if LOST_UPLOAD_CODES.contains(&code) => Err(CompleteError::UploadLost(code.to_owned())),
+                _ => Err(dependency_error(action, error).into()),
             },
         }
     }
@@ -193,7 +193,7 @@ impl FileStore for ExportsBucket {
             .upload_id(&upload.id)
             .send()
             .await
-            .map_err(|error| dependency_error("throw the parts away", error))?;
+            .map_err(|error| dependency_error("abort the upload", error))?;
         Ok(())
     }
 
@@ -201,18 +201,18 @@ impl FileStore for ExportsBucket {
         let found = self.client.head_object().bucket(&self.bucket).key(key).send().await;
         match found {
             Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
-            // 403 says nothing of the file: S3 responses so without the right to read it, and for what is not there without
-            // the right to list the bucket.
+            // S3 also responds with 403 to a missing object if the caller may not list the bucket (API Reference,
+            // HeadObject), so only 404 means that the file does not exist.
             Err(error) => match error.raw_response().map(|response| response.status().as_u16()) {
                 Some(404) => Ok(None),
-                _ => Err(dependency_error("look for the file", error)),
+                _ => Err(dependency_error("check whether the file exists", error)),
             },
         }
     }
 }
 
-/// What S3 says of an upload that will never be a file: it is gone, or what is there is not what was written.
-const LOST: [&str; 7] = [
+/// Error codes for an upload that can never be completed: it no longer exists, or its parts are not those uploaded.
+const LOST_UPLOAD_CODES: [&str; 7] = [
     "BadDigest",
     "EntityTooSmall",
     "InvalidPart",

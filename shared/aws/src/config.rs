@@ -1,4 +1,4 @@
-//! What all clients share: region, credentials, connections, retries and time-outs.
+//! The configuration that all AWS clients share: region, credentials, connections, retries and time-outs.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::settings::{SettingError, Settings};
 
-/// Its cryptography is ring's: half the code of AWS-LC, and nothing to wait for at a process's start. The CA certificates
-/// of the system are read once a process, whatever number of HTTPS clients there is.
+/// ring instead of AWS-LC: half the code, and no initialization when the process starts. The system CA certificates are
+/// read once per process, however many HTTPS clients there are.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
-/// The SDK's defaults as of this date: an update of the crates changes nothing unseen.
+/// Pins the SDK's defaults, so that updating its crates does not change them unnoticed.
 pub(crate) fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The clients' common configuration, from what Lambda gives every function.
+/// The clients' common configuration, from the environment that Lambda sets for every function.
 ///
-/// Lambda puts the role's credentials and the region into the environment and replaces the process before they run
-/// out, so no chain of providers is looked through. An attempt has its own time-out: a connection that went stale while
-/// the function was frozen must not hold a request.
+/// Lambda sets the role's credentials and the region, and replaces the process before the credentials expire, so there
+/// is no provider chain. Each attempt has its own time-out, because a connection that went stale while the function was
+/// frozen must not block a request.
 ///
 /// # Errors
-/// [`SettingError`] outside a Lambda environment.
+/// [`SettingError`] if a variable that Lambda sets is missing.
 pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
     let credentials = Credentials::new(
         settings.text("AWS_ACCESS_KEY_ID")?,
@@ -47,19 +47,19 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
     Ok(config.into_builder().service_config(Environment(settings)).build())
 }
 
-/// How long a start waits for whatever it does ahead of the first request.
+/// How long initialization may wait for connections and keys that it fetches ahead of the first request.
 #[cfg(feature = "links")]
 pub(crate) const MAX_WARM_UP: Duration = Duration::from_secs(1);
 
-/// Where a service is, if it is not where AWS has it.
+/// The endpoint URL of a service, if it is not AWS's own.
 #[cfg(feature = "links")]
 pub(crate) fn endpoint_url(config: &SdkConfig, service_id: &str) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
-    let of_the_service = config.service_config().zip(key.build().ok()).and_then(|(all, key)| all.load_config(key));
-    of_the_service.or_else(|| config.endpoint_url().map(str::to_owned))
+    let service_url = config.service_config().zip(key.build().ok()).and_then(|(all, key)| all.load_config(key));
+    service_url.or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
-/// Settings of one service, by the names that AWS gives them: `AWS_ENDPOINT_URL_DYNAMODB`.
+/// Settings of one service, under AWS's names for them, such as `AWS_ENDPOINT_URL_DYNAMODB`.
 #[derive(Debug)]
 struct Environment(Settings);
 
@@ -69,8 +69,8 @@ impl LoadServiceConfig for Environment {
     }
 }
 
-/// An HTTPS client that opens a connection for every request and keeps none. An idle time-out would not do: it is measured
-/// with clocks that may stand still while Lambda freezes the process.
+/// An HTTPS client that opens a new connection for every request. An idle time-out is not enough: its clock may stop
+/// while Lambda freezes the process.
 #[cfg(feature = "mail")]
 pub(crate) fn connection_per_request() -> SharedHttpClient {
     HttpClientBuilder::new().pool_max_idle_per_host(0).tls_provider(TLS).build_https()
@@ -82,7 +82,7 @@ pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url:
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(20))
         .build();
-    // One for all clients but the mailer's: they share their connections to a service.
+    // All clients but the mailer's share this one, and so their connections to a service.
     let https = HttpClientBuilder::new().tls_provider(TLS).build_https();
     let mut config = SdkConfig::builder()
         .behavior_version(behavior_version())
@@ -95,7 +95,7 @@ pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url:
     config.build()
 }
 
-/// The same for a service that runs in the test's own process.
+/// The same configuration for a service on `endpoint_url`, with test credentials.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn local(endpoint_url: String) -> SdkConfig {
     configured(Credentials::new("test", "test", None, None, "test"), "eu-west-1".to_owned(), Some(endpoint_url))

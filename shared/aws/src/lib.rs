@@ -1,10 +1,10 @@
 //! Adapters of the domain's ports to AWS: tables, queue, bucket, mail and download links, and the settings that name
 //! them.
 //!
-//! This crate owns every call to AWS and every name in a table, a message or a bucket. It must not know HTTP requests
-//! or decide anything about an export: what may happen is the domain's to say.
+//! This crate owns every call to AWS and every name in a table, a message or a bucket. It must not know HTTP requests,
+//! and it makes no decisions about an export: the domain does.
 //!
-//! Each service is behind a feature, so that a function's binary links what it uses.
+//! Each service is behind a feature, so that a function's binary links only the clients it uses.
 
 #[cfg(feature = "bucket")]
 pub mod bucket;

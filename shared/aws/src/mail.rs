@@ -1,4 +1,4 @@
-//! Mails through SES.
+//! Sends e-mails with SES.
 
 use async_trait::async_trait;
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
@@ -14,7 +14,7 @@ use exports_telemetry::Metric;
 
 use crate::config::connection_per_request;
 
-/// Sends mails from one address.
+/// Sends e-mails from one sender address.
 #[derive(Clone, Debug)]
 pub struct Mailer {
     client: aws_sdk_sesv2::Client,
@@ -23,18 +23,17 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// A mailer that sends from `sender`, by `configuration_set` if there is one.
+    /// A mailer that sends from `sender`, with `configuration_set` if there is one.
     ///
-    /// SendEmail has no token that makes a retry safe, so nothing retries it: a response that was lost must not send the
-    /// mail a second time unseen. The SDK's retries are off, and hyper retries only what it has not begun to write to a
-    /// reused connection. So a mail must not meet a connection that died while Lambda froze the process: each has its
-    /// own.
+    /// SendEmail has no idempotency token, so a retry after a lost response would send the e-mail twice. The SDK's
+    /// retries are off. Each e-mail has a new connection, because without retries a connection that was lost while
+    /// Lambda froze the process would fail the call.
     #[must_use]
     pub fn new(config: &SdkConfig, sender: String, configuration_set: Option<String>) -> Self {
-        Self::over(connection_per_request(), config, sender, configuration_set)
+        Self::with_http_client(connection_per_request(), config, sender, configuration_set)
     }
 
-    pub(crate) fn over(
+    pub(crate) fn with_http_client(
         http_client: SharedHttpClient,
         config: &SdkConfig,
         sender: String,
@@ -51,11 +50,12 @@ impl Mailer {
 #[async_trait]
 impl MailSender for Mailer {
     async fn send_mail(&self, mail: &Mail) -> Result<(), SendError> {
-        let invalid = |source: Box<dyn std::error::Error + Send + Sync>| {
-            SendError::Dependency(DependencyError::transient("send the mail", source))
+        let build_error = |source: Box<dyn std::error::Error + Send + Sync>| {
+            SendError::Dependency(DependencyError::transient("send the e-mail", source))
         };
-        let content =
-            |text: &str| Content::builder().data(text).charset("UTF-8").build().map_err(|error| invalid(error.into()));
+        let content = |text: &str| {
+            Content::builder().data(text).charset("UTF-8").build().map_err(|error| build_error(error.into()))
+        };
         let body = Body::builder().text(content(&mail.text)?).html(content(&mail.html)?).build();
         let message = Message::builder().subject(content(&mail.subject)?).body(body).build();
         let cc = mail.recipients.cc().iter().map(ToString::to_string).collect();
@@ -68,23 +68,23 @@ impl MailSender for Mailer {
             .set_configuration_set_name(self.configuration_set.clone())
             .destination(destination)
             .content(EmailContent::builder().simple(message).build())
-            .email_tags(tag.map_err(|error| invalid(error.into()))?)
+            .email_tags(tag.map_err(|error| build_error(error.into()))?)
             .send()
             .await
-            .map_err(|error| match error.as_service_error().filter(|error| is_refusal(error)) {
-                Some(refusal) => {
-                    exports_telemetry::measure(Metric::MailRefused);
-                    SendError::Rejected(reason(refusal))
+            .map_err(|error| match error.as_service_error().filter(|error| is_rejection(error)) {
+                Some(rejection) => {
+                    exports_telemetry::emit(Metric::MailRefused);
+                    SendError::Rejected(rejection_reason(rejection))
                 }
-                None => SendError::Dependency(crate::error::dependency_error("send the mail", error)),
+                None => SendError::Dependency(crate::error::dependency_error("send the e-mail", error)),
             })?;
-        exports_telemetry::measure(Metric::MailSent);
+        exports_telemetry::emit(Metric::MailSent);
         Ok(())
     }
 }
 
-/// Whether SES will say the same of this mail again, whenever it is tried.
-fn is_refusal(error: &SendEmailError) -> bool {
+/// Whether SES rejects this e-mail permanently.
+fn is_rejection(error: &SendEmailError) -> bool {
     matches!(
         error,
         SendEmailError::AccountSuspendedException(_)
@@ -93,18 +93,17 @@ fn is_refusal(error: &SendEmailError) -> bool {
             | SendEmailError::MessageRejected(_)
             | SendEmailError::NotFoundException(_)
             | SendEmailError::SendingPausedException(_)
-    ) || is_denial(error)
+    ) || is_access_denied(error)
 }
 
-/// Whether this function's role may not send this.
-fn is_denial(error: &SendEmailError) -> bool {
+fn is_access_denied(error: &SendEmailError) -> bool {
     error.code() == Some("AccessDeniedException")
 }
 
-/// What SES says, for people; bounded, because it goes onto the record.
-fn reason(error: &SendEmailError) -> String {
-    if is_denial(error) {
-        // SES names the role, the account and the policy at invalid: nothing for the tenants' eyes.
+/// The reason for people to read; at most 300 characters, because it is stored in the record.
+fn rejection_reason(error: &SendEmailError) -> String {
+    if is_access_denied(error) {
+        // SES's message names the role and the account, which tenants must not see.
         return "this service may not send from its sender address.".to_owned();
     }
     let text = error.message().or(error.code()).unwrap_or("no reason given");
@@ -115,7 +114,7 @@ fn reason(error: &SendEmailError) -> String {
 mod tests {
     use super::*;
     use crate::config::local;
-    use crate::server::{IdleConnection, Server};
+    use crate::server::{IdleConnection, LocalServer};
     use aws_smithy_types::error::ErrorMetadata;
     use exports_domain::testing::{export, file};
 
@@ -124,29 +123,29 @@ mod tests {
     }
 
     #[test]
-    fn denial_is_a_refusal_whose_reason_names_nothing_of_the_account() {
+    fn access_denied_is_a_rejection_without_internal_names() {
         let role = "arn:aws:sts::123456789012:assumed-role/generate-export";
         let denied = error("AccessDeniedException", &format!("User: {role} is not authorized"));
-        assert!(is_refusal(&denied));
-        assert_eq!(reason(&denied), "this service may not send from its sender address.");
+        assert!(is_rejection(&denied));
+        assert_eq!(rejection_reason(&denied), "this service may not send from its sender address.");
     }
 
     #[test]
-    fn reason_of_any_other_refusal_is_what_the_mail_service_says_cut_to_what_a_record_bears() {
+    fn rejection_reason_is_the_ses_message_cut_to_300_characters() {
         assert_eq!(
-            reason(&error("MessageRejected", "Email address is not verified.")),
+            rejection_reason(&error("MessageRejected", "Email address is not verified.")),
             "Email address is not verified."
         );
-        assert_eq!(reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
+        assert_eq!(rejection_reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
     }
 
     const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"MessageId\":\"1\"}";
 
     #[tokio::test]
-    async fn mail_after_a_freeze_is_sent_once_whatever_became_of_idle_connections() {
+    async fn send_mail_after_a_freeze_sends_once() {
         let mail = Mail::ready(&export(), &file(), "https://files.example/1.csv", export().as_of(), None).unwrap();
-        for idle in [IdleConnection::Closed, IdleConnection::Gone] {
-            let service = Server::start(&[ACCEPTED], idle).await;
+        for idle in [IdleConnection::Closed, IdleConnection::Lost] {
+            let service = LocalServer::start(&[ACCEPTED], idle).await;
             let mailer = Mailer::new(&local(service.url.clone()), "exports@example.com".to_owned(), None);
             for sent in 1..=3 {
                 mailer.send_mail(&mail).await.unwrap_or_else(|error| panic!("{idle:?}: mail {sent}: {error:?}"));

@@ -1,7 +1,7 @@
-//! Presigned requests for objects of the exports bucket.
+//! Presigns requests for objects of the exports bucket.
 //!
-//! They are made with the SDK's signer, not with its client of S3: that would be a fifth of the binary of a route that
-//! does no more than make a link and look whether a file is there.
+//! With the SDK's signer instead of its S3 client, which would be a fifth of the binary of a route that only signs
+//! links and checks whether files exist. A test compares the links with those of the S3 client.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,39 +19,36 @@ use exports_domain::time::Timestamp;
 use crate::config::endpoint_url;
 use crate::system::system_time;
 
-/// The longest that S3 lets a presigned URL live.
-const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// S3's limit for presigned URLs (User Guide, "Download and upload objects with presigned URLs").
+const MAX_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
-/// An operation of S3 on one object: its method, and the query string that the SDK sends with it.
+/// An S3 operation on one object: its method, and the query string that the SDK sends with it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operation {
+pub(crate) struct ObjectOperation {
     pub(crate) method: &'static str,
     query: &'static str,
 }
 
-/// Reads an object.
-pub(crate) const GET_OBJECT: Operation = Operation { method: "GET", query: "?x-id=GetObject" };
+pub(crate) const GET_OBJECT: ObjectOperation = ObjectOperation { method: "GET", query: "?x-id=GetObject" };
 
-/// Looks whether an object is there.
-pub(crate) const HEAD_OBJECT: Operation = Operation { method: "HEAD", query: "" };
+pub(crate) const HEAD_OBJECT: ObjectOperation = ObjectOperation { method: "HEAD", query: "" };
 
-/// Where the files are.
+/// The URL and region of a bucket.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct BucketUrl {
     region: String,
-    /// The bucket's address, without a slash at its end.
+    /// Without a trailing slash.
     pub(crate) url: String,
 }
 
-impl Place {
-    /// The bucket of this name.
+impl BucketUrl {
     pub(crate) fn new(config: &SdkConfig, bucket: &str) -> Self {
         let region = config.region().map(ToString::to_string).unwrap_or_default();
         let url = match endpoint_url(config, "S3") {
             Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
             None => {
                 let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                // The certificate is for one label in front of S3's own name.
+                // S3's wildcard certificate does not match bucket names with dots.
                 if bucket.contains('.') {
                     format!("https://s3.{region}.{domain}/{bucket}")
                 } else {
@@ -62,26 +59,29 @@ impl Place {
         Self { region, url }
     }
 
-    /// What to put behind the bucket's address, so that whoever has it can carry out `operation` on the object with this
-    /// key, for `life` from `now` on.
-    pub(crate) fn presigned(
+    /// The path and query of a presigned request for the object with this key, relative to [`Self::url`]. Valid for
+    /// `lifetime` from `now`.
+    ///
+    /// # Errors
+    /// If `lifetime` is more than 7 days, or the request cannot be signed.
+    pub(crate) fn presign(
         &self,
-        operation: Operation,
+        operation: ObjectOperation,
         key: &str,
         signer: &Identity,
         now: Timestamp,
-        life: Duration,
+        lifetime: Duration,
     ) -> Result<String, Box<dyn Error + Send + Sync>> {
-        if life > MAX_LIFE {
-            return Err(format!("{} s are more than S3 lets a link live", life.as_secs()).into());
+        if lifetime > MAX_LIFETIME {
+            return Err(format!("a link lifetime of {} s exceeds S3's limit of 7 days", lifetime.as_secs()).into());
         }
         let key = label::fmt_string(key, label::EncodingStrategy::Greedy);
         let mut target = format!("/{key}{}", operation.query);
         let url = format!("{}{target}", self.url);
         let mut settings = SigningSettings::default();
-        settings.expires_in = Some(life);
+        settings.expires_in = Some(lifetime);
         settings.signature_location = SignatureLocation::QueryParams;
-        // S3 takes a path as it is.
+        // S3 does not normalize or double-encode paths.
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         let params = SigningParams::builder()
@@ -119,18 +119,18 @@ mod tests {
         configured(credentials(), region.to_owned(), None)
     }
 
-    /// The link that the SDK's client of S3 makes.
-    async fn link_of_the_sdk(config: &SdkConfig, bucket: &str, key: &str, now: Timestamp, life: Duration) -> String {
+    /// The link that the SDK's S3 client signs.
+    async fn sdk_link(config: &SdkConfig, bucket: &str, key: &str, now: Timestamp, lifetime: Duration) -> String {
         let config = aws_sdk_s3::config::Builder::from(config)
             .credentials_provider(SharedCredentialsProvider::new(credentials()))
             .build();
-        let life = PresigningConfig::builder().start_time(system_time(now)).expires_in(life).build().unwrap();
+        let presigning = PresigningConfig::builder().start_time(system_time(now)).expires_in(lifetime).build().unwrap();
         let request = aws_sdk_s3::Client::from_conf(config).get_object().bucket(bucket).key(key);
-        request.presigned(life).await.unwrap().uri().to_owned()
+        request.presigned(presigning).await.unwrap().uri().to_owned()
     }
 
     #[tokio::test]
-    async fn link_is_the_one_that_the_sdk_makes() {
+    async fn presigned_link_equals_the_sdk_link() {
         let now = Timestamp::from_millis(1_791_448_200_123);
         let configs = [
             in_region("eu-west-1"),
@@ -141,15 +141,15 @@ mod tests {
         ];
         let keys = ["exports/acme/mpo_01a11aa2-3340-7707-8707-070707070707/1.csv", "a b/ü+&=?%/~._-:@,;'()*!$/x.csv"];
         for config in &configs {
-            // In front of an endpoint's address the client puts even a name with dots.
+            // For an endpoint URL, the SDK uses even a name with dots as a subdomain.
             let dotted = config.endpoint_url().is_none().then_some("exports.example.com");
             for bucket in ["exports-123456789012-eu-west-1"].into_iter().chain(dotted) {
                 for key in keys {
-                    for life in [Duration::from_secs(1), Duration::from_secs(900), MAX_LIFE] {
-                        let place = Place::new(config, bucket);
-                        let target = place.presigned(GET_OBJECT, key, &credentials().into(), now, life).unwrap();
-                        let link = format!("{}{target}", place.url);
-                        assert_eq!(link, link_of_the_sdk(config, bucket, key, now, life).await);
+                    for lifetime in [Duration::from_secs(1), Duration::from_secs(900), MAX_LIFETIME] {
+                        let bucket_url = BucketUrl::new(config, bucket);
+                        let target = bucket_url.presign(GET_OBJECT, key, &credentials().into(), now, lifetime).unwrap();
+                        let link = format!("{}{target}", bucket_url.url);
+                        assert_eq!(link, sdk_link(config, bucket, key, now, lifetime).await);
                     }
                 }
             }
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn link_that_s3_would_refuse_is_not_made() {
-        let place = Place::new(&in_region("eu-west-1"), "exports");
+    fn presign_for_more_than_seven_days_is_an_error() {
+        let bucket_url = BucketUrl::new(&in_region("eu-west-1"), "exports");
         let now = Timestamp::from_millis(1_791_448_200_123);
-        let life = MAX_LIFE + Duration::from_secs(1);
-        let refused = place.presigned(GET_OBJECT, "a.csv", &credentials().into(), now, life);
-        assert!(refused.is_err_and(|error| error.to_string().contains("604801 s")));
+        let lifetime = MAX_LIFETIME + Duration::from_secs(1);
+        let rejected = bucket_url.presign(GET_OBJECT, "a.csv", &credentials().into(), now, lifetime);
+        assert!(rejected.is_err_and(|error| error.to_string().contains("604801 s")));
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs queue: the doorbell of the generator.
+//! The jobs queue, which triggers the generator.
 
 use async_trait::async_trait;
 use std::time::Duration;
@@ -11,56 +11,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::dependency_error;
 
-/// The version of the messages that are sent.
-const VERSION: u32 = 1;
+const MESSAGE_VERSION: u32 = 1;
 
-/// The longest delay of SQS.
+/// SQS's limit for DelaySeconds.
 const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// The queue that the generator reads.
+/// A client of the jobs queue.
 #[derive(Clone, Debug)]
 pub struct JobsQueue {
     client: aws_sdk_sqs::Client,
     url: String,
 }
 
-/// A message: which export to look at. All else is on its record.
+/// The body of a job message. Everything else is in the export's record.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Message<'a> {
+struct JobMessage<'a> {
     version: u32,
     tenant_id: &'a str,
     export_id: &'a str,
 }
 
-/// The message names no export.
+/// The message is not a job.
 #[derive(Debug, thiserror::Error)]
 pub enum JobMessageError {
-    /// It is not of the form that [`JobsQueue`] sends.
+    /// The body is not the JSON that [`JobsQueue`] sends.
     #[error("the message is not a job")]
-    Form(#[from] serde_json::Error),
-    /// The tenant's id is none.
+    Json(#[from] serde_json::Error),
+    /// The tenant ID is invalid.
     #[error(transparent)]
     Tenant(#[from] exports_domain::id::ParseTenantIdError),
-    /// The export's id is none.
+    /// The export ID is invalid.
     #[error(transparent)]
     Export(#[from] exports_domain::id::ParseExportIdError),
 }
 
 impl JobsQueue {
-    /// The queue with this URL.
+    /// A client of the queue at `url`.
     #[must_use]
     pub fn new(config: &SdkConfig, url: String) -> Self {
         Self { client: aws_sdk_sqs::Client::new(config), url }
     }
 }
 
-/// Which export a message's body names. The version is not looked at: a message of any version says no more than that.
+/// Parses the tenant and export of a job message. Accepts any version: every version has these two fields.
 ///
 /// # Errors
-/// [`JobMessageError`] if it names none.
+/// [`JobMessageError`] if the body is not a job message.
 pub fn parse_job(body: &str) -> Result<(TenantId, ExportId), JobMessageError> {
-    let message: Message<'_> = serde_json::from_str(body)?;
+    let message: JobMessage<'_> = serde_json::from_str(body)?;
     Ok((message.tenant_id.parse()?, message.export_id.parse()?))
 }
 
@@ -68,9 +67,9 @@ pub fn parse_job(body: &str) -> Result<(TenantId, ExportId), JobMessageError> {
 impl JobQueue for JobsQueue {
     async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError> {
         let id = id.to_string();
-        let message = Message { version: VERSION, tenant_id: tenant.as_str(), export_id: &id };
-        let attempt = "ring the generator";
-        let body = serde_json::to_string(&message).map_err(|error| DependencyError::permanent(attempt, error))?;
+        let message = JobMessage { version: MESSAGE_VERSION, tenant_id: tenant.as_str(), export_id: &id };
+        let action = "enqueue the job";
+        let body = serde_json::to_string(&message).map_err(|error| DependencyError::permanent(action, error))?;
         let delay = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or(0);
         self.client
             .send_message()
@@ -79,7 +78,7 @@ impl JobQueue for JobsQueue {
             .delay_seconds(delay)
             .send()
             .await
-            .map_err(|error| dependency_error(attempt, error))?;
+            .map_err(|error| dependency_error(action, error))?;
         Ok(())
     }
 }
@@ -91,25 +90,25 @@ mod tests {
     const EXPORT: &str = "mpo_01a11f3a-7000-7abc-8def-0123456789ab";
 
     #[test]
-    fn job_message_reads_back() {
-        let body = serde_json::to_string(&Message { version: 1, tenant_id: "acme", export_id: EXPORT }).unwrap();
+    fn job_message_round_trips() {
+        let body = serde_json::to_string(&JobMessage { version: 1, tenant_id: "acme", export_id: EXPORT }).unwrap();
         assert_eq!(body, format!(r#"{{"version":1,"tenantId":"acme","exportId":"{EXPORT}"}}"#));
         let (tenant, export) = parse_job(&body).unwrap();
         assert_eq!((tenant.as_str(), export.to_string().as_str()), ("acme", EXPORT));
     }
 
     #[test]
-    fn job_message_of_another_version_names_its_export_all_the_same() {
+    fn parse_job_accepts_other_versions() {
         let body = format!(r#"{{"version":7,"tenantId":"acme","exportId":"{EXPORT}","more":[1]}}"#);
         assert_eq!(parse_job(&body).unwrap().1.to_string(), EXPORT);
     }
 
     #[test]
-    fn anything_else_is_no_job() {
-        let of = |version: u32, tenant: &str, export: &str| {
+    fn parse_job_rejects_other_messages() {
+        let body = |version: u32, tenant: &str, export: &str| {
             format!(r#"{{"version":{version},"tenantId":"{tenant}","exportId":"{export}"}}"#)
         };
-        for body in ["", "ring", "{}", "[]", &of(1, "a/b", EXPORT), &of(1, "acme", "x")] {
+        for body in ["", "job", "{}", "[]", &body(1, "a/b", EXPORT), &body(1, "acme", "x")] {
             assert!(parse_job(body).is_err(), "{body}");
         }
     }

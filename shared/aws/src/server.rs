@@ -1,28 +1,26 @@
-//! A service in the test's own process, whose connections take one request each.
+//! A local HTTP server for tests of connection handling. Each connection serves one request.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What has become of a connection by the time that a frozen process runs again.
+/// The state of an idle connection when a frozen process resumes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum IdleConnection {
-    /// It was closed, and the process can know.
+    /// The server has closed it, and the client has received that.
     Closed,
-    /// It is gone at the other end, and the process learns of it from the reset that its next write meets.
-    Gone,
+    /// It no longer exists on the server. The client learns that from a reset when it next writes.
+    Lost,
 }
 
-/// The service.
-pub(crate) struct Server {
-    /// Its address.
+pub(crate) struct LocalServer {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-impl Server {
-    /// A service that gives these responses, status line and all, in turn, and the last of them to every request after.
+impl LocalServer {
+    /// Starts a server that sends these raw responses in order, and repeats the last one.
     pub(crate) async fn start(responses: &'static [&'static str], idle: IdleConnection) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -40,8 +38,8 @@ impl Server {
                     };
                     let response = responses.get(number - 1).or(responses.last()).unwrap();
                     connection.write_all(response.as_bytes()).await.unwrap();
-                    if matches!(idle, IdleConnection::Gone) {
-                        // Dropped with bytes that were not read, the connection is reset.
+                    if matches!(idle, IdleConnection::Lost) {
+                        // Dropping a connection with unread bytes resets it.
                         connection.readable().await.unwrap();
                     }
                 });
@@ -50,7 +48,7 @@ impl Server {
         Self { url, requests }
     }
 
-    /// Every request that came in whole.
+    /// The complete requests so far, head and body.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }

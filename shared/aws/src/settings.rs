@@ -1,7 +1,7 @@
-//! What a function is told by its environment: the one place that reads it.
+//! Reads settings from the environment. No other module does.
 //!
-//! The template sets what an owner chooses (names, spans, sender); the rest has defaults where it is used, which tests
-//! shorten. A missing or malformed setting ends the function at its start, and names itself.
+//! The template sets names, durations and the sender. All other settings have defaults, which tests may shorten. A
+//! function with a missing or malformed setting exits during initialization with an error that names the setting.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use exports_domain::time::{ParseDurationError, parse_duration};
 
-/// The environment of this process.
+/// The settings of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings(());
 
-/// A setting that a function cannot start with.
+/// A missing or malformed setting.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("setting {name}: {problem}")]
 pub struct SettingError {
@@ -22,57 +22,57 @@ pub struct SettingError {
 }
 
 impl fmt::Debug for SettingError {
-    /// As people read it: what `main` returns is printed this way.
+    /// Like `Display`, because the runtime prints the error that `main` returns with `Debug`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
 impl Settings {
-    /// The settings that this process was started with.
+    /// The settings in the environment of this process.
     #[must_use]
     pub const fn from_env() -> Self {
         Self(())
     }
 
-    /// A text that must be there and not be empty.
+    /// A required text.
     ///
     /// # Errors
-    /// [`SettingError`] if it is not.
+    /// [`SettingError`] if it is missing or empty.
     pub fn text(self, name: &'static str) -> Result<String, SettingError> {
         self.optional(name).ok_or_else(|| SettingError { name, problem: "missing".to_owned() })
     }
 
-    /// A span of time, such as `90s` or `72h`, that must be there.
+    /// A required duration, such as `90s` or `72h`.
     ///
     /// # Errors
-    /// [`SettingError`] if it is not, or is no span.
+    /// [`SettingError`] if it is missing or malformed.
     pub fn span(self, name: &'static str) -> Result<Duration, SettingError> {
         parsed(name, &self.text(name)?, parse_duration)
     }
 
-    /// A span of time; `default` if it is not set.
+    /// A duration, or `default` if it is not set.
     ///
     /// # Errors
-    /// [`SettingError`] if it is set and no span.
+    /// [`SettingError`] if it is malformed.
     pub fn span_or(self, name: &'static str, default: Duration) -> Result<Duration, SettingError> {
         self.parsed_or(name, default, parse_duration)
     }
 
-    /// A list of spans, such as `15s,1m`; `default` if it is not set.
+    /// A list of durations, such as `15s,1m`, or `default` if it is not set.
     ///
     /// # Errors
-    /// [`SettingError`] if it is set and one of them is no span.
+    /// [`SettingError`] if one of them is malformed.
     pub fn spans_or(self, name: &'static str, default: &[Duration]) -> Result<Vec<Duration>, SettingError> {
         self.parsed_or(name, default.to_vec(), |text| {
             text.split(',').map(|span| parse_duration(span.trim())).collect::<Result<_, ParseDurationError>>()
         })
     }
 
-    /// A whole number; `default` if it is not set.
+    /// A number, or `default` if it is not set.
     ///
     /// # Errors
-    /// [`SettingError`] if it is set and no such number.
+    /// [`SettingError`] if it is malformed.
     pub fn number_or<N>(self, name: &'static str, default: N) -> Result<N, SettingError>
     where
         N: FromStr<Err: fmt::Display>,
@@ -80,25 +80,25 @@ impl Settings {
         self.parsed_or(name, default, str::parse)
     }
 
-    /// `true` or `false`; must be there.
+    /// A required `true` or `false`.
     ///
     /// # Errors
-    /// [`SettingError`] if it is neither.
+    /// [`SettingError`] if it is missing or neither.
     pub fn flag(self, name: &'static str) -> Result<bool, SettingError> {
         parsed(name, &self.text(name)?, str::parse)
     }
 
-    /// A text that may be missing; an empty one counts as missing, because a template cannot leave a variable out.
+    /// An optional text. An empty one counts as missing, because the template cannot omit a variable.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn optional(self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.is_empty())
     }
 
-    /// What `parse` makes of the text; `default` if it is not set.
+    /// The text parsed by `parse`, or `default` if it is not set.
     ///
     /// # Errors
-    /// [`SettingError`] if it is set and `parse` refuses it.
+    /// [`SettingError`] if `parse` fails.
     pub fn parsed_or<T, E: fmt::Display>(
         self,
         name: &'static str,
@@ -121,11 +121,11 @@ fn parsed<T, E: fmt::Display>(
 mod tests {
     use super::*;
 
-    // What every process has, whatever runs the tests.
+    // A variable that is set in every process.
     const SET: &str = "PATH";
 
     #[test]
-    fn setting_that_is_missing_or_malformed_names_itself() {
+    fn setting_error_names_the_setting() {
         let settings = Settings::from_env();
         let error = settings.text("NO_SUCH_SETTING").unwrap_err();
         assert_eq!(format!("{error:?}"), "setting NO_SUCH_SETTING: missing");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn setting_that_may_be_missing_has_its_default() {
+    fn missing_optional_setting_has_its_default() {
         let settings = Settings::from_env();
         assert_eq!(settings.number_or("NO_SUCH_SETTING", 7), Ok(7));
         let spans = [Duration::from_secs(1)];

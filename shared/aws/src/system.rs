@@ -1,18 +1,19 @@
-//! The system's clock and randomness.
+//! The system clock and random numbers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use exports_domain::error::DependencyError;
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::id::ExportId;
 use exports_domain::ports::System;
 use exports_domain::time::Timestamp;
 
-/// The clock and the random bytes of the machine that runs the function.
+/// The clock and random numbers of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LambdaSystem;
 
 impl System for LambdaSystem {
-    #[expect(clippy::disallowed_methods, reason = "this is the adapter that all others go through")]
+    #[expect(clippy::disallowed_methods, reason = "the adapter of the clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(since_epoch.as_millis().try_into().unwrap_or(i64::MAX))
@@ -25,7 +26,6 @@ impl System for LambdaSystem {
     }
 }
 
-/// The same time in the standard library's type.
 #[cfg(feature = "links")]
 pub(crate) fn system_time(time: Timestamp) -> SystemTime {
     UNIX_EPOCH + std::time::Duration::from_millis(time.millis().try_into().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! AWS as a function in the test's own process: no network, and time is tokio's.
+//! A stub of AWS for unit tests, without network and with tokio's time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use aws_types::SdkConfig;
 
 type Response = dyn Fn(&HttpRequest) -> HttpResponse + Send + Sync;
 
-/// Responses every request by a function, and counts them.
+/// An HTTP client that responds with a function and counts the requests.
 #[derive(Clone)]
-pub(crate) struct FakeAws {
+pub(crate) struct StubHttpClient {
     response: Arc<Response>,
     requests: Arc<AtomicU32>,
 }
 
-impl fmt::Debug for FakeAws {
+impl fmt::Debug for StubHttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FakeAws").field("requests", &self.requests).finish_non_exhaustive()
+        f.debug_struct("StubHttpClient").field("requests", &self.requests).finish_non_exhaustive()
     }
 }
 
-impl FakeAws {
+impl StubHttpClient {
     pub(crate) fn new(response: impl Fn(&HttpRequest) -> HttpResponse + Send + Sync + 'static) -> Self {
         Self { response: Arc::new(response), requests: Arc::default() }
     }
 
-    /// A configuration whose clients are answered here.
+    /// A configuration whose AWS clients use this HTTP client.
     pub(crate) fn config(&self) -> SdkConfig {
         crate::config::local("http://aws.example".to_owned()).into_builder().http_client(self.clone()).build()
     }
@@ -46,14 +46,14 @@ pub(crate) fn response(status: u16, body: impl Into<SdkBody>) -> HttpResponse {
     HttpResponse::new(status.try_into().unwrap(), body.into())
 }
 
-impl HttpConnector for FakeAws {
+impl HttpConnector for StubHttpClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         self.requests.fetch_add(1, Ordering::SeqCst);
         HttpConnectorFuture::ready(Ok((self.response)(&request)))
     }
 }
 
-impl HttpClient for FakeAws {
+impl HttpClient for StubHttpClient {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }

@@ -1,11 +1,11 @@
-//! The requests that this crate sends to AWS, compared with `golden/wire`.
+//! Compares the requests that this crate sends to AWS with `golden/wire`.
 //!
-//! The scenarios drive every adapter through its ports, with the clients that the functions have. Only the network is
-//! replaced. A backtrace says which function sent a request; the source says which functions do. A call without a scenario
-//! is the difference.
-//! `tests/contract` checks the recorded requests against AWS's own models, and the roles against the requests.
+//! The scenarios call every adapter through its ports, with the functions' own client configuration. Only the HTTP
+//! client is replaced. A backtrace shows which function sent a request, and the source shows which functions call AWS,
+//! so a call without a scenario fails the test. `tests/contract` checks the recorded requests against AWS's service
+//! models, and the roles' permissions against the requests.
 //!
-//! `UPDATE_GOLDENS=1` (`tests/run --update unit`) accepts the requests as they are now.
+//! `UPDATE_GOLDENS=1` (`tests/run --update unit`) updates the golden files.
 
 mod network;
 mod scenarios;
@@ -22,7 +22,7 @@ use aws_types::SdkConfig;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use self::network::{Mode, Network, Response, Sent};
+use self::network::{Mode, RecordingHttpClient, Response, SentRequest};
 use self::scenarios::{Scenario, scenarios};
 use self::sites::Function;
 use crate::config::configured;
@@ -31,19 +31,19 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/wire")
 }
 
-/// The functions' configuration of the clients, with another network.
-fn config(network: &Network, region: &str) -> SdkConfig {
+/// The functions' client configuration with another HTTP client.
+fn config(client: &RecordingHttpClient, region: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
-    configured(credentials, region.to_owned(), None).into_builder().http_client(network.clone()).build()
+    configured(credentials, region.to_owned(), None).into_builder().http_client(client.clone()).build()
 }
 
 /// The requests of a scenario, in the form of its golden file.
 async fn recorded(scenario: &Scenario, functions: &[Function]) -> Value {
-    let network = Network::new(Mode::Responses(scenario.responses.clone().into()));
-    let link = (scenario.run)(config(&network, "eu-west-1")).await;
+    let client = RecordingHttpClient::new(Mode::Responses(scenario.responses.clone().into()));
+    let link = (scenario.run)(config(&client, "eu-west-1")).await;
     let link = link.unwrap_or_else(|error| panic!("{}: {error:?}", scenario.name));
-    assert_eq!(network.responses_left(), 0, "{}: unused responses", scenario.name);
-    let requests: Vec<Value> = network.take_sent().into_iter().map(|sent| request(sent, functions).into()).collect();
+    assert_eq!(client.responses_left(), 0, "{}: unused responses", scenario.name);
+    let requests: Vec<Value> = client.take_sent().into_iter().map(|sent| request(sent, functions).into()).collect();
     let mut recorded = Map::from_iter([("requests".to_owned(), requests.into())]);
     if let Some(step) = &scenario.step {
         recorded.insert("step".to_owned(), json!(step));
@@ -54,11 +54,12 @@ async fn recorded(scenario: &Scenario, functions: &[Function]) -> Value {
     sorted(recorded.into())
 }
 
-/// A request with the function that sent it, its operation, and the port that was called.
-fn request(sent: Sent, functions: &[Function]) -> Map<String, Value> {
-    let from: Vec<&Function> = sent.from.iter().filter_map(|(file, line)| sites::at(functions, file, *line)).collect();
-    let site = from.first().expect("debug information, which names files and lines");
-    let [operation] = &*site.operations else { panic!("{}: a function makes one call", site.name) };
+/// The request with the function that sent it, its operation, and the port method that was called.
+fn request(sent: SentRequest, functions: &[Function]) -> Map<String, Value> {
+    let from: Vec<&Function> =
+        sent.from.iter().filter_map(|(file, line)| sites::innermost_at(functions, file, *line)).collect();
+    let site = from.first().expect("debug information with files and lines");
+    let [operation] = &*site.operations else { panic!("{}: must make exactly one call", site.name) };
     let url = sent.request.get("url").and_then(Value::as_str).unwrap();
     let service = ["dynamodb", "email", "s3", "secretsmanager", "sqs"]
         .into_iter()
@@ -71,7 +72,7 @@ fn request(sent: Sent, functions: &[Function]) -> Map<String, Value> {
     request
 }
 
-/// The value with the members of every object in order, whatever features `serde_json` has.
+/// Sorts the members of every object. `serde_json` may preserve their order, depending on its features.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -83,11 +84,11 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// Compares files with those of `golden/wire`, or writes them there.
-fn hold(files: &BTreeMap<String, Value>, is_mine: impl Fn(&str) -> bool) {
+/// Compares files with those in `golden/wire` that `is_included` selects, or writes them there.
+fn assert_golden(files: &BTreeMap<String, Value>, is_included: impl Fn(&str) -> bool) {
     let folder = golden();
     let stored = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let stored: BTreeSet<String> = stored.filter(|name| is_mine(name)).collect();
+    let stored: BTreeSet<String> = stored.filter(|name| is_included(name)).collect();
     let mut differences = String::new();
     for name in stored.iter().chain(files.keys()).collect::<BTreeSet<_>>() {
         let path = folder.join(name);
@@ -104,16 +105,16 @@ fn hold(files: &BTreeMap<String, Value>, is_mine: impl Fn(&str) -> bool) {
     }
     assert!(
         differences.is_empty(),
-        "differs from the recorded requests; `tests/run --update unit` accepts it:\n{differences}"
+        "differs from the recorded requests; `tests/run --update unit` updates the golden files:\n{differences}"
     );
 }
 
-#[expect(clippy::disallowed_methods, reason = "a flag of the tests, not a setting of a function")]
+#[expect(clippy::disallowed_methods, reason = "a test option, not a setting of a function")]
 fn is_update() -> bool {
     std::env::var("UPDATE_GOLDENS").is_ok_and(|value| value == "1")
 }
 
-/// The lines of two texts between their common first and last lines.
+/// The lines that differ, without the common first and last lines.
 fn difference(before: &str, now: &str) -> String {
     let (before, now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
     let first = before.iter().zip(&now).take_while(|(a, b)| a == b).count();
@@ -128,7 +129,7 @@ fn difference(before: &str, now: &str) -> String {
 const TIME_OUTS: &str = "time-outs.json";
 
 #[tokio::test]
-async fn every_call_site_sends_what_is_recorded() {
+async fn requests_of_every_call_site_equal_the_golden_files() {
     let functions = sites::functions();
     let mut files = BTreeMap::new();
     for scenario in scenarios() {
@@ -142,25 +143,25 @@ async fn every_call_site_sends_what_is_recorded() {
         .collect();
     let calling = functions.iter().filter(|function| !function.operations.is_empty());
     let calling: BTreeSet<String> = calling.map(|function| function.name.clone()).collect();
-    assert_eq!(sites, calling, "left: functions that a scenario records; right: functions that call AWS");
-    hold(&files, |name| name != TIME_OUTS);
+    assert_eq!(sites, calling, "left: functions with a scenario; right: functions that call AWS");
+    assert_golden(&files, |name| name != TIME_OUTS);
 }
 
 #[test]
-fn every_step_of_the_life_cycle_is_recorded() {
+fn every_life_cycle_step_has_a_scenario() {
     let lifecycle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/src/lifecycle.rs");
     let recorded: BTreeSet<String> = scenarios().into_iter().filter_map(|scenario| scenario.step).collect();
     assert_eq!(recorded, sites::steps(&lifecycle).into_iter().collect());
 }
 
-/// How long the first call of a scenario waits for a response, and how many attempts it makes when each one fails.
-async fn patience(scenario: &Scenario, region: &str) -> Value {
-    let silent = Network::new(Mode::Silence);
-    let began = Instant::now();
+/// The time-outs of a scenario's first call, and the number of attempts if every response is an error.
+async fn measure_time_outs(scenario: &Scenario, region: &str) -> Value {
+    let silent = RecordingHttpClient::new(Mode::NoResponse);
+    let started = Instant::now();
     (scenario.run)(config(&silent, region)).await.expect_err("there is no response");
-    let gave_up = began.elapsed();
-    let failing = Network::new(Mode::Always(Response::new(500, "")));
-    // Another region: the SDK counts the retries of a service by region, and stops when a quota is used up.
+    let all_attempts = started.elapsed();
+    let failing = RecordingHttpClient::new(Mode::Always(Response::new(500, "")));
+    // Another region, because the SDK has one retry quota per service and region.
     (scenario.run)(config(&failing, &format!("{region}-failing"))).await.expect_err("every response is an error");
     let text = |time: Option<Duration>| time.map(|time| format!("{time:?}"));
     let [connect, read, attempt] = silent.time_outs();
@@ -168,13 +169,13 @@ async fn patience(scenario: &Scenario, region: &str) -> Value {
         "connect": text(connect),
         "read": text(read),
         "attempt": text(attempt),
-        "all attempts": text(Some(gave_up)),
+        "all attempts": text(Some(all_attempts)),
         "attempts": failing.take_sent().len(),
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_site_waits_and_retries_as_recorded() {
+async fn time_outs_of_every_call_site_equal_the_golden_file() {
     let functions = sites::functions();
     let mut sites = BTreeMap::new();
     for (number, scenario) in scenarios().iter().enumerate() {
@@ -182,9 +183,9 @@ async fn every_call_site_waits_and_retries_as_recorded() {
         let (Some(site), Some(operation)) = (first["site"].as_str(), first["operation"].as_str()) else { continue };
         let site = format!("{site} ({operation})");
         if let Entry::Vacant(site) = sites.entry(site) {
-            site.insert(patience(scenario, &format!("test-{number}")).await);
+            site.insert(measure_time_outs(scenario, &format!("test-{number}")).await);
         }
     }
     let file = sorted(sites.into_iter().collect::<Map<_, _>>().into());
-    hold(&BTreeMap::from([(TIME_OUTS.to_owned(), file)]), |name| name == TIME_OUTS);
+    assert_golden(&BTreeMap::from([(TIME_OUTS.to_owned(), file)]), |name| name == TIME_OUTS);
 }

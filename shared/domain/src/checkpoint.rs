@@ -1,7 +1,7 @@
 //! The checkpoint of an unfinished file, from which the next owner continues.
 
-use crate::file::Totals;
 use crate::ports::{RowKey, Upload};
+use crate::totals::Totals;
 
 /// The version of new checkpoints. A checkpoint of any other version is ignored, and its export's file restarts.
 pub const CHECKPOINT_VERSION: u32 = 1;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::caller::{Caller, Person};
 use crate::control_chars::is_control_or_bidi;
+use crate::csv_encoder::InvalidRows;
 use crate::email::Recipients;
-use crate::file::{ExportFile, InvalidRows};
+use crate::export_type::{Definition, FileColumns};
+use crate::file::ExportFile;
 use crate::id::{ExportId, TenantId};
-use crate::payout::COLUMNS_VERSION;
 use crate::time::Timestamp;
 
 /// The status of an export.
@@ -63,9 +64,6 @@ impl ParseStatusError {
 /// pending exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
-    /// The version of [`COLUMNS`](crate::payout::COLUMNS). After a deployment that adds a column, unfinished files
-    /// restart with the new columns.
-    pub columns_version: u32,
     /// Whether the file starts with a byte-order mark.
     pub byte_order_mark: bool,
     /// The lifetime of the link in the e-mail, at most [`Self::MAX_LINK_LIFETIME`].
@@ -87,14 +85,7 @@ impl ExportSettings {
     #[must_use]
     pub fn new(link_lifetime: Duration, file_retention: Duration, time_limit: Duration, byte_order_mark: bool) -> Self {
         let link_lifetime = link_lifetime.min(Self::MAX_LINK_LIFETIME);
-        Self {
-            columns_version: COLUMNS_VERSION,
-            byte_order_mark,
-            link_lifetime,
-            file_retention,
-            time_limit,
-            history_retention: None,
-        }
+        Self { byte_order_mark, link_lifetime, file_retention, time_limit, history_retention: None }
     }
 
     /// The same settings with this history retention.
@@ -134,8 +125,8 @@ pub struct Failure {
 impl Failure {
     /// Some payouts have values that cannot be written.
     #[must_use]
-    pub fn invalid_rows(invalid_rows: &InvalidRows) -> Self {
-        let message = format!("{}.", invalid_rows.describe());
+    pub fn invalid_rows(invalid_rows: &InvalidRows, definition: &Definition) -> Self {
+        let message = format!("{}.", invalid_rows.describe(definition));
         Self { code: FailureCode::InvalidRows, message }
     }
 
@@ -290,6 +281,8 @@ pub struct Export {
     pub requested_by: Person,
     /// The recipients of the e-mail.
     pub recipients: Recipients,
+    /// The columns of its file, which a deployment does not change.
+    pub columns: FileColumns,
     /// The settings it was accepted with.
     pub settings: ExportSettings,
     /// The recorded status. Responses show [`status_at`](Self::status_at).
@@ -306,7 +299,7 @@ pub struct Export {
     pub lease: Option<Lease>,
     /// When the sweeper looks again: at a pending export to re-enqueue or fail it, at a ready one to expire it.
     pub next_check_at: Option<Timestamp>,
-    /// The number of payouts written so far.
+    /// The number of rows written so far.
     pub rows_written: u64,
     /// The file, once it is complete.
     pub file: Option<ExportFile>,
@@ -337,6 +330,7 @@ impl Export {
             tenant: caller.tenant.clone(),
             requested_by: caller.user.clone(),
             recipients,
+            columns: FileColumns::current(id.export_type()),
             settings,
             status: Status::Pending,
             updated_at: now,
@@ -360,8 +354,8 @@ impl Export {
         self.id.created_at()
     }
 
-    /// When the record of a finished export can be deleted; `None` for never. The record always outlives the file, which
-    /// is completed shortly after the deadline at the latest, by an owner whose lease outlives it.
+    /// When the record of a finished export can be deleted; `None` for never. The record always outlives the file,
+    /// which is completed shortly after the deadline at the latest, by an owner whose lease outlives it.
     #[must_use]
     pub fn keep_until(&self) -> Option<Timestamp> {
         const DAY: Duration = Duration::from_secs(86_400);
@@ -369,7 +363,7 @@ impl Export {
         self.settings.history_retention.map(|retention| self.created_at().plus(retention).max(after_file))
     }
 
-    /// The time up to which payouts are included: those created later are left out.
+    /// The time up to which rows are included: those created later are left out.
     #[must_use]
     pub fn as_of(&self) -> Timestamp {
         self.id.created_at()

@@ -1,7 +1,8 @@
 //! A tenant's export history.
 
 use crate::export::{Export, Status};
-use crate::id::{ExportId, ExportType};
+use crate::export_type::ExportType;
+use crate::id::ExportId;
 use crate::ports::CorruptRecord;
 use crate::time::Timestamp;
 

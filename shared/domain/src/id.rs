@@ -1,8 +1,9 @@
-//! Who and what: tenants, export types, exports.
+//! The ids of tenants and exports.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::export_type::ExportType;
 use crate::time::Timestamp;
 
 /// A tenant: one marketplace. Comes from an API key's record, never from a request.
@@ -39,35 +40,6 @@ impl FromStr for TenantId {
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// What is exported. Ids, keys, the lock and the routes carry it, so that a further type needs no migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExportType {
-    /// The marketplace's own payouts: its commissions, paid to its bank.
-    MarketplacePayouts,
-}
-
-impl ExportType {
-    /// Every type.
-    pub const ALL: [Self; 1] = [Self::MarketplacePayouts];
-
-    /// The type's name in routes, keys and responses.
-    #[must_use]
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Self::MarketplacePayouts => "marketplace-payouts",
-        }
-    }
-
-    /// What an id of this type begins with, before the `_`. No prefix may be the beginning of another: one type's
-    /// history is a range of keys.
-    #[must_use]
-    pub const fn id_prefix(self) -> &'static str {
-        match self {
-            Self::MarketplacePayouts => "mpo",
-        }
     }
 }
 
@@ -120,7 +92,8 @@ impl FromStr for ExportId {
 
     fn from_str(text: &str) -> Result<Self, ParseExportIdError> {
         let (prefix, uuid) = text.split_once('_').ok_or(ParseExportIdError)?;
-        let export_type = ExportType::ALL.into_iter().find(|t| t.id_prefix() == prefix).ok_or(ParseExportIdError)?;
+        let export_type =
+            ExportType::ALL.into_iter().find(|t| t.definition().id_prefix == prefix).ok_or(ParseExportIdError)?;
         let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| ParseExportIdError)?;
         let id = Self { export_type, uuid };
         // One export has one id: upper case, braces and the short form name none.
@@ -130,7 +103,7 @@ impl FromStr for ExportId {
 
 impl fmt::Display for ExportId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.export_type.id_prefix(), self.uuid.as_hyphenated())
+        write!(f, "{}_{}", self.export_type.definition().id_prefix, self.uuid.as_hyphenated())
     }
 }
 
@@ -166,15 +139,6 @@ mod tests {
             "mpo_../01a11f3a-7000-7abc-8def-0123456789ab",
         ] {
             assert_eq!(text.parse::<ExportId>(), Err(ParseExportIdError), "{text}");
-        }
-    }
-
-    #[test]
-    fn id_prefixes_do_not_contain_each_other() {
-        for (i, a) in ExportType::ALL.iter().enumerate() {
-            for (j, b) in ExportType::ALL.iter().enumerate() {
-                assert!(i == j || !a.id_prefix().starts_with(b.id_prefix()));
-            }
         }
     }
 

@@ -15,8 +15,8 @@
 //! [`violations`] checks a [`Snapshot`] of the tables, the bucket and the sent e-mails. The model check of the protocol
 //! calls it for every state, and the fault runs for the state of the local stack.
 //!
-//! A [`Snapshot`] cannot contain corrupt records. If one is PENDING, it becomes FAILED within its deadline plus one sweep,
-//! its lock and checkpoint are deleted, and its requester is not notified.
+//! A [`Snapshot`] cannot contain corrupt records. If one is PENDING, it becomes FAILED within its deadline plus one
+//! sweep, its lock and checkpoint are deleted, and its requester is not notified.
 //!
 //! Unreferenced leftovers of a crash (parts of an upload that no checkpoint names, an object that no record names) are
 //! not checked: the lifecycle rules of the bucket delete them.
@@ -27,10 +27,12 @@ use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::export::{Export, FailureCode, Lease, Status};
-use crate::file::{ExportFile, Totals};
-use crate::id::{ExportId, ExportType, TenantId};
+use crate::export_type::ExportType;
+use crate::file::ExportFile;
+use crate::id::{ExportId, TenantId};
 use crate::lifecycle::{AcquireError, RetryPolicy, acquire};
 use crate::time::Timestamp;
+use crate::totals::Totals;
 
 /// The state of the whole system at one moment.
 #[derive(Clone, Debug)]
@@ -127,7 +129,7 @@ pub struct Violation {
     pub invariant: Invariant,
     /// What violates it: tenant and export, or a link in an e-mail.
     pub subject: String,
-    /// What was found.
+    /// The observed state.
     pub details: String,
 }
 

@@ -11,7 +11,9 @@
 //! | [`lifecycle`] | the state machine: every transition of that record |
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
 //! | [`fail_export`] | failing an export and mailing its requester |
-//! | [`payout`], [`file`](mod@file), [`checkpoint`] | source rows and columns; the CSV file; an unfinished file |
+//! | [`export_type`] | the export types, one definition each: columns, row statuses, words |
+//! | [`row`], [`csv_encoder`], [`totals`] | a row as read; rows as CSV; control totals |
+//! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
 //! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
 //! | [`fields`], [`hex`] | helpers: JSON fields, hexadecimal text |
@@ -21,9 +23,11 @@ pub mod back_office;
 pub mod caller;
 pub mod checkpoint;
 mod control_chars;
+pub mod csv_encoder;
 pub mod email;
 pub mod error;
 pub mod export;
+pub mod export_type;
 pub mod fail_export;
 pub mod fields;
 pub mod file;
@@ -36,8 +40,9 @@ pub mod invariants;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;
-pub mod payout;
 pub mod ports;
+pub mod row;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod totals;

@@ -283,8 +283,8 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
     })
 }
 
-/// Releases the lease after an error of this kind, for the next attempt at `retry_at`. The same write records a permanent
-/// error, so that the next attempt always knows of it.
+/// Releases the lease after an error of this kind, for the next attempt at `retry_at`. The same write records a
+/// permanent error, so that the next attempt always knows of it.
 #[must_use]
 pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Timestamp) -> Step {
     let mut changes = vec![Change::Lease(None), next_check_of_pending(export, retry_at), Change::UpdatedAt(now)];
@@ -312,8 +312,8 @@ const fn reset_attempts() -> [Change; 2] {
     [Change::Attempts(0), Change::PermanentError(None)]
 }
 
-/// Releases the lease before the invocation times out, to continue in the next invocation. This costs an attempt only if
-/// the checkpoint has not advanced in this invocation.
+/// Releases the lease before the invocation times out, to continue in the next invocation. This costs an attempt only
+/// if the checkpoint has not advanced in this invocation.
 #[must_use]
 pub fn continue_later(
     export: &Export,
@@ -405,8 +405,8 @@ pub enum CorruptFailedBy {
     Administrator,
 }
 
-/// Fails an export with a corrupt record, so that its tenant is not blocked for ever. The guards need only the status and
-/// the deadline, which the store compares as stored.
+/// Fails an export with a corrupt record, so that its tenant is not blocked for ever. The guards need only the status
+/// and the deadline, which the store compares as stored.
 #[must_use]
 pub fn fail_corrupt(now: Timestamp, failed_by: CorruptFailedBy, failure: Failure) -> Step {
     let pending = Guard::StatusIs(Status::Pending);
@@ -431,8 +431,8 @@ fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
     }
 }
 
-/// Moves the next check time from `next_check_at` to `next`. The sweeper applies this before it enqueues the job, so that
-/// concurrent sweeps enqueue it once.
+/// Moves the next check time from `next_check_at` to `next`. The sweeper applies this before it enqueues the job, so
+/// that concurrent sweeps enqueue it once.
 #[must_use]
 pub fn re_enqueue(export: &Export, next_check_at: Timestamp, next: Timestamp) -> Step {
     Step {
@@ -490,8 +490,8 @@ pub fn count_resend(export: &Export, now: Timestamp, max_a_day: u32) -> Result<S
     })
 }
 
-/// Records READY after a resent e-mail to `recipients` was accepted, with a link until `link_expiry`. The link expiry only
-/// moves forward: the later of two concurrent ones wins, and of two equal ones the one recorded last.
+/// Records READY after a resent e-mail to `recipients` was accepted, with a link until `link_expiry`. The link expiry
+/// only moves forward: the later of two concurrent ones wins, and of two equal ones the one recorded last.
 #[must_use]
 pub fn resent(now: Timestamp, recipients: Recipients, link_expiry: Timestamp) -> Step {
     // Two links can have the same expiry: if signed in the same second, or if both expire with the file.

@@ -5,8 +5,9 @@ use askama::Template;
 use crate::back_office::BackOfficeUrl;
 use crate::email::{EmailAddress, Recipients};
 use crate::export::{Export, Failure, FailureCode};
+use crate::export_type::Definition;
 use crate::file::ExportFile;
-use crate::id::{ExportId, ExportType};
+use crate::id::ExportId;
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -37,7 +38,7 @@ struct ReadyFacts<'a> {
     file: &'a ExportFile,
     as_of: String,
     rows: String,
-    payouts: String,
+    definition: &'static Definition,
     size: String,
     totals: Vec<(&'static str, String, String)>,
     link: &'a str,
@@ -86,7 +87,8 @@ impl Mail {
         link_expiry: Timestamp,
         back_office: Option<&BackOfficeUrl>,
     ) -> Result<Self, askama::Error> {
-        let title = format!("{} export", title(export.id.export_type()));
+        let definition = export.id.export_type().definition();
+        let title = format!("{} export", definition.title);
         let rows = with_separators(file.rows);
         let facts = ReadyFacts {
             subject: format!("Your {} is ready", lower_first(&title)),
@@ -95,7 +97,7 @@ impl Mail {
             export: export.id,
             file,
             as_of: long_time_with_seconds(export.as_of()),
-            payouts: format!("{rows} {}", if file.rows == 1 { "payout" } else { "payouts" }),
+            definition,
             rows,
             size: size(file.bytes),
             totals: file
@@ -131,7 +133,8 @@ impl Mail {
         failure: &Failure,
         back_office: Option<&BackOfficeUrl>,
     ) -> Result<Self, askama::Error> {
-        let title = format!("{} export", title(export.id.export_type()));
+        let definition = export.id.export_type().definition();
+        let title = format!("{} export", definition.title);
         let facts = FailedFacts {
             subject: format!("Your {} failed", lower_first(&title)),
             title,
@@ -157,10 +160,10 @@ impl Mail {
 const fn advice(code: FailureCode) -> &'static str {
     match code {
         FailureCode::InvalidRows => {
-            "Send this list to the payments team. Launch the export again once the payouts are corrected."
+            "Send this list to the payments team. Launch the export again once the rows are corrected."
         }
         FailureCode::FileTooLarge => {
-            "Give your administrator the export ID. Older payouts must be archived before you launch the export again."
+            "Give your administrator the export ID. Older rows must be archived before you launch the export again."
         }
         FailureCode::EmailNotSent => {
             "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
@@ -171,12 +174,6 @@ const fn advice(code: FailureCode) -> &'static str {
         FailureCode::FailedByAdministrator => {
             "Ask your administrator for the cause. Launch the export again once it is fixed."
         }
-    }
-}
-
-const fn title(export_type: ExportType) -> &'static str {
-    match export_type {
-        ExportType::MarketplacePayouts => "Marketplace payouts",
     }
 }
 
@@ -235,9 +232,9 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::{Total, Totals};
     use crate::lifecycle::tests::{export, file};
-    use crate::payout::PayoutStatus;
+    use crate::testing::row_status;
+    use crate::totals::{Total, Totals};
 
     fn link_expiry() -> Timestamp {
         "2026-10-11T08:30:00.000Z".parse().unwrap()
@@ -246,12 +243,10 @@ mod tests {
     #[test]
     fn ready_mail_shows_link_expiry_and_file_statistics() {
         let mut totals = Totals::default();
-        for (code, status, count, minor) in [
-            ("EUR", PayoutStatus::Settled, 1000, 123_450),
-            ("EUR", PayoutStatus::Failed, 234, -50),
-            ("JPY", PayoutStatus::Settled, 1, 7),
-        ] {
-            assert!(totals.add(code.parse().unwrap(), status, Total { count, minor }));
+        for (code, status, count, minor) in
+            [("EUR", "SETTLED", 1000, 123_450), ("EUR", "FAILED", 234, -50), ("JPY", "SETTLED", 1, 7)]
+        {
+            assert!(totals.add(code.parse().unwrap(), row_status(status), Total { count, minor }));
         }
         let file = ExportFile { rows: 1235, bytes: 1_234_567, totals, ..file() };
         let link = "https://bucket.example/key?X-Amz-Expires=9&X-Amz-Signature=abc";

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An ISO 4217 currency with an exponent, such as EUR (2), JPY (0) or KWD (3). Codes without one, such as metals and test
-/// codes, are rejected.
+/// An ISO 4217 currency with an exponent, such as EUR (2), JPY (0) or KWD (3). Codes without one, such as metals and
+/// test codes, are rejected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Currency {
     currency: iso_currency::Currency,

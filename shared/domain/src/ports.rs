@@ -10,11 +10,13 @@ use async_trait::async_trait;
 
 use crate::caller::{ApiKeyRecord, KeyHash};
 use crate::checkpoint::Checkpoint;
+use crate::csv_encoder::EncodedRows;
 use crate::error::DependencyError;
 use crate::export::{Export, Status};
-use crate::file::{EncodedRows, ExportFile};
+use crate::export_type::{ExportType, FileColumns};
+use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage};
-use crate::id::{ExportId, ExportType, TenantId};
+use crate::id::{ExportId, TenantId};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Step;
 use crate::mail::Mail;
@@ -174,7 +176,7 @@ pub trait ExportStore: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<HistoryPage, DependencyError>> + Send;
 
-    /// Applies `step` to the export in one conditional write. A step that ends the work deletes the checkpoint, and the
+    /// Applies `step` to the export in one conditional write. A step that leaves PENDING deletes the checkpoint, and the
     /// lock if it names this export, in the same write.
     fn apply_step(
         &self,
@@ -258,15 +260,20 @@ pub struct RowPage {
     pub throttled: bool,
 }
 
-/// The source table of an export type.
+/// The source tables of all export types.
 #[async_trait]
 pub trait RowSource: Send + Sync {
-    /// The first page of a range of the tenant's rows, ordered by key. Strongly consistent. A page may be empty and
+    /// The first page of a range of the tenant's rows, ordered by key and encoded with these columns. Strongly consistent. A page may be empty and
     /// still have a next one, whose range may be empty.
     ///
     /// # Errors
     /// [`DependencyError`]; a permanent one if the range is empty.
-    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError>;
+    async fn read_page(
+        &self,
+        columns: FileColumns,
+        tenant: &TenantId,
+        range: &KeyRange,
+    ) -> Result<RowPage, DependencyError>;
 }
 
 /// A multipart upload.

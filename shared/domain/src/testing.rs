@@ -16,22 +16,25 @@ use std::time::Duration;
 
 use crate::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
 use crate::checkpoint::Checkpoint;
+use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Status};
-use crate::file::{CsvEncoder, ExportFile, Total, Totals};
+use crate::export_type::{ExportType, FileColumns, RowStatus};
+use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage, Order};
-use crate::id::{ExportId, ExportType, TenantId};
+use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use crate::lifecycle::Step;
 use crate::mail::Mail;
-use crate::payout::{COLUMNS, PayoutStatus, Row, Value};
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
     FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
     SendError, System, Upload,
 };
+use crate::row::Value;
 use crate::time::Timestamp;
+use crate::totals::{Total, Totals};
 
 /// Makes the calls of a port fail. By default all succeed.
 #[derive(Debug)]
@@ -713,7 +716,7 @@ impl FileStore for MemoryFiles {
 /// The source table.
 #[derive(Debug, Default)]
 pub struct MemoryPayouts {
-    rows: BTreeMap<(TenantId, String), Row<'static>>,
+    rows: BTreeMap<(TenantId, String), Row>,
     page_size: Option<usize>,
     reads: AtomicU64,
     in_flight: AtomicU64,
@@ -725,8 +728,8 @@ pub struct MemoryPayouts {
 
 impl MemoryPayouts {
     /// A table with the payouts of one tenant, all in one page.
-    pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row<'static>>) -> Self {
-        let keyed = |row: Row<'static>| {
+    pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row>) -> Self {
+        let keyed = |row: Row| {
             let text = |attribute| match value_of(&row, attribute) {
                 Value::Text(text) => text,
                 _ => "",
@@ -760,7 +763,7 @@ impl MemoryPayouts {
 }
 
 impl MemoryPayouts {
-    fn in_range(&self, tenant: &TenantId, range: &KeyRange) -> impl Iterator<Item = (&String, &Row<'static>)> {
+    fn in_range(&self, tenant: &TenantId, range: &KeyRange) -> impl Iterator<Item = (&String, &Row)> {
         let after = range.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.0.clone()));
         let of = |tenant: TenantId| move |key: String| (tenant.clone(), key);
         let lower = match after {
@@ -774,7 +777,12 @@ impl MemoryPayouts {
 
 #[async_trait]
 impl RowSource for MemoryPayouts {
-    async fn read_page(&self, tenant: &TenantId, range: &KeyRange) -> Result<RowPage, DependencyError> {
+    async fn read_page(
+        &self,
+        columns: FileColumns,
+        tenant: &TenantId,
+        range: &KeyRange,
+    ) -> Result<RowPage, DependencyError> {
         // Responses are delayed as by a real table, so that concurrent reads overlap.
         let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.max_in_flight.fetch_max(in_flight, Ordering::SeqCst);
@@ -787,7 +795,7 @@ impl RowSource for MemoryPayouts {
         }
         let page_size = self.page_size.unwrap_or(usize::MAX);
         let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
-        let mut encoder = CsvEncoder::default();
+        let mut encoder = CsvEncoder::new(columns, 0);
         for (key, row) in &page {
             encoder.push(row, key);
         }
@@ -862,6 +870,18 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// The type of the samples.
+const TYPE: ExportType = ExportType::MarketplacePayouts;
+
+/// A row of the samples' type.
+pub type Row = Vec<Value<'static>>;
+
+/// A row status of the samples' type.
+#[must_use]
+pub fn row_status(name: &str) -> RowStatus {
+    TYPE.definition().status(name).unwrap()
+}
+
 /// The start time of the samples: 2026-10-08T08:30:00.000Z.
 #[must_use]
 pub fn start() -> Timestamp {
@@ -897,7 +917,7 @@ pub fn settings() -> ExportSettings {
 pub fn export() -> Export {
     let caller = operator("acme");
     let recipients = Recipients::new(caller.user.email.clone(), [address("cc@example.com")]).unwrap();
-    let id = ExportId::new(ExportType::MarketplacePayouts, start(), &[7; 10]);
+    let id = ExportId::new(TYPE, start(), &[7; 10]);
     Export::accept(id, &caller, recipients, settings(), Duration::from_secs(60))
 }
 
@@ -907,7 +927,7 @@ pub fn file() -> ExportFile {
     let export = export();
     let mut totals = Totals::default();
     let total = Total { count: 3, minor: 12_345 };
-    let _ = totals.add("EUR".parse().unwrap(), PayoutStatus::Settled, total);
+    let _ = totals.add("EUR".parse().unwrap(), row_status("SETTLED"), total);
     ExportFile {
         key: crate::file::object_key(&export.tenant, &export.id, 1),
         name: crate::file::download_name(&export.tenant, &export.id, export.as_of()),
@@ -938,9 +958,9 @@ pub fn ready_export() -> Export {
 
 /// A settled payout of 41.15 EUR.
 #[must_use]
-pub fn payout(id: &str, created_at: Timestamp) -> Row<'static> {
+pub fn payout(id: &str, created_at: Timestamp) -> Row {
     let time = Value::Text(created_at.to_string().leak());
-    [
+    vec![
         Value::Text(id.to_owned().leak()),
         Value::Text("REF-1"),
         Value::Text("SETTLED"),
@@ -961,8 +981,8 @@ pub fn payout(id: &str, created_at: Timestamp) -> Row<'static> {
 
 /// `row` with `value` for this attribute.
 #[must_use]
-pub fn with_value(mut row: Row<'static>, attribute: &str, value: Value<'static>) -> Row<'static> {
-    for (cell, column) in row.iter_mut().zip(&COLUMNS) {
+pub fn with_value(mut row: Row, attribute: &str, value: Value<'static>) -> Row {
+    for (cell, column) in row.iter_mut().zip(TYPE.definition().columns) {
         if column.attribute == attribute {
             *cell = value;
         }
@@ -970,6 +990,9 @@ pub fn with_value(mut row: Row<'static>, attribute: &str, value: Value<'static>)
     row
 }
 
-fn value_of(row: &Row<'static>, attribute: &str) -> Value<'static> {
-    row.iter().zip(&COLUMNS).find(|(_, column)| column.attribute == attribute).map_or(Value::Missing, |(cell, _)| *cell)
+fn value_of(row: &[Value<'static>], attribute: &str) -> Value<'static> {
+    row.iter()
+        .zip(TYPE.definition().columns)
+        .find(|(_, column)| column.attribute == attribute)
+        .map_or(Value::Missing, |(cell, _)| *cell)
 }

@@ -101,7 +101,7 @@ impl<'a, K: ApiKeyStore> Authenticator<'a, K> {
         if record.revoked_at.is_some() {
             return Err(AuthError::UnknownCaller);
         }
-        exports_telemetry::note_tenant(&record.caller.tenant);
+        exports_telemetry::record_tenant(&record.caller.tenant);
         let client = request.header("dj-client").and_then(|text| text.parse().ok());
         match (client, record.caller.client) {
             (Some(ClientType::Operator), ClientType::Operator) => Ok(record),

@@ -129,7 +129,7 @@ where
 /// Logs the outcome of a request in one line. A server error is counted and logged with its cause.
 fn log(route: &str, outcome: &Result<Success, ApiError>) {
     if outcome.as_ref().is_err_and(|error| error.status() >= INTERNAL_SERVER_ERROR) {
-        exports_telemetry::measure(Metric::ServerError);
+        exports_telemetry::emit(Metric::ServerError);
     }
     match outcome {
         Ok(success) => info!(route, status = success.status(), "request completed"),

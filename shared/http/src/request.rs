@@ -1,12 +1,14 @@
 //! Requests.
 
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::id::ExportId;
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::{HeaderMap, Method};
 
-use crate::api_error::ExportNotFound;
+use crate::api_error::{ApiError, ExportNotFound};
 use crate::query::Query;
+use crate::routes;
 
 /// A request.
 ///
@@ -73,6 +75,14 @@ impl Request {
         &self.body
     }
 
+    /// The export type in the path.
+    ///
+    /// # Errors
+    /// [`ApiError::RouteNotFound`] if there is none. API Gateway's routes exclude this.
+    pub fn export_type(&self) -> Result<ExportType, ApiError> {
+        routes::export_type(&self.path).ok_or(ApiError::RouteNotFound)
+    }
+
     /// The export ID in the path, of any export type.
     ///
     /// # Errors
@@ -81,11 +91,14 @@ impl Request {
         self.export_id.as_deref().and_then(|text| text.parse().ok()).ok_or(ExportNotFound)
     }
 
-    /// The export ID in the path, which must be of this export type.
+    /// The export ID in the path, which must be of the path's export type.
     ///
     /// # Errors
     /// [`ExportNotFound`] if the ID is malformed or of another type.
-    pub fn export_id_of(&self, export_type: ExportType) -> Result<ExportId, ExportNotFound> {
-        self.export_id().and_then(|id| if id.export_type() == export_type { Ok(id) } else { Err(ExportNotFound) })
+    pub fn export_id_of_type(&self) -> Result<ExportId, ExportNotFound> {
+        self.export_id().and_then(|id| match self.export_type() {
+            Ok(export_type) if export_type == id.export_type() => Ok(id),
+            _ => Err(ExportNotFound),
+        })
     }
 }

@@ -2,50 +2,60 @@
 //!
 //! The template's events and the OpenAPI document list the same routes. Tests compare all three.
 
+use exports_domain::export_type::ExportType;
 use exports_domain::id::ExportId;
 
 /// A method and a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The HTTP method, in upper case.
     pub method: &'static str,
     /// The path in API Gateway's syntax: `{…}` matches one segment, `{…+}` one or more.
-    pub path: &'static str,
+    pub path: String,
 }
 
-const fn get(path: &'static str) -> Route {
-    Route { method: "GET", path }
-}
+const PAYMENTS: &str = "/v1/payments";
 
-const fn post(path: &'static str) -> Route {
-    Route { method: "POST", path }
-}
-
-/// The path of marketplace payouts exports.
-pub const EXPORTS: &str = "/v1/payments/marketplace-payouts/export";
+/// The routes that do not depend on the export type.
+const OTHERS: [(&str, &str); 5] = [
+    ("POST", "/v1/exports/{exportId}/resend-email"),
+    ("GET", "/v1/caller"),
+    ("GET", "/v1/openapi.json"),
+    ("GET", "/back-office"),
+    ("GET", "/back-office/{proxy+}"),
+];
 
 /// Every route.
-pub const ROUTES: [Route; 8] = [
-    post(EXPORTS),
-    get(EXPORTS),
-    get("/v1/payments/marketplace-payouts/export/{exportId}"),
-    post("/v1/exports/{exportId}/resend-email"),
-    get("/v1/caller"),
-    get("/v1/openapi.json"),
-    get("/back-office"),
-    get("/back-office/{proxy+}"),
-];
+pub fn routes() -> impl Iterator<Item = Route> {
+    let of_types = ExportType::ALL.into_iter().flat_map(|export_type| {
+        let path = exports(export_type);
+        [("POST", path.clone()), ("GET", path.clone()), ("GET", format!("{path}/{{exportId}}"))]
+    });
+    let others = OTHERS.into_iter().map(|(method, path)| (method, path.to_owned()));
+    of_types.chain(others).map(|(method, path)| Route { method, path })
+}
+
+/// The path of the exports of a type.
+#[must_use]
+pub fn exports(export_type: ExportType) -> String {
+    format!("{PAYMENTS}/{}/export", export_type.slug())
+}
 
 /// The path of an export.
 #[must_use]
 pub fn export(id: &ExportId) -> String {
-    format!("/v1/payments/{}/export/{id}", id.export_type().slug())
+    format!("{}/{id}", exports(id.export_type()))
+}
+
+/// The export type in the path of its exports, or of one of them.
+pub(crate) fn export_type(path: &str) -> Option<ExportType> {
+    path.strip_prefix(PAYMENTS)?.strip_prefix('/')?.split('/').next()?.parse().ok()
 }
 
 /// The methods that a path supports. Empty if no route matches.
 #[must_use]
 pub fn methods_at(path: &str) -> Vec<&'static str> {
-    ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect()
+    routes().filter(|route| matches(&route.path, path)).map(|route| route.method).collect()
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -70,13 +80,26 @@ mod tests {
 
     #[test]
     fn methods_are_those_of_the_matching_routes() {
-        assert_eq!(methods_at(EXPORTS), ["POST", "GET"]);
+        for export_type in ExportType::ALL {
+            assert_eq!(methods_at(&exports(export_type)), ["POST", "GET"]);
+        }
         assert_eq!(methods_at(&export(&exports_domain::testing::export().id)), ["GET"]);
         assert_eq!(methods_at("/v1/exports/whatever/resend-email"), ["POST"]);
         for path in
             ["", "/", "/v1", "/v1/caller/", "/v1//caller", "/V1/caller", "/v1/exports//resend-email", "/v1/exports"]
         {
             assert_eq!(methods_at(path), [] as [&str; 0], "{path}");
+        }
+    }
+
+    #[test]
+    fn export_type_is_that_of_the_path() {
+        for known in ExportType::ALL {
+            assert_eq!(export_type(&exports(known)), Some(known));
+            assert_eq!(export_type(&format!("{}/x", exports(known))), Some(known));
+        }
+        for path in ["", "/v1/payments", "/v1/payments/", "/v1/payments/x/export", "/v1/caller"] {
+            assert_eq!(export_type(path), None, "{path}");
         }
     }
 

@@ -236,15 +236,18 @@ fn body_is_decoded_if_base64_encoded() {
 
 #[test]
 fn malformed_export_id_is_not_found() {
-    use exports_domain::id::ExportType;
-    let id = |parameters: Value| {
-        Request::from(event(json!({"pathParameters": parameters}))).export_id_of(ExportType::MarketplacePayouts)
-    };
     let valid = exports_domain::testing::export().id;
+    let path = routes::export(&valid);
+    let id = |parameters: Value| {
+        Request::from(event(json!({"rawPath": path, "pathParameters": parameters}))).export_id_of_type()
+    };
     assert_eq!(id(json!({"exportId": valid.to_string()})), Ok(valid));
     for parameters in [json!({}), json!(null), json!({"exportId": ""}), json!({"exportId": "../secrets"})] {
         assert_eq!(id(parameters), Err(ExportNotFound));
     }
+    let elsewhere =
+        event(json!({"rawPath": "/v1/payments/x/export", "pathParameters": {"exportId": valid.to_string()}}));
+    assert_eq!(Request::from(elsewhere).export_id_of_type(), Err(ExportNotFound));
 }
 
 #[test]

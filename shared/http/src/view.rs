@@ -7,10 +7,12 @@ use exports_domain::caller::Person;
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Failure, Status};
+use exports_domain::export_type::RowStatus;
 use exports_domain::file::ExportFile;
-use exports_domain::money::Money;
+use exports_domain::money::{Currency, Money};
 use exports_domain::ports::FileLinks;
 use exports_domain::time::Timestamp;
+use exports_domain::totals::Total;
 use exports_telemetry::Chain;
 use serde::{Serialize, Serializer};
 use tracing::warn;
@@ -174,11 +176,10 @@ impl<'a> From<&'a Person> for PersonView<'a> {
 
 impl<'a> From<&'a ExportFile> for FileView<'a> {
     fn from(file: &'a ExportFile) -> Self {
-        let total =
-            |(currency, status, total): (_, exports_domain::payout::PayoutStatus, exports_domain::file::Total)| {
-                let amount = Money { minor: total.minor, currency };
-                TotalView { currency: currency.code(), status: status.as_str(), count: total.count, amount }
-            };
+        let total = |(currency, status, total): (Currency, RowStatus, Total)| {
+            let amount = Money { minor: total.minor, currency };
+            TotalView { currency: currency.code(), status: status.name(), count: total.count, amount }
+        };
         Self {
             name: &file.name,
             rows: file.rows,

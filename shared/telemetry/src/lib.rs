@@ -1,11 +1,10 @@
-//! What the functions tell their operators: logs and metrics, one JSON object a line, on standard output, where Lambda
-//! collects them.
+//! Logs and metrics: one JSON object per line on standard output, which Lambda sends to CloudWatch Logs.
 //!
-//! This crate owns the form of the logs, the names of the fields that find one request, tenant or export in them, and
-//! the [metrics](Metric). It must not know HTTP, and of AWS only how CloudWatch reads a metric.
+//! This crate owns the log format, the names of the fields that identify a request, tenant or export, and the
+//! [metrics](Metric). It must not know HTTP, and the only AWS format it knows is CloudWatch's embedded metric format.
 //!
-//! A line has `timestamp`, `level`, `target`, `message` and the event's own fields; under `spans` it has what it is part
-//! of, outermost first: Lambda's invocation, then the [`request`]. A metric's line has nothing but the metric.
+//! A log line has `timestamp`, `level`, `target`, `message` and the event's fields. `spans` lists the spans that
+//! contain the event, outermost first: Lambda's invocation, then the [`request`]. A metric line has only the metric.
 
 use std::error::Error;
 use std::fmt;
@@ -21,20 +20,19 @@ mod metrics;
 
 pub use metrics::Metric;
 
-/// The least important events that are logged.
-const LEVEL: Level = Level::INFO;
+const MAX_LEVEL: Level = Level::INFO;
 
-/// The events that are metrics.
-const METRICS: &str = "metrics";
+/// The target of events that are metrics.
+const METRICS_TARGET: &str = "metrics";
 
-/// Sends this process's logs to standard output. A panic becomes one line as well, with its place.
+/// Logs to standard output from now on. Also logs each panic as one line, with its location.
 pub fn init() {
-    // Only a second call fails, and the first one's subscriber does the same.
+    // Only a second call fails, and that one would install the same subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber(std::io::stdout));
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// What [`init`] installs, for another writer.
+/// The subscriber that [`init`] installs, with another writer.
 pub fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -43,45 +41,45 @@ where
         tracing_subscriber::fmt::format().json().flatten_event(true).with_current_span(false).with_span_list(true);
     tracing_subscriber::fmt()
         .fmt_fields(JsonFields::new())
-        .event_format(Lines { logs })
-        .with_max_level(LEVEL)
+        .event_format(LineFormat { logs })
+        .with_max_level(MAX_LEVEL)
         .with_writer(writer)
         .finish()
 }
 
-/// Tells a metric.
-pub fn measure(metric: Metric<'_>) {
-    info!(target: METRICS, line = metric.line_now());
+/// Emits a metric.
+pub fn emit(metric: Metric<'_>) {
+    info!(target: METRICS_TARGET, line = metric.line_now());
 }
 
-/// Writes metrics as they are, and all other events as `logs` does.
-struct Lines<F> {
+/// Formats metrics as their bare line, and all other events with `logs`.
+struct LineFormat<F> {
     logs: F,
 }
 
-impl<S, N, F> FormatEvent<S, N> for Lines<F>
+impl<S, N, F> FormatEvent<S, N> for LineFormat<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if event.metadata().target() != METRICS {
+        if event.metadata().target() != METRICS_TARGET {
             return self.logs.format_event(context, writer, event);
         }
-        let mut line = MetricLine { writer, written: Ok(()) };
-        event.record(&mut line);
-        line.written
+        let mut visitor = MetricVisitor { writer, written: Ok(()) };
+        event.record(&mut visitor);
+        visitor.written
     }
 }
 
-/// The one field of a metric's event, on its way out.
-struct MetricLine<'a> {
+/// Writes the only field of a metric event.
+struct MetricVisitor<'a> {
     writer: Writer<'a>,
     written: fmt::Result,
 }
 
-impl Visit for MetricLine<'_> {
+impl Visit for MetricVisitor<'_> {
     fn record_str(&mut self, _: &Field, line: &str) {
         self.written = writeln!(self.writer, "{line}");
     }
@@ -89,23 +87,23 @@ impl Visit for MetricLine<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// The span of one piece of work: an HTTP request, a message, a sweep. `id` is the one that its sender knows it by.
+/// The span of an HTTP request, a job message or a sweep. `id` is API Gateway's request ID, the message ID or the like.
 #[must_use]
 pub fn request(id: &str) -> Span {
     info_span!("request", requestId = id, tenantId = Empty, exportId = Empty)
 }
 
-/// The current [`request`] is this tenant's.
-pub fn note_tenant(tenant: &impl fmt::Display) {
+/// Records the tenant in the current [`request`] span.
+pub fn record_tenant(tenant: &impl fmt::Display) {
     Span::current().record("tenantId", display(tenant));
 }
 
-/// The current [`request`] is about this export.
-pub fn note_export(export: &impl fmt::Display) {
+/// Records the export in the current [`request`] span.
+pub fn record_export(export: &impl fmt::Display) {
     Span::current().record("exportId", display(export));
 }
 
-/// An error and everything it came from, on one line: `could not read the export: timed out`.
+/// Displays an error and its sources on one line: `could not read the export: timed out`.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
@@ -122,9 +120,9 @@ impl fmt::Display for Chain<'_> {
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("of another type than text");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    error!(place, "panicked: {message}");
+    let message = panic.payload_as_str().unwrap_or("payload is not a string");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    error!(location, "panicked: {message}");
 }
 
 #[cfg(test)]
@@ -137,16 +135,16 @@ mod tests {
     use tracing::{debug, info};
 
     #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Log {
+    impl LogBuffer {
         fn lines(&self) -> Vec<Value> {
             let bytes = self.0.lock().unwrap();
             str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
         }
     }
 
-    impl Write for Log {
+    impl Write for LogBuffer {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -158,7 +156,7 @@ mod tests {
     }
 
     fn logged(work: impl FnOnce()) -> Vec<Value> {
-        let log = Log::default();
+        let log = LogBuffer::default();
         let writer = log.clone();
         tracing::subscriber::with_default(subscriber(move || writer.clone()), work);
         log.lines()
@@ -169,11 +167,11 @@ mod tests {
     struct Outer(#[source] std::io::Error);
 
     #[test]
-    fn event_in_a_request_is_one_json_line_with_its_ids() {
+    fn event_in_a_request_is_one_json_line_with_ids() {
         let lines = logged(|| {
             let _request = request("req-1").entered();
-            note_tenant(&"acme");
-            note_export(&"mpo_1");
+            record_tenant(&"acme");
+            record_export(&"mpo_1");
             info!(rows = 7, "written\nso far");
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
@@ -194,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn metric_in_a_request_is_a_line_of_its_own_without_its_ids() {
+    fn metric_in_a_request_is_a_line_without_ids() {
         let lines = logged(|| {
             let _request = request("req-1").entered();
-            note_tenant(&"acme");
-            measure(Metric::Failed { code: "FILE_TOO_LARGE" });
+            record_tenant(&"acme");
+            emit(Metric::Failed { code: "FILE_TOO_LARGE" });
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((&line["ExportsFailed"], &line["Code"]), (&json!(1), &json!("FILE_TOO_LARGE")));
@@ -207,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn chain_names_every_cause() {
+    fn chain_displays_every_source() {
         let error = Outer(std::io::Error::other("timed out"));
         assert_eq!(Chain(&error).to_string(), "could not read the export: timed out");
     }
 
     #[test]
-    fn panic_is_one_line_with_its_place() {
+    fn panic_is_one_line_with_its_location() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panic));
         let lines = logged(|| {
@@ -222,6 +220,6 @@ mod tests {
         std::panic::set_hook(before);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((&line["level"], &line["message"]), (&json!("ERROR"), &json!("panicked: no more room")));
-        assert!(line["place"].as_str().unwrap().contains("lib.rs:"));
+        assert!(line["location"].as_str().unwrap().contains("lib.rs:"));
     }
 }

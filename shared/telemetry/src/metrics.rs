@@ -1,68 +1,67 @@
-//! What is counted and measured, in CloudWatch's embedded metric format: a metric is a line of the log, which CloudWatch
-//! reads, so that it costs no call.
+//! Metrics in CloudWatch's embedded metric format (EMF): log lines from which CloudWatch extracts metrics, without an
+//! API call.
 //!
-//! Namespace, dimensions, names and units are stated here and nowhere else; `golden/metrics.jsonl` has a line of each,
-//! to which the template's alarms and dashboard are held. A metric names neither tenants nor exports: each value of a
-//! dimension is a metric of its own, and is paid for.
+//! Namespace, dimensions, names and units are defined only here. `golden/metrics.jsonl` has one line per metric; tests
+//! check the template's alarms and dashboard against it. Tenants and exports are not dimensions, because CloudWatch
+//! bills each dimension value as a metric.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-/// All metrics of all functions.
 const NAMESPACE: &str = "PayoutsExport";
 
-/// The dimension that every metric has. Its value has the stack in it, so that two in an account do not mix.
+/// The dimension of every metric. The function's name includes the stack's, so the metrics of two stacks do not mix.
 const FUNCTION: &str = "FunctionName";
 
-/// The second dimension of failures.
+/// The second dimension of [`Metric::Failed`].
 const CODE: &str = "Code";
 
-/// Under which name this process's metrics go. Outside Lambda one that no alarm looks at.
+/// The value of [`FUNCTION`] in this process.
 static FUNCTION_NAME: LazyLock<String> = LazyLock::new(|| {
-    #[expect(clippy::disallowed_methods, reason = "Lambda sets it, it is no setting of ours")]
+    #[expect(clippy::disallowed_methods, reason = "set by Lambda, not a setting")]
     std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| "local".to_owned())
 });
 
-/// Something that happened and counts.
+/// An event that is counted or measured.
 #[derive(Clone, Copy, Debug)]
 pub enum Metric<'a> {
     /// An export was accepted.
     Created,
-    /// An export became ready for the first time.
+    /// An export became READY for the first time.
     Ready {
-        /// The time since it was accepted.
+        /// The time since acceptance.
         took: Duration,
-        /// How many payouts its file has.
+        /// Rows in its file.
         rows: u64,
     },
-    /// An export ended as failed.
+    /// An export became FAILED.
     Failed {
-        /// The code of the failure.
+        /// The failure code.
         code: &'a str,
     },
-    /// A sweep came to its end.
+    /// A sweep completed.
     Swept {
-        /// The age of the oldest export that is still pending, zero if there is none. None if that could not be read:
-        /// then the alarm is to miss it.
+        /// The age of the oldest PENDING export; zero if there is none. `None` if it could not be read, so that the
+        /// alarm sees missing data.
         oldest_pending: Option<Duration>,
-        /// How many exports it rang for again.
+        /// Exports that were re-enqueued.
         re_enqueued: u64,
-        /// How many exports it found expired.
+        /// Exports that became EXPIRED.
         expired: u64,
-        /// How many exports it could not deal with.
+        /// Exports that could not be handled.
         errors: u64,
     },
-    /// The mail service accepted a mail.
+    /// SES accepted an e-mail.
     MailSent,
-    /// The mail service refused a mail for good.
+    /// SES rejected an e-mail permanently.
     MailRefused,
-    /// A request was answered with a status of 500 or more.
+    /// The response to a request had status 500 or more.
     ServerError,
 }
 
-/// One number of a metric, with its name and unit.
+/// Name, unit and value of a number in a metric.
 type Number = (&'static str, &'static str, Value);
 
 impl Metric<'_> {
@@ -89,14 +88,14 @@ impl Metric<'_> {
         }
     }
 
-    /// The line that tells this metric.
+    /// The EMF line, with `millis` since 1970 as its time.
     pub(crate) fn line(self, function: &str, millis: u128) -> String {
         let numbers = self.numbers();
         let metrics: Vec<Value> = numbers.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
         let mut line: Map<String, Value> =
             numbers.into_iter().map(|(name, _, number)| (name.to_owned(), number)).collect();
         line.insert(FUNCTION.to_owned(), function.into());
-        // Each list is a metric of its own: the failures of a function, and those by their code.
+        // CloudWatch makes one metric per dimension set: failures by function, and by function and code.
         let mut dimensions = vec![vec![FUNCTION]];
         if let Self::Failed { code } = self {
             line.insert(CODE.to_owned(), code.into());
@@ -107,12 +106,9 @@ impl Metric<'_> {
         Value::Object(line).to_string()
     }
 
-    /// The line that tells this metric of this process, now.
+    /// The EMF line for this process, at the current time.
     pub(crate) fn line_now(self) -> String {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a metric is stamped as a log line is, whatever the domain's clock"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "log lines have the system time too, not the domain's clock")]
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.line(&FUNCTION_NAME, since_1970.as_millis())
     }
@@ -130,7 +126,7 @@ fn seconds(name: &'static str, span: Duration) -> Number {
 mod tests {
     use super::*;
 
-    /// One of each kind, in the order of the golden lines.
+    /// One of each, in the order of the golden file.
     const ALL: [Metric<'static>; 7] = [
         Metric::Created,
         Metric::Ready { took: Duration::from_millis(42_500), rows: 380_000 },
@@ -146,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn metric_is_a_line_as_the_alarms_know_it() {
+    fn metric_lines_equal_the_golden_file() {
         let golden = include_str!("../golden/metrics.jsonl");
         let lines = ALL.map(|metric| read(&metric.line("stack-function", 1_791_417_601_000)));
         assert_eq!(lines.to_vec(), golden.lines().map(read).collect::<Vec<_>>());
     }
 
     #[test]
-    fn metric_has_a_value_for_each_name_and_dimension_that_it_declares() {
+    fn metric_has_a_value_for_each_name_and_dimension() {
         for metric in ALL {
             let line = read(&metric.line_now());
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn age_that_could_not_be_read_is_left_out() {
+    fn unknown_oldest_pending_age_is_omitted() {
         let swept = Metric::Swept { oldest_pending: None, re_enqueued: 0, expired: 0, errors: 0 };
         assert!(!swept.line("f", 0).contains("OldestPendingAge"));
     }

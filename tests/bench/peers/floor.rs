@@ -1,7 +1,7 @@
-//! The floor: fetches the same pages, hashes and uploads the same bytes, and does nothing else.
+//! The floor: fetches the same pages, and hashes and uploads the same bytes. Nothing else.
 //!
-//! Plain hyper, no SDK: no signatures, no checksums, no parsing. The file's bytes were made beforehand and are read from
-//! the disk's cache. What is left is what the kernel and HTTP take for moving the data, and SHA-256.
+//! It uses hyper without the SDK: no signatures, no checksums, no parsing. The file is written beforehand and read from
+//! the page cache. The remaining cost is moving the data through the kernel and HTTP, and SHA-256.
 
 use std::error::Error;
 use std::fs::File;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
 const PART_SIZE: u64 = 8 * 1024 * 1024;
-/// How much of a page's end is sure to hold the key that it ends with.
+/// The last bytes of a page, which always contain LastEvaluatedKey.
 const TAIL: usize = 1024;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -28,7 +28,7 @@ async fn main() -> Result<()> {
     let (table, bucket, tenant) = (setting("PAYOUTS_TABLE")?, setting("EXPORTS_BUCKET")?, setting("TENANT_ID")?);
     let (as_of, key, file) = (setting("AS_OF")?, setting("OBJECT_KEY")?, setting("CSV_FILE")?);
     let endpoint = setting("AWS_ENDPOINT_URL")?;
-    let address = endpoint.strip_prefix("http://").ok_or("AWS_ENDPOINT_URL is not http")?;
+    let address = endpoint.strip_prefix("http://").ok_or("AWS_ENDPOINT_URL is not an http URL")?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -49,8 +49,8 @@ async fn main() -> Result<()> {
 
     let file = File::open(file)?;
     let path = format!("/{bucket}/{key}");
-    let begun = send(&mut sender, Method::POST, format!("{path}?uploads"), Bytes::new()).await?;
-    let upload = between(&begun, "<UploadId>", "</UploadId>").ok_or("no upload id")?.to_owned();
+    let created = send(&mut sender, Method::POST, format!("{path}?uploads"), Bytes::new()).await?;
+    let upload = between(&created, "<UploadId>", "</UploadId>").ok_or("no upload id")?.to_owned();
     let (mut hash, mut parts, mut number) = (Sha256::new(), String::new(), 0);
     loop {
         let mut part = Vec::with_capacity(usize::try_from(PART_SIZE)?);
@@ -70,17 +70,17 @@ async fn main() -> Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "done")?;
     output.flush()?;
-    // The benchmark reads what the kernel knows of this process, then ends it.
+    // The benchmark reads the resource usage of this process, then kills it.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a peer is no part of the product")]
+#[expect(clippy::disallowed_methods, reason = "a peer is not part of the product")]
 fn setting(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| format!("{name} is not set").into())
 }
 
-/// Drops the page as it comes, but for the key that the next one begins after.
+/// Reads a page and returns its LastEvaluatedKey.
 async fn fetch_page(sender: &mut Sender, query: String) -> Result<Option<String>> {
     let request = Request::post("/")
         .header("host", "localhost")

@@ -1,6 +1,7 @@
-//! The results as a picture: speed, cost and memory by size.
+//! The generator benchmark as an SVG chart: speed, CPU time and memory by size.
 //!
-//! Written as SVG by hand: three panels of lines need no library, and its colours follow the reader's light or dark theme.
+//! Written without a library: it is only three panels of lines, and the colours follow the reader's light or dark
+//! theme.
 
 use std::fmt::Write as _;
 
@@ -26,32 +27,33 @@ text{font:13px system-ui,sans-serif;fill:#57606a}\
 .generator{stroke:#4493f8;fill:#4493f8}.floor{stroke:#9198a1;fill:#9198a1}\
 .plain{stroke:#db6d28;fill:#db6d28}.python{stroke:#3fb950;fill:#3fb950}}";
 
-/// One of the picture's parts: a title, a value of each point, and a scale for it.
+/// A panel of the chart.
 struct Panel<'a> {
     left: f64,
     title: &'a str,
     points: Vec<(Contender, u64, f64)>,
     ticks: Vec<f64>,
-    place: &'a dyn Fn(f64) -> f64,
+    /// Maps a value to 0..1.
+    scale: &'a dyn Fn(f64) -> f64,
 }
 
-/// The picture of a report's costs, or `None` if there are less than two sizes to draw lines between.
+/// The chart of a report, or `None` if it has fewer than two sizes.
 #[must_use]
 pub fn draw(report: &Report) -> Option<String> {
-    let costs: Vec<_> = report.results.iter().filter(|measured| measured.scenario.shows_cost()).collect();
+    let costs: Vec<_> = report.results.iter().filter(|measured| measured.scenario.is_cpu_bound()).collect();
     let mut sizes: Vec<u64> = costs.iter().map(|measured| measured.scenario.rows).collect();
     sizes.sort_unstable();
     sizes.dedup();
     if sizes.len() < 2 {
         return None;
     }
-    let points = |value: &dyn Fn(&crate::report::Measured) -> f64| {
+    let points = |value: &dyn Fn(&crate::report::ContenderSummary) -> f64| {
         costs.iter().map(|measured| (measured.contender, measured.scenario.rows, value(measured))).collect::<Vec<_>>()
     };
     let speeds = points(&|measured| rows_a_second(measured.scenario.rows, measured.wall_seconds));
     let costs_of_rows = points(&|measured| measured.rows_per_cpu_second);
     let memory = points(&|measured| measured.peak_mib);
-    // One scale for both, so that they can be compared.
+    // The same scale for both panels, so that they can be compared.
     let rates = || speeds.iter().chain(&costs_of_rows).map(|point| point.2.log10());
     let lowest = rates().fold(f64::MAX, f64::min).floor();
     let highest = rates().fold(f64::MIN, f64::max).ceil();
@@ -69,20 +71,20 @@ pub fn draw(report: &Report) -> Option<String> {
             title: "Rows per second",
             points: speeds.clone(),
             ticks: decades.clone(),
-            place: &by_decade,
+            scale: &by_decade,
         },
         Panel {
             left: second,
             title: "Rows per CPU second",
             points: costs_of_rows.clone(),
             ticks: decades,
-            place: &by_decade,
+            scale: &by_decade,
         },
-        Panel { left: third, title: "Peak memory, MiB", points: memory, ticks: steps(0.0, top, step), place: &by_size },
+        Panel { left: third, title: "Peak memory, MiB", points: memory, ticks: steps(0.0, top, step), scale: &by_size },
     ];
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\
-         <title>generate-export against its peers: rows per second, rows per CPU second and peak memory by number of rows</title>\
+         <title>generate-export compared with its peers: rows per second, rows per CPU second and peak memory by number of rows</title>\
          <style>{STYLE}</style>\n"
     );
     let mut at = first;
@@ -158,7 +160,7 @@ impl Panel<'_> {
     }
 
     fn y(&self, value: f64) -> f64 {
-        BOTTOM - (self.place)(value) * (BOTTOM - TOP)
+        BOTTOM - (self.scale)(value) * (BOTTOM - TOP)
     }
 }
 

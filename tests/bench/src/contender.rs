@@ -1,4 +1,4 @@
-//! One run of one contender: the same payouts to the same file, each in its way.
+//! Runs one contender once and checks the file it wrote.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,24 +18,25 @@ use exports_aws::system::LambdaSystem;
 use exports_domain::caller::{Caller, ClientType, Person};
 use exports_domain::email::Recipients;
 use exports_domain::export::{Export, ExportSettings, Status};
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::id::ExportId;
 use exports_domain::ports::{ExportStore as _, System as _};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, Fake, PAYOUTS_TABLE, REGION};
+use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, FakeAws, PAYOUTS_TABLE, REGION};
 use crate::payouts::{Expected, Payouts, TENANT};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
 
-/// Who makes the file.
+/// A program that writes the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Contender {
-    /// The product's function, as it is deployed.
+    /// The product's function, as deployed.
     Generator,
-    /// The least that any program must do: fetch the same pages, hash and upload the same bytes.
+    /// The minimum for any program: fetches the same pages, hashes and uploads the same bytes.
     Floor,
     /// The SDK, `serde_dynamo` and `csv`, one query at a time.
     Plain,
@@ -44,10 +45,10 @@ pub enum Contender {
 }
 
 impl Contender {
-    /// Every contender.
+    /// All contenders.
     pub const ALL: [Self; 4] = [Self::Generator, Self::Floor, Self::Plain, Self::Python];
 
-    /// Its name in options and files.
+    /// The name in options and file names.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +59,7 @@ impl Contender {
         }
     }
 
-    /// Its name for readers.
+    /// The name in reports.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -83,68 +84,68 @@ impl FromStr for Contender {
         Self::ALL
             .into_iter()
             .find(|contender| contender.as_str() == text)
-            .ok_or_else(|| format!("not a contender: {text}; there are generator, floor, plain and python").into())
+            .ok_or_else(|| format!("invalid contender: {text}; use generator, floor, plain or python").into())
     }
 }
 
-/// What has to be done.
+/// The task of a run.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// What is exported.
+    /// The payouts to export.
     pub payouts: Payouts,
-    /// How AWS behaves.
+    /// The fake AWS's behaviour.
     pub conditions: Conditions,
-    /// After this the generator's invocation is ended, so that it has to hand over before.
+    /// The generator's time-out. It must continue in the next invocation before.
     pub time_limit: Duration,
-    /// What comes out if all is right.
+    /// The expected file.
     pub expected: Expected,
-    /// The file itself, for the floor, which does not make it.
+    /// The path of the expected file, which the floor uploads.
     pub file: PathBuf,
 }
 
-/// What one run took.
+/// The measurements of one run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
-    /// From the start of the process to its last response.
+    /// From process start to the last response.
     pub wall_seconds: f64,
     /// CPU time of the process.
     pub cpu_seconds: f64,
-    /// The most memory that was resident at once.
+    /// Peak resident memory.
     pub peak_kib: u64,
-    /// How many invocations it took; 1 for those that are no functions.
+    /// Number of invocations; 1 for peers.
     pub invocations: u32,
-    /// How often each operation of AWS was called.
+    /// Number of calls by AWS operation.
     pub calls: BTreeMap<String, u64>,
 }
 
-/// Where everything is, and how the generator is set.
+/// Paths and settings of the generator benchmark.
 #[derive(Clone, Debug)]
-pub struct Workshop {
-    /// Where cargo puts the binaries.
+pub struct GeneratorBench {
+    /// The folder of cargo's binaries.
     pub binaries: PathBuf,
-    /// Where the peers in Rust are that use the SDK.
+    /// The folder of the peers in Rust that use the SDK.
     pub rust_peers: PathBuf,
-    /// The peers that are scripts.
+    /// The folder of the peers' scripts.
     pub peers: PathBuf,
-    /// A Python that has boto3.
+    /// A Python interpreter with boto3.
     pub python: PathBuf,
-    /// For logs and files of this run.
+    /// The folder for logs and temporary files.
     pub scratch: PathBuf,
-    /// Further settings of the generator.
+    /// Additional settings of the generator.
     pub settings: Vec<(String, String)>,
 }
 
-/// No run takes longer unless it hangs.
-const MAX_LENGTH: Duration = Duration::from_secs(900);
+/// A run that takes longer hangs.
+const MAX_DURATION: Duration = Duration::from_secs(900);
 
-impl Workshop {
-    /// Lets `contender` do the task, and checks the file that comes out.
+impl GeneratorBench {
+    /// Runs `contender` and checks its file.
     ///
     /// # Errors
-    /// If the contender fails, or its file is not the right one.
+    /// If the contender fails, or its file differs from the expected one.
     pub fn run(&self, contender: Contender, task: &Task) -> Result<Sample, Error> {
-        let mut fake = Fake::start(task.payouts.clone(), task.conditions)?;
+        let mut fake = FakeAws::start(task.payouts.clone(), task.conditions)?;
         let sample = match contender {
             Contender::Generator => self.run_generator(&mut fake, task)?,
             Contender::Floor | Contender::Plain | Contender::Python => self.run_peer(contender, &fake, task)?,
@@ -154,7 +155,7 @@ impl Workshop {
         match files.as_slice() {
             [file] if file.bytes == task.expected.bytes && file.sha256 == task.expected.sha256 => Ok(sample),
             [file] => Err(format!(
-                "{contender} wrote another file than expected: {} bytes with SHA-256 {} instead of {} bytes with {}",
+                "{contender} wrote a file of {} bytes with SHA-256 {} instead of {} bytes with {}",
                 file.bytes, file.sha256, task.expected.bytes, task.expected.sha256
             )
             .into()),
@@ -162,7 +163,7 @@ impl Workshop {
         }
     }
 
-    fn command(&self, program: &Path, fake: &Fake) -> Command {
+    fn command(&self, program: &Path, fake: &FakeAws) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("AWS_ENDPOINT_URL", fake.url());
         command.env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION);
@@ -173,7 +174,7 @@ impl Workshop {
         command
     }
 
-    fn run_peer(&self, contender: Contender, fake: &Fake, task: &Task) -> Result<Sample, Error> {
+    fn run_peer(&self, contender: Contender, fake: &FakeAws, task: &Task) -> Result<Sample, Error> {
         let mut command = match contender {
             Contender::Python => {
                 let mut command = self.command(&self.python, fake);
@@ -189,11 +190,11 @@ impl Workshop {
             command.env("CSV_FILE", &task.file);
         }
         let log = self.scratch.join(format!("{contender}.log"));
-        let (mut process, lines) = Process::start_talking(contender.as_str(), &mut command, &log)?;
-        let line = process.wait_for(&lines, MAX_LENGTH)?;
+        let (mut process, lines) = Process::start_with_output(contender.as_str(), &mut command, &log)?;
+        let line = process.wait_for(&lines, MAX_DURATION)?;
         let wall = process.age();
         if line != "done" {
-            return Err(process.complaint(&format!("said {line:?} instead of \"done\"")));
+            return Err(process.failure(&format!("printed {line:?} instead of \"done\"")));
         }
         let usage = process.finish()?;
         Ok(Sample {
@@ -205,7 +206,7 @@ impl Workshop {
         })
     }
 
-    fn run_generator(&self, fake: &mut Fake, task: &Task) -> Result<Sample, Error> {
+    fn run_generator(&self, fake: &mut FakeAws, task: &Task) -> Result<Sample, Error> {
         let exports = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
         let export = new_export(TENANT)?;
         fake.block_on(exports.accept_export(&export, None))??;
@@ -221,38 +222,38 @@ impl Workshop {
         let mut process = Process::start("generator", &mut command, &self.scratch.join("generator.log"))?;
         let mut invocations = 0;
         let body = json!({ "version": 1, "tenantId": TENANT, "exportId": export.id.to_string() }).to_string();
-        let mut ring = Some(EnqueuedJob { body, delay: Duration::ZERO });
+        let mut job = Some(EnqueuedJob { body, delay: Duration::ZERO });
         let mut wall = process.age();
         let mut done = export.clone();
         while done.status == Status::Pending {
-            let Some(EnqueuedJob { body, delay }) = ring.take() else {
-                return Err(process.complaint("left the export pending and did not ring"));
+            let Some(EnqueuedJob { body, delay }) = job.take() else {
+                return Err(process.failure("left the export PENDING and enqueued no job"));
             };
             thread::sleep(delay);
             api.invoke(sqs_event(&body, invocations), task.time_limit)?;
             invocations += 1;
-            let outcome = process.wait_for(&api.outcomes, MAX_LENGTH)?;
+            let outcome = process.wait_for(&api.outcomes, MAX_DURATION)?;
             wall = process.age();
-            let outcome = outcome.map_err(|error| process.complaint(&format!("answered with an error: {error}")))?;
+            let outcome = outcome.map_err(|error| process.failure(&format!("returned an error: {error}")))?;
             let response: serde_json::Value = serde_json::from_slice(&outcome)?;
             if response
                 .get("batchItemFailures")
                 .and_then(|failures| failures.as_array())
                 .is_none_or(|all| !all.is_empty())
             {
-                return Err(process.complaint(&format!("did not do the message: {response}")));
+                return Err(process.failure(&format!("failed the message: {response}")));
             }
-            ring = fake.next_ring();
+            job = fake.next_job();
             done = fake.block_on(exports.find_export(&export.tenant, &export.id))??.ok_or("the export is gone")?;
         }
         let calls = fake.calls();
         let Some(file) = done.file.filter(|_| done.status == Status::Ready) else {
             let why = done.failure.map(|failure| failure.message).unwrap_or_default();
-            return Err(process.complaint(&format!("brought the export to {}: {why}", done.status)));
+            return Err(process.failure(&format!("left the export {}: {why}", done.status)));
         };
         if (file.rows, file.bytes, &file.sha256) != (task.payouts.rows(), task.expected.bytes, &task.expected.sha256) {
-            return Err(process.complaint(&format!(
-                "recorded another file than expected: {} rows, {} bytes, SHA-256 {}",
+            return Err(process.failure(&format!(
+                "recorded an unexpected file: {} rows, {} bytes, SHA-256 {}",
                 file.rows, file.bytes, file.sha256
             )));
         }
@@ -267,7 +268,7 @@ impl Workshop {
     }
 }
 
-/// How the benchmark itself talks to the AWS that it plays.
+/// The benchmark's own SDK configuration.
 #[must_use]
 pub fn sdk_config(endpoint_url: String) -> SdkConfig {
     let credentials = Credentials::new("AKIAEXAMPLE", "example", None, None, "benchmark");
@@ -279,20 +280,20 @@ pub fn sdk_config(endpoint_url: String) -> SdkConfig {
         .build()
 }
 
-/// An export of this tenant that was accepted just now.
+/// A new export of this tenant.
 ///
 /// # Errors
-/// If the kernel has no random bytes, or the tenant's name is none.
+/// If there are no random bytes, or the tenant ID is invalid.
 pub fn new_export(tenant: &str) -> Result<Export, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
     accepted(tenant, ExportId::new(ExportType::MarketplacePayouts, LambdaSystem.now(), &random))
 }
 
-/// The export with this id as it was accepted.
+/// A PENDING export with this ID.
 ///
 /// # Errors
-/// If the tenant's name is none.
+/// If the tenant ID is invalid.
 pub fn accepted(tenant: &str, id: ExportId) -> Result<Export, Error> {
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let recipients = Recipients::new(user.email.clone(), [])?;
@@ -302,7 +303,7 @@ pub fn accepted(tenant: &str, id: ExportId) -> Result<Export, Error> {
     Ok(Export::accept(id, &caller, recipients, settings, Duration::from_secs(60)))
 }
 
-/// A message of the jobs queue as Lambda hands it over.
+/// Lambda's event for a message of the jobs queue.
 #[must_use]
 pub fn sqs_event(body: &str, number: u32) -> String {
     let event = json!({ "Records": [{

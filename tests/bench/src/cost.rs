@@ -1,4 +1,4 @@
-//! What the measured figures are in dollars, at AWS's list prices, and which memory size follows from them.
+//! Calculates costs at AWS's list prices, and memory sizes, from the measured CPU times.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::report::markdown;
-use crate::start::Who;
-use crate::start_report::{StartReport, Started};
+use crate::start::Implementation;
+use crate::start_report::{StartReport, StartSummary};
 
-/// List prices in dollars for us-east-1, as AWS's pricing pages have them. <https://aws.amazon.com/lambda/pricing/> and
-/// those of the other services; the free tier is left out.
+/// List prices in dollars, from <https://aws.amazon.com/lambda/pricing/> and the pages of the other services. Without
+/// the free tier.
 mod price {
-    /// Where and when: the year and month in which they were looked up.
+    /// The region, and the month in which the prices were looked up.
     pub(super) const OF: &str = "us-east-1, November 2026";
     pub(super) const LAMBDA_GB_SECOND: f64 = 0.000_016_666_7;
     pub(super) const LAMBDA_REQUEST: f64 = 0.2e-6;
@@ -24,66 +24,66 @@ mod price {
     pub(super) const SES_MAIL: f64 = 0.1e-3;
 }
 
-/// A function has this many MB for each processor that it has.
-const MB_A_PROCESSOR: f64 = 1769.0;
-/// The sizes that are looked at.
-const SIZES: [f64; 5] = [128.0, 256.0, 512.0, 1024.0, MB_A_PROCESSOR];
-/// How long a call to AWS takes within a region.
+/// Memory at which a function has one full vCPU (Developer Guide, "Configure Lambda function memory").
+const MB_PER_VCPU: f64 = 1769.0;
+/// The compared memory sizes in MB.
+const SIZES: [f64; 5] = [128.0, 256.0, 512.0, 1024.0, MB_PER_VCPU];
+/// Assumed duration of a call to AWS within a region.
 const CALL_MS: f64 = 5.0;
-/// A request may take so much longer than on a whole processor, and a first one so much.
+/// How much longer a request, or a first request, may take than on a full vCPU.
 const SLOWER_MS: f64 = 10.0;
 const FIRST_SLOWER_MS: f64 = 50.0;
-/// An export may take so many times as long as on a whole processor.
+/// How many times as long as on a full vCPU an export may take.
 const EXPORT_SLOWER: f64 = 1.5;
-/// How long a page of payouts takes, and how many the generator reads at once.
+/// Assumed duration of a page of payouts, and the number of pages that the generator reads in parallel.
 const PAGE_MS: f64 = 20.0;
 const READERS: f64 = 4.0;
-/// What DynamoDB bills a strongly consistent read by, and how much a page of payouts is.
+/// Size of a read unit with strong consistency, and of a page of payouts.
 const READ_UNIT_BYTES: f64 = 4096.0;
 const PAGE_BYTES: f64 = 1_048_576.0;
 
-/// The part of `generator.json` that is needed.
+/// The required fields of `generator.json`.
 #[derive(Deserialize)]
-struct Exports {
-    results: Vec<Export>,
+struct GeneratorResults {
+    results: Vec<ExportResult>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Export {
+struct ExportResult {
     rows: u64,
     contender: String,
     latency_ms: u64,
     cpu_seconds: f64,
-    runs: Vec<Run>,
+    runs: Vec<RunResult>,
 }
 
 #[derive(Deserialize)]
-struct Run {
+struct RunResult {
     calls: std::collections::BTreeMap<String, u64>,
 }
 
-/// The table, as Markdown.
+/// The cost tables as Markdown.
 ///
 /// # Errors
-/// If a result that it is made from is missing.
+/// If a required result is missing.
 pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
-    let exports: Exports = serde_json::from_str(exports)?;
+    let exports: GeneratorResults = serde_json::from_str(exports)?;
     let mut rows = Vec::new();
     for (title, function, services) in [
-        // Two items in a transaction are two units each, the index of what is due is one more.
-        ("1 M triggers", "create-export", 5.0 * price::DYNAMODB_WRITE + price::SQS_REQUEST),
-        // A page of 20 records is 16 KB at most.
-        ("1 M calls for the list", "list-exports", 4.0 * price::DYNAMODB_READ),
+        // Two items with two units each in a transaction, and one unit for NextCheckIndex.
+        ("1 M export requests", "create-export", 5.0 * price::DYNAMODB_WRITE + price::SQS_REQUEST),
+        // A page of 20 records is at most 16 KB.
+        ("1 M list requests", "list-exports", 4.0 * price::DYNAMODB_READ),
     ] {
         let services = 1e6 * (services + price::HTTP_API_REQUEST);
-        let ours = Compute::of_requests(find(report, function, Who::Function)?)?;
-        let python = Compute::of_requests(find(report, function, Who::Python)?)?;
+        let ours = BilledInvocation::of_requests(find(report, function, Implementation::Function)?)?;
+        let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?)?;
         rows.push(row(title, &ours, &python, services));
     }
     for size in [10_000, 1_000_000, 10_000_000] {
         let ours = find_export(&exports, size, "generator")?;
-        // Python was not made to wait for ten million: its cost is in proportion.
+        // Python is not measured at ten million rows. Its cost is extrapolated.
         let (python, times) = find_export(&exports, size, "python").map_or_else(
             |_| find_export(&exports, 1_000_000, "python").map(|export| (export, size as f64 / 1e6)),
             |export| Ok((export, 1.0)),
@@ -94,79 +94,73 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
                 * price::S3_PUT
             + price::SES_MAIL;
         let title = format!("1 export of {} rows", crate::report::thousands(size));
-        let ours = Compute::of_work(|memory| at(memory, ours.cpu_seconds) + waits(ours, READERS));
-        let python = Compute::of_work(|memory| times * (at(memory, python.cpu_seconds) + waits(python, 1.0)));
+        let ours = BilledInvocation::of_work(|memory| at(memory, ours.cpu_seconds) + waits(ours, READERS));
+        let python = BilledInvocation::of_work(|memory| times * (at(memory, python.cpu_seconds) + waits(python, 1.0)));
         rows.push(row(&title, &ours, &python, services));
     }
-    let columns = [
-        "what",
-        "Lambda, $",
-        "at MB",
-        "seconds each",
-        "Python: Lambda, $",
-        "at MB",
-        "seconds each",
-        "other services, $",
-    ];
+    let columns =
+        ["operation", "Lambda, $", "at MB", "seconds", "Python: Lambda, $", "at MB", "seconds", "other services, $"];
     let mut text = format!(
-        "# What it costs\n\nMade by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's \
-         list prices ({}). A function's time is its waits, {CALL_MS} ms for each call and {PAGE_MS} ms for each page of \
-         payouts, {READERS} of which the generator reads at once, none for the parts of a file, which go up meanwhile; and \
-         its CPU time at the share of a processor that its memory brings. Memory: the smallest of 128, 256, \
-         512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms longer than with a whole processor and a \
-         first one {FIRST_SLOWER_MS} ms, an export at most {EXPORT_SLOWER} times as long; all that and no more is what is \
-         billed. Other services: HTTP API, DynamoDB on demand, SQS, S3's requests and the mail; the same for both.\n\n{}",
+        "# Costs\n\nCalculated by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's list \
+         prices ({}). A function's duration is its waiting time and its CPU time. Waiting: {CALL_MS} ms per call and {PAGE_MS} ms \
+         per page of payouts, of which the generator reads {READERS} in parallel; uploading parts overlaps with reading. CPU time \
+         is scaled by the share of a vCPU that the memory size provides. Memory: the smallest of 128, 256, 512, 1,024 and \
+         1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first request at most \
+         {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. Other services: HTTP API, DynamoDB on \
+         demand, SQS, S3 requests and SES; the same for both.\n\n{}",
         price::OF,
         markdown(&columns, &rows)
     );
-    text.push_str("\n## Memory\n\nA further request's and a first request's time by memory, in ms.\n\n");
+    text.push_str("\n## Memory\n\nDuration of a warm request / a first request by memory size, in ms.\n\n");
     let mut rows = Vec::new();
-    for started in report.results.iter().filter(|started| started.is_route && started.who == Who::Function) {
-        let warm = started.warm.as_ref().ok_or("no further requests")?;
+    for started in
+        report.results.iter().filter(|started| started.is_route && started.implementation == Implementation::Function)
+    {
+        let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
         let mut cells = vec![started.function.to_owned()];
         for size in SIZES {
             let time = |cpu_ms: f64, calls: f64| calls * CALL_MS + at(size, cpu_ms);
             cells.push(format!("{:.1} / {:.1}", time(warm.cpu_ms, warm.calls), time(started.first_cpu_ms, warm.calls)));
         }
-        cells.push(format!("{:.0}", Compute::of_requests(started)?.megabytes));
-        rows.push(<[String; 7]>::try_from(cells).map_err(|_| "a row of another length")?);
+        cells.push(format!("{:.0}", BilledInvocation::of_requests(started)?.megabytes));
+        rows.push(<[String; 7]>::try_from(cells).map_err(|_| "wrong number of columns")?);
     }
     let columns = ["function", "128 MB", "256 MB", "512 MB", "1,024 MB", "1,769 MB", "chosen"];
     let _ = write!(text, "{}", markdown(&columns, &rows));
     Ok(text)
 }
 
-fn row(title: &str, ours: &Compute, python: &Compute, services: f64) -> [String; 8] {
+fn row(title: &str, ours: &BilledInvocation, python: &BilledInvocation, services: f64) -> [String; 8] {
     let times = if title.starts_with("1 M ") { 1e6 } else { 1.0 };
     let dollars = |amount: f64| if amount < 0.1 { format!("{amount:.6}") } else { format!("{amount:.2}") };
-    let compute = |compute: &Compute| {
+    let compute = |compute: &BilledInvocation| {
         [dollars(compute.dollars() * times), format!("{:.0}", compute.megabytes), format!("{:.3}", compute.seconds)]
     };
     let ([a, b, c], [d, e, f]) = (compute(ours), compute(python));
     [title.to_owned(), a, b, c, d, e, f, dollars(services)]
 }
 
-/// One invocation as it is billed.
-struct Compute {
+/// Memory size and duration of an invocation.
+struct BilledInvocation {
     megabytes: f64,
     seconds: f64,
 }
 
-impl Compute {
-    fn of_requests(started: &Started) -> Result<Self, Error> {
-        let warm = started.warm.as_ref().ok_or("no further requests were measured")?;
+impl BilledInvocation {
+    fn of_requests(started: &StartSummary) -> Result<Self, Error> {
+        let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
         let is_quick = |size: &f64| {
             at(*size, warm.cpu_ms) - warm.cpu_ms <= SLOWER_MS
                 && at(*size, started.first_cpu_ms) - started.first_cpu_ms <= FIRST_SLOWER_MS
         };
-        let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_A_PROCESSOR);
+        let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_PER_VCPU);
         Ok(Self { megabytes, seconds: (warm.calls * CALL_MS + at(megabytes, warm.cpu_ms)) / 1000.0 })
     }
 
-    /// Work that takes so many seconds with so much memory.
+    /// The invocation of work with this duration in seconds by memory size in MB.
     fn of_work(time: impl Fn(f64) -> f64) -> Self {
-        let is_quick = |size: &f64| time(*size) <= EXPORT_SLOWER * time(MB_A_PROCESSOR);
-        let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_A_PROCESSOR);
+        let is_quick = |size: &f64| time(*size) <= EXPORT_SLOWER * time(MB_PER_VCPU);
+        let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_PER_VCPU);
         Self { megabytes, seconds: time(megabytes) }
     }
 
@@ -175,32 +169,36 @@ impl Compute {
     }
 }
 
-/// How long work of so much CPU time takes with so much memory.
+/// The duration of `cpu` time with this memory size.
 fn at(megabytes: f64, cpu: f64) -> f64 {
-    cpu * (MB_A_PROCESSOR / megabytes)
+    cpu * (MB_PER_VCPU / megabytes)
 }
 
-/// How many seconds an export waits for AWS, if so many pages are read at once.
-fn waits(export: &Export, readers: f64) -> f64 {
+/// The seconds that an export waits for AWS with this many parallel readers.
+fn waits(export: &ExportResult, readers: f64) -> f64 {
     let pages = calls(export, &["Query"]);
     let all = export.runs.first().map_or(0, |run| run.calls.values().sum::<u64>()) as f64;
     let others = all - pages - calls(export, &["UploadPart"]);
     (pages * PAGE_MS / readers + others * CALL_MS) / 1000.0
 }
 
-fn find<'a>(report: &'a StartReport, function: &str, who: Who) -> Result<&'a Started, Error> {
+fn find<'a>(
+    report: &'a StartReport,
+    function: &str,
+    implementation: Implementation,
+) -> Result<&'a StartSummary, Error> {
     let mut all = report.results.iter();
-    let found = all.find(|started| started.function == function && started.who == who);
-    found.ok_or_else(|| format!("no result of {function} by {who}").into())
+    let found = all.find(|started| started.function == function && started.implementation == implementation);
+    found.ok_or_else(|| format!("no result of {function} by {implementation}").into())
 }
 
-fn find_export<'a>(exports: &'a Exports, rows: u64, contender: &str) -> Result<&'a Export, Error> {
+fn find_export<'a>(exports: &'a GeneratorResults, rows: u64, contender: &str) -> Result<&'a ExportResult, Error> {
     let mut all = exports.results.iter();
     let found = all.find(|export| export.rows == rows && export.contender == contender && export.latency_ms == 0);
     found.ok_or_else(|| format!("no result of {rows} rows by {contender}: run cargo bench-generator").into())
 }
 
-fn calls(export: &Export, operations: &[&str]) -> f64 {
+fn calls(export: &ExportResult, operations: &[&str]) -> f64 {
     let made = export.runs.first().map(|run| &run.calls);
     let of = |operation: &&str| made.and_then(|made| made.get(*operation)).copied().unwrap_or(0) as f64;
     operations.iter().map(of).sum()

@@ -1,8 +1,8 @@
-//! The data: payouts by formula.
+//! The data: computed payouts.
 //!
-//! Row `i` is computed from `i` alone, so ten million rows cost no memory and any range of them can be served. To make
-//! that cheap, rows are copies of 64 prepared ones, in which only fields of fixed width are written anew. The lines of
-//! the CSV file are made the same way and by no code of the product: they say what a right file is.
+//! Row `i` is computed from `i` alone, so ten million rows need no memory and any range can be served. For speed, rows
+//! are copies of 64 templates in which only fields of fixed width are replaced. The expected CSV file is computed in
+//! the same way, without the product's code.
 
 use std::fmt;
 use std::io::Write;
@@ -12,38 +12,38 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 
-/// Whose payouts they are.
+/// The tenant of all payouts.
 pub const TENANT: &str = "bench-marketplace";
 
-/// 2022-01-01T00:00:00Z, when the first payout was made.
+/// The creation time of the first payout: 2022-01-01T00:00:00Z.
 const FIRST: i64 = 1_640_995_200_000;
-/// From the first payout to the last, three years.
+/// The time from the first payout to the last: three years.
 const SPAN: i64 = 3 * 365 * DAY;
 const MIDDLE: i64 = FIRST + SPAN / 2 / DAY * DAY;
 const DAY: i64 = 24 * HOUR;
 const HOUR: i64 = 3_600_000;
 
-/// How many prepared rows there are.
+/// The number of row templates.
 const VARIANTS: u64 = 64;
 
-/// How the payouts are spread over time.
+/// The distribution of the payouts over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spread {
     /// Evenly over three years.
     Even,
-    /// In one day, but for the first and the last payout of the three years.
+    /// In one day, except the first and last payout.
     Day,
-    /// 99 % of them in one hour, the others evenly over the three years.
+    /// 99 % in one hour, the others evenly over three years.
     Hour,
     /// All in the same millisecond.
     Millisecond,
 }
 
 impl Spread {
-    /// Every spread.
+    /// All distributions.
     pub const ALL: [Self; 4] = [Self::Even, Self::Day, Self::Hour, Self::Millisecond];
 
-    /// Its name in options and results.
+    /// The name in options and results.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,11 +68,11 @@ impl FromStr for Spread {
         Self::ALL
             .into_iter()
             .find(|spread| spread.as_str() == text)
-            .ok_or_else(|| format!("not a spread: {text}; there are even, day, hour and millisecond").into())
+            .ok_or_else(|| format!("invalid spread: {text}; use even, day, hour or millisecond").into())
     }
 }
 
-/// A data set: this many payouts, spread this way.
+/// A data set.
 #[derive(Clone, Debug)]
 pub struct Payouts {
     rows: u64,
@@ -80,42 +80,42 @@ pub struct Payouts {
     variants: Vec<Variant>,
 }
 
-/// What a right CSV file of a data set is.
+/// The expected CSV file of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// How many bytes it has.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its SHA-256, in hexadecimal digits.
+    /// SHA-256 in lower-case hexadecimal digits.
     pub sha256: String,
 }
 
-/// What a stretch of rows came to.
+/// The rows that [`Payouts::write_items`] has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PlanItem {
-    /// How many rows.
+pub struct WrittenRows {
+    /// Number of rows.
     pub count: u64,
-    /// Their size as DynamoDB counts it.
+    /// Their size in bytes as DynamoDB counts it.
     pub size: u64,
-    /// The last one.
+    /// The last row.
     pub last: Option<u64>,
-    /// Whether the page ended because it was full.
+    /// Whether a limit was reached.
     pub full: bool,
 }
 
 impl Payouts {
-    /// The data set.
+    /// A data set of `rows` payouts.
     #[must_use]
     pub fn new(rows: u64, spread: Spread) -> Self {
         Self { rows, spread, variants: (0..VARIANTS).map(Variant::new).collect() }
     }
 
-    /// How many payouts there are.
+    /// Number of payouts.
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// When payout `row` was made, in milliseconds since 1970.
+    /// The creation time of payout `row`, in milliseconds since 1970.
     fn millis(&self, row: u64) -> i64 {
         let part = |span: i64| {
             let part = u128::from(row) * u128::from(span.unsigned_abs()) / u128::from(self.rows.max(1));
@@ -145,13 +145,13 @@ impl Payouts {
         String::from_utf8_lossy(values.get(KEY)).into_owned()
     }
 
-    /// The first row whose sort key is not before `key`, or how many rows there are.
+    /// The first row whose sort key is at or after `key`, or the number of rows.
     #[must_use]
     pub fn first_from(&self, key: &str) -> u64 {
         self.partition(|sort| sort < key.as_bytes())
     }
 
-    /// The first row whose sort key is after `key`, or how many rows there are.
+    /// The first row whose sort key is after `key`, or the number of rows.
     #[must_use]
     pub fn first_after(&self, key: &str) -> u64 {
         self.partition(|sort| sort <= key.as_bytes())
@@ -172,43 +172,43 @@ impl Payouts {
         low
     }
 
-    /// Writes the rows of `rows` as items, a comma between them, until `max_size` would be passed or there are
-    /// `most_rows`; from the end of the range if `backward`.
+    /// Writes the items of `rows`, separated by commas, up to `max_size` bytes and `max_rows` rows. Starts at the end
+    /// of the range if `backward`.
     pub fn write_items(
         &self,
         rows: std::ops::Range<u64>,
         backward: bool,
         max_size: u64,
-        most_rows: u64,
+        max_rows: u64,
         out: &mut Vec<u8>,
-    ) -> PlanItem {
+    ) -> WrittenRows {
         let mut values = Values::default();
-        let mut stretch = PlanItem::default();
+        let mut written = WrittenRows::default();
         let length = rows.end.saturating_sub(rows.start);
         for step in 0..length {
             let row = if backward { rows.end - 1 - step } else { rows.start + step };
             let Some(variant) = self.fill(row, &mut values) else { break };
-            if stretch.count == most_rows || (stretch.count > 0 && stretch.size + variant.size > max_size) {
-                stretch.full = true;
+            if written.count == max_rows || (written.count > 0 && written.size + variant.size > max_size) {
+                written.full = true;
                 break;
             }
-            if stretch.count > 0 {
+            if written.count > 0 {
                 out.push(b',');
             }
             variant.item.write(&values, out);
-            stretch.count += 1;
-            stretch.size += variant.size;
-            stretch.last = Some(row);
+            written.count += 1;
+            written.size += variant.size;
+            written.last = Some(row);
         }
-        // DynamoDB does not look further than a limit: a page that has as many rows as asked for is not the last.
-        stretch.full |= stretch.count == most_rows;
-        stretch
+        // DynamoDB stops at a limit without checking for more rows, so a page with `max_rows` rows is never the last.
+        written.full |= written.count == max_rows;
+        written
     }
 
     /// Writes the whole CSV file.
     ///
     /// # Errors
-    /// Those of `file`.
+    /// If writing to `file` fails.
     pub fn write_csv(&self, file: &mut impl Write) -> Result<Expected, std::io::Error> {
         let mut hash = Sha256::new();
         let mut values = Values::default();
@@ -232,17 +232,17 @@ impl Payouts {
     }
 
     fn write_key(&self, row: u64, values: &mut Values) {
-        // The ids of one millisecond ascend with the rows, and are spread over all that ids can be.
-        let place = (u128::from(row) << 64) / u128::from(self.rows.max(1));
-        let place = u64::try_from(place).unwrap_or(u64::MAX);
+        // Within a millisecond, IDs ascend with the rows and are distributed over the whole ID space.
+        let ordinal = (u128::from(row) << 64) / u128::from(self.rows.max(1));
+        let ordinal = u64::try_from(ordinal).unwrap_or(u64::MAX);
         values.set_time(CREATED, self.millis(row));
         values.set(SEPARATOR, b"#");
-        values.set_hex(PLACE, place);
+        values.set_hex(ORDINAL, ordinal);
         values.set_hex(NOISE, mix(row) >> 32);
         values.set(ID_PREFIX, b"po_");
     }
 
-    /// The values of payout `row`, and the prepared row they belong in.
+    /// Computes the values of payout `row` and returns its template.
     fn fill(&self, row: u64, values: &mut Values) -> Option<&Variant> {
         let mixed = mix(row);
         let created = self.millis(row);
@@ -261,11 +261,11 @@ impl Payouts {
     }
 }
 
-/// The file's first line.
+/// The CSV header.
 const HEADER: &str = "payout_id;reference;status;amount;currency;period_start;period_end;order_count;balance_account;\
                       psp_reference;failure_reason;created_at;executed_at;settled_at;updated_at\n";
 
-/// A number that looks random and is `n`'s for ever (splitmix64).
+/// A deterministic hash of `n` (splitmix64).
 const fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -273,26 +273,26 @@ const fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-/// Where in [`Values`] a value is: from, length.
-type Place = (usize, usize);
-const CREATED: Place = (0, 24);
-const SEPARATOR: Place = (24, 1);
-const ID_PREFIX: Place = (25, 3);
-const PLACE: Place = (28, 16);
-const NOISE: Place = (44, 8);
-const KEY: Place = (0, 52);
-const ID: Place = (25, 27);
-const REFERENCE: Place = (52, 10);
-const AMOUNT: Place = (62, 9);
-const ORDERS: Place = (71, 4);
-const PSP: Place = (75, 16);
-const PERIOD_START: Place = (91, 24);
-const PERIOD_END: Place = (115, 24);
-const EXECUTED: Place = (139, 24);
-const SETTLED: Place = (163, 24);
-const UPDATED: Place = (187, 24);
+/// Start and length of a value in [`Values`].
+type FieldRange = (usize, usize);
+const CREATED: FieldRange = (0, 24);
+const SEPARATOR: FieldRange = (24, 1);
+const ID_PREFIX: FieldRange = (25, 3);
+const ORDINAL: FieldRange = (28, 16);
+const NOISE: FieldRange = (44, 8);
+const KEY: FieldRange = (0, 52);
+const ID: FieldRange = (25, 27);
+const REFERENCE: FieldRange = (52, 10);
+const AMOUNT: FieldRange = (62, 9);
+const ORDERS: FieldRange = (71, 4);
+const PSP: FieldRange = (75, 16);
+const PERIOD_START: FieldRange = (91, 24);
+const PERIOD_END: FieldRange = (115, 24);
+const EXECUTED: FieldRange = (139, 24);
+const SETTLED: FieldRange = (163, 24);
+const UPDATED: FieldRange = (187, 24);
 
-/// The values of one row, side by side.
+/// The values of one row.
 struct Values([u8; 211]);
 
 impl Default for Values {
@@ -301,47 +301,47 @@ impl Default for Values {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "places are constants within the array")]
+#[expect(clippy::indexing_slicing, reason = "the ranges are constants within the array")]
 impl Values {
-    fn get(&self, (from, length): Place) -> &[u8] {
+    fn get(&self, (from, length): FieldRange) -> &[u8] {
         &self.0[from..from + length]
     }
 
-    fn place(&mut self, (from, length): Place) -> &mut [u8] {
+    fn field_mut(&mut self, (from, length): FieldRange) -> &mut [u8] {
         &mut self.0[from..from + length]
     }
 
-    fn set(&mut self, place: Place, text: &[u8]) {
-        self.place(place).copy_from_slice(text);
+    fn set(&mut self, range: FieldRange, text: &[u8]) {
+        self.field_mut(range).copy_from_slice(text);
     }
 
-    fn set_hex(&mut self, place: Place, mut number: u64) {
-        for digit in self.place(place).iter_mut().rev() {
+    fn set_hex(&mut self, range: FieldRange, mut number: u64) {
+        for digit in self.field_mut(range).iter_mut().rev() {
             *digit = b"0123456789abcdef"[(number & 15) as usize];
             number >>= 4;
         }
     }
 
-    fn set_decimal(&mut self, place: Place, mut number: u64) {
-        for digit in self.place(place).iter_mut().rev() {
+    fn set_decimal(&mut self, range: FieldRange, mut number: u64) {
+        for digit in self.field_mut(range).iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
             number /= 10;
         }
     }
 
-    /// Digits from 1 to 9, so that any number of them is a number without leading zeros.
-    fn set_digits(&mut self, place: Place, mut number: u64) {
-        for digit in self.place(place) {
+    /// Digits from 1 to 9, so that a number has no leading zeros at any length.
+    fn set_digits(&mut self, range: FieldRange, mut number: u64) {
+        for digit in self.field_mut(range) {
             *digit = b'1' + (number % 9) as u8;
             number /= 9;
         }
     }
 
     /// `2026-10-08T00:00:01.000Z`
-    fn set_time(&mut self, place: Place, millis: i64) {
+    fn set_time(&mut self, range: FieldRange, millis: i64) {
         let (year, month, day) = date(millis.div_euclid(DAY));
         let time = millis.rem_euclid(DAY);
-        let mut at = place.0;
+        let mut at = range.0;
         let parts = [
             (4, b'-', year),
             (2, b'-', month),
@@ -372,11 +372,11 @@ const fn date(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + if month <= 2 { 1 } else { 0 }, month, day)
 }
 
-/// Text with gaps that a row's values are written into.
+/// Text with gaps for a row's values.
 #[derive(Clone, Debug, Default)]
 struct Template {
     text: Vec<u8>,
-    gaps: Vec<(usize, Place)>,
+    gaps: Vec<(usize, FieldRange)>,
 }
 
 impl Template {
@@ -384,43 +384,43 @@ impl Template {
         self.text.extend_from_slice(text.as_bytes());
     }
 
-    fn gap(&mut self, place: Place) {
-        self.gaps.push((self.text.len(), place));
-        self.text.resize(self.text.len() + place.1, b'0');
+    fn gap(&mut self, range: FieldRange) {
+        self.gaps.push((self.text.len(), range));
+        self.text.resize(self.text.len() + range.1, b'0');
     }
 
     #[expect(clippy::indexing_slicing, reason = "gaps are within the text")]
     fn write(&self, values: &Values, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.text);
-        for (at, place) in &self.gaps {
+        for (at, range) in &self.gaps {
             let at = start + at;
-            out[at..at + place.1].copy_from_slice(values.get(*place));
+            out[at..at + range.1].copy_from_slice(values.get(*range));
         }
     }
 }
 
-/// A prepared row.
+/// A template of a row.
 #[derive(Clone, Debug)]
 struct Variant {
     item: Template,
     line: Template,
-    /// The item's size as DynamoDB counts it: names and values.
+    /// The item's size in bytes as DynamoDB counts it: names and values.
     size: u64,
 }
 
-/// An attribute's value in a prepared row.
-enum Content {
+/// An attribute's value in a template.
+enum FieldContent {
     Absent,
     Null,
     Text(String),
-    /// Text before a gap.
-    Value(&'static str, Place),
-    /// A number: the first so many digits of a place.
+    /// Text, followed by a gap.
+    Value(&'static str, FieldRange),
+    /// A number: the first `digits` digits of a range.
     Number {
         negative: bool,
         digits: usize,
-        of: Place,
+        of: FieldRange,
     },
 }
 
@@ -435,7 +435,7 @@ const FAILURES: [&str; 6] = [
 
 impl Variant {
     fn new(index: u64) -> Self {
-        use Content::{Absent, Null, Number, Text, Value};
+        use FieldContent::{Absent, Null, Number, Text, Value};
         let text = |text: &str| Text(text.to_owned());
         let pick = |n: usize| usize::try_from(index).unwrap_or(0) % n;
         let status = match index {
@@ -506,7 +506,7 @@ impl Variant {
         line.text("\n");
         let mut attributes: Vec<_> =
             attributes.into_iter().chain([("tenantId", text(TENANT)), ("sk", Value("", KEY))]).collect();
-        // DynamoDB promises no order of attributes. Four orders take turns, so that no reader can lean on one.
+        // DynamoDB does not guarantee an order of attributes. Four orders alternate, so that no reader can rely on one.
         attributes.sort_by_key(|(name, _)| name.bytes().fold(index % 4, |sum, byte| mix(sum ^ u64::from(byte))));
         let mut item = Template::default();
         let mut size = 0;
@@ -524,33 +524,33 @@ impl Variant {
     }
 }
 
-/// Size of a value as DynamoDB counts it; `None` if there is no value.
-fn value_size(content: &Content) -> Option<usize> {
+/// Size of a value in bytes as DynamoDB counts it; `None` if it is absent.
+fn value_size(content: &FieldContent) -> Option<usize> {
     match content {
-        Content::Absent => None,
-        Content::Null => Some(1),
-        Content::Text(text) => Some(text.len()),
-        Content::Value(before, place) => Some(before.len() + place.1),
-        Content::Number { negative, digits, .. } => Some(digits.div_ceil(2) + 1 + usize::from(*negative)),
+        FieldContent::Absent => None,
+        FieldContent::Null => Some(1),
+        FieldContent::Text(text) => Some(text.len()),
+        FieldContent::Value(before, range) => Some(before.len() + range.1),
+        FieldContent::Number { negative, digits, .. } => Some(digits.div_ceil(2) + 1 + usize::from(*negative)),
     }
 }
 
-fn write_value(item: &mut Template, content: &Content) {
+fn write_value(item: &mut Template, content: &FieldContent) {
     match content {
-        Content::Absent => {}
-        Content::Null => item.text("{\"NULL\":true}"),
-        Content::Text(text) => {
+        FieldContent::Absent => {}
+        FieldContent::Null => item.text("{\"NULL\":true}"),
+        FieldContent::Text(text) => {
             item.text("{\"S\":");
             item.text(&serde_json::Value::from(text.as_str()).to_string());
             item.text("}");
         }
-        Content::Value(before, place) => {
+        FieldContent::Value(before, range) => {
             item.text("{\"S\":\"");
             item.text(before);
-            item.gap(*place);
+            item.gap(*range);
             item.text("\"}");
         }
-        Content::Number { negative, digits, of } => {
+        FieldContent::Number { negative, digits, of } => {
             item.text(if *negative { "{\"N\":\"-" } else { "{\"N\":\"" });
             item.gap((of.0, *digits));
             item.text("\"}");
@@ -558,10 +558,10 @@ fn write_value(item: &mut Template, content: &Content) {
     }
 }
 
-fn write_field(line: &mut Template, name: &str, content: &Content, exponent: usize) {
+fn write_field(line: &mut Template, name: &str, content: &FieldContent, exponent: usize) {
     match content {
-        Content::Absent | Content::Null => {}
-        Content::Text(text) => {
+        FieldContent::Absent | FieldContent::Null => {}
+        FieldContent::Text(text) => {
             let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
             if text.contains([';', '"', '\n', '\r']) {
                 line.text(&format!("\"{guard}{}\"", text.replace('"', "\"\"")));
@@ -569,16 +569,16 @@ fn write_field(line: &mut Template, name: &str, content: &Content, exponent: usi
                 line.text(&format!("{guard}{text}"));
             }
         }
-        Content::Value(_, place) if place.1 == CREATED.1 => {
-            line.gap((place.0, 19));
+        FieldContent::Value(_, range) if range.1 == CREATED.1 => {
+            line.gap((range.0, 19));
             line.text("Z");
         }
-        Content::Value(before, place) => {
+        FieldContent::Value(before, range) => {
             line.text(if before.starts_with('=') { "'" } else { "" });
             line.text(before);
-            line.gap(*place);
+            line.gap(*range);
         }
-        Content::Number { negative, digits, of } => {
+        FieldContent::Number { negative, digits, of } => {
             let decimals = if name == "amountMinor" { exponent } else { 0 };
             line.text(if *negative { "-" } else { "" });
             line.gap((of.0, digits - decimals));
@@ -599,8 +599,9 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exports_domain::file::{CsvEncoder, csv_header};
-    use exports_domain::payout::{COLUMNS, Value};
+    use exports_domain::csv_encoder::{CsvEncoder, csv_header};
+    use exports_domain::export_type::{Column, ExportType, FileColumns};
+    use exports_domain::row::Value;
     use exports_domain::time::Timestamp;
 
     fn items(payouts: &Payouts, rows: std::ops::Range<u64>) -> Vec<serde_json::Value> {
@@ -611,28 +612,30 @@ mod tests {
     }
 
     #[test]
-    fn expected_file_is_the_one_that_the_product_makes_of_the_items() {
+    fn expected_file_equals_the_file_of_the_product() {
         let payouts = Payouts::new(2000, Spread::Hour);
         let mut expected = Vec::new();
         payouts.write_csv(&mut expected).unwrap();
-        let mut lines = CsvEncoder::default();
+        let columns = FileColumns::current(ExportType::MarketplacePayouts);
+        let mut lines = CsvEncoder::new(columns, 0);
         for item in items(&payouts, 0..2000) {
-            let row = COLUMNS.map(|column| match &item[column.attribute] {
+            let value = |column: &Column| match &item[column.attribute] {
                 serde_json::Value::Null => Value::Missing,
                 value if value["NULL"] == true => Value::Missing,
                 value if value["S"].is_string() => Value::Text(value["S"].as_str().unwrap()),
                 value => Value::Number(value["N"].as_str().unwrap()),
-            });
+            };
+            let row: Vec<_> = columns.list().iter().map(value).collect();
             lines.push(&row, item["sk"]["S"].as_str().unwrap());
         }
         let encoded = lines.finish();
         assert_eq!((encoded.rows, encoded.invalid_rows.count), (2000, 0));
-        let made = [csv_header(false).as_bytes(), &encoded.csv].concat();
+        let made = [csv_header(columns, false).as_bytes(), &encoded.csv].concat();
         assert_eq!(String::from_utf8(made).unwrap(), String::from_utf8(expected).unwrap());
     }
 
     #[test]
-    fn keys_ascend_and_any_key_is_found_where_it_belongs() {
+    fn keys_ascend_and_are_found_by_binary_search() {
         for spread in Spread::ALL {
             let payouts = Payouts::new(1000, spread);
             let keys: Vec<_> = (0..1000).map(|row| payouts.sort_key(row)).collect();
@@ -647,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_equal_those_of_the_product() {
         for millis in [0, FIRST, FIRST + 59 * DAY + 86_399_999, 1_709_164_800_123, 4_102_444_799_999] {
             let mut values = Values::default();
             values.set_time(CREATED, millis);
@@ -656,16 +659,16 @@ mod tests {
     }
 
     #[test]
-    fn page_ends_where_the_size_or_the_limit_is_reached() {
+    fn write_items_stops_at_size_or_row_limit() {
         let payouts = Payouts::new(10_000, Spread::Even);
         let mut page = Vec::new();
-        let stretch = payouts.write_items(0..10_000, false, 1 << 20, u64::MAX, &mut page);
-        assert!(stretch.full && stretch.size <= 1 << 20 && stretch.size > (1 << 20) - 700, "{stretch:?}");
-        assert!((2000..2500).contains(&stretch.count), "{stretch:?}");
-        let stretch = payouts.write_items(0..3, true, 1 << 20, u64::MAX, &mut page);
-        assert_eq!((stretch.count, stretch.last, stretch.full), (3, Some(0), false));
-        let stretch = payouts.write_items(0..3, false, 1 << 20, 3, &mut page);
-        assert_eq!((stretch.count, stretch.last, stretch.full), (3, Some(2), true));
-        assert_eq!(payouts.write_items(3..3, false, 1 << 20, 5, &mut page), PlanItem::default());
+        let written = payouts.write_items(0..10_000, false, 1 << 20, u64::MAX, &mut page);
+        assert!(written.full && written.size <= 1 << 20 && written.size > (1 << 20) - 700, "{written:?}");
+        assert!((2000..2500).contains(&written.count), "{written:?}");
+        let written = payouts.write_items(0..3, true, 1 << 20, u64::MAX, &mut page);
+        assert_eq!((written.count, written.last, written.full), (3, Some(0), false));
+        let written = payouts.write_items(0..3, false, 1 << 20, 3, &mut page);
+        assert_eq!((written.count, written.last, written.full), (3, Some(2), true));
+        assert_eq!(payouts.write_items(3..3, false, 1 << 20, 5, &mut page), WrittenRows::default());
     }
 }

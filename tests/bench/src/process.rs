@@ -1,4 +1,4 @@
-//! A process, and what the kernel knows of it.
+//! A measured process and its resource usage.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::Error;
 
-/// A process that is being measured. It is ended when this is dropped.
+/// A measured process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -25,20 +25,20 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// What a process took.
+/// The resource usage of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// CPU time of all its threads, in the process and in the kernel.
+    /// User and system CPU time of all threads.
     pub cpu: Duration,
-    /// The most memory that was resident at once, in KiB.
+    /// Peak resident memory in KiB.
     pub peak_kib: u64,
 }
 
 impl Process {
-    /// Starts `command`; what it prints goes to `log`.
+    /// Starts `command` with its output redirected to `log`.
     ///
-    /// CPU time is read as the sum over all children that were waited for, which is exact to the microsecond as long as
-    /// one process is measured at a time.
+    /// [`finish`](Self::finish) reads CPU time as the sum over all terminated children, which is exact to the
+    /// microsecond if only one process is measured at a time.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -48,11 +48,12 @@ impl Process {
         Self::spawn(name, command, log)
     }
 
-    /// Starts `command`, whose lines on standard output are received; its standard error goes to `log`.
+    /// Starts `command`, with a channel for the lines of its standard output and its standard error redirected to
+    /// `log`.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start_talking(name: &str, command: &mut Command, log: &Path) -> Result<(Self, Receiver<String>), Error> {
+    pub fn start_with_output(name: &str, command: &mut Command, log: &Path) -> Result<(Self, Receiver<String>), Error> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(log)?);
         let mut process = Self::spawn(name, command, log)?;
         let output = process.child.stdout.take().ok_or("no standard output")?;
@@ -76,16 +77,16 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, started, cpu_before, log: log.to_owned() })
     }
 
-    /// How long it runs.
+    /// The time since it started.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Waits for what comes from the process on `channel`.
+    /// Waits for a message of the process on `channel`.
     ///
     /// # Errors
-    /// If it ends first, or nothing comes within `limit`.
+    /// If the process exits first, or `limit` passes.
     pub fn wait_for<T>(&mut self, channel: &Receiver<T>, limit: Duration) -> Result<T, Error> {
         let since = Instant::now();
         loop {
@@ -94,37 +95,37 @@ impl Process {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             if let Some(status) = self.child.try_wait()? {
-                return Err(self.complaint(&format!("ended before it was done: {status}")));
+                return Err(self.failure(&format!("exited early: {status}")));
             }
             if since.elapsed() > limit {
-                return Err(self.complaint(&format!("was not done after {} s", limit.as_secs())));
+                return Err(self.failure(&format!("did not finish within {} s", limit.as_secs())));
             }
         }
     }
 
-    /// What is wrong with the process, with the last lines of its log.
+    /// An error about the process, with the last lines of its log.
     #[must_use]
-    pub fn complaint(&self, problem: &str) -> Error {
+    pub fn failure(&self, problem: &str) -> Error {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
         let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n");
-        format!("{} {problem}. The end of {}:\n{last}", self.name, self.log.display()).into()
+        format!("{} {problem}. Last lines of {}:\n{last}", self.name, self.log.display()).into()
     }
 
-    /// The CPU time of all its threads so far, in the process and in the kernel, to the nanosecond.
+    /// User and system CPU time of all threads so far, to the nanosecond.
     ///
     /// # Errors
-    /// If the process has ended.
+    /// If the process has exited.
     pub fn cpu(&self) -> Result<Duration, Error> {
         let clock = clock_getcpuclockid(Pid::from_raw(self.child.id().try_into()?))?;
         Ok(clock.now()?.into())
     }
 
-    /// How much of its memory is resident now, in KiB.
+    /// Resident memory in KiB.
     ///
     /// # Errors
-    /// If the process has ended.
+    /// If the process has exited.
     pub fn resident_kib(&self) -> Result<u64, Error> {
         self.status("VmRSS")
     }
@@ -133,13 +134,13 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let mut lines = status.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
         let number = lines.find_map(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok());
-        number.ok_or_else(|| self.complaint(&format!("has no {what}: it ended too early")))
+        number.ok_or_else(|| self.failure(&format!("has no {what}: it exited early")))
     }
 
-    /// Ends the process and tells what it took.
+    /// Kills the process and returns its resource usage.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// If the usage cannot be read.
     pub fn finish(mut self) -> Result<Usage, Error> {
         let peak_kib = self.status("VmHWM")?;
         self.child.kill()?;
@@ -150,7 +151,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Medians, ratios and bars, as text, JSON and Markdown.
+//! Medians, ratios and targets, as text, JSON and Markdown.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,73 +10,73 @@ use serde::Serialize;
 use crate::contender::{Contender, Sample};
 use crate::plan::Scenario;
 
-/// What was measured.
+/// The results of the generator benchmark.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// When it was made.
+    /// When the benchmark ended.
     pub made_at: String,
-    /// Where.
+    /// The machine it ran on.
     pub machine: Machine,
     /// The results, in the order of the plan.
-    pub results: Vec<Measured>,
-    /// What had to be shown, as far as this run can tell.
-    pub bars: Vec<Bar>,
+    pub results: Vec<ContenderSummary>,
+    /// The targets that this run can check.
+    pub targets: Vec<Target>,
 }
 
-/// What it was measured on.
+/// The machine of a benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
-    /// How many of its threads there are.
+    /// Number of hardware threads.
     pub threads: usize,
     /// The kernel's version.
     pub kernel: String,
 }
 
-/// All runs of one contender in one scenario.
+/// The summary of all runs of one contender in one scenario.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Measured {
-    /// What it ran on.
+pub struct ContenderSummary {
+    /// The scenario.
     #[serde(flatten)]
     pub scenario: Scenario,
-    /// Who ran.
+    /// The contender.
     pub contender: Contender,
-    /// The size of the file.
+    /// Size of the file.
     pub file_bytes: u64,
-    /// Its SHA-256: the same for all contenders, or there would be no results.
+    /// SHA-256 of the file, which is the same for all contenders.
     pub file_sha256: String,
     /// Median of the runs.
     pub wall_seconds: f64,
     /// Median of the runs.
     pub cpu_seconds: f64,
-    /// Rows by the median CPU time.
+    /// Rows divided by the median CPU time.
     pub rows_per_cpu_second: f64,
     /// Median of the runs.
     pub peak_mib: f64,
-    /// Each run by itself.
+    /// All runs.
     pub runs: Vec<Sample>,
 }
 
-/// Something that had to be shown.
+/// A measure with a target.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Bar {
-    /// What was compared.
+pub struct Target {
+    /// Name of the measure.
     pub measure: String,
-    /// What came out.
+    /// The measured value.
     pub value: f64,
-    /// What it is a number of: `×`, `MiB` or `%`.
+    /// The unit: `×`, `MiB`, `ms`, `%` or none.
     pub unit: &'static str,
-    /// What it had to be: at least or at most.
-    pub bar: f64,
-    /// What was hoped for, if that was more than the bar.
-    pub hope: Option<f64>,
+    /// The least or greatest acceptable value.
+    pub target: f64,
+    /// A more ambitious value, if there is one.
+    pub goal: Option<f64>,
     /// Whether more is better.
     pub more_is_better: bool,
-    /// Whether the bar is met.
+    /// Whether the target is met.
     pub is_met: bool,
 }
 
@@ -92,8 +92,8 @@ pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     if numbers.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) }
 }
 
-impl Measured {
-    /// The runs of `contender` in `scenario`, all of which made the file of this size and hash.
+impl ContenderSummary {
+    /// Summarizes `runs`. `file` is the size and SHA-256 of the file that all of them wrote.
     #[must_use]
     pub fn new(scenario: &Scenario, contender: Contender, file: (u64, &str), runs: Vec<Sample>) -> Self {
         let cpu_seconds = median(runs.iter().map(|run| run.cpu_seconds));
@@ -136,63 +136,64 @@ impl Measured {
     }
 }
 
-const COLUMNS: [&str; 9] = ["rows", "who", "bytes", "wall s", "CPU s", "rows / CPU s", "peak MiB", "AWS calls", "runs"];
+const COLUMNS: [&str; 9] =
+    ["rows", "contender", "bytes", "wall s", "CPU s", "rows / CPU s", "peak MiB", "AWS calls", "runs"];
 
-impl Bar {
-    pub(crate) fn at_least(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
-        Self { measure, value, unit, bar, hope, more_is_better: true, is_met: value >= bar }
+impl Target {
+    pub(crate) fn at_least(measure: String, value: f64, unit: &'static str, target: f64, goal: Option<f64>) -> Self {
+        Self { measure, value, unit, target, goal, more_is_better: true, is_met: value >= target }
     }
 
-    pub(crate) fn at_most(measure: String, value: f64, unit: &'static str, bar: f64, hope: Option<f64>) -> Self {
-        Self { measure, value, unit, bar, hope, more_is_better: false, is_met: value <= bar }
+    pub(crate) fn at_most(measure: String, value: f64, unit: &'static str, target: f64, goal: Option<f64>) -> Self {
+        Self { measure, value, unit, target, goal, more_is_better: false, is_met: value <= target }
     }
 
     pub(crate) fn row(&self) -> [String; 5] {
         let (sign, unit) = (if self.more_is_better { "≥" } else { "≤" }, self.unit);
-        let hope = self.hope.map(|hope| format!("{sign} {hope} {unit}")).unwrap_or_default();
+        let goal = self.goal.map(|goal| format!("{sign} {goal} {unit}")).unwrap_or_default();
         let verdict = if self.is_met { "met" } else { "MISSED" };
         let value = format!("{:.1} {unit}", self.value);
-        [self.measure.clone(), value, format!("{sign} {} {unit}", self.bar), hope, verdict.to_owned()]
+        [self.measure.clone(), value, format!("{sign} {} {unit}", self.target), goal, verdict.to_owned()]
     }
 }
 
-pub(crate) const BAR_COLUMNS: [&str; 5] = ["measure", "value", "bar", "hope", ""];
+pub(crate) const TARGET_COLUMNS: [&str; 5] = ["measure", "value", "target", "goal", ""];
 
 impl Report {
-    /// The results and what they show.
+    /// A report of `results` as of now.
     #[must_use]
-    pub fn new(results: Vec<Measured>) -> Self {
-        let bars = bars(&results);
-        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, bars }
+    pub fn new(results: Vec<ContenderSummary>) -> Self {
+        let targets = targets(&results);
+        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, targets }
     }
 
-    /// For a terminal.
+    /// The report for a terminal.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (title, rows) in self.tables() {
             let _ = writeln!(text, "\n{title}\n{}", aligned(&COLUMNS, &rows));
         }
-        if !self.bars.is_empty() {
-            let rows: Vec<_> = self.bars.iter().map(Bar::row).collect();
-            let _ = writeln!(text, "\n{}", aligned(&BAR_COLUMNS, &rows));
+        if !self.targets.is_empty() {
+            let rows: Vec<_> = self.targets.iter().map(Target::row).collect();
+            let _ = writeln!(text, "\n{}", aligned(&TARGET_COLUMNS, &rows));
         }
         text
     }
 
-    /// For people who read the repository.
+    /// The report as a Markdown file.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let Machine { processor, threads, kernel } = &self.machine;
         let day = self.made_at.get(..10).unwrap_or_default();
         let mut text = format!(
-            "# generate-export against its peers\n\n\
-             Made by `cargo bench-generator` on {day}: {processor}, {threads} threads, Linux {kernel}, AWS played on \
-             loopback. Medians; in each table all wrote the same file, byte for byte.\n"
+            "# generate-export compared with its peers\n\n\
+             Measured by `cargo bench-generator` on {day}: {processor}, {threads} threads, Linux {kernel}, with a fake AWS \
+             on loopback. Values are medians. In each table, all contenders wrote the same file, byte for byte.\n"
         );
-        if !self.bars.is_empty() {
-            let rows: Vec<_> = self.bars.iter().map(Bar::row).collect();
-            let _ = write!(text, "\n## What it has to show\n\n{}", markdown(&BAR_COLUMNS, &rows));
+        if !self.targets.is_empty() {
+            let rows: Vec<_> = self.targets.iter().map(Target::row).collect();
+            let _ = write!(text, "\n## Targets\n\n{}", markdown(&TARGET_COLUMNS, &rows));
         }
         for (title, rows) in self.tables() {
             let _ = write!(text, "\n## {title}\n\n{}", markdown(&COLUMNS, &rows));
@@ -200,7 +201,7 @@ impl Report {
         text
     }
 
-    /// The results, those of the same conditions together.
+    /// The results grouped by conditions.
     fn tables(&self) -> Vec<(String, Vec<[String; 9]>)> {
         let mut tables: Vec<(String, Vec<[String; 9]>)> = Vec::new();
         for measured in &self.results {
@@ -214,23 +215,23 @@ impl Report {
     }
 }
 
-fn bars(results: &[Measured]) -> Vec<Bar> {
+fn targets(results: &[ContenderSummary]) -> Vec<Target> {
     let find = |contender: Contender, is_it: &dyn Fn(&Scenario) -> bool| {
         results.iter().rfind(|measured| measured.contender == contender && is_it(&measured.scenario))
     };
-    let mut bars = Vec::new();
-    // Costs are compared where everybody runs, at the largest such size.
+    let mut targets = Vec::new();
+    // CPU times are compared at the largest size at which all contenders run.
     let main = [Contender::Python, Contender::Plain, Contender::Generator]
         .into_iter()
-        .find_map(|contender| find(contender, &Scenario::shows_cost))
+        .find_map(|contender| find(contender, &Scenario::is_cpu_bound))
         .map_or(0, |measured| measured.scenario.rows);
-    let costs = |scenario: &Scenario| scenario.shows_cost() && scenario.rows == main;
+    let costs = |scenario: &Scenario| scenario.is_cpu_bound() && scenario.rows == main;
     if let Some(ours) = find(Contender::Generator, &costs) {
         let at = thousands(main);
         if let Some(plain) = find(Contender::Plain, &costs) {
             let ratio = ours.rows_per_cpu_second / plain.rows_per_cpu_second;
-            bars.push(Bar::at_least(
-                format!("rows per CPU second against plain Rust, {at} rows"),
+            targets.push(Target::at_least(
+                format!("rows per CPU second compared with plain Rust, {at} rows"),
                 ratio,
                 "×",
                 5.0,
@@ -239,8 +240,8 @@ fn bars(results: &[Measured]) -> Vec<Bar> {
         }
         if let Some(python) = find(Contender::Python, &costs) {
             let ratio = ours.rows_per_cpu_second / python.rows_per_cpu_second;
-            bars.push(Bar::at_least(
-                format!("rows per CPU second against Python, {at} rows"),
+            targets.push(Target::at_least(
+                format!("rows per CPU second compared with Python, {at} rows"),
                 ratio,
                 "×",
                 40.0,
@@ -250,32 +251,45 @@ fn bars(results: &[Measured]) -> Vec<Bar> {
     }
     for ours in results.iter().filter(|measured| measured.contender == Contender::Generator) {
         let rows = ours.scenario.rows;
-        // Below that, the start of the process is most of it, of which the floor has next to none.
-        let costs = |scenario: &Scenario| scenario.shows_cost() && scenario.rows == rows && rows >= 100_000;
+        // At smaller sizes, process start dominates, and the floor has nearly none.
+        let costs = |scenario: &Scenario| scenario.is_cpu_bound() && scenario.rows == rows && rows >= 100_000;
         if let Some(floor) = find(Contender::Floor, &costs).filter(|_| costs(&ours.scenario)) {
             let ratio = ours.cpu_seconds / floor.cpu_seconds;
-            let measure = format!("CPU against the floor, {} rows", thousands(rows));
-            bars.push(Bar::at_most(measure, ratio, "×", 5.0, Some(3.5)));
+            let measure = format!("CPU compared with the floor, {} rows", thousands(rows));
+            targets.push(Target::at_most(measure, ratio, "×", 5.0, Some(3.5)));
         }
     }
     let slow = |scenario: &Scenario| {
         scenario.latency_ms == 20
             && !scenario.partition_limit
-            && Scenario { latency_ms: 0, ..scenario.clone() }.shows_cost()
+            && Scenario { latency_ms: 0, ..scenario.clone() }.is_cpu_bound()
     };
     if let (Some(ours), Some(plain)) = (find(Contender::Generator, &slow), find(Contender::Plain, &slow)) {
-        let measure = format!("wall at 20 ms a page against plain Rust, {} rows", thousands(ours.scenario.rows));
-        bars.push(Bar::at_least(measure, plain.wall_seconds / ours.wall_seconds, "×", 6.0, Some(10.0)));
+        let measure =
+            format!("wall time at 20 ms per page compared with plain Rust, {} rows", thousands(ours.scenario.rows));
+        targets.push(Target::at_least(measure, plain.wall_seconds / ours.wall_seconds, "×", 6.0, Some(10.0)));
     }
-    let of = |rows: u64| find(Contender::Generator, &move |scenario| scenario.shows_cost() && scenario.rows == rows);
+    let of = |rows: u64| find(Contender::Generator, &move |scenario| scenario.is_cpu_bound() && scenario.rows == rows);
     if let (Some(hundred_thousand), Some(million), Some(ten_million)) = (of(100_000), of(1_000_000), of(10_000_000)) {
-        bars.push(Bar::at_most("peak memory at 10 M rows".to_owned(), ten_million.peak_mib, "MiB", 64.0, Some(40.0)));
+        targets.push(Target::at_most(
+            "peak memory at 10 M rows".to_owned(),
+            ten_million.peak_mib,
+            "MiB",
+            64.0,
+            Some(40.0),
+        ));
         let more = (ten_million.peak_mib / million.peak_mib - 1.0) * 100.0;
-        bars.push(Bar::at_most("peak memory at 10 M rows above that at 1 M".to_owned(), more, "%", 10.0, None));
+        targets.push(Target::at_most("growth of peak memory, 1 M to 10 M rows".to_owned(), more, "%", 10.0, None));
         let growth = (hundred_thousand.rows_per_cpu_second / ten_million.rows_per_cpu_second - 1.0) * 100.0;
-        bars.push(Bar::at_most("growth of CPU a row, 100 k to 10 M rows".to_owned(), growth, "%", 10.0, None));
+        targets.push(Target::at_most(
+            "growth of CPU time per row, 100 k to 10 M rows".to_owned(),
+            growth,
+            "%",
+            10.0,
+            None,
+        ));
     }
-    bars
+    targets
 }
 
 impl Machine {
@@ -283,7 +297,7 @@ impl Machine {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        // What follows the numbers is the distributor's.
+        // Without the distribution's suffix.
         let kernel = kernel.trim().split('-').next().unwrap_or_default().to_owned();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self { processor: processor.map_or("unknown", |(_, name)| name).to_owned(), threads, kernel }
@@ -337,7 +351,7 @@ mod tests {
     use crate::payouts::Spread;
     use std::collections::BTreeMap;
 
-    fn measured(contender: Contender, rows: u64, latency_ms: u64, seconds: &[f64]) -> Measured {
+    fn measured(contender: Contender, rows: u64, latency_ms: u64, seconds: &[f64]) -> ContenderSummary {
         let scenario = Scenario {
             rows,
             spread: Spread::Even,
@@ -353,12 +367,12 @@ mod tests {
             invocations: 1,
             calls: BTreeMap::from([("Query".to_owned(), 5), ("GetItem".to_owned(), 1)]),
         };
-        Measured::new(&scenario, contender, (7, "00"), seconds.iter().map(sample).collect())
+        ContenderSummary::new(&scenario, contender, (7, "00"), seconds.iter().map(sample).collect())
     }
 
     #[test]
-    fn bars_are_ratios_of_medians_where_everybody_runs() {
-        // Another kind of run, whose wall time is compared with nobody's.
+    fn targets_compare_medians_at_the_same_size() {
+        // Not CPU-bound, so it must not be compared.
         let mut chain = measured(Contender::Generator, 5_000_000, 20, &[300.0]);
         chain.scenario.time_limit_seconds = 1;
         let report = Report::new(vec![
@@ -372,16 +386,16 @@ mod tests {
             measured(Contender::Plain, 1_000_000, 20, &[100.0]),
             chain,
         ]);
-        let bars: Vec<_> = report.bars.iter().map(|bar| (bar.value, bar.is_met)).collect();
+        let targets: Vec<_> = report.targets.iter().map(|target| (target.value, target.is_met)).collect();
         let expected = [(6.0, true), (35.0, false), (4.0, true), (5.0, false), (30.0, true), (0.0, true)];
-        assert_eq!(bars[..6], expected);
-        assert!((bars[6].0 - 20.0).abs() < 1e-9 && !bars[6].1, "{:?}", bars[6]);
+        assert_eq!(targets[..6], expected);
+        assert!((targets[6].0 - 20.0).abs() < 1e-9 && !targets[6].1, "{:?}", targets[6]);
         let text = report.to_text();
         assert!(text.contains("100,000  generate-export") && text.contains("6 (5 Query)"), "{text}");
     }
 
     #[test]
-    fn numbers_have_commas() {
+    fn thousands_are_separated_by_commas() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

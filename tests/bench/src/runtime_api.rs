@@ -1,4 +1,4 @@
-//! Lambda's runtime API: hands events to a function's binary and takes its responses.
+//! Lambda's runtime API: sends events to a function's binary and receives its responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::Error;
 pub struct RuntimeApi {
     address: SocketAddr,
     events: mpsc::UnboundedSender<Event>,
-    /// Told each time the process asks for an event: it has started, or is done with the one before.
-    pub asked: Receiver<()>,
-    /// What the function made of each event: its response, or its error.
+    /// Receives a message each time the process polls for the next event, after initialization and after each event.
+    pub polls: Receiver<()>,
+    /// The function's response or error for each event.
     pub outcomes: Receiver<Result<Bytes, String>>,
 }
 
@@ -39,25 +39,25 @@ struct Event {
 #[derive(Debug)]
 struct Shared {
     events: Mutex<mpsc::UnboundedReceiver<Event>>,
-    asked: std_mpsc::Sender<()>,
+    polls: std_mpsc::Sender<()>,
     outcomes: std_mpsc::Sender<Result<Bytes, String>>,
     invocations: AtomicU64,
 }
 
 impl RuntimeApi {
-    /// Listens on loopback, until the runtime that this is called in ends.
+    /// Starts the API on loopback. It ends with the current tokio runtime.
     ///
     /// # Errors
-    /// If there is no port to listen on.
+    /// If no port is available.
     pub async fn start() -> Result<Self, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (send_event, events) = mpsc::unbounded_channel();
-        let (send_asked, asked) = std_mpsc::channel();
+        let (send_poll, polls) = std_mpsc::channel();
         let (send_outcome, outcomes) = std_mpsc::channel();
         let shared = Arc::new(Shared {
             events: Mutex::new(events),
-            asked: send_asked,
+            polls: send_poll,
             outcomes: send_outcome,
             invocations: AtomicU64::new(0),
         });
@@ -67,15 +67,15 @@ impl RuntimeApi {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let shared = Arc::clone(&shared);
-                        async move { response(&shared, request).await.map_err(std::io::Error::other) }
+                        async move { handle(&shared, request).await.map_err(std::io::Error::other) }
                     });
-                    // The function is ended in the middle of its wait for the next event.
+                    // Fails when the function is killed while it polls.
                     let connection = hyper::server::conn::http1::Builder::new();
                     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Ok(Self { address, events: send_event, asked, outcomes })
+        Ok(Self { address, events: send_event, polls, outcomes })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -84,7 +84,7 @@ impl RuntimeApi {
         self.address.to_string()
     }
 
-    /// Hands out an event, whose work may take `time_limit`.
+    /// Sends an event with a time-out of `time_limit`.
     ///
     /// # Errors
     /// If the API has ended.
@@ -93,13 +93,13 @@ impl RuntimeApi {
     }
 }
 
-async fn response(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Error> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     if method == Method::GET && path.ends_with("/runtime/invocation/next") {
-        // Nobody listens any more once the run is over.
-        let _ = shared.asked.send(());
+        // Fails only after the run.
+        let _ = shared.polls.send(());
         let event = shared.events.lock().await.recv().await.ok_or("no more events")?;
         let number = shared.invocations.fetch_add(1, Ordering::Relaxed);
         let ends_at = LambdaSystem.now().plus(event.time_limit);
@@ -112,7 +112,7 @@ async fn response(shared: &Shared, request: Request<Incoming>) -> Result<Respons
             .body(Full::new(Bytes::from(event.body)))?);
     }
     let outcome = if path.ends_with("/response") { Ok(body) } else { Err(String::from_utf8_lossy(&body).into_owned()) };
-    // Nobody listens any more once the run is over.
+    // Fails only after the run.
     let _ = shared.outcomes.send(outcome);
     Ok(Response::builder().status(StatusCode::ACCEPTED).body(Full::default())?)
 }

@@ -1,4 +1,4 @@
-//! One start of a function's process: what it costs to be there, to response its first request, and every further one.
+//! Measures one start of a function's process: initialization, the first event, and further events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,42 +13,44 @@ use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
 use exports_aws::system::LambdaSystem;
 use exports_domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
 use exports_domain::export::{Export, Status};
-use exports_domain::file::{ExportFile, Totals};
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::file::ExportFile;
+use exports_domain::id::ExportId;
 use exports_domain::ports::{ApiKeyStore as _, ExportStore as _, System as _};
+use exports_domain::totals::Totals;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::contender::{accepted, sdk_config, sqs_event};
-use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, Fake, PAYOUTS_TABLE, REGION};
+use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, FakeAws, PAYOUTS_TABLE, REGION};
 use crate::payouts::{Payouts, Spread, TENANT};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
 
-/// How many finished exports the history has: a page of them is what a call for the list gets.
+/// Number of finished exports in the history, which is one page of the list.
 const HISTORY: u64 = 20;
 
-/// How many payouts generate-export finds.
+/// Number of payouts that generate-export reads.
 const PAYOUTS: u64 = 1000;
 
 /// The tenant of the events.
 const TENANT_OF_EVENTS: &str = "acme";
 
-/// No start and no response takes longer unless it hangs.
-const MAX_LENGTH: Duration = Duration::from_secs(60);
+/// A start or event that takes longer hangs.
+const MAX_DURATION: Duration = Duration::from_secs(60);
 
-/// What the kernel still has to finish when a process has asked for its next event.
+/// How long to wait after a poll for the process to become idle.
 const SETTLING: Duration = Duration::from_millis(3);
 
-/// Who responses.
+/// An implementation of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Who {
-    /// The product's function, as it is deployed.
+pub enum Implementation {
+    /// The product's function, as deployed.
     Function,
-    /// Rust with everything as it comes.
+    /// Rust with the SDK's defaults.
     Plain,
     /// Node.js with the AWS SDK for JavaScript.
     Node,
@@ -56,11 +58,11 @@ pub enum Who {
     Python,
 }
 
-impl Who {
-    /// All of them.
+impl Implementation {
+    /// All implementations.
     pub const ALL: [Self; 4] = [Self::Function, Self::Plain, Self::Node, Self::Python];
 
-    /// The name for readers.
+    /// The name in reports.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -72,28 +74,28 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.title())
     }
 }
 
-/// A function of the product, and how it is measured.
+/// A measured function.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
-    /// Its name.
+    /// Its crate's name.
     pub name: &'static str,
-    /// Its event, of those in `events`; none for a job's message.
+    /// Its event's path in `events`; `None` for a job message.
     event: Option<&'static str>,
-    /// What the peers call it, if they have it.
+    /// Its name in the peers, if they implement it.
     pub peer: Option<&'static str>,
-    /// Whether it is a route of the API: it is asked again and again.
+    /// Whether it is an HTTP route, for which warm requests are measured.
     pub is_route: bool,
-    /// What its response has in it if all is right.
+    /// Text that a correct response contains.
     response: &'static str,
 }
 
-/// Every function.
+/// All functions.
 pub const SUBJECTS: [Subject; 11] = [
     route("create-export", "create-export/with-cc.json", Some("create"), r#""statusCode":202"#),
     route("list-exports", "list-exports/newest.json", Some("history"), r#"\"content\":"#),
@@ -116,90 +118,95 @@ const fn worker(name: &'static str, event: Option<&'static str>, response: &'sta
     Subject { name, event, peer: None, is_route: false, response }
 }
 
-/// What one start took.
+/// The measurements of one start.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Start {
-    /// CPU from the start of the process until it asks for its first event.
+pub struct StartSample {
+    /// CPU time from process start to the first poll.
     pub init_cpu_ms: f64,
-    /// CPU of the first event.
+    /// CPU time of the first event.
     pub first_cpu_ms: f64,
-    /// From the start of the process to its first response.
+    /// Wall time from process start to the first response.
     pub first_wall_ms: f64,
-    /// What further events took, if there were any.
-    pub warm: Option<Warm>,
+    /// Measurements of further events, if there were any.
+    pub warm: Option<WarmSample>,
 }
 
-/// What events took after the first.
+/// The measurements of the events after the first.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Warm {
-    /// CPU of one, in the mean.
+pub struct WarmSample {
+    /// Mean CPU time per event.
     pub cpu_ms: f64,
-    /// Calls to AWS of one, in the mean, by operation.
+    /// Mean number of AWS calls per event, by operation.
     pub calls: BTreeMap<String, f64>,
-    /// Memory that is resident after a tenth of them.
+    /// Resident memory after a tenth of the events.
     pub early_kib: u64,
-    /// Memory that is resident after all.
+    /// Resident memory after all events.
     pub resident_kib: u64,
 }
 
-/// Where everything is.
+/// Paths of the start benchmark.
 #[derive(Clone, Debug)]
-pub struct Bench {
-    /// The project.
+pub struct StartBench {
+    /// The project's root.
     pub root: PathBuf,
-    /// Where cargo puts the functions' binaries.
+    /// The folder of the functions' binaries.
     pub binaries: PathBuf,
-    /// The plain Rust peer.
+    /// The binary of the plain Rust peer.
     pub plain: PathBuf,
     /// The folder of the Node.js peer, with its packages.
     pub node: PathBuf,
     /// The folder of the Python peer.
     pub python: PathBuf,
-    /// For logs and files of this run.
+    /// The folder for logs and temporary files.
     pub scratch: PathBuf,
 }
 
-impl Bench {
-    /// Starts `who` as `subject`, and lets it response `1 + warm` events.
+impl StartBench {
+    /// Starts an implementation of `subject` and sends it `1 + warm` events.
     ///
     /// # Errors
-    /// If it does not start, or one of its responses is not the right one.
-    pub fn start(&self, subject: &Subject, who: Who, warm: u32) -> Result<Start, Error> {
-        let fake = Fake::start_with_tls(Payouts::new(PAYOUTS, Spread::Even), Conditions::default())?;
+    /// If it does not start, or a response is wrong.
+    pub fn start(&self, subject: &Subject, implementation: Implementation, warm: u32) -> Result<StartSample, Error> {
+        let fake = FakeAws::start_with_tls(Payouts::new(PAYOUTS, Spread::Even), Conditions::default())?;
         let event = self.event(subject, &fake)?;
         let api = fake.block_on(RuntimeApi::start())??;
-        let mut command = self.command(subject, who, &fake, &api)?;
-        let log = self.scratch.join(format!("{}-{who:?}.log", subject.name));
+        let mut command = self.command(subject, implementation, &fake, &api)?;
+        let log = self.scratch.join(format!("{}-{implementation:?}.log", subject.name));
         let mut process = Process::start(subject.name, &mut command, &log)?;
-        let mut state = State { fake: &fake, api: &api, process: &mut process, subject, event: &event };
-        state.process.wait_for(&api.asked, MAX_LENGTH)?;
-        let init = state.cpu()?;
-        state.ask()?;
-        let first_wall = state.process.age();
-        let first = state.cpu()?.saturating_sub(init);
-        let warm = if warm > 0 { Some(state.ask_again(warm)?) } else { None };
+        let mut function = RunningFunction { fake: &fake, api: &api, process: &mut process, subject, event: &event };
+        function.process.wait_for(&api.polls, MAX_DURATION)?;
+        let init = function.cpu()?;
+        function.invoke()?;
+        let first_wall = function.process.age();
+        let first = function.cpu()?.saturating_sub(init);
+        let warm = if warm > 0 { Some(function.invoke_warm(warm)?) } else { None };
         process.finish()?;
         let millis = |time: Duration| time.as_secs_f64() * 1000.0;
-        Ok(Start { init_cpu_ms: millis(init), first_cpu_ms: millis(first), first_wall_ms: millis(first_wall), warm })
+        Ok(StartSample {
+            init_cpu_ms: millis(init),
+            first_cpu_ms: millis(first),
+            first_wall_ms: millis(first_wall),
+            warm,
+        })
     }
 
-    /// How many bytes `who`'s binary has.
+    /// The size of the binary in bytes; `None` for scripts.
     ///
     /// # Errors
-    /// If it is not there.
-    pub fn binary_bytes(&self, subject: &Subject, who: Who) -> Result<Option<u64>, Error> {
-        let binary = match who {
-            Who::Function => self.binaries.join(subject.name),
-            Who::Plain => self.plain.clone(),
-            Who::Node | Who::Python => return Ok(None),
+    /// If the binary does not exist.
+    pub fn binary_bytes(&self, subject: &Subject, implementation: Implementation) -> Result<Option<u64>, Error> {
+        let binary = match implementation {
+            Implementation::Function => self.binaries.join(subject.name),
+            Implementation::Plain => self.plain.clone(),
+            Implementation::Node | Implementation::Python => return Ok(None),
         };
         Ok(Some(fs::metadata(binary)?.len()))
     }
 
-    /// The event for `subject`, with what it is about in the tables.
-    fn event(&self, subject: &Subject, fake: &Fake) -> Result<String, Error> {
+    /// The event for `subject`. Writes the records that it refers to.
+    fn event(&self, subject: &Subject, fake: &FakeAws) -> Result<String, Error> {
         let Some(file) = subject.event else {
             let export = accepted(TENANT, ExportId::new(ExportType::MarketplacePayouts, LambdaSystem.now(), &[7; 10]))?;
             fake.block_on(write(fake, std::slice::from_ref(&export)))??;
@@ -211,7 +218,7 @@ impl Bench {
         if let Some(key) = event.pointer("/headers/dj-api-key").and_then(Value::as_str) {
             fake.block_on(issue(fake, key))??;
         } else {
-            fake.block_on(issue(fake, "a key that no event has"))??;
+            fake.block_on(issue(fake, "unused key"))??;
         }
         let mut history = Vec::new();
         for number in 0..HISTORY {
@@ -230,27 +237,36 @@ impl Bench {
         Ok(event.to_string())
     }
 
-    fn command(&self, subject: &Subject, who: Who, fake: &Fake, api: &RuntimeApi) -> Result<Command, Error> {
+    fn command(
+        &self,
+        subject: &Subject,
+        implementation: Implementation,
+        fake: &FakeAws,
+        api: &RuntimeApi,
+    ) -> Result<Command, Error> {
         let peer = subject.peer.unwrap_or_default();
-        let mut command = match who {
-            Who::Function => Command::new(self.binaries.join(subject.name)),
-            Who::Plain => Command::new(&self.plain),
-            Who::Node => {
+        let mut command = match implementation {
+            Implementation::Function => Command::new(self.binaries.join(subject.name)),
+            Implementation::Plain => Command::new(&self.plain),
+            Implementation::Node => {
                 let mut command = Command::new("node");
                 command.arg("runtime.mjs").current_dir(&self.node);
                 command
             }
-            Who::Python => {
+            Implementation::Python => {
                 let mut command = Command::new(self.python.join("venv/bin/python"));
                 command.args(["-m", "awslambdaric", &format!("routes.{peer}")]).current_dir(&self.python);
                 command
             }
         };
-        let authorities = self.scratch.join("authorities.pem");
-        fs::write(&authorities, format!("{}{}", system_authorities(), fake.authority().unwrap_or_default()))?;
+        let ca_certificates = self.scratch.join("ca-certificates.pem");
+        fs::write(
+            &ca_certificates,
+            format!("{}{}", system_ca_certificates(), fake.ca_certificate().unwrap_or_default()),
+        )?;
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for variable in ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
-            command.env(variable, &authorities);
+            command.env(variable, &ca_certificates);
         }
         command.envs(fake.endpoints().iter().map(|(name, url)| (name, url)));
         command.env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION);
@@ -270,34 +286,34 @@ impl Bench {
     }
 }
 
-/// A process that is asked.
-struct State<'a> {
-    fake: &'a Fake,
+/// A running process, and the event to send to it.
+struct RunningFunction<'a> {
+    fake: &'a FakeAws,
     api: &'a RuntimeApi,
     process: &'a mut Process,
     subject: &'a Subject,
     event: &'a str,
 }
 
-impl State<'_> {
+impl RunningFunction<'_> {
     fn cpu(&self) -> Result<Duration, Error> {
         thread::sleep(SETTLING);
         self.process.cpu()
     }
 
-    /// Lets the process response, checks what it responses, and waits until it asks for more.
-    fn ask(&mut self) -> Result<(), Error> {
-        self.api.invoke(self.event.to_owned(), MAX_LENGTH)?;
-        let response = self.process.wait_for(&self.api.outcomes, MAX_LENGTH)?;
-        let response = response.map_err(|error| self.process.complaint(&format!("answered with an error: {error}")))?;
+    /// Sends the event, checks the response, and waits for the next poll.
+    fn invoke(&mut self) -> Result<(), Error> {
+        self.api.invoke(self.event.to_owned(), MAX_DURATION)?;
+        let response = self.process.wait_for(&self.api.outcomes, MAX_DURATION)?;
+        let response = response.map_err(|error| self.process.failure(&format!("returned an error: {error}")))?;
         let response = String::from_utf8_lossy(&response).replace("\": ", "\":");
         if !response.contains(self.subject.response) {
-            return Err(self.process.complaint(&format!("answered {response}")));
+            return Err(self.process.failure(&format!("returned an unexpected response: {response}")));
         }
-        self.process.wait_for(&self.api.asked, MAX_LENGTH)
+        self.process.wait_for(&self.api.polls, MAX_DURATION)
     }
 
-    fn ask_again(&mut self, times: u32) -> Result<Warm, Error> {
+    fn invoke_warm(&mut self, times: u32) -> Result<WarmSample, Error> {
         let calls_before = self.fake.calls();
         let before = self.cpu()?;
         let mut early_kib = 0;
@@ -305,7 +321,7 @@ impl State<'_> {
             if self.subject.name == "create-export" {
                 self.fake.block_on(unlock(self.fake))??;
             }
-            self.ask()?;
+            self.invoke()?;
             if time == times.div_ceil(10) {
                 early_kib = self.process.resident_kib()?;
             }
@@ -315,17 +331,17 @@ impl State<'_> {
             let new = after - calls_before.get(&operation).copied().unwrap_or(0);
             (new > 0).then(|| (operation, new as f64 / f64::from(times)))
         });
-        Ok(Warm { cpu_ms, calls: calls.collect(), early_kib, resident_kib: self.process.resident_kib()? })
+        Ok(WarmSample { cpu_ms, calls: calls.collect(), early_kib, resident_kib: self.process.resident_kib()? })
     }
 }
 
-/// What a system trusts, where Debian or Amazon Linux keep it: reading it is part of every start.
-fn system_authorities() -> String {
-    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-    places.iter().find_map(|place| fs::read_to_string(Path::new(place)).ok()).unwrap_or_default()
+/// The system CA certificates of Debian or Amazon Linux. Every start reads them, so the benchmark includes them.
+fn system_ca_certificates() -> String {
+    let paths = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+    paths.iter().find_map(|path| fs::read_to_string(Path::new(path)).ok()).unwrap_or_default()
 }
 
-async fn issue(fake: &Fake, key: &str) -> Result<(), Error> {
+async fn issue(fake: &FakeAws, key: &str) -> Result<(), Error> {
     let keys = ApiKeysTable::new(&sdk_config(fake.exports_url()), API_KEYS_TABLE.to_owned());
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let caller = Caller { tenant: TENANT_OF_EVENTS.parse()?, client: ClientType::Operator, user };
@@ -334,8 +350,8 @@ async fn issue(fake: &Fake, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes the records; only one that is pending keeps its lock.
-async fn write(fake: &Fake, exports: &[Export]) -> Result<(), Error> {
+/// Writes the records. Only a PENDING export keeps its lock.
+async fn write(fake: &FakeAws, exports: &[Export]) -> Result<(), Error> {
     let table = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
     for export in exports {
         table.accept_export(export, None).await?;
@@ -346,8 +362,8 @@ async fn write(fake: &Fake, exports: &[Export]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the lock of the events' tenant away, as the end of its export does.
-async fn unlock(fake: &Fake) -> Result<(), Error> {
+/// Deletes the lock of the events' tenant, as if its export had ended.
+async fn unlock(fake: &FakeAws) -> Result<(), Error> {
     let client = aws_sdk_dynamodb::Client::new(&sdk_config(fake.exports_url()));
     client
         .delete_item()

@@ -1,11 +1,11 @@
-//! The start of create-export and the further requests of the routes that have peers, as a picture.
+//! The start benchmark as an SVG chart: cold starts and warm requests of the routes that have peers.
 //!
-//! Written as SVG by hand, as [`chart`](crate::chart) is. Logarithmic: the shortest bar would be none otherwise.
+//! The scale is logarithmic; otherwise the shortest bar would be invisible.
 
 use std::fmt::Write as _;
 
-use crate::start::Who;
-use crate::start_report::{StartReport, Started};
+use crate::start::Implementation;
+use crate::start_report::{StartReport, StartSummary};
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 130.0;
@@ -19,25 +19,25 @@ text{font:13px system-ui,sans-serif;fill:#57606a}\
 @media(prefers-color-scheme:dark){text{fill:#9198a1}.title{fill:#f0f6fc}\
 .function{fill:#4493f8}.plain{fill:#db6d28}.node{fill:#ab7df8}.python{fill:#3fb950}}";
 
-/// One of the picture's parts: a title, and what each contender took.
-type Panel<'a> = (String, Vec<(&'a Started, f64)>);
+/// A panel of the chart: the title, and a value per implementation.
+type Panel<'a> = (String, Vec<(&'a StartSummary, f64)>);
 
-/// The picture of a report, or `None` if there is nobody to compare with.
+/// The chart of a report, or `None` if it has no peers.
 #[must_use]
 pub fn draw(report: &StartReport) -> Option<String> {
     let functions = ["create-export", "list-exports", "get-export"];
-    let of = |function: &str, value: &dyn Fn(&Started) -> Option<f64>| {
+    let of = |function: &str, value: &dyn Fn(&StartSummary) -> Option<f64>| {
         let all = report.results.iter().filter(|started| started.function == function);
         all.filter_map(|started| Some((started, value(started)?))).collect::<Vec<_>>()
     };
     let starts = functions.map(|function| {
         (format!("{function}: init and first request, CPU ms"), of(function, &|started| Some(started.start_cpu_ms)))
     });
-    let further = functions.map(|function| {
-        let cpu = |started: &Started| started.warm.as_ref().map(|warm| warm.cpu_ms);
-        (format!("{function}: a further request, CPU ms"), of(function, &cpu))
+    let warm_requests = functions.map(|function| {
+        let cpu = |started: &StartSummary| started.warm.as_ref().map(|warm| warm.cpu_ms);
+        (format!("{function}: a warm request, CPU ms"), of(function, &cpu))
     });
-    let panels: Vec<Panel<'_>> = starts.into_iter().chain(further).filter(|(_, bars)| bars.len() > 1).collect();
+    let panels: Vec<Panel<'_>> = starts.into_iter().chain(warm_requests).filter(|(_, bars)| bars.len() > 1).collect();
     if panels.is_empty() {
         return None;
     }
@@ -52,11 +52,11 @@ pub fn draw(report: &StartReport) -> Option<String> {
             let decades = (most / least).log10() + 0.5;
             let width = ((value / least).log10() + 0.5) / decades * (RIGHT - LEFT);
             let middle = top + BAR - 4.0;
-            let name = match started.who {
-                Who::Function => "function",
-                Who::Plain => "plain",
-                Who::Node => "node",
-                Who::Python => "python",
+            let name = match started.implementation {
+                Implementation::Function => "function",
+                Implementation::Plain => "plain",
+                Implementation::Node => "node",
+                Implementation::Python => "python",
             };
             let _ = writeln!(
                 body,
@@ -64,7 +64,7 @@ pub fn draw(report: &StartReport) -> Option<String> {
                  <rect class=\"{name}\" x=\"{LEFT}\" y=\"{top}\" width=\"{width:.1}\" height=\"{BAR}\" rx=\"2\"/>\
                  <text x=\"{:.1}\" y=\"{middle}\">{}</text>",
                 LEFT - 8.0,
-                started.who.title(),
+                started.implementation.title(),
                 LEFT + width + 6.0,
                 if *value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") },
             );
@@ -74,7 +74,7 @@ pub fn draw(report: &StartReport) -> Option<String> {
     }
     Some(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" role=\"img\">\
-         <title>CPU of a function's start and of its requests against peers, logarithmic</title>\
+         <title>CPU time of cold starts and warm requests compared with peers, logarithmic</title>\
          <style>{STYLE}</style>\n{body}</svg>\n"
     ))
 }

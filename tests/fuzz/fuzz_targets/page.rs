@@ -1,6 +1,6 @@
-//! A page of payouts, of any bytes: the generator's reader must not panic, and must read what the SDK reads.
+//! Fuzzes the generator's page reader: it must not panic, and must read every page as the SDK does.
 //!
-//! `tests/run fuzz` runs it for a minute, on stable. For longer, with a nightly toolchain:
+//! `tests/run fuzz` runs this target for a minute on stable Rust. To run it longer, with a nightly toolchain:
 //! `cargo fuzz run page --fuzz-dir tests/fuzz`.
 #![no_main]
 

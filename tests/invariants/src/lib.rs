@@ -22,13 +22,14 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use exports_aws::dynamodb::inspection::{Found, ReadError, read};
+use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, read};
 use exports_domain::email::{EmailAddress, Recipients};
-use exports_domain::file::{Total, Totals};
+use exports_domain::id::ExportId;
 use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::money::{Currency, parse_whole_number};
 use exports_domain::time::Timestamp;
+use exports_domain::totals::{Total, Totals};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -41,8 +42,8 @@ pub enum CheckError {
     Json(#[from] serde_json::Error),
     /// An item is not one that the product writes.
     #[error("item {0} of the Exports table: {1}")]
-    Item(usize, ReadError),
-    /// The contents of an object cannot be read.
+    Item(usize, StoredItemError),
+    /// The bytes of an object cannot be read.
     #[error("object {0}: {1}: {2}")]
     Object(String, PathBuf, #[source] io::Error),
     /// A row of an object is invalid. Row numbers start at 1.
@@ -88,10 +89,10 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
     };
     for item in &found {
         match item {
-            Found::Export(export) => snapshot.exports.push(export),
-            Found::Lock(tenant, export_type, id) => snapshot.locks.push((tenant, *export_type, *id)),
-            Found::Checkpoint(tenant, id) => snapshot.checkpoints.push((tenant, *id)),
-            Found::Idempotency => {}
+            StoredItem::Export(export) => snapshot.exports.push(export),
+            StoredItem::Lock(tenant, export_type, id) => snapshot.locks.push((tenant, *export_type, *id)),
+            StoredItem::Checkpoint(tenant, id) => snapshot.checkpoints.push((tenant, *id)),
+            StoredItem::Idempotency => {}
         }
     }
     Ok(violations(&snapshot))
@@ -132,14 +133,14 @@ impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Parsed<T> {
 #[serde(rename_all = "camelCase")]
 struct ExportName {
     tenant_id: Parsed<exports_domain::id::TenantId>,
-    export_id: Parsed<exports_domain::id::ExportId>,
+    export_id: Parsed<ExportId>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReportedLink {
     tenant_id: Parsed<exports_domain::id::TenantId>,
-    export_id: Parsed<exports_domain::id::ExportId>,
+    export_id: Parsed<ExportId>,
     link_expires_at: Parsed<Timestamp>,
 }
 
@@ -211,12 +212,17 @@ impl Object {
         let bytes = std::fs::read(&self.path).map_err(error)?;
         let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_reader(text);
+        let id = self.key.split('/').nth(2).and_then(|id| id.parse::<ExportId>().ok());
+        let definition = id
+            .ok_or_else(|| CheckError::Row(self.key.clone(), 0, "the key names no export".to_owned()))?
+            .export_type()
+            .definition();
         let (mut totals, mut payouts) = (Totals::default(), Vec::new());
         for (index, row) in reader.deserialize().enumerate() {
             let invalid = |reason: String| CheckError::Row(self.key.clone(), index + 1, reason);
             let row: Row = row.map_err(|error| invalid(error.to_string()))?;
             let currency: Currency = row.currency.parse().map_err(|_| invalid(row.currency.clone()))?;
-            let status = row.status.parse().map_err(|_| invalid(row.status.clone()))?;
+            let status = definition.status(&row.status).ok_or_else(|| invalid(row.status.clone()))?;
             let minor = parse_whole_number(&format!("{}E{}", row.amount, currency.exponent()));
             let total = Total { count: 1, minor: minor.ok_or_else(|| invalid(row.amount.clone()))? };
             if !totals.add(currency, status, total) {

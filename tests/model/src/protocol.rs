@@ -5,11 +5,13 @@ use std::time::Duration;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, ExportSettings, Failure, Lease, Status};
-use exports_domain::file::{ExportFile, Totals};
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::export_type::ExportType;
+use exports_domain::file::ExportFile;
+use exports_domain::id::ExportId;
 use exports_domain::invariants::Violation;
 use exports_domain::lifecycle::{self, FailedBy, RetryPolicy, Step};
 use exports_domain::testing::operator;
+use exports_domain::totals::Totals;
 use stateright::{Model, Property};
 
 use crate::broken::Broken;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use exports_domain::email::Recipients;
 use exports_domain::export::Export;
-use exports_domain::file::Totals;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
 use exports_domain::testing::{address, operator, start};
 use exports_domain::time::Timestamp;
+use exports_domain::totals::Totals;
 
 use crate::protocol::Protocol;
 use crate::state::{Key, State, Tick};

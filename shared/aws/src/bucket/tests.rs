@@ -7,24 +7,24 @@ use http_body_util::StreamBody;
 use tokio::time::Instant;
 
 use super::*;
-use crate::testing::{FakeAws, response};
+use crate::testing::{StubHttpClient, response};
 
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const DONE: &str = "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>";
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn bucket(aws: &FakeAws) -> ExportsBucket {
+fn bucket(aws: &StubHttpClient) -> ExportsBucket {
     ExportsBucket::new(&aws.config(), "exports".to_owned())
 }
 
-async fn complete(aws: &FakeAws, within: Duration) -> Result<(), CompleteError> {
+async fn complete(aws: &StubHttpClient, within: Duration) -> Result<(), CompleteError> {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
     let parts = [Part { number: 1, tag: "e".into(), bytes: 3 }];
     bucket(aws).complete_upload(&upload, &parts, 3, 7, within).await
 }
 
-/// As S3 responses while it completes a file: at once with 200, then with a blank every 25 seconds, at last with `end`.
-fn slow(blanks: usize, end: String) -> SdkBody {
+/// S3's response while it completes a file: the start at once, then a space every 25 seconds, then `end`.
+fn slow_body(blanks: usize, end: String) -> SdkBody {
     let beginning = std::iter::once((Duration::ZERO, XML.to_owned()));
     let blanks = (0..blanks).map(|_| (Duration::from_secs(25), " ".to_owned()));
     let texts = beginning.chain(blanks).chain([(Duration::ZERO, end)]).collect::<Vec<_>>().into_iter();
@@ -37,48 +37,48 @@ fn slow(blanks: usize, end: String) -> SdkBody {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completion_that_takes_minutes_succeeds() {
-    let aws = FakeAws::new(|_| response(200, slow(10, DONE.to_owned())));
+async fn complete_upload_taking_minutes_succeeds() {
+    let aws = StubHttpClient::new(|_| response(200, slow_body(10, DONE.to_owned())));
     complete(&aws, 5 * MINUTE).await.unwrap();
     assert_eq!(aws.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn completion_ends_with_its_time() {
-    let aws = FakeAws::new(|_| response(200, slow(100, DONE.to_owned())));
-    let began = Instant::now();
-    let ended = complete(&aws, 2 * MINUTE).await;
-    assert!(matches!(&ended, Err(CompleteError::Dependency(error)) if !error.is_permanent()), "{ended:?}");
-    assert_eq!(began.elapsed().as_secs(), 120);
+async fn complete_upload_past_its_limit_is_transient() {
+    let aws = StubHttpClient::new(|_| response(200, slow_body(100, DONE.to_owned())));
+    let started = Instant::now();
+    let result = complete(&aws, 2 * MINUTE).await;
+    assert!(matches!(&result, Err(CompleteError::Dependency(error)) if !error.is_permanent()), "{result:?}");
+    assert_eq!(started.elapsed().as_secs(), 120);
 }
 
 #[tokio::test(start_paused = true)]
-async fn error_under_a_status_of_200_is_an_error() {
+async fn complete_upload_error_with_status_200_is_an_error() {
     let error = |code: &str| format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
     for (end, is_lost) in [
         (error("NoSuchUpload"), true),
         (error("InvalidPart"), true),
         (error("InternalError"), false),
         (error("SomethingNew"), false),
-        // The connection was closed too early.
+        // The connection is closed early.
         (String::new(), false),
         ("<Err".to_owned(), false),
     ] {
         let body = end.clone();
-        let aws = FakeAws::new(move |_| response(200, slow(1, body.clone())));
-        let ended = complete(&aws, 5 * MINUTE).await;
-        match &ended {
+        let aws = StubHttpClient::new(move |_| response(200, slow_body(1, body.clone())));
+        let result = complete(&aws, 5 * MINUTE).await;
+        match &result {
             Err(CompleteError::UploadLost(_)) if is_lost => {}
             Err(CompleteError::Dependency(error)) if !is_lost && !error.is_permanent() => {}
-            _ => panic!("{end}: {ended:?}"),
+            _ => panic!("{end}: {result:?}"),
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn file_is_missing_by_404_alone() {
+async fn file_size_is_none_on_404_only() {
     let size = async |status: u16| {
-        let aws = FakeAws::new(move |_| {
+        let aws = StubHttpClient::new(move |_| {
             let mut found = response(status, SdkBody::empty());
             found.headers_mut().insert("content-length", "41");
             found

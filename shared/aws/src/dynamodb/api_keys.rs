@@ -12,7 +12,7 @@ use exports_domain::time::Timestamp;
 use super::item::{Item, ItemError, get, get_optional_time, text};
 use crate::error::dependency_error;
 
-/// What is known of API keys, by the key's hash.
+/// Records of API keys, by the key's SHA-256. The key itself is not stored.
 #[derive(Clone, Debug)]
 pub struct ApiKeysTable {
     client: aws_sdk_dynamodb::Client,
@@ -20,7 +20,7 @@ pub struct ApiKeysTable {
 }
 
 impl ApiKeysTable {
-    /// The table of this name.
+    /// A client of the table named `table`.
     #[must_use]
     pub fn new(config: &SdkConfig, table: String) -> Self {
         Self { client: aws_sdk_dynamodb::Client::new(config), table }
@@ -37,9 +37,9 @@ impl ApiKeyStore for ApiKeysTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| dependency_error("look the API key up", error))?;
+            .map_err(|error| dependency_error("look up the API key", error))?;
         let record = found.item().map(from_item).transpose();
-        record.map_err(|bad| DependencyError::permanent("look the API key up", bad))
+        record.map_err(|error| DependencyError::permanent("look up the API key", error))
     }
 
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
@@ -61,7 +61,7 @@ impl ApiKeyStore for ApiKeysTable {
     }
 
     async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, DependencyError> {
-        let attempt = "list the API keys";
+        let action = "list the API keys";
         let mut pages = self
             .client
             .query()
@@ -75,14 +75,14 @@ impl ApiKeyStore for ApiKeysTable {
             .send();
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| dependency_error(attempt, error))?;
-            records.push(from_item(&item).map_err(|bad| DependencyError::permanent(attempt, bad))?);
+            let item = item.map_err(|error| dependency_error(action, error))?;
+            records.push(from_item(&item).map_err(|error| DependencyError::permanent(action, error))?);
         }
         Ok(records)
     }
 
     async fn revoke_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Option<ApiKeyRecord>, DependencyError> {
-        let attempt = "revoke the API key";
+        let action = "revoke the API key";
         let revoked = self
             .client
             .update_item()
@@ -97,11 +97,11 @@ impl ApiKeyStore for ApiKeysTable {
         match revoked {
             Ok(revoked) => {
                 let record = revoked.attributes().map(from_item).transpose();
-                record.map_err(|bad| DependencyError::permanent(attempt, bad))
+                record.map_err(|error| DependencyError::permanent(action, error))
             }
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-                _ => Err(dependency_error(attempt, error)),
+                _ => Err(dependency_error(action, error)),
             },
         }
     }

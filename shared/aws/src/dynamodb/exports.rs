@@ -26,15 +26,15 @@ use super::history::read_records;
 use super::item::{Item, ItemError, get, get_text, number, text};
 use super::record::{
     CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_partition, checkpoint_attributes,
-    checkpoint_from, checkpoint_sort, export_of_sort, export_sort, export_sorts, from_item, idempotency_sort, key,
-    lock_sort, read, to_item,
+    checkpoint_from, checkpoint_sort, export_sort, export_sort_range, from_item, idempotency_sort, key, lock_sort,
+    parse_export_sort, read, to_item,
 };
-use super::response::ResponseReader;
+use super::response::DeserializerOverride;
 use super::step::Update;
 use crate::error::{dependency_error, kind_of};
 
-/// How long to wait before a write is tried again that met another transaction on the same item. Nothing was written
-/// then, and the other one is over within milliseconds.
+/// How long to wait before retrying a write that conflicted with another transaction on the same item. DynamoDB wrote
+/// nothing, and the other transaction ends within milliseconds.
 const CONFLICT_WAITS: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
@@ -44,13 +44,13 @@ const CONFLICT_WAITS: [Duration; 6] = [
     Duration::from_millis(1500),
 ];
 
-/// How many records a page of a query has while a filter may leave most of them out.
-const SPARSE_PAGE: usize = 400;
+/// Records per query page when a status filter may exclude most of them.
+const FILTERED_PAGE_SIZE: usize = 400;
 
-/// How many such pages are read for one page of the history: 2,000 records at most, and at most 10 MB.
+/// Query pages read for one page of the history: at most 2,000 records if filtered, and at most 5 MB.
 const MAX_PAGES: usize = 5;
 
-/// Exports, their locks, and the index of what is due.
+/// Exports, checkpoints, locks and idempotency records, and NextCheckIndex.
 #[derive(Clone, Debug)]
 pub struct ExportsTable {
     client: aws_sdk_dynamodb::Client,
@@ -59,24 +59,24 @@ pub struct ExportsTable {
 
 type TransactError = SdkError<TransactWriteItemsError>;
 
-/// What came of a transaction.
-enum Transacted {
-    Done,
-    /// Cancelled; a reason for each of its writes, in order.
+/// The result of a transaction.
+enum TransactionOutcome {
+    Committed,
+    /// A condition failed. One reason per write, in their order.
     Cancelled(Vec<CancellationReason>),
 }
 
 impl ExportsTable {
-    /// The table of this name.
+    /// A client of the table named `table`.
     #[must_use]
     pub fn new(config: &SdkConfig, table: String) -> Self {
         Self { client: aws_sdk_dynamodb::Client::new(config), table }
     }
 
-    /// The item with this key, as it is now.
+    /// Reads an item with strong consistency.
     async fn get(
         &self,
-        attempt: &'static str,
+        action: &'static str,
         tenant: &TenantId,
         sort: String,
     ) -> Result<Option<Item>, DependencyError> {
@@ -88,26 +88,26 @@ impl ExportsTable {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| dependency_error(attempt, error))?;
+            .map_err(|error| dependency_error(action, error))?;
         Ok(found.item)
     }
 
-    /// Writes all of `writes` or none. The SDK gives the request a token, so that its own retries write once.
-    async fn transact(&self, writes: &[TransactWriteItem]) -> Result<Transacted, TransactError> {
+    /// Writes all of `writes` or none. The SDK adds a client request token, so its own retries write once.
+    async fn transact(&self, writes: &[TransactWriteItem]) -> Result<TransactionOutcome, TransactError> {
         let mut waits = CONFLICT_WAITS.iter();
         loop {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.to_vec())).send().await;
-            let Err(error) = sent else { return Ok(Transacted::Done) };
+            let Err(error) = sent else { return Ok(TransactionOutcome::Committed) };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
                 return Err(error);
             };
             let reasons = cancelled.cancellation_reasons().to_vec();
-            // Another's transaction comes first: what it leaves behind decides, for every write of this one.
+            // Retry even if a condition failed too: the other transaction may change the outcome of every condition.
             let conflict = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
             match waits.next().filter(|_| conflict) {
                 Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
-                None if reasons.iter().any(is_refused) => return Ok(Transacted::Cancelled(reasons)),
+                None if reasons.iter().any(is_condition_failure) => return Ok(TransactionOutcome::Cancelled(reasons)),
                 None => return Err(error),
             }
         }
@@ -130,8 +130,8 @@ impl ExportsTable {
                 .await;
             let Err(error) = sent else { return Ok(()) };
             match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    return Err(refused_with(refused.item()));
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    return Err(conflict_error(failed.item()));
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => match waits.next() {
                     Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
@@ -142,8 +142,8 @@ impl ExportsTable {
         }
     }
 
-    /// An update of a record as a part of a transaction.
-    fn update_part(&self, tenant: &TenantId, id: &ExportId, update: &Update) -> Result<TransactWriteItem, BuildError> {
+    /// The update of a record, for a transaction.
+    fn update_write(&self, tenant: &TenantId, id: &ExportId, update: &Update) -> Result<TransactWriteItem, BuildError> {
         let update = TransactUpdate::builder()
             .table_name(&self.table)
             .set_key(Some(key(tenant, export_sort(id))))
@@ -156,8 +156,8 @@ impl ExportsTable {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The removal of a pending export's checkpoint and, if it names this export, of the lock.
-    fn tidy_parts(&self, tenant: &TenantId, id: &ExportId) -> Result<[TransactWriteItem; 2], BuildError> {
+    /// The deletes of an export's checkpoint and, if it names this export, of the lock, for a transaction.
+    fn cleanup_writes(&self, tenant: &TenantId, id: &ExportId) -> Result<[TransactWriteItem; 2], BuildError> {
         let delete = |sort| Delete::builder().table_name(&self.table).set_key(Some(key(tenant, sort)));
         let checkpoint = delete(checkpoint_sort(id)).build()?;
         let lock = delete(lock_sort(id.export_type()))
@@ -169,30 +169,36 @@ impl ExportsTable {
         Ok([checkpoint, lock].map(|delete| TransactWriteItem::builder().delete(delete).build()))
     }
 
-    /// Writes all of `writes`, the first of which is the record's, or none.
-    async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<LockLeft, ApplyError> {
-        match self.transact(writes).await.map_err(not_transacted)? {
-            Transacted::Done => Ok(LockLeft(false)),
-            Transacted::Cancelled(reasons) => match reasons.first().filter(|reason| is_refused(reason)) {
-                Some(refused) => Err(refused_with(refused.item())),
-                None => Ok(LockLeft(true)),
-            },
+    /// Writes all of `writes` or none. The first one must be the record's.
+    async fn transact_step(&self, writes: &[TransactWriteItem]) -> Result<StepOutcome, ApplyError> {
+        match self.transact(writes).await.map_err(transaction_error)? {
+            TransactionOutcome::Committed => Ok(StepOutcome::Applied),
+            TransactionOutcome::Cancelled(reasons) => {
+                match reasons.first().filter(|reason| is_condition_failure(reason)) {
+                    Some(failed) => Err(conflict_error(failed.item())),
+                    None => Ok(StepOutcome::LockOfAnotherExport),
+                }
+            }
         }
     }
 }
 
-/// Whether nothing was written because the lock names another export.
-struct LockLeft(bool);
+/// The result of a step that ends the work on an export.
+enum StepOutcome {
+    Applied,
+    /// Nothing was written, because the lock names another export.
+    LockOfAnotherExport,
+}
 
-/// What writes of a record are named in errors.
+/// The action that errors of writes name.
 const WRITE: &str = "write the export";
 
-fn not_built(error: BuildError) -> DependencyError {
+fn build_error(error: BuildError) -> DependencyError {
     DependencyError::permanent(WRITE, error)
 }
 
-/// A transaction that was cancelled for several reasons is as good as the worst of them.
-fn not_transacted(error: TransactError) -> DependencyError {
+/// A cancelled transaction is a permanent error if any of its reasons is.
+fn transaction_error(error: TransactError) -> DependencyError {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
         return dependency_error(WRITE, error);
     };
@@ -201,20 +207,20 @@ fn not_transacted(error: TransactError) -> DependencyError {
     DependencyError::of_kind(if is_permanent { ErrorKind::Permanent } else { ErrorKind::Transient }, WRITE, error)
 }
 
-fn is_refused(reason: &CancellationReason) -> bool {
+fn is_condition_failure(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
 }
 
-/// Half of `wait` to all of it, so that those who met do not meet again.
+/// A random duration from half of `wait` to all of it, so that conflicting writers do not retry in step.
 fn with_jitter(wait: Duration) -> Duration {
     let half = wait / 2;
     half + half.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX))
 }
 
-fn refused_with(item: Option<&Item>) -> ApplyError {
+fn conflict_error(item: Option<&Item>) -> ApplyError {
     match item.map(|item| from_item(item)).transpose() {
         Ok(export) => ApplyError::Conflict(export.map(Box::new)),
-        Err(bad) => DependencyError::permanent("read the export", bad).into(),
+        Err(error) => DependencyError::permanent("read the export", error).into(),
     }
 }
 
@@ -232,38 +238,39 @@ impl ExportStore for ExportsTable {
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         };
         let mut puts = vec![put(to_item(export)), put(lock)];
-        if let Some(sent) = idempotency {
-            let mut item = key(&export.tenant, idempotency_sort(export_type, &sent.key));
+        if let Some(idempotency) = idempotency {
+            let mut item = key(&export.tenant, idempotency_sort(export_type, &idempotency.key));
             item.insert("exportId".to_owned(), text(export.id));
-            item.insert("fingerprint".to_owned(), text(&sent.fingerprint));
+            item.insert("fingerprint".to_owned(), text(&idempotency.fingerprint));
             item.insert("createdAt".to_owned(), text(export.created_at()));
             item.insert(TTL.to_owned(), number(export.created_at().plus(IDEMPOTENCY_WINDOW).seconds()));
-            // TTL deletes days late: what is too old does not count, there or not.
-            let void = put(item)
-                .condition_expression("attribute_not_exists(#sk) OR #createdAt <= :void")
+            // DynamoDB deletes expired items days late, so the condition ignores them.
+            let put = put(item)
+                .condition_expression("attribute_not_exists(#sk) OR #createdAt <= :expired")
                 .expression_attribute_names("#createdAt", "createdAt")
-                .expression_attribute_values(":void", text(export.created_at().minus(IDEMPOTENCY_WINDOW)));
-            puts.push(void);
+                .expression_attribute_values(":expired", text(export.created_at().minus(IDEMPOTENCY_WINDOW)));
+            puts.push(put);
         }
         let writes = puts
             .into_iter()
             .map(|put| put.build().map(|put| TransactWriteItem::builder().put(put).build()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(not_built)?;
-        let reasons = match self.transact(&writes).await.map_err(not_transacted)? {
-            Transacted::Done => return Ok(()),
-            Transacted::Cancelled(reasons) => reasons,
+            .map_err(build_error)?;
+        let reasons = match self.transact(&writes).await.map_err(transaction_error)? {
+            TransactionOutcome::Committed => return Ok(()),
+            TransactionOutcome::Cancelled(reasons) => reasons,
         };
-        let there = |index| reasons.get(index).filter(|reason| is_refused(reason)).and_then(CancellationReason::item);
-        let refused = match (idempotency, there(2), there(1)) {
-            (Some(sent), Some(known), _) => get(known, "exportId").and_then(|id| {
-                let same = get_text(known, "fingerprint")? == sent.fingerprint;
+        let existing =
+            |index| reasons.get(index).filter(|reason| is_condition_failure(reason)).and_then(CancellationReason::item);
+        let error = match (idempotency, existing(2), existing(1)) {
+            (Some(idempotency), Some(known), _) => get(known, "exportId").and_then(|id| {
+                let same = get_text(known, "fingerprint")? == idempotency.fingerprint;
                 Ok(if same { AcceptError::AlreadyAccepted(id) } else { AcceptError::KeyReused })
             }),
             (_, _, Some(lock)) => get(lock, "exportId").map(AcceptError::AlreadyPending),
             _ => Err(ItemError("exportId")),
         };
-        Err(refused.unwrap_or_else(|bad| DependencyError::permanent(WRITE, bad).into()))
+        Err(error.unwrap_or_else(|invalid| DependencyError::permanent(WRITE, invalid).into()))
     }
 
     async fn find_export(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Export>, ReadError> {
@@ -279,9 +286,9 @@ impl ExportStore for ExportsTable {
         size: usize,
         now: Timestamp,
     ) -> Result<HistoryPage, DependencyError> {
-        let attempt = "list the exports";
+        let action = "list the exports";
         let earliest = Timestamp::from_millis(0);
-        let (first, last) = export_sorts(
+        let (first, last) = export_sort_range(
             filter.export_type,
             filter.created_from.unwrap_or(earliest).max(earliest),
             filter.created_to.unwrap_or(now.plus(Duration::from_secs(86_400))),
@@ -289,23 +296,23 @@ impl ExportStore for ExportsTable {
         if first > last {
             return Ok(HistoryPage::default());
         }
-        // One more than asked for tells whether there is a next page.
+        // One more than requested shows whether there is a next page.
         let wanted = size + 1;
-        let limit = if filter.statuses.is_empty() { wanted } else { SPARSE_PAGE };
+        let limit = if filter.statuses.is_empty() { wanted } else { FILTERED_PAGE_SIZE };
         let mut exports: Vec<Export> = Vec::new();
         let mut corrupt = Vec::new();
-        let mut looked_at = None;
-        // Behind the last key of the range there is nothing, and DynamoDB refuses to begin there.
-        let is_over = |sort: &String| match filter.order {
+        let mut last_read = None;
+        // DynamoDB rejects a start key at or beyond the end of the range.
+        let is_at_end = |sort: &String| match filter.order {
             Order::OldestFirst => *sort >= last,
             Order::NewestFirst => *sort <= first,
         };
         let mut start = after.map(export_sort);
-        if start.as_ref().is_some_and(is_over) {
+        if start.as_ref().is_some_and(is_at_end) {
             return Ok(HistoryPage::default());
         }
         for _ in 0..MAX_PAGES {
-            let reader = ResponseReader::new(|body| Ok(read_records(body)?));
+            let deserializer = DeserializerOverride::new(|body| Ok(read_records(body)?));
             self.client
                 .query()
                 .table_name(&self.table)
@@ -320,20 +327,20 @@ impl ExportStore for ExportsTable {
                 .limit(i32::try_from(limit).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start.map(|sort| key(tenant, sort)))
                 .customize()
-                .interceptor(reader.clone())
+                .interceptor(deserializer.clone())
                 .send()
                 .await
-                .map_err(|error| dependency_error(attempt, error))?;
-            let page = reader.response().map_err(|other| DependencyError::permanent(attempt, other))?;
+                .map_err(|error| dependency_error(action, error))?;
+            let page = deserializer.output().map_err(|error| DependencyError::permanent(action, error))?;
             for (sort, record) in page.records {
-                looked_at = export_of_sort(&sort).or(looked_at);
+                last_read = parse_export_sort(&sort).or(last_read);
                 match record {
                     Ok(export) if filter.matches_status(&export, now) => exports.push(export),
                     Ok(_) => {}
-                    Err(why) => corrupt.push((sort, why)),
+                    Err(error) => corrupt.push((sort, error)),
                 }
             }
-            start = page.last.filter(|last| !is_over(last));
+            start = page.last.filter(|last| !is_at_end(last));
             if exports.len() >= wanted || start.is_none() {
                 break;
             }
@@ -342,9 +349,9 @@ impl ExportStore for ExportsTable {
             exports.truncate(size);
             exports.last().map(|export| export.id)
         } else {
-            // Nothing more, or the budget is spent: the next page goes on behind the last record of this one whose key
-            // names an export, as a cursor does.
-            start.and(looked_at)
+            // No more records, or MAX_PAGES reached. A cursor is an export ID, so the next page starts after the last
+            // record whose key is one.
+            start.and(last_read)
         };
         Ok(HistoryPage { exports, next_after, corrupt })
     }
@@ -355,13 +362,13 @@ impl ExportStore for ExportsTable {
             return self.update(tenant, id, update).await;
         }
         let build = || {
-            let [checkpoint, lock] = self.tidy_parts(tenant, id)?;
-            Ok([self.update_part(tenant, id, &update)?, checkpoint, lock])
+            let [checkpoint, lock] = self.cleanup_writes(tenant, id)?;
+            Ok([self.update_write(tenant, id, &update)?, checkpoint, lock])
         };
-        let [record, checkpoint, lock] = build().map_err(not_built)?;
+        let [record, checkpoint, lock] = build().map_err(build_error)?;
         let all = [record, checkpoint, lock];
-        if let LockLeft(true) = self.transact_step(&all).await? {
-            // The lock names another export: that one keeps it.
+        if let StepOutcome::LockOfAnotherExport = self.transact_step(&all).await? {
+            // That export keeps its lock.
             let [record, checkpoint, _] = all;
             self.transact_step(&[record, checkpoint]).await?;
         }
@@ -370,8 +377,8 @@ impl ExportStore for ExportsTable {
 
     async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {
         let item = self.get("read the checkpoint", tenant, checkpoint_sort(id)).await?;
-        // One of another form is as good as none: the file begins anew.
-        Ok(item.and_then(|item| checkpoint_from(&item).ok()))
+        // A checkpoint of another version is ignored: the file restarts.
+        Ok(item.and_then(|item| checkpoint_from(&item, id.export_type().definition()).ok()))
     }
 
     async fn apply_with_checkpoint(
@@ -386,9 +393,9 @@ impl ExportStore for ExportsTable {
         let build = || {
             let put = Put::builder().table_name(&self.table).set_item(Some(item)).build()?;
             let put = TransactWriteItem::builder().put(put).build();
-            Ok([self.update_part(tenant, id, &Update::of(id, step))?, put])
+            Ok([self.update_write(tenant, id, &Update::of(id, step))?, put])
         };
-        let writes = build().map_err(not_built)?;
+        let writes = build().map_err(build_error)?;
         self.transact_step(&writes).await?;
         Ok(())
     }
@@ -405,8 +412,8 @@ impl ExportStore for ExportsTable {
         after: Option<&CheckPosition>,
         limit: u32,
     ) -> Result<CheckPage, DependencyError> {
-        let attempt = "read the scheduled checks";
-        // A start key need not exist: a handled export has left the index.
+        let action = "read the scheduled checks";
+        // The start key need not exist: a handled export is no longer in the index.
         let start = after.map(|after| {
             Item::from([
                 (TENANT.to_owned(), text(&after.tenant)),
@@ -430,14 +437,14 @@ impl ExportStore for ExportsTable {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| dependency_error(attempt, error))?;
+            .map_err(|error| dependency_error(action, error))?;
         let position = |key: &Item| {
             let part = |name| get_text(key, name).map(str::to_owned);
             Ok(CheckPosition { at: part(NEXT_CHECK_AT)?, tenant: part(TENANT)?, key: part(SORT)? })
         };
         let next = found.last_evaluated_key().map(position).transpose();
-        let next = next.map_err(|bad: ItemError| DependencyError::permanent(attempt, bad))?;
-        // A corrupt key must not hide the others.
+        let next = next.map_err(|error: ItemError| DependencyError::permanent(action, error))?;
+        // A corrupt key must not hide the other checks.
         let checks: Vec<ScheduledCheck> = found.items().iter().filter_map(|item| scheduled_check(item).ok()).collect();
         let corrupt = found.items().len().saturating_sub(checks.len()) as u64;
         Ok(CheckPage { checks, corrupt, next })
@@ -445,6 +452,6 @@ impl ExportStore for ExportsTable {
 }
 
 fn scheduled_check(item: &Item) -> Result<ScheduledCheck, ItemError> {
-    let id = export_of_sort(get_text(item, SORT)?).ok_or(ItemError(SORT))?;
+    let id = parse_export_sort(get_text(item, SORT)?).ok_or(ItemError(SORT))?;
     Ok(ScheduledCheck { tenant: get(item, TENANT)?, id, at: get(item, NEXT_CHECK_AT)? })
 }

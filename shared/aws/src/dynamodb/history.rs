@@ -1,7 +1,7 @@
-//! The records of exports in the body of DynamoDB's response, their texts borrowed from it.
+//! Reads export records from the body of a Query response, borrowing their strings from it.
 //!
-//! The SDK makes a map of owned values of every item, which for a page of the history costs as much as all else that a
-//! request does. The request, its signature, retries and time-outs stay the SDK's.
+//! The SDK builds a map of owned values for every item. For a page of the history that costs as much CPU as the rest of
+//! the request. Request, signature, retries and time-outs remain the SDK's.
 
 use std::borrow::Cow;
 
@@ -9,31 +9,31 @@ use exports_domain::export::Export;
 use exports_domain::ports::CorruptRecord;
 
 use super::item::{Attribute, Attributes, get_text};
-use super::json::{Json, NotJson};
+use super::json::{JsonError, JsonReader};
 use super::page::read_key;
 use super::record::{SORT, read};
 
-/// A page of a query for records.
+/// A page of records.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Records {
-    /// Each record, or what is wrong with it, by its sort key.
+pub(super) struct RecordPage {
+    /// Sort key and record of each item, in the order of the response.
     pub records: Vec<(String, Result<Export, CorruptRecord>)>,
-    /// The sort key that the next page begins after, if there is one.
+    /// The sort key after which the next page starts, if there is one.
     pub last: Option<String>,
 }
 
-/// Reads the body of an response to a query of the Exports table for records.
+/// Reads the body of a Query response from the Exports table.
 ///
 /// # Errors
-/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an response.
-pub(super) fn read_records(body: &[u8]) -> Result<Records, NotJson> {
-    let mut json = Json::new(body)?;
-    let mut page = Records::default();
+/// [`JsonError`] if the body is not a Query response in UTF-8 JSON, or an item has no sort key.
+pub(super) fn read_records(body: &[u8]) -> Result<RecordPage, JsonError> {
+    let mut json = JsonReader::new(body)?;
+    let mut page = RecordPage::default();
     json.object(|json, name| match &*name {
         "Items" => json.array(|json| {
             let start = json.peek_at();
-            let item = BodyItem::read(json)?;
-            page.records.push((item.sort().ok_or(NotJson(start))?, read(&item)));
+            let item = BorrowedItem::read(json)?;
+            page.records.push((item.sort().ok_or(JsonError(start))?, read(&item)));
             Ok(())
         }),
         "LastEvaluatedKey" => {
@@ -46,12 +46,12 @@ pub(super) fn read_records(body: &[u8]) -> Result<Records, NotJson> {
     Ok(page)
 }
 
-/// An item: its attributes with their names.
-struct BodyItem<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+/// An item's attributes by name.
+struct BorrowedItem<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-impl<'a> BodyItem<'a> {
-    fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
-        // As many as a record has, and a few more.
+impl<'a> BorrowedItem<'a> {
+    fn read(json: &mut JsonReader<'a>) -> Result<Self, JsonError> {
+        // A record has a few less.
         let mut attributes = Vec::with_capacity(32);
         json.object(|json, name| {
             attributes.push((name, Value::read(json)?));
@@ -65,25 +65,25 @@ impl<'a> BodyItem<'a> {
     }
 }
 
-impl Attributes for BodyItem<'_> {
+impl Attributes for BorrowedItem<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
 }
 
-/// A value by its type, as DynamoDB writes it: `{"S": "…"}`.
+/// An attribute value, as in `{"S": "…"}`.
 enum Value<'a> {
     Text(Cow<'a, str>),
     Number(Cow<'a, str>),
     Flag(bool),
     List(Vec<Self>),
-    Map(BodyItem<'a>),
+    Map(BorrowedItem<'a>),
     Other,
 }
 
 impl<'a> Value<'a> {
-    /// Nested no deeper than DynamoDB lets items be, 32 levels: the stack is deep enough.
-    fn read(json: &mut Json<'a>) -> Result<Self, NotJson> {
+    /// Recursion is bounded: DynamoDB limits nesting to 32 levels.
+    fn read(json: &mut JsonReader<'a>) -> Result<Self, JsonError> {
         json.expect(b'{')?;
         let kind = json.name()?;
         let value = match &*kind {
@@ -102,7 +102,7 @@ impl<'a> Value<'a> {
                 })?;
                 Self::List(values)
             }
-            "M" => Self::Map(BodyItem::read(json)?),
+            "M" => Self::Map(BorrowedItem::read(json)?),
             _ => {
                 json.skip()?;
                 Self::Other

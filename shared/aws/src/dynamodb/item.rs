@@ -1,4 +1,4 @@
-//! Reading and writing items attribute by attribute, with names in the errors.
+//! Reads and writes single attributes of items. Errors name the attribute.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -6,31 +6,28 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::time::Timestamp;
 
-/// An item as the SDK has it.
+/// An item as the SDK represents it.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// An item that is not of the form this product writes.
+/// The item is not one that the product writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the item's attribute {0} is missing or malformed")]
 pub(super) struct ItemError(pub &'static str);
 
-/// A text as a value.
 pub(super) fn text(value: impl ToString) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
 
-/// A number as a value.
 pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Attributes by name, whoever read them: the SDK, or [`history`](super::history).
+/// An item's attributes by name, read by the SDK or by [`history`](super::history).
 pub(super) trait Attributes {
-    /// The attribute of this name.
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
 }
 
-/// The value of an attribute, as far as items that are read here have such.
+/// An attribute value of one of the types that records use.
 pub(super) enum Attribute<'a> {
     Text(&'a str),
     Number(&'a str),
@@ -59,7 +56,7 @@ impl<'a> From<&'a AttributeValue> for Attribute<'a> {
     }
 }
 
-/// The text of an attribute that must be there.
+/// The string of a required attribute.
 pub(super) fn get_text<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<&'a str, ItemError> {
     match item.attribute(name) {
         Some(Attribute::Text(text)) => Ok(text),
@@ -67,12 +64,12 @@ pub(super) fn get_text<'a>(item: &'a dyn Attributes, name: &'static str) -> Resu
     }
 }
 
-/// The parsed text of an attribute that must be there.
+/// The parsed string of a required attribute.
 pub(super) fn get<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, ItemError> {
     get_text(item, name)?.parse().map_err(|_| ItemError(name))
 }
 
-/// The parsed number of an attribute that must be there.
+/// The parsed number of a required attribute.
 pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, ItemError> {
     match item.attribute(name) {
         Some(Attribute::Number(number)) => number.parse().map_err(|_| ItemError(name)),
@@ -80,7 +77,7 @@ pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) 
     }
 }
 
-/// The parsed number of an attribute that may be missing.
+/// The parsed number of an optional attribute.
 pub(super) fn get_optional_number<T: FromStr>(
     item: &dyn Attributes,
     name: &'static str,
@@ -88,12 +85,12 @@ pub(super) fn get_optional_number<T: FromStr>(
     item.attribute(name).map(|_| get_number(item, name)).transpose()
 }
 
-/// The time of an attribute that may be missing.
+/// The time of an optional attribute.
 pub(super) fn get_optional_time(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, ItemError> {
     item.attribute(name).map(|_| get(item, name)).transpose()
 }
 
-/// The flag of an attribute that must be there.
+/// The boolean of a required attribute.
 pub(super) fn get_flag(item: &dyn Attributes, name: &'static str) -> Result<bool, ItemError> {
     match item.attribute(name) {
         Some(Attribute::Flag(flag)) => Ok(flag),
@@ -101,14 +98,14 @@ pub(super) fn get_flag(item: &dyn Attributes, name: &'static str) -> Result<bool
     }
 }
 
-/// The texts of an attribute that must be there.
+/// The strings in the list of a required attribute.
 pub(super) fn get_texts<'a>(item: &'a dyn Attributes, name: &'static str) -> Result<Vec<&'a str>, ItemError> {
     let Some(Attribute::List(values)) = item.attribute(name) else { return Err(ItemError(name)) };
     let text = |value| if let Attribute::Text(text) = value { Ok(text) } else { Err(ItemError(name)) };
     values.into_iter().map(text).collect()
 }
 
-/// What `read` makes of the map of an attribute that may be missing.
+/// The map of an optional attribute, converted by `read`.
 pub(super) fn get_map<T>(
     item: &dyn Attributes,
     name: &'static str,

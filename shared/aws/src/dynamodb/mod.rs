@@ -1,4 +1,4 @@
-//! The tables: Exports, Payouts and ApiKeys.
+//! The tables: Exports, ApiKeys and the source tables.
 
 mod api_keys;
 mod exports;
@@ -8,26 +8,30 @@ pub mod inspection;
 mod item;
 mod json;
 mod page;
-mod payouts;
 mod record;
 mod response;
+mod source_tables;
 mod step;
+
+#[cfg(feature = "fuzzing")]
+use exports_domain::export_type::{ExportType, FileColumns};
 
 pub use api_keys::ApiKeysTable;
 pub use exports::ExportsTable;
-pub use payouts::PayoutsTable;
 #[cfg(feature = "inspection")]
 pub use record::next_check_state;
+pub use source_tables::SourceTables;
 
-/// Reads any bytes as a page, as the generator does, and where both can read them holds that against what the SDK reads.
+/// Reads `body` as a page of rows and compares the result with the SDK's, if both can read it.
 ///
 /// # Panics
-/// If the two differ.
+/// If the results differ.
 #[cfg(feature = "fuzzing")]
 pub fn fuzz_page(body: &[u8]) {
-    let (Ok(page), Ok(text)) = (page::read_page(body), str::from_utf8(body)) else { return };
-    if let Some(plain) = page::plain::read_plainly(text) {
-        assert_eq!(page, plain);
+    let columns = FileColumns::current(ExportType::MarketplacePayouts);
+    let (Ok(page), Ok(text)) = (page::read_page(body, columns), str::from_utf8(body)) else { return };
+    if let Some(expected) = page::reference::read_with_sdk(text, columns) {
+        assert_eq!(page, expected);
     }
 }
 

@@ -1,46 +1,46 @@
-//! The generator's hot path: a page of payouts, from the bytes of DynamoDB's response straight to lines of the file.
+//! The generator's hot path: decodes a page of rows from a Query response directly into CSV.
 //!
-//! The SDK would make a map of owned values of every item; here the values are borrowed from the body, checked and
-//! written at once. This module does only that: the request, its signature, retries and time-outs are the SDK's, and
-//! what a line looks like is the domain's.
+//! The SDK builds a map of owned values for every item. This module borrows the values from the body and passes them to
+//! the encoder. Request, signature, retries and time-outs are the SDK's; the row format is the domain's.
 //!
-//! Values of types that no column has are skipped, not examined.
+//! Values of types that no column has are skipped without validation.
 
 use std::borrow::Cow;
 
-use exports_domain::file::{CsvEncoder, EncodedRows};
-use exports_domain::payout::{COLUMNS, Row, Value};
+use exports_domain::csv_encoder::{CsvEncoder, EncodedRows};
+use exports_domain::export_type::{Column, ExportType, FileColumns};
+use exports_domain::row::Value;
 
-use super::json::{Json, NotJson};
+use super::json::{JsonError, JsonReader};
 use super::record::{SORT, TENANT};
 
-/// A page, read.
+/// A decoded page of rows.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Page {
-    /// Its payouts as lines.
+    /// The rows as CSV.
     pub encoded: EncodedRows,
-    /// The first payout's sort key.
+    /// The first row's sort key.
     pub first: Option<String>,
-    /// The sort key that the next page begins after, if there is one.
+    /// The sort key after which the next page starts, if there is one.
     pub last: Option<String>,
 }
 
-/// Reads the body of an response to a query of the Payouts table.
+/// Reads the body of a Query response from a source table.
 ///
 /// # Errors
-/// [`NotJson`] if the body is not JSON in UTF-8 or not of the form of such an response.
-pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
-    let mut json = Json::new(body)?;
-    // A line is about a third of its item.
-    let mut lines = CsvEncoder::with_capacity(body.len() / 5 * 2);
+/// [`JsonError`] if the body is not a Query response in UTF-8 JSON, or an item has no sort key.
+pub(super) fn read_page(body: &[u8], columns: FileColumns) -> Result<Page, JsonError> {
+    let mut json = JsonReader::new(body)?;
+    // A row is about a third of the size of its item.
+    let mut lines = CsvEncoder::new(columns, body.len() / 5 * 2);
     let (mut first, mut last) = (None, None);
     let mut has_items = false;
     json.object(|json, name| match &*name {
-        // Of two lists one would have to be forgotten, after its lines are written.
+        // A second list would replace the first one, whose rows are already encoded.
         "Items" if has_items => json.invalid(),
         "Items" => {
             has_items = true;
-            read_items(json, &mut lines, &mut first)
+            read_items(json, columns, &mut lines, &mut first)
         }
         "LastEvaluatedKey" => {
             last = read_key(json)?;
@@ -52,8 +52,8 @@ pub(super) fn read_page(body: &[u8]) -> Result<Page, NotJson> {
     Ok(Page { encoded: lines.finish(), first, last })
 }
 
-/// The sort key in a key; `null` is none.
-pub(super) fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
+/// The sort key in a key object; `None` for `null`.
+pub(super) fn read_key(json: &mut JsonReader<'_>) -> Result<Option<String>, JsonError> {
     if json.peek() == Some(b'n') {
         json.skip()?;
         return Ok(None);
@@ -67,79 +67,85 @@ pub(super) fn read_key(json: &mut Json<'_>) -> Result<Option<String>, NotJson> {
         }
         Ok(())
     })?;
-    sort.map(Some).ok_or(NotJson(start))
+    sort.map(Some).ok_or(JsonError(start))
 }
 
-/// Reads the items into `lines`, and keeps the first one's sort key.
-fn read_items(json: &mut Json<'_>, lines: &mut CsvEncoder, first: &mut Option<String>) -> Result<(), NotJson> {
-    // What is not written plainly, which few items have: it is put in its place once all of the item is read.
+/// Encodes the items into `lines` and stores the first sort key in `first`.
+fn read_items(
+    json: &mut JsonReader<'_>,
+    columns: FileColumns,
+    lines: &mut CsvEncoder,
+    first: &mut Option<String>,
+) -> Result<(), JsonError> {
+    let names = NameTable::of(columns.export_type);
+    let columns = columns.list();
+    // Attributes that the fast path cannot read. They are set after the whole item is read, because they own their text.
     let mut others = Vec::new();
     json.array(|json| {
         let start = json.peek_at();
-        let mut item = Item::default();
+        let mut item = ItemFields::default();
         others.clear();
         json.members(|json| {
-            let Some((slot, value)) = json.plain_member() else {
-                others.push((Slot::of(&json.name()?), json.attribute()?));
+            let Some((field, value)) = json.fast_member(names) else {
+                others.push((Field::of(columns, &json.name()?), json.attribute()?));
                 return Ok(());
             };
             if !others.is_empty() {
-                // Of two attributes of one name the later counts.
-                others.retain(|(other, _)| *other != slot);
+                // The last of several attributes of one name wins.
+                others.retain(|(other, _)| *other != field);
             }
-            item.set(slot, value);
+            item.set(field, value);
             Ok(())
         })?;
-        let mut whole = item;
-        for (slot, attribute) in &others {
-            whole.set(*slot, attribute.value());
+        for (field, attribute) in &others {
+            item.set(*field, attribute.value());
         }
-        let Value::Text(key) = whole.sort else { return Err(NotJson(start)) };
+        let Value::Text(key) = item.sort else { return Err(JsonError(start)) };
         if first.is_none() {
             *first = Some(key.to_owned());
         }
-        lines.push(&whole.row, key);
+        lines.push(item.row.get(..columns.len()).unwrap_or_default(), key);
         Ok(())
     })
 }
 
-/// What is read of an item.
-struct Item<'a> {
-    row: Row<'a>,
+/// The attributes of an item that the file needs.
+struct ItemFields<'a> {
+    row: [Value<'a>; MAX_COLUMNS],
     sort: Value<'a>,
 }
 
-impl Default for Item<'_> {
+impl Default for ItemFields<'_> {
     fn default() -> Self {
-        Self { row: [Value::Missing; COLUMNS.len()], sort: Value::Missing }
+        Self { row: [Value::Missing; MAX_COLUMNS], sort: Value::Missing }
     }
 }
 
-impl<'a> Item<'a> {
-    fn set(&mut self, slot: Slot, value: Value<'a>) {
-        match slot {
-            Slot::Column(index) => {
+impl<'a> ItemFields<'a> {
+    fn set(&mut self, field: Field, value: Value<'a>) {
+        match field {
+            Field::Column(index) => {
                 if let Some(cell) = self.row.get_mut(index) {
                     *cell = value;
                 }
             }
-            Slot::Sort => self.sort = value,
-            Slot::Other => {}
+            Field::Sort => self.sort = value,
+            Field::Other => {}
         }
     }
 }
 
-/// What an attribute's name means.
+/// The use of an attribute, by its name.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Slot {
+enum Field {
     Column(usize),
     Sort,
     Other,
 }
 
-impl Slot {
-    fn of(name: &str) -> Self {
-        match COLUMNS.iter().position(|column| column.attribute == name) {
+impl Field {
+    fn of(columns: &[Column], name: &str) -> Self {
+        match columns.iter().position(|column| column.attribute == name) {
             Some(index) => Self::Column(index),
             None if name == SORT => Self::Sort,
             None => Self::Other,
@@ -147,53 +153,84 @@ impl Slot {
     }
 }
 
-/// The names that nearly all attributes have, found by one multiplication: DynamoDB promises no order of attributes.
-struct Names {
+/// The tables of all types, in the order of [`ExportType::ALL`].
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
+static TABLES: [NameTable; ExportType::ALL.len()] = {
+    let mut tables = [const { NameTable::EMPTY }; ExportType::ALL.len()];
+    let mut index = 0;
+    while index < tables.len() {
+        tables[index] = NameTable::new(ExportType::ALL[index].definition().columns);
+        index += 1;
+    }
+    tables
+};
+
+/// How many columns a type has at most.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
+const MAX_COLUMNS: usize = {
+    let (mut max, mut index) = (0, 0);
+    while index < ExportType::ALL.len() {
+        let count = ExportType::ALL[index].definition().columns.len();
+        max = if count > max { count } else { max };
+        index += 1;
+    }
+    max
+};
+
+/// A perfect hash table of the known attribute names. DynamoDB does not guarantee any order of attributes, and a lookup
+/// here is one multiplication.
+struct NameTable {
     multiplier: u64,
-    /// Each name in the place that [`Self::place`] gives it.
-    places: [(u128, Slot); Self::PLACES],
+    /// Each name, at the position that [`Self::index`] returns for it.
+    entries: [(u128, Field); Self::SIZE],
 }
 
-impl Names {
-    const PLACES: usize = 64;
-    const KNOWN: Self = Self::new();
+impl NameTable {
+    const SIZE: usize = 64;
+    const EMPTY: Self = Self { multiplier: 0, entries: [(0, Field::Other); Self::SIZE] };
 
-    /// Looks for a multiplier that gives each name a place of its own. Runs when this is compiled.
-    const fn new() -> Self {
+    /// The table of a type.
+    #[expect(clippy::indexing_slicing, reason = "there is a table for each type")]
+    fn of(export_type: ExportType) -> &'static Self {
+        &TABLES[export_type as usize]
+    }
+
+    /// Searches for a multiplier without collisions, at compile time.
+    const fn new(columns: &[Column]) -> Self {
         let mut multiplier = 0x9e37_79b9_7f4a_7c15;
         loop {
-            if let Some(names) = Self::with(multiplier) {
-                return names;
+            if let Some(table) = Self::with(columns, multiplier) {
+                return table;
             }
             multiplier = multiplier.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(2);
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "what is out of bounds does not compile")]
-    const fn with(multiplier: u64) -> Option<Self> {
-        let mut names = Self { multiplier, places: [(0, Slot::Other); Self::PLACES] };
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
+    const fn with(columns: &[Column], multiplier: u64) -> Option<Self> {
+        let mut table = Self { multiplier, entries: [(0, Field::Other); Self::SIZE] };
         let mut index = 0;
-        while index < COLUMNS.len() + 2 {
-            let (name, slot) = match index.checked_sub(COLUMNS.len()) {
-                None => (COLUMNS[index].attribute, Slot::Column(index)),
-                Some(0) => (SORT, Slot::Sort),
-                Some(_) => (TENANT, Slot::Other),
+        while index < columns.len() + 2 {
+            let (name, field) = match index.checked_sub(columns.len()) {
+                None => (columns[index].attribute, Field::Column(index)),
+                Some(0) => (SORT, Field::Sort),
+                Some(_) => (TENANT, Field::Other),
             };
             let name = Self::word(name.as_bytes());
-            let place = names.place(name);
+            let entry = table.index(name);
             if name != 0 {
-                if names.places[place].0 != 0 {
+                if table.entries[entry].0 != 0 {
                     return None;
                 }
-                names.places[place] = (name, slot);
+                table.entries[entry] = (name, field);
             }
             index += 1;
         }
-        Some(names)
+        Some(table)
     }
 
-    /// A name of 15 bytes at most as a number; 0 for longer ones, which are not among the known then.
-    #[expect(clippy::indexing_slicing, reason = "what is out of bounds does not compile")]
+    /// A name of at most 15 bytes as a number. 0 for longer names, which are not in the table.
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
     const fn word(name: &[u8]) -> u128 {
         let mut word = 0;
         let mut index = 0;
@@ -204,17 +241,17 @@ impl Names {
         word
     }
 
-    const fn place(&self, word: u128) -> usize {
+    const fn index(&self, word: u128) -> usize {
         let word = word as u64 ^ (word >> 64) as u64;
         (word.wrapping_mul(self.multiplier) >> 58) as usize
     }
 
-    fn find(&self, word: u128) -> Option<Slot> {
-        self.places.get(self.place(word)).filter(|(known, _)| *known == word).map(|(_, slot)| *slot)
+    fn find(&self, word: u128) -> Option<Field> {
+        self.entries.get(self.index(word)).filter(|(known, _)| *known == word).map(|(_, field)| *field)
     }
 }
 
-/// The value of an attribute.
+/// An attribute value of one of the types that columns have.
 #[derive(Debug)]
 enum Attribute<'a> {
     Missing,
@@ -234,9 +271,9 @@ impl Attribute<'_> {
     }
 }
 
-impl<'a> Json<'a> {
-    /// `{"S": "…"}` and the like: an object whose one name is the type.
-    fn attribute(&mut self) -> Result<Attribute<'a>, NotJson> {
+impl<'a> JsonReader<'a> {
+    /// Reads an attribute value, such as `{"S": "…"}`.
+    fn attribute(&mut self) -> Result<Attribute<'a>, JsonError> {
         self.expect(b'{')?;
         let kind = self.name()?;
         let attribute = match &*kind {
@@ -256,10 +293,10 @@ impl<'a> Json<'a> {
         Ok(attribute)
     }
 
-    /// `"name":{"S":"…"}`, `"name":{"N":"…"}` or `"name":{"NULL":true}` with a known name and without white space or
-    /// escapes: as DynamoDB writes nearly all attributes. If it is anything else, nothing is read.
+    /// Reads `"name":{"S":"…"}`, `"name":{"N":"…"}` or `"name":{"NULL":true}` with a known name, no white space and no
+    /// escapes, which is how DynamoDB writes nearly all attributes. On anything else, returns `None` and reads nothing.
     #[inline]
-    fn plain_member(&mut self) -> Option<(Slot, Value<'a>)> {
+    fn fast_member(&mut self, names: &NameTable) -> Option<(Field, Value<'a>)> {
         const ONES: u128 = u128::from_le_bytes([1; 16]);
         const QUOTES: u128 = ONES * b'"' as u128;
         if self.has_controls {
@@ -267,12 +304,12 @@ impl<'a> Json<'a> {
         }
         let rest = self.text.as_bytes().get(self.at..)?;
         let (b'"', name) = rest.split_first()? else { return None };
-        // The first byte that is a quote becomes the lowest one whose highest bit is set.
+        // SWAR search: the lowest byte whose highest bit is set in `quotes` is the first quote.
         let word = u128::from_le_bytes(*name.first_chunk()?);
         let other = word ^ QUOTES;
         let quotes = other.wrapping_sub(ONES) & !other & (ONES << 7);
         let length = usize::try_from(quotes.trailing_zeros() / 8).ok()?;
-        let slot = Names::KNOWN.find(word & 1_u128.checked_shl(8 * length as u32)?.wrapping_sub(1))?;
+        let field = names.find(word & 1_u128.checked_shl(8 * length as u32)?.wrapping_sub(1))?;
         let value = name.get(length + 1..)?;
         let kind = value.first_chunk()?;
         let is_number = match kind {
@@ -281,7 +318,7 @@ impl<'a> Json<'a> {
             _ => {
                 value.starts_with(b":{\"NULL\":true}").then_some(())?;
                 self.at += length + 16;
-                return Some((slot, Value::Missing));
+                return Some((field, Value::Missing));
             }
         };
         let value = value.get(kind.len()..)?;
@@ -292,12 +329,12 @@ impl<'a> Json<'a> {
         let start = self.at + length + 2 + kind.len();
         let text = self.text.get(start..start + end)?;
         self.at = start + end + 2;
-        Some((slot, if is_number { Value::Number(text) } else { Value::Text(text) }))
+        Some((field, if is_number { Value::Number(text) } else { Value::Text(text) }))
     }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) mod plain;
+pub(super) mod reference;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,4 +1,5 @@
-//! The record of an export as an item of the Exports table, and the keys of all that table holds.
+//! Converts export records and checkpoints to items of the Exports table and back, and builds the keys of all its
+//! items.
 
 use std::time::Duration;
 
@@ -8,32 +9,34 @@ use exports_domain::caller::Person;
 use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::export::{Export, ExportSettings, Failure, Lease, Resends, Status};
-use exports_domain::file::{ExportFile, Total, Totals};
-use exports_domain::id::{ExportId, ExportType, TenantId};
-use exports_domain::payout::COLUMNS_VERSION;
+use exports_domain::export_type::{Definition, ExportType, FileColumns};
+use exports_domain::file::ExportFile;
+use exports_domain::id::{ExportId, TenantId};
 use exports_domain::ports::{CorruptRecord, RowKey, Upload};
 use exports_domain::time::Timestamp;
+use exports_domain::totals::{Total, Totals};
 
 use super::item::{
     Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time, get_text,
     get_texts, number, text,
 };
 
-/// The partition key of every item but those of the ApiKeys table.
+/// The partition key of the Exports and the source tables.
 pub(super) const TENANT: &str = "tenantId";
-/// The sort key.
+/// The sort key of the Exports and the source tables.
 pub(super) const SORT: &str = "sk";
-/// NextCheckIndex's partition key: `<status>#<shard>`, only on records the sweeper has to look at.
+/// NextCheckIndex's partition key, `<status>#<shard>`. Only records that the sweeper must check have it.
 pub(super) const NEXT_CHECK_STATE: &str = "nextCheckState";
 /// NextCheckIndex's sort key.
 pub(super) const NEXT_CHECK_AT: &str = "nextCheckAt";
 
-/// When DynamoDB may delete the item, in seconds since 1970. Never on a pending export: its tenant would stay locked out.
+/// When DynamoDB may delete the item, in seconds since 1970. A pending export has none: deleting it would leave its
+/// lock, and block its tenant.
 pub(super) const TTL: &str = "ttl";
-/// What [`TTL`] of an export becomes once its work is over.
+/// The value that [`TTL`] of an export gets when it leaves PENDING.
 pub(super) const KEEP_UNTIL: &str = "keepUntil";
 
-/// When an attempt ended in a permanent error; only on records of which that is known.
+/// When the last attempt failed with a permanent error, if it did.
 pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
 
 /// The sort key of an export's record.
@@ -42,7 +45,7 @@ pub(super) fn export_sort(id: &ExportId) -> String {
 }
 
 /// The export whose record has this sort key.
-pub(super) fn export_of_sort(sort: &str) -> Option<ExportId> {
+pub(super) fn parse_export_sort(sort: &str) -> Option<ExportId> {
     sort.strip_prefix("EXPORT#")?.parse().ok()
 }
 
@@ -61,34 +64,34 @@ pub(super) fn idempotency_sort(export_type: ExportType, key: &str) -> String {
     format!("IDEMPOTENCY#{}#{key}", export_type.slug())
 }
 
-/// The first and the last sort key of the records of exports of this type created from `from` to `to`.
-pub(super) fn export_sorts(export_type: ExportType, from: Timestamp, to: Timestamp) -> (String, String) {
+/// The first and last sort key that exports of this type created from `from` to `to` (inclusive) can have.
+pub(super) fn export_sort_range(export_type: ExportType, from: Timestamp, to: Timestamp) -> (String, String) {
     let first = ExportId::new(export_type, from, &[0; 10]);
     let last = ExportId::new(export_type, to, &[0xff; 10]);
     (export_sort(&first), export_sort(&last))
 }
 
-/// The key of an item.
+/// The primary key of an item.
 pub(super) fn key(tenant: &TenantId, sort: String) -> Item {
     Item::from([(TENANT.to_owned(), text(tenant)), (SORT.to_owned(), AttributeValue::S(sort))])
 }
 
-/// How many partitions NextCheckIndex has for each status, because DynamoDB limits the writes to one. Never fewer: the
-/// sweeper would not find the exports of those removed.
+/// Shards of NextCheckIndex per status, because DynamoDB limits the writes to one partition. Must never decrease: the
+/// sweeper would not find the exports in the removed shards.
 pub(super) const CHECK_PARTITIONS: u8 = 8;
 
-/// NextCheckIndex's partition of an export in `status`.
+/// NextCheckIndex's partition key of an export in `status`.
 #[must_use]
 pub fn next_check_state(status: Status, id: &ExportId) -> String {
     check_partition(status, id.random_byte() % CHECK_PARTITIONS)
 }
 
-/// One of NextCheckIndex's partitions.
+/// The key of a NextCheckIndex partition.
 pub(super) fn check_partition(status: Status, partition: u8) -> String {
     format!("{status}#{partition}")
 }
 
-/// A new export as an item.
+/// A new export's record as an item.
 pub(super) fn to_item(export: &Export) -> Item {
     let mut item = key(&export.tenant, export_sort(&export.id));
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
@@ -100,7 +103,7 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("createdAt", text(export.created_at()));
     put("updatedAt", text(export.updated_at));
     put("deadline", text(export.deadline));
-    put("columnsVersion", number(export.settings.columns_version));
+    put("columnsVersion", number(export.columns.version));
     put("byteOrderMark", AttributeValue::Bool(export.settings.byte_order_mark));
     put("linkLifetimeSeconds", number(export.settings.link_lifetime.as_secs()));
     put("fileRetentionSeconds", number(export.settings.file_retention.as_secs()));
@@ -108,15 +111,15 @@ pub(super) fn to_item(export: &Export) -> Item {
     if let Some(retention) = export.settings.history_retention {
         put("historyRetentionSeconds", number(retention.as_secs()));
     }
-    if let Some(end) = export.keep_until() {
-        put(KEEP_UNTIL, number(end.seconds()));
+    if let Some(keep_until) = export.keep_until() {
+        put(KEEP_UNTIL, number(keep_until.seconds()));
     }
     put("status", text(export.status));
     put("fencingToken", number(export.fencing_token));
     put("attempts", number(export.attempts));
     put("rowsWritten", number(export.rows_written));
-    if let Some(due) = export.next_check_at {
-        put(NEXT_CHECK_AT, text(due));
+    if let Some(at) = export.next_check_at {
+        put(NEXT_CHECK_AT, text(at));
         put(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(export.status, &export.id)));
     }
     if let Some(lease) = &export.lease {
@@ -126,8 +129,8 @@ pub(super) fn to_item(export: &Export) -> Item {
     if let Some(file) = &export.file {
         put("file", file_value(file));
     }
-    if let Some(end) = export.link_expires_at {
-        put("linkExpiresAt", text(end));
+    if let Some(expires_at) = export.link_expires_at {
+        put("linkExpiresAt", text(expires_at));
     }
     if let Some(failure) = &export.failure {
         put("failure", failure_value(failure));
@@ -141,7 +144,7 @@ pub(super) fn to_item(export: &Export) -> Item {
     item
 }
 
-/// The export that an item records, or what can still be told of it.
+/// The export recorded in an item. For a corrupt record, the error has the attributes that are still valid.
 pub(super) fn read(item: &dyn Attributes) -> Result<Export, CorruptRecord> {
     from_item(item).map_err(|ItemError(attribute)| CorruptRecord {
         attribute,
@@ -150,7 +153,7 @@ pub(super) fn read(item: &dyn Attributes) -> Result<Export, CorruptRecord> {
     })
 }
 
-/// The export that an item records.
+/// The export recorded in an item.
 pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     let seconds = |name| get_number(item, name).map(Duration::from_secs);
     let cc = get_texts(item, "recipientsCc")?.into_iter().map(str::parse).collect::<Result<Vec<EmailAddress>, _>>();
@@ -159,13 +162,15 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
         Some(until) => Some(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until }),
         None => None,
     };
+    let id: ExportId = get(item, "exportId")?;
+    let definition = id.export_type().definition();
     Ok(Export {
-        id: get(item, "exportId")?,
+        id,
+        columns: columns(item, id.export_type())?,
         tenant: get(item, TENANT)?,
         requested_by: get_map(item, "requestedBy", person)?.ok_or(ItemError("requestedBy"))?,
         recipients: Recipients::new(get(item, "recipientTo")?, cc).map_err(|_| ItemError("recipientsCc"))?,
         settings: ExportSettings {
-            columns_version: get_number(item, "columnsVersion")?,
             byte_order_mark: get_flag(item, "byteOrderMark")?,
             link_lifetime: seconds("linkLifetimeSeconds")?,
             file_retention: seconds("fileRetentionSeconds")?,
@@ -180,12 +185,19 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
         lease,
         next_check_at: get_optional_time(item, NEXT_CHECK_AT)?,
         rows_written: get_number(item, "rowsWritten")?,
-        file: get_map(item, "file", file)?,
+        file: get_map(item, "file", |item| file(item, definition))?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
         failure: get_map(item, "failure", failure)?,
         resends: get_map(item, "resends", resends)?,
         permanent_error_at: get_optional_time(item, PERMANENT_ERROR_AT)?,
     })
+}
+
+/// The columns of the export's file. Unknown ones are corrupt: this build would leave columns out.
+fn columns(item: &dyn Attributes, export_type: ExportType) -> Result<FileColumns, ItemError> {
+    let columns = FileColumns { export_type, version: get_number(item, "columnsVersion")? };
+    let known = 1..=FileColumns::current(export_type).version;
+    if known.contains(&columns.version) { Ok(columns) } else { Err(ItemError("columnsVersion")) }
 }
 
 fn map_value<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
@@ -200,12 +212,10 @@ fn person(item: &dyn Attributes) -> Result<Person, ItemError> {
     Ok(Person { email: get(item, "email")?, name: get(item, "name")? })
 }
 
-/// The copies' addresses as a value.
 pub(super) fn cc_value(recipients: &Recipients) -> AttributeValue {
     AttributeValue::L(recipients.cc().iter().map(text).collect())
 }
 
-/// The resends as a value.
 pub(super) fn resends_value(resends: &Resends) -> AttributeValue {
     map_value([("day", text(resends.day)), ("count", number(resends.count))])
 }
@@ -214,7 +224,6 @@ fn resends(item: &dyn Attributes) -> Result<Resends, ItemError> {
     Ok(Resends { day: get(item, "day")?, count: get_number(item, "count")? })
 }
 
-/// The failure as a value.
 pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
     map_value([("code", text(failure.code.as_str())), ("message", text(&failure.message))])
 }
@@ -223,7 +232,6 @@ fn failure(item: &dyn Attributes) -> Result<Failure, ItemError> {
     Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
 }
 
-/// The file as a value.
 pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
     map_value([
         ("key", text(&file.key)),
@@ -236,46 +244,44 @@ pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
     ])
 }
 
-fn file(item: &dyn Attributes) -> Result<ExportFile, ItemError> {
+fn file(item: &dyn Attributes, definition: &Definition) -> Result<ExportFile, ItemError> {
     Ok(ExportFile {
         key: get_text(item, "key")?.to_owned(),
         name: get_text(item, "name")?.to_owned(),
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         sha256: get_text(item, "sha256")?.to_owned(),
-        totals: totals(item)?,
+        totals: totals(item, definition)?,
         expires_at: get::<Timestamp>(item, "expiresAt")?,
     })
 }
 
-/// Totals are short texts, `EUR SETTLED 12 -3456`, because an item is paid for by its size.
+/// One short string per total, such as `EUR SETTLED 12 -3456`, because DynamoDB bills by item size.
 fn totals_value(totals: &Totals) -> AttributeValue {
     let lines = totals.iter().map(|(currency, status, total)| {
-        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.as_str(), total.count, total.minor))
+        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.name(), total.count, total.minor))
     });
     AttributeValue::L(lines.collect())
 }
 
-fn totals(item: &dyn Attributes) -> Result<Totals, ItemError> {
+fn totals(item: &dyn Attributes, definition: &Definition) -> Result<Totals, ItemError> {
     let mut totals = Totals::default();
     for line in get_texts(item, "totals")? {
-        add_total(&mut totals, line).ok_or(ItemError("totals"))?;
+        add_total(&mut totals, line, definition).ok_or(ItemError("totals"))?;
     }
     Ok(totals)
 }
 
-fn add_total(totals: &mut Totals, line: &str) -> Option<()> {
+fn add_total(totals: &mut Totals, line: &str, definition: &Definition) -> Option<()> {
     let mut words = line.split(' ');
-    let (currency, status) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (currency, status) = (words.next()?.parse().ok()?, definition.status(words.next()?)?);
     let total = Total { count: words.next()?.parse().ok()?, minor: words.next()?.parse().ok()? };
     totals.add(currency, status, total).then_some(())
 }
 
-/// A checkpoint as attributes.
-pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 12] {
+pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 11] {
     [
         ("version", number(CHECKPOINT_VERSION)),
-        ("columnsVersion", number(COLUMNS_VERSION)),
         ("objectKey", text(&checkpoint.upload.key)),
         ("uploadId", text(&checkpoint.upload.id)),
         ("parts", number(checkpoint.parts)),
@@ -290,16 +296,13 @@ pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, Attrib
     .map(|(name, value)| (name.to_owned(), value))
 }
 
-/// The checkpoint that an item records, if it is of the form that is written now, and its file has the columns of now:
-/// a file goes on with the columns that it begins with, or not at all.
-pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, ItemError> {
+/// The checkpoint recorded in an item.
+///
+/// # Errors
+/// [`ItemError`] also if the checkpoint is of another version.
+pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Checkpoint, ItemError> {
     if get_number::<u32>(item, "version")? != CHECKPOINT_VERSION {
         return Err(ItemError("version"));
-    }
-    // The first checkpoints did not say so: they are of the first version.
-    let columns = item.get("columnsVersion").map_or(Ok(1), |_| get_number(item, "columnsVersion"))?;
-    if columns != COLUMNS_VERSION {
-        return Err(ItemError("columnsVersion"));
     }
     let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(ItemError("sha256State"))?;
     Ok(Checkpoint {
@@ -308,7 +311,7 @@ pub(super) fn checkpoint_from(item: &Item) -> Result<Checkpoint, ItemError> {
         after: RowKey(get_text(item, "after")?.to_owned()),
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
-        totals: totals(item)?,
+        totals: totals(item, definition)?,
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
         is_whole: get_flag(item, "isWhole")?,

@@ -1,9 +1,9 @@
-//! A query whose response is not read by the SDK.
+//! Replaces the SDK's deserializer of Query responses.
 //!
-//! An interceptor puts another deserializer into the operation's configuration. All else of the call, the signature,
-//! retries and time-outs, stays the SDK's; for the retries' sake an error keeps its code.
+//! An interceptor puts another deserializer into the operation's configuration. Signature, retries and time-outs remain
+//! the SDK's. Errors keep their code, which the retries depend on.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,49 +17,55 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorErr
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use serde::Deserialize;
 
-/// Reads one query's responses by a function: all attempts write here, the last one stays.
-#[derive(Debug)]
-pub(super) struct ResponseReader<T>(Arc<Responses<T>>);
+/// Deserializes the response of one Query call with a function, and stores the output. Use one instance per call.
+pub(super) struct DeserializerOverride<T>(Arc<Inner<T>>);
 
-// Derived, it would ask it of the response, too.
-impl<T> Clone for ResponseReader<T> {
+impl<T> Debug for DeserializerOverride<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeserializerOverride")
+    }
+}
+
+// Not derived: that would require `T: Clone`.
+impl<T> Clone for DeserializerOverride<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-#[derive(Debug)]
-struct Responses<T> {
-    read: fn(&[u8]) -> Result<T, BoxError>,
-    response: Mutex<Option<T>>,
+type Read<T> = Box<dyn Fn(&[u8]) -> Result<T, BoxError> + Send + Sync>;
+
+struct Inner<T> {
+    read: Read<T>,
+    output: Mutex<Option<T>>,
     throttled: AtomicBool,
 }
 
-impl<T> ResponseReader<T> {
-    /// One that reads bodies by `read`.
-    pub(super) fn new(read: fn(&[u8]) -> Result<T, BoxError>) -> Self {
-        Self(Arc::new(Responses { read, response: Mutex::default(), throttled: AtomicBool::default() }))
+impl<T> DeserializerOverride<T> {
+    /// An override that reads response bodies with `read`.
+    pub(super) fn new(read: impl Fn(&[u8]) -> Result<T, BoxError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { read: Box::new(read), output: Mutex::default(), throttled: AtomicBool::default() }))
     }
 
-    /// What was read of the response.
+    /// Takes the output of the successful response.
     ///
     /// # Errors
-    /// If the response did not come this way.
-    pub(super) fn response(&self) -> Result<T, &'static str> {
-        let response = self.0.response.lock().unwrap_or_else(PoisonError::into_inner).take();
-        response.ok_or("the response was read by another")
+    /// If this deserializer has read no successful response.
+    pub(super) fn output(&self) -> Result<T, &'static str> {
+        let output = self.0.output.lock().unwrap_or_else(PoisonError::into_inner).take();
+        output.ok_or("the response was not read by this deserializer")
     }
 
-    /// Whether an attempt was refused for the table's sake.
+    /// Whether an attempt was throttled.
     pub(super) fn throttled(&self) -> bool {
         self.0.throttled.load(Ordering::Relaxed)
     }
 }
 
 #[dyn_dispatch_hint]
-impl<T: Debug + Send + 'static> Intercept for ResponseReader<T> {
+impl<T: Debug + Send + 'static> Intercept for DeserializerOverride<T> {
     fn name(&self) -> &'static str {
-        "ResponseReader"
+        "DeserializerOverride"
     }
 
     fn read_before_execution(
@@ -72,34 +78,34 @@ impl<T: Debug + Send + 'static> Intercept for ResponseReader<T> {
     }
 }
 
-impl<T: Debug + Send + 'static> DeserializeResponse for ResponseReader<T> {
+impl<T: Debug + Send + 'static> DeserializeResponse for DeserializerOverride<T> {
     fn deserialize_nonstreaming_with_config(&self, response: &HttpResponse, _: &ConfigBag) -> OutputOrError {
         let body = response.body().bytes().unwrap_or_default();
         if !response.status().is_success() {
-            let error = refusal(body);
+            let error = error_metadata(body);
             if error.code().is_some_and(|code| code.contains("Throttl") || code.contains("Throughput")) {
                 self.0.throttled.store(true, Ordering::Relaxed);
             }
             return Err(OrchestratorError::operation(Error::erase(QueryError::generic(error))));
         }
-        let response = (self.0.read)(body).map_err(OrchestratorError::response)?;
-        *self.0.response.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+        let output = (self.0.read)(body).map_err(OrchestratorError::response)?;
+        *self.0.output.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
         Ok(Output::erase(QueryOutput::builder().build()))
     }
 }
 
-/// The body of an response that refuses.
+/// The body of an error response.
 #[derive(Default, Deserialize)]
-struct Refusal {
+struct ErrorBody {
     #[serde(rename = "__type", default)]
     kind: String,
     #[serde(alias = "Message", default)]
     message: String,
 }
 
-fn refusal(body: &[u8]) -> ErrorMetadata {
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-    // `com.amazonaws.dynamodb.v20120810#ThrottlingException`, perhaps with a URL behind a colon.
-    let code = refusal.kind.rsplit('#').next().and_then(|code| code.split(':').next()).unwrap_or_default();
-    ErrorMetadata::builder().code(code).message(refusal.message).build()
+fn error_metadata(body: &[u8]) -> ErrorMetadata {
+    let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
+    // `com.amazonaws.dynamodb.v20120810#ThrottlingException`, in some services followed by a colon and a URL.
+    let code = error.kind.rsplit('#').next().and_then(|code| code.split(':').next()).unwrap_or_default();
+    ErrorMetadata::builder().code(code).message(error.message).build()
 }

@@ -1,4 +1,4 @@
-//! The life cycle's steps as conditional writes, one to one: each guard is a condition, each change a clause.
+//! Translates life cycle steps to conditional updates: each guard becomes a condition, each change a clause.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,20 @@ use super::record::{
     next_check_state, resends_value,
 };
 
-/// An update of a record: its condition, its clauses, and what their placeholders stand for.
+/// The parameters of an UpdateItem of a record.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Update {
     conditions: Vec<String>,
     sets: Vec<String>,
     removes: Vec<String>,
-    /// What `#name` stands for: every name goes through here, so none can be a reserved word.
+    /// Expression attribute names. Every name has a placeholder, because it may be a reserved word.
     pub names: HashMap<String, String>,
-    /// What `:v0`, `:v1`, … stand for.
+    /// Expression attribute values, `:v0`, `:v1`, …
     pub values: HashMap<String, AttributeValue>,
 }
 
 impl Update {
-    /// The update that carries `step` out on the record of export `id`.
+    /// The update that applies `step` to the record of export `id`.
     pub(super) fn of(id: &ExportId, step: &Step) -> Self {
         let mut update = Self::default();
         for guard in &step.guards {
@@ -36,25 +36,23 @@ impl Update {
             update.write(id, change);
         }
         if step.leaves_pending {
-            update.let_age();
+            update.set_ttl();
         }
         update
     }
 
-    /// From here on the record may be deleted, when its time comes. DynamoDB passes over a `ttl` that is no number.
-    fn let_age(&mut self) {
+    /// Lets DynamoDB delete the record when its retention ends. It ignores a `ttl` that is not a number.
+    fn set_ttl(&mut self) {
         let keep_until = self.name(KEEP_UNTIL);
         let never = self.value(AttributeValue::Null(true));
         let clause = format!("{} = if_not_exists({keep_until}, {never})", self.name(TTL));
         self.sets.push(clause);
     }
 
-    /// The condition's expression.
     pub(super) fn condition(&self) -> String {
         self.conditions.join(" AND ")
     }
 
-    /// The update's expression.
     pub(super) fn expression(&self) -> String {
         let mut expression = format!("SET {}", self.sets.join(", "));
         if !self.removes.is_empty() {
@@ -86,7 +84,7 @@ impl Update {
             }
             Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
             Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
-            Guard::NextCheckIs(due) => self.compare(NEXT_CHECK_AT, "=", text(due)),
+            Guard::NextCheckIs(at) => self.compare(NEXT_CHECK_AT, "=", text(at)),
             Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
             Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
         };

@@ -1,4 +1,4 @@
-//! The tables against a DynamoDB in this process, and against the ports in memory: both must do the same.
+//! Tests the tables against an embedded DynamoDB, and compares them with the in-memory implementations of the ports.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, Lease, Resends, Status};
+use exports_domain::export_type::ExportType;
 use exports_domain::history::{HistoryFilter, Order};
-use exports_domain::id::{ExportId, ExportType};
+use exports_domain::id::ExportId;
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::lifecycle::{self, Change, CorruptFailedBy, FailedBy, Guard, RetryPolicy, Step};
-use exports_domain::payout::{COLUMNS, COLUMNS_VERSION};
 use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPosition, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey,
     RowPage, RowSource, ScheduledCheck, Upload,
@@ -35,30 +35,30 @@ use super::*;
 
 mod strict;
 
-/// The client and the tables of a fresh DynamoDB, which ends with the test's runtime.
-struct Local {
+/// An embedded DynamoDB with empty tables. It ends with the test's runtime.
+struct LocalTables {
     client: aws_sdk_dynamodb::Client,
     exports: ExportsTable,
-    payouts: PayoutsTable,
+    payouts: SourceTables,
     api_keys: ApiKeysTable,
 }
 
-async fn local() -> Local {
+async fn local_tables() -> LocalTables {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
     let config = crate::config::local(url);
-    let strict = strict::Strict(config.http_client().unwrap());
+    let strict = strict::StrictHttpClient(config.http_client().unwrap());
     let config = config.into_builder().http_client(strict).build();
     let client = aws_sdk_dynamodb::Client::new(&config);
     create_table(&client, "Exports", &["tenantId", "sk"], Some(("NextCheckIndex", ["nextCheckState", "nextCheckAt"])))
         .await;
     create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
     create_table(&client, "ApiKeys", &["keyHash"], Some(("TenantIndex", ["tenantId", "createdAt"]))).await;
-    Local {
+    LocalTables {
         client,
         exports: ExportsTable::new(&config, "Exports".into()),
-        payouts: PayoutsTable::new(&config, "Payouts".into()),
+        payouts: SourceTables::named(&config, vec!["Payouts".into()]),
         api_keys: ApiKeysTable::new(&config, "ApiKeys".into()),
     }
 }
@@ -93,7 +93,7 @@ async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str, keys: &[&st
         .unwrap();
 }
 
-impl Local {
+impl LocalTables {
     async fn put_export(&self, export: &Export) {
         self.put_item(to_item(export)).await;
     }
@@ -119,12 +119,12 @@ impl Local {
     }
 }
 
-fn another(random: u8) -> Export {
+fn export_with_id(random: u8) -> Export {
     let id = ExportId::new(export().id.export_type(), start(), &[random; 10]);
     Export { id, ..export() }
 }
 
-/// An export in any state that its fields can have.
+/// An export with any combination of its fields' values.
 fn any_export() -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
     let status = prop::sample::select(Status::ALL.to_vec());
@@ -156,13 +156,13 @@ fn any_export() -> impl Strategy<Value = Export> {
     )
 }
 
-fn attempts(most: u32) -> RetryPolicy {
-    RetryPolicy { max_attempts: most, backoff: vec![], permanent_wait: Duration::from_secs(60) }
+fn retry_policy(max_attempts: u32) -> RetryPolicy {
+    RetryPolicy { max_attempts, backoff: vec![], permanent_wait: Duration::from_secs(60) }
 }
 
-/// Any step that anybody may want to take on what they read.
+/// A step of any kind, made from `read`.
 fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
-    let attempts = attempts(2);
+    let policy = retry_policy(2);
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
     match choice % 14 {
@@ -179,13 +179,13 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         11 => lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, Failure::deadline_passed_corrupt()),
         12 => lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, Failure::failed_by_administrator(None)),
         8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, 7)),
-        _ => lifecycle::acquire(read, now, lease, &attempts)
+        _ => lifecycle::acquire(read, now, lease, &policy)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
 }
 
-/// Attributes with values that no version of the product writes.
-fn damages() -> [(&'static str, AttributeValue); 6] {
+/// Attributes with values that the product never writes.
+fn corruptions() -> [(&'static str, AttributeValue); 6] {
     [
         ("recipientTo", AttributeValue::S("nobody".into())),
         ("requestedBy", AttributeValue::Null(true)),
@@ -196,8 +196,8 @@ fn damages() -> [(&'static str, AttributeValue); 6] {
     ]
 }
 
-/// What came of a step: a refusal with the record as it is.
-fn outcome(applied: Result<(), ApplyError>) -> Result<(), Option<Box<Export>>> {
+/// The result of a step; a conflict has the record as it is.
+fn unwrap_conflict(applied: Result<(), ApplyError>) -> Result<(), Option<Box<Export>>> {
     applied.map_err(|error| match error {
         ApplyError::Conflict(export) => export,
         ApplyError::Dependency(error) => panic!("{error:?}"),
@@ -205,9 +205,9 @@ fn outcome(applied: Result<(), ApplyError>) -> Result<(), Option<Box<Export>>> {
 }
 
 #[test]
-fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
+fn apply_step_in_the_table_equals_the_life_cycle() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let table = runtime.block_on(local());
+    let table = runtime.block_on(local_tables());
     let cases = (any_export(), any_export(), any::<u8>(), 0_u64..12, any::<bool>());
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     runner
@@ -218,53 +218,60 @@ fn steps_do_in_the_table_what_they_do_by_the_life_cycle() {
             memory.put_export(record.clone());
             runtime.block_on(async {
                 table.put_export(&record).await;
-                let expected = outcome(memory.apply_step(&record.tenant, &record.id, &step).await);
-                let got = outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await);
+                let expected = unwrap_conflict(memory.apply_step(&record.tenant, &record.id, &step).await);
+                let got = unwrap_conflict(table.exports.apply_step(&record.tenant, &record.id, &step).await);
                 prop_assert_eq!(got, expected);
                 let now = table.exports.find_export(&record.tenant, &record.id).await.unwrap();
                 prop_assert_eq!(&now, &memory.export(&record.tenant, &record.id));
-                prop_assert_eq!(index_key(&table.export_item(&record).await), now.as_ref().and_then(due_key));
+                prop_assert_eq!(
+                    index_key(&table.export_item(&record).await),
+                    now.as_ref().and_then(expected_index_key)
+                );
                 Ok::<(), TestCaseError>(())
             })
         })
         .unwrap();
 }
 
-/// Where NextCheckIndex has the item, if it does.
+/// The item's key in NextCheckIndex, if it is in the index.
 fn index_key(item: &Item) -> Option<(String, String)> {
     let part = |name| item.get(name).and_then(|value| value.as_s().ok()).cloned();
     part(NEXT_CHECK_STATE).zip(part(NEXT_CHECK_AT))
 }
 
-/// Where NextCheckIndex must have the export for the sweeper to find it.
-fn due_key(export: &Export) -> Option<(String, String)> {
-    export.next_check_at.map(|due| (next_check_state(export.status, &export.id), due.to_string()))
+/// The key in NextCheckIndex at which the sweeper looks for the export.
+fn expected_index_key(export: &Export) -> Option<(String, String)> {
+    export.next_check_at.map(|at| (next_check_state(export.status, &export.id), at.to_string()))
 }
 
 #[tokio::test]
-async fn next_check_is_indexed_by_the_status_that_the_step_names() {
-    let table = local().await;
+async fn next_check_is_indexed_by_the_status_of_the_change() {
+    let table = local_tables().await;
     let record = ready_export();
     table.put_export(&record).await;
-    // Neither a guard nor another change names a status.
-    let due = Change::NextCheck { status: Status::Pending, at: start() };
-    let step =
-        Step { guards: vec![Guard::FencingTokenIs(record.fencing_token)], changes: vec![due], leaves_pending: false };
+    // No guard and no other change names a status.
+    let next_check = Change::NextCheck { status: Status::Pending, at: start() };
+    let step = Step {
+        guards: vec![Guard::FencingTokenIs(record.fencing_token)],
+        changes: vec![next_check],
+        leaves_pending: false,
+    };
     table.exports.apply_step(&record.tenant, &record.id, &step).await.unwrap();
     let expected = (next_check_state(Status::Pending, &record.id), start().to_string());
     assert_eq!(index_key(&table.export_item(&record).await), Some(expected));
 }
 
-/// What DynamoDB may delete the record by: nothing, never, or from this second on.
+/// The item's `ttl`: no attribute, an attribute that DynamoDB ignores, or the second after which it may delete the
+/// item.
 fn ttl(item: &HashMap<String, AttributeValue>) -> Option<Option<i64>> {
     item.get("ttl").map(|value| value.as_n().ok().map(|seconds| seconds.parse().unwrap()))
 }
 
 #[test]
-fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_its_files_end() {
+fn ttl_is_set_when_the_work_ends_and_after_both_retentions() {
     const DAY: Duration = Duration::from_secs(86_400);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let table = runtime.block_on(local());
+    let table = runtime.block_on(local_tables());
     let retention = prop::option::of((1_u32..60).prop_map(|days| DAY * days));
     let cases = (any_export(), retention, any::<u8>(), 0_u64..12);
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
@@ -299,22 +306,22 @@ fn record_may_be_deleted_once_its_work_is_over_and_not_before_its_retention_and_
 }
 
 #[tokio::test]
-async fn step_on_an_export_that_does_not_exist_is_refused_and_writes_nothing() {
-    let table = local().await;
+async fn apply_step_to_a_missing_export_writes_nothing() {
+    let table = local_tables().await;
     let record = ready_export();
     for step in [lifecycle::expire(start(), start()), lifecycle::ready(&record, start(), start())] {
-        assert_eq!(outcome(table.exports.apply_step(&record.tenant, &record.id, &step).await), Err(None));
+        assert_eq!(unwrap_conflict(table.exports.apply_step(&record.tenant, &record.id, &step).await), Err(None));
     }
     assert_eq!(table.exports.find_export(&record.tenant, &record.id).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn second_export_is_not_accepted_until_the_first_has_ended() {
-    let table = local().await;
-    let (first, second) = (another(1), another(2));
+async fn second_export_is_rejected_until_the_first_ends() {
+    let table = local_tables().await;
+    let (first, second) = (export_with_id(1), export_with_id(2));
     table.exports.accept_export(&first, None).await.unwrap();
-    let refused = table.exports.accept_export(&second, None).await;
-    assert!(matches!(refused, Err(AcceptError::AlreadyPending(id)) if id == first.id));
+    let rejected = table.exports.accept_export(&second, None).await;
+    assert!(matches!(rejected, Err(AcceptError::AlreadyPending(id)) if id == first.id));
     assert_eq!(table.exports.find_export(&second.tenant, &second.id).await.unwrap(), None);
     assert_eq!(table.lock(&first).await, Some(first.id.to_string()));
     let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
@@ -324,24 +331,24 @@ async fn second_export_is_not_accepted_until_the_first_has_ended() {
 }
 
 #[tokio::test]
-async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
-    let table = local().await;
-    let (first, second) = (another(1), another(2));
-    let attempts = attempts(5);
+async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
+    let table = local_tables().await;
+    let (first, second) = (export_with_id(1), export_with_id(2));
+    let policy = retry_policy(5);
     let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
     let just_before = first.deadline.minus(Duration::from_millis(1));
     let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
     let fail_at = |now, failed_by| lifecycle::fail_corrupt(now, failed_by, Failure::deadline_passed_corrupt());
-    for (attribute, value) in damages() {
+    for (attribute, value) in corruptions() {
         table.exports.accept_export(&first, None).await.unwrap();
-        let take = lifecycle::acquire(&first, start(), lease.clone(), &attempts).unwrap();
-        let owned = take.changed(&first);
-        apply(&take).await.unwrap();
+        let acquire = lifecycle::acquire(&first, start(), lease.clone(), &policy).unwrap();
+        let owned = acquire.changed(&first);
+        apply(&acquire).await.unwrap();
         let advance = lifecycle::advance_checkpoint(&owned, start(), 7);
         table.exports.apply_with_checkpoint(&first.tenant, &first.id, &advance, &checkpoint()).await.unwrap();
         let item = table.export_item(&first).await;
-        let damaged: Item = item.into_iter().chain([(attribute.to_owned(), value)]).collect();
-        table.put_item(damaged.clone()).await;
+        let corrupt: Item = item.into_iter().chain([(attribute.to_owned(), value)]).collect();
+        table.put_item(corrupt.clone()).await;
 
         let deadline = (attribute != "deadline").then_some(first.deadline);
         let expected = CorruptRecord { attribute, status: Some(Status::Pending), deadline };
@@ -350,9 +357,9 @@ async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
 
         let early = apply(&fail_at(just_before, CorruptFailedBy::DeadlinePassed)).await;
         assert!(matches!(early, Err(ApplyError::Dependency(_))), "{attribute}: {early:?}");
-        assert_eq!(table.export_item(&first).await, damaged);
-        let refused = table.exports.accept_export(&second, None).await;
-        assert!(matches!(refused, Err(AcceptError::AlreadyPending(id)) if id == first.id));
+        assert_eq!(table.export_item(&first).await, corrupt);
+        let rejected = table.exports.accept_export(&second, None).await;
+        assert!(matches!(rejected, Err(AcceptError::AlreadyPending(id)) if id == first.id));
 
         let failed_by =
             if deadline.is_some() { CorruptFailedBy::DeadlinePassed } else { CorruptFailedBy::AnyDeadlinePassed };
@@ -368,16 +375,16 @@ async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
                 .all(|name| !ended.contains_key(*name))
         );
         assert_eq!(table.exports.find_checkpoint(&first.tenant, &first.id).await.unwrap(), None);
-        let due = table
+        let page = table
             .exports
             .scheduled_checks(Status::Pending, first.id.random_byte() % CHECK_PARTITIONS, first.deadline, None, 9)
             .await
             .unwrap();
-        assert_eq!((due.checks, due.corrupt), (vec![], 0));
+        assert_eq!((page.checks, page.corrupt), (vec![], 0));
 
         table.exports.accept_export(&second, None).await.unwrap();
-        let end = lifecycle::fail(&second, start(), FailedBy::Owner, Failure::attempts_used_up(1));
-        table.exports.apply_step(&second.tenant, &second.id, &end).await.unwrap();
+        let fail = lifecycle::fail(&second, start(), FailedBy::Owner, Failure::attempts_used_up(1));
+        table.exports.apply_step(&second.tenant, &second.id, &fail).await.unwrap();
         for export in [&first, &second] {
             table.delete(key(&export.tenant, export_sort(&export.id))).await;
         }
@@ -385,11 +392,11 @@ async fn damaged_record_ends_at_its_deadline_and_frees_its_tenant() {
 }
 
 #[tokio::test]
-async fn damaged_record_of_a_ready_export_expires_with_its_link() {
-    let table = local().await;
+async fn corrupt_ready_record_expires_with_its_link() {
+    let table = local_tables().await;
     let record = ready_export();
     let link_expiry = record.link_expires_at.unwrap();
-    for (attribute, value) in damages() {
+    for (attribute, value) in corruptions() {
         let item = to_item(&record).into_iter().chain([(attribute.to_owned(), value)]).collect();
         table.put_item(item).await;
         let fail =
@@ -403,9 +410,9 @@ async fn damaged_record_of_a_ready_export_expires_with_its_link() {
 }
 
 #[tokio::test]
-async fn damaged_record_is_left_out_of_the_history_and_named() {
-    let table = local().await;
-    let (damaged, good) = (another(1), another(2));
+async fn list_exports_reports_corrupt_records_separately() {
+    let table = local_tables().await;
+    let (corrupt, good) = (export_with_id(1), export_with_id(2));
     table.put_export(&good).await;
     let filter = HistoryFilter {
         export_type: ExportType::MarketplacePayouts,
@@ -414,61 +421,60 @@ async fn damaged_record_is_left_out_of_the_history_and_named() {
         created_to: None,
         order: Order::OldestFirst,
     };
-    for (attribute, value) in damages() {
-        table.put_item(to_item(&damaged).into_iter().chain([(attribute.to_owned(), value)]).collect()).await;
-        let now = damaged.deadline;
+    for (attribute, value) in corruptions() {
+        table.put_item(to_item(&corrupt).into_iter().chain([(attribute.to_owned(), value)]).collect()).await;
+        let now = corrupt.deadline;
         let page = table.exports.list_exports(&good.tenant, &filter, None, 1, now).await.unwrap();
         assert_eq!(page.exports, std::slice::from_ref(&good), "{attribute}");
-        let deadline = (attribute != "deadline").then_some(damaged.deadline);
-        let why = CorruptRecord { attribute, status: Some(Status::Pending), deadline };
-        assert_eq!((page.corrupt, page.next_after), (vec![(export_sort(&damaged.id), why)], None));
+        let deadline = (attribute != "deadline").then_some(corrupt.deadline);
+        let expected = CorruptRecord { attribute, status: Some(Status::Pending), deadline };
+        assert_eq!((page.corrupt, page.next_after), (vec![(export_sort(&corrupt.id), expected)], None));
     }
 }
 
-fn sent(key: &str, fingerprint: &str) -> Idempotency {
+fn idempotency(key: &str, fingerprint: &str) -> Idempotency {
     Idempotency { key: key.into(), fingerprint: fingerprint.into() }
 }
 
-/// An export accepted at `at`.
 fn accepted_at(at: Timestamp, random: u8) -> Export {
     let id = ExportId::new(ExportType::MarketplacePayouts, at, &[random; 10]);
     Export { id, ..export() }
 }
 
 #[tokio::test]
-async fn repeated_request_is_told_its_export_before_anything_else() {
-    let table = local().await;
+async fn accept_export_again_returns_the_export_before_other_errors() {
+    let table = local_tables().await;
     let accept = async |export: &Export, sent: Idempotency| table.exports.accept_export(export, Some(&sent)).await;
-    accept(&another(1), sent("k", "body")).await.unwrap();
-    let again = accept(&another(2), sent("k", "body")).await;
-    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == another(1).id));
-    assert!(matches!(accept(&another(2), sent("k", "other body")).await, Err(AcceptError::KeyReused)));
-    let other_key = accept(&another(2), sent("l", "body")).await;
-    assert!(matches!(other_key, Err(AcceptError::AlreadyPending(id)) if id == another(1).id));
-    // A refused request is not remembered.
-    let step = lifecycle::fail(&another(1), start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&export().tenant, &another(1).id, &step).await.unwrap();
-    accept(&another(3), sent("l", "another body")).await.unwrap();
+    accept(&export_with_id(1), idempotency("k", "body")).await.unwrap();
+    let again = accept(&export_with_id(2), idempotency("k", "body")).await;
+    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == export_with_id(1).id));
+    assert!(matches!(accept(&export_with_id(2), idempotency("k", "other body")).await, Err(AcceptError::KeyReused)));
+    let other_key = accept(&export_with_id(2), idempotency("l", "body")).await;
+    assert!(matches!(other_key, Err(AcceptError::AlreadyPending(id)) if id == export_with_id(1).id));
+    // No idempotency record is written for a rejected request.
+    let step = lifecycle::fail(&export_with_id(1), start(), FailedBy::Owner, Failure::attempts_used_up(1));
+    table.exports.apply_step(&export().tenant, &export_with_id(1).id, &step).await.unwrap();
+    accept(&export_with_id(3), idempotency("l", "another body")).await.unwrap();
 }
 
 #[tokio::test]
-async fn idempotency_key_older_than_a_day_does_not_count() {
-    let table = local().await;
+async fn idempotency_key_older_than_a_day_is_ignored() {
+    let table = local_tables().await;
     let first = accepted_at(start(), 1);
-    table.exports.accept_export(&first, Some(&sent("k", "body"))).await.unwrap();
+    table.exports.accept_export(&first, Some(&idempotency("k", "body"))).await.unwrap();
     let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
     let almost = accepted_at(start().plus(IDEMPOTENCY_WINDOW - Duration::from_millis(1)), 2);
-    let again = table.exports.accept_export(&almost, Some(&sent("k", "body"))).await;
+    let again = table.exports.accept_export(&almost, Some(&idempotency("k", "body"))).await;
     assert!(matches!(again, Err(AcceptError::AlreadyAccepted(_))));
     let day_later = accepted_at(start().plus(IDEMPOTENCY_WINDOW), 3);
-    table.exports.accept_export(&day_later, Some(&sent("k", "other body"))).await.unwrap();
+    table.exports.accept_export(&day_later, Some(&idempotency("k", "other body"))).await.unwrap();
 }
 
 #[test]
-fn history_in_the_table_is_the_history_in_memory() {
+fn list_exports_in_the_table_equals_memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let table = runtime.block_on(local());
+    let table = runtime.block_on(local_tables());
     let memory = MemoryStore::default();
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
     for n in 0..40_u8 {
@@ -506,8 +512,8 @@ fn history_in_the_table_is_the_history_in_memory() {
 }
 
 #[tokio::test]
-async fn sparse_filter_over_a_long_history_reads_within_its_budget() {
-    let table = local().await;
+async fn list_exports_with_sparse_filter_reads_2000_records() {
+    let table = local_tables().await;
     for n in 0..2100_u64 {
         let at = start().plus(Duration::from_secs(n));
         let status = if n == 2050 { Status::Failed } else { Status::Expired };
@@ -534,9 +540,9 @@ async fn sparse_filter_over_a_long_history_reads_within_its_budget() {
 }
 
 #[tokio::test]
-async fn ending_an_export_leaves_the_lock_of_another() {
-    let table = local().await;
-    let (stray, locked) = (another(1), another(2));
+async fn failing_an_export_keeps_the_lock_of_another() {
+    let table = local_tables().await;
+    let (stray, locked) = (export_with_id(1), export_with_id(2));
     table.exports.accept_export(&locked, None).await.unwrap();
     table.put_export(&stray).await;
     let step = lifecycle::fail(&stray, start(), FailedBy::Owner, Failure::attempts_used_up(1));
@@ -547,68 +553,69 @@ async fn ending_an_export_leaves_the_lock_of_another() {
 }
 
 #[tokio::test]
-async fn due_exports_are_those_of_the_status_and_shard_longest_due_first() {
-    let table = local().await;
+async fn scheduled_checks_are_of_one_status_and_shard_earliest_first() {
+    let table = local_tables().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
-    for (random, due) in [(8, Some(3)), (16, Some(1)), (24, Some(9)), (32, None), (9, Some(1))] {
-        table.put_export(&Export { next_check_at: due.map(minutes), ..another(random) }).await;
+    for (random, minute) in [(8, Some(3)), (16, Some(1)), (24, Some(9)), (32, None), (9, Some(1))] {
+        table.put_export(&Export { next_check_at: minute.map(minutes), ..export_with_id(random) }).await;
     }
-    table.put_export(&Export { next_check_at: Some(minutes(1)), status: Status::Ready, ..another(40) }).await;
-    let due = |random, n| ScheduledCheck { tenant: export().tenant, id: another(random).id, at: minutes(n) };
+    table.put_export(&Export { next_check_at: Some(minutes(1)), status: Status::Ready, ..export_with_id(40) }).await;
+    let check = |random, n| ScheduledCheck { tenant: export().tenant, id: export_with_id(random).id, at: minutes(n) };
     let find = async |after: Option<CheckPosition>, limit| {
         table.exports.scheduled_checks(Status::Pending, 0, minutes(3), after.as_ref(), limit).await.unwrap()
     };
     let all = find(None, 9).await;
-    assert_eq!((all.checks, all.next), (vec![due(16, 1), due(8, 3)], None));
+    assert_eq!((all.checks, all.next), (vec![check(16, 1), check(8, 3)], None));
     let first = find(None, 1).await;
-    assert_eq!(first.checks, [due(16, 1)]);
-    assert_eq!(find(first.next.clone(), 9).await.checks, [due(8, 3)]);
-    // One that was dealt with is not there any more, and those behind it are found all the same.
-    table.put_export(&Export { next_check_at: None, ..another(16) }).await;
-    assert_eq!(find(first.next, 9).await.checks, [due(8, 3)]);
+    assert_eq!(first.checks, [check(16, 1)]);
+    assert_eq!(find(first.next.clone(), 9).await.checks, [check(8, 3)]);
+    // The start key's export has left the index.
+    table.put_export(&Export { next_check_at: None, ..export_with_id(16) }).await;
+    assert_eq!(find(first.next, 9).await.checks, [check(8, 3)]);
     let ready = table.exports.scheduled_checks(Status::Ready, 0, minutes(3), None, 9).await.unwrap();
-    assert_eq!(ready.checks, [due(40, 1)]);
+    assert_eq!(ready.checks, [check(40, 1)]);
 }
 
 #[tokio::test]
-async fn exports_that_are_due_just_now_are_found_page_by_page() {
-    let (table, memory) = (local().await, MemoryStore::default());
+async fn scheduled_checks_at_the_same_time_are_paged() {
+    let (table, memory) = (local_tables().await, MemoryStore::default());
     // In the order of their keys.
     let numbers = [16, 8, 24];
     for random in numbers {
-        let export = Export { next_check_at: Some(start()), ..another(random) };
+        let export = Export { next_check_at: Some(start()), ..export_with_id(random) };
         table.put_export(&export).await;
         memory.put_export(export);
     }
     let (mut after, mut after_in_memory) = (None, None);
     for random in numbers {
         let page = table.exports.scheduled_checks(Status::Pending, 0, start(), after.as_ref(), 1).await.unwrap();
-        assert_eq!(page.checks.iter().map(|due| due.id).collect::<Vec<_>>(), [another(random).id]);
+        assert_eq!(page.checks.iter().map(|check| check.id).collect::<Vec<_>>(), [export_with_id(random).id]);
         let in_memory =
             memory.scheduled_checks(Status::Pending, 0, start(), after_in_memory.as_ref(), 1).await.unwrap();
         assert_eq!(in_memory.checks, page.checks);
         after = page.next;
         after_in_memory = in_memory.next.or(after_in_memory);
     }
-    // What is not due at that time is no place to go on from.
+    // A start key after `now` is rejected.
     let before = Timestamp::from_millis(start().millis() - 1);
-    let refused = table.exports.scheduled_checks(Status::Pending, 0, before, after.as_ref(), 1).await;
-    assert!(refused.is_err_and(|error| error.is_permanent()));
-    let refused = memory.scheduled_checks(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
-    assert!(refused.is_err_and(|error| error.is_permanent()));
+    let rejected = table.exports.scheduled_checks(Status::Pending, 0, before, after.as_ref(), 1).await;
+    assert!(rejected.is_err_and(|error| error.is_permanent()));
+    let rejected = memory.scheduled_checks(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
+    assert!(rejected.is_err_and(|error| error.is_permanent()));
 }
 
 #[tokio::test]
-async fn page_of_the_history_that_ends_with_its_dates_is_the_last() {
-    let (table, memory) = (local().await, MemoryStore::default());
+async fn list_exports_after_the_last_export_of_the_range_is_empty() {
+    let (table, memory) = (local_tables().await, MemoryStore::default());
     let (first, last) = (accepted_at(start(), 0), accepted_at(start().plus(Duration::from_secs(1)), 0xff));
     for export in [&first, &last] {
         table.put_export(export).await;
         memory.put_export((*export).clone());
     }
-    for (order, end, before) in
-        [(Order::OldestFirst, &last, accepted_at(start_less(1), 1)), (Order::NewestFirst, &first, later(2))]
-    {
+    for (order, end, before) in [
+        (Order::OldestFirst, &last, accepted_at(seconds_before_start(1), 1)),
+        (Order::NewestFirst, &first, accepted_seconds_after_start(2)),
+    ] {
         let filter = HistoryFilter {
             export_type: ExportType::MarketplacePayouts,
             statuses: vec![],
@@ -626,29 +633,29 @@ async fn page_of_the_history_that_ends_with_its_dates_is_the_last() {
     }
 }
 
-fn start_less(seconds: i64) -> Timestamp {
+fn seconds_before_start(seconds: i64) -> Timestamp {
     Timestamp::from_millis(start().millis() - 1000 * seconds)
 }
 
-fn later(seconds: u64) -> Export {
+fn accepted_seconds_after_start(seconds: u64) -> Export {
     accepted_at(start().plus(Duration::from_secs(seconds)), 1)
 }
 
 #[tokio::test]
-async fn entry_of_what_is_due_that_names_no_export_hides_no_other() {
-    let table = local().await;
+async fn scheduled_checks_with_a_corrupt_key_returns_the_others() {
+    let table = local_tables().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
-    // As an export type would leave it that this version does not know.
-    let mut unknown = to_item(&Export { next_check_at: Some(minutes(1)), ..another(16) });
+    // An export type that this version does not know.
+    let mut unknown = to_item(&Export { next_check_at: Some(minutes(1)), ..export_with_id(16) });
     unknown.insert(SORT.to_owned(), text("EXPORT#pay_0190"));
     table.put_item(unknown).await;
-    table.put_export(&Export { next_check_at: Some(minutes(2)), ..another(8) }).await;
+    table.put_export(&Export { next_check_at: Some(minutes(2)), ..export_with_id(8) }).await;
     let found = table.exports.scheduled_checks(Status::Pending, 0, minutes(3), None, 9).await.unwrap();
     assert_eq!((found.checks.len(), found.corrupt, found.next), (1, 1, None));
 }
 
 #[test]
-fn item_of_another_form_names_the_attribute_at_fault() {
+fn corrupt_item_error_names_the_attribute() {
     let good = to_item(&ready_export());
     assert_eq!(from_item(&good).unwrap(), ready_export());
     for (name, value) in [
@@ -668,8 +675,8 @@ fn item_of_another_form_names_the_attribute_at_fault() {
 }
 
 #[tokio::test]
-async fn api_key_is_found_by_its_hash_and_stored_once() {
-    let table = local().await;
+async fn api_key_is_found_by_hash_and_stored_once() {
+    let table = local_tables().await;
     let hash = KeyHash::from_digest([7; 32]);
     assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None);
     let record = ApiKeyRecord { hash: hash.clone(), caller: operator("acme"), created_at: start(), revoked_at: None };
@@ -679,8 +686,8 @@ async fn api_key_is_found_by_its_hash_and_stored_once() {
 }
 
 #[tokio::test]
-async fn revoked_key_stays_revoked_since_the_first_time() {
-    let table = local().await;
+async fn revoke_api_key_again_keeps_the_first_time() {
+    let table = local_tables().await;
     let record = |random: u8, tenant: &str| {
         let hash = KeyHash::from_digest([random; 32]);
         let created_at = start().plus(Duration::from_secs(random.into()));
@@ -703,7 +710,8 @@ type Attributes = HashMap<String, AttributeValue>;
 
 fn payout(tenant: &str, id: &str, created_at: Timestamp) -> Attributes {
     let time = AttributeValue::S(created_at.to_string());
-    let mut item: Attributes = COLUMNS.map(|column| (column.attribute.to_owned(), time.clone())).into();
+    let mut item: Attributes =
+        export().columns.list().iter().map(|column| (column.attribute.to_owned(), time.clone())).collect();
     for (name, value) in [
         ("tenantId", tenant),
         ("sk", &format!("{created_at}#{id}")),
@@ -722,13 +730,13 @@ fn payout(tenant: &str, id: &str, created_at: Timestamp) -> Attributes {
     item
 }
 
-/// The payouts of a range, page by page.
-async fn read_range(table: &Local, after: Option<&str>, up_to: &str) -> Vec<RowPage> {
+/// All pages of a key range.
+async fn read_range(table: &LocalTables, after: Option<&str>, up_to: &str) -> Vec<RowPage> {
     let key = |text: &str| RowKey(text.to_owned());
     let mut range = KeyRange { after: after.map(key), up_to: key(up_to) };
     let mut pages = Vec::new();
     loop {
-        let page = table.payouts.read_page(&export().tenant, &range).await.unwrap();
+        let page = table.payouts.read_page(export().columns, &export().tenant, &range).await.unwrap();
         range.after = page.next.clone();
         pages.push(page);
         if range.after.is_none() || range.is_empty() {
@@ -743,8 +751,8 @@ fn ids(pages: &[RowPage]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_absent_left_empty() {
-    let table = local().await;
+async fn read_page_returns_the_rows_of_the_range_in_order() {
+    let table = local_tables().await;
     let second_before = |n: i64| Timestamp::from_millis(start().millis() - 1000 * n);
     let mut sparse = payout("acme", "po_b", second_before(1));
     sparse.remove("pspReference");
@@ -767,7 +775,7 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
         format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
     );
     assert_eq!(pages[0].first, Some(RowKey(format!("{}#po_a", second_before(2)))));
-    // A range begins behind any key, a payout's or not, and ends with its last.
+    // A range starts after any key, existing or not, and includes its last key.
     let (above_a, up_to_b) = (format!("{}#po_aa", second_before(2)), format!("{}#po_b", second_before(1)));
     assert_eq!(ids(&read_range(&table, Some(&above_a), &up_to_b).await), ["po_b"]);
     let from_a = format!("{}#po_a", second_before(2));
@@ -775,23 +783,25 @@ async fn payouts_of_the_tenant_up_to_the_end_are_read_in_order_with_what_is_abse
 }
 
 #[tokio::test]
-async fn range_without_a_key_is_refused() {
-    let (table, memory) = (local().await, MemoryPayouts::default());
+async fn read_page_of_an_empty_range_is_rejected() {
+    let (table, memory) = (local_tables().await, MemoryPayouts::default());
     let key = |text: &str| RowKey(text.to_owned());
     for (after, up_to) in [("b", "b"), ("c", "b")] {
         let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
         assert!(range.is_empty());
         let tenant = export().tenant;
-        assert!(table.payouts.read_page(&tenant, &range).await.is_err_and(|error| error.is_permanent()));
-        assert!(memory.read_page(&tenant, &range).await.is_err_and(|error| error.is_permanent()));
+        assert!(
+            table.payouts.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent())
+        );
+        assert!(memory.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent()));
     }
     let range = KeyRange { after: Some(key("a")), up_to: key("b") };
-    assert!(!range.is_empty() && table.payouts.read_page(&export().tenant, &range).await.is_ok());
+    assert!(!range.is_empty() && table.payouts.read_page(export().columns, &export().tenant, &range).await.is_ok());
 }
 
 #[tokio::test]
-async fn payouts_of_many_pages_are_read_once_each() {
-    let table = local().await;
+async fn read_page_over_many_pages_returns_each_row_once() {
+    let table = local_tables().await;
     let big = AttributeValue::S("x".repeat(200_000));
     for n in 0..12 {
         let mut item = payout("acme", &format!("po_{n}"), Timestamp::from_millis(start().millis() - 1000 * (20 - n)));
@@ -804,21 +814,21 @@ async fn payouts_of_many_pages_are_read_once_each() {
 }
 
 #[tokio::test]
-async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work() {
-    let table = local().await;
+async fn checkpoint_is_written_with_its_step_and_deleted_at_the_end() {
+    let table = local_tables().await;
     let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
-    let attempts = attempts(5);
+    let policy = retry_policy(5);
     let read = export();
     table.exports.accept_export(&read, None).await.unwrap();
-    let take = lifecycle::acquire(&read, start(), lease("r"), &attempts).unwrap();
-    table.exports.apply_step(&read.tenant, &read.id, &take).await.unwrap();
-    let owner = take.changed(&read);
+    let acquire = lifecycle::acquire(&read, start(), lease("r"), &policy).unwrap();
+    table.exports.apply_step(&read.tenant, &read.id, &acquire).await.unwrap();
+    let owner = acquire.changed(&read);
     let checkpoint = checkpoint();
     let find = async || table.exports.find_checkpoint(&read.tenant, &read.id).await.unwrap();
 
     let late = lifecycle::advance_checkpoint(&read, start(), 7);
-    let refused = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
-    assert_eq!(outcome(refused), Err(Some(Box::new(owner.clone()))));
+    let rejected = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
+    assert_eq!(unwrap_conflict(rejected), Err(Some(Box::new(owner.clone()))));
     assert_eq!(find().await, None);
 
     let step = lifecycle::advance_checkpoint(&owner, start(), 7);
@@ -827,17 +837,16 @@ async fn checkpoint_is_stored_with_its_step_or_not_at_all_and_goes_with_the_work
     let now = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
     assert_eq!((now.rows_written, now.attempts), (7, 0));
 
-    let end = lifecycle::fail(&now, start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&read.tenant, &read.id, &end).await.unwrap();
+    let fail = lifecycle::fail(&now, start(), FailedBy::Owner, Failure::attempts_used_up(1));
+    table.exports.apply_step(&read.tenant, &read.id, &fail).await.unwrap();
     assert_eq!((find().await, table.lock(&read).await), (None, None));
 }
 
 #[tokio::test]
-async fn checkpoint_of_another_form_is_none() {
-    let table = local().await;
+async fn find_checkpoint_ignores_other_versions_and_corrupt_items() {
+    let table = local_tables().await;
     for (name, value) in [
         ("version", AttributeValue::N("2".into())),
-        ("columnsVersion", AttributeValue::N((COLUMNS_VERSION + 1).to_string())),
         ("sha256State", AttributeValue::S("x".into())),
         ("parts", AttributeValue::Null(true)),
     ] {

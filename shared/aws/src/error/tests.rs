@@ -9,12 +9,12 @@ use crate::bucket::ExportsBucket;
 use crate::dynamodb::{ApiKeysTable, ExportsTable};
 use crate::links::Downloads;
 use crate::queue::JobsQueue;
-use crate::testing::{FakeAws, response};
+use crate::testing::{StubHttpClient, response};
 
-/// The error of one call of each service, when that service responses with this status and code.
-async fn met(service: &str, status: u16, code: &str) -> (DependencyError, u32) {
+/// The error of a call when the service responds with this status and code, and the number of requests sent.
+async fn error_of(service: &str, status: u16, code: &str) -> (DependencyError, u32) {
     let code = code.to_owned();
-    let aws = FakeAws::new(move |request| {
+    let aws = StubHttpClient::new(move |request| {
         let is_xml = request.uri().contains("exports/");
         response(
             status,
@@ -51,7 +51,7 @@ async fn met(service: &str, status: u16, code: &str) -> (DependencyError, u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permanent_error_is_known_by_its_code_and_status_and_is_sent_once() {
+async fn permanent_error_is_not_retried() {
     for (service, status, code) in [
         ("dynamodb", 400, "AccessDeniedException"),
         ("dynamodb", 400, "ResourceNotFoundException"),
@@ -75,13 +75,13 @@ async fn permanent_error_is_known_by_its_code_and_status_and_is_sent_once() {
         ("secretsmanager", 400, "DecryptionFailure"),
         ("secretsmanager", 400, "InvalidRequestException"),
     ] {
-        let (error, requests) = met(service, status, code).await;
+        let (error, requests) = error_of(service, status, code).await;
         assert_eq!((error.kind(), requests), (ErrorKind::Permanent, 1), "{service}: {status} {code}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn transient_error_is_known_by_its_code_and_status() {
+async fn transient_error_is_classified_by_code_or_status() {
     for (service, status, code) in [
         ("dynamodb", 400, "ProvisionedThroughputExceededException"),
         ("dynamodb", 400, "ThrottlingException"),
@@ -105,13 +105,13 @@ async fn transient_error_is_known_by_its_code_and_status() {
         ("secretsmanager", 500, "InternalServiceError"),
         ("secretsmanager", 429, "AnythingElse"),
     ] {
-        let (error, _) = met(service, status, code).await;
+        let (error, _) = error_of(service, status, code).await;
         assert_eq!(error.kind(), ErrorKind::Transient, "{service}: {status} {code}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_transaction_is_permanent_if_one_of_its_reasons_is() {
+async fn cancelled_transaction_is_permanent_if_any_reason_is() {
     for (codes, kind) in [
         (["None", "TransactionConflict"], ErrorKind::Transient),
         (["ThrottlingError", "None"], ErrorKind::Transient),
@@ -122,7 +122,7 @@ async fn cancelled_transaction_is_permanent_if_one_of_its_reasons_is() {
         let reasons = codes.map(|code| format!(r#"{{"Code": "{code}"}}"#)).join(", ");
         let code = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
         let body = format!(r#"{{"__type": "{code}", "Message": "m", "CancellationReasons": [{reasons}]}}"#);
-        let aws = FakeAws::new(move |_| response(400, body.clone()));
+        let aws = StubHttpClient::new(move |_| response(400, body.clone()));
         let table = ExportsTable::new(&aws.config(), "Exports".into());
         let Err(AcceptError::Dependency(error)) = table.accept_export(&export(), None).await else {
             panic!("{codes:?}")
@@ -132,8 +132,8 @@ async fn cancelled_transaction_is_permanent_if_one_of_its_reasons_is() {
 }
 
 #[tokio::test]
-async fn secret_of_another_form_is_a_permanent_error() {
-    let aws = FakeAws::new(|_| response(200, r#"{"SecretString": "no JSON"}"#));
+async fn malformed_secret_is_a_permanent_error() {
+    let aws = StubHttpClient::new(|_| response(200, r#"{"SecretString": "not JSON"}"#));
     let links = Downloads::new(&aws.config(), "exports", "secret".into());
     assert!(links.sign_link(&file(), start(), start()).await.is_err_and(|error| error.is_permanent()));
 }

@@ -1,4 +1,4 @@
-//! What the adapters are asked to do, and how AWS responds.
+//! The scenarios: calls of the ports, and AWS's responses.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
+use exports_domain::export_type::ExportType;
 use exports_domain::history::{HistoryFilter, Order};
-use exports_domain::id::ExportType;
 use exports_domain::idempotency::Idempotency;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
@@ -25,7 +25,7 @@ use serde_json::json;
 
 use super::network::{Response, without_signature};
 use crate::bucket::ExportsBucket;
-use crate::dynamodb::{ApiKeysTable, ExportsTable, PayoutsTable};
+use crate::dynamodb::{ApiKeysTable, ExportsTable, SourceTables};
 use crate::links::Downloads;
 use crate::mail::Mailer;
 use crate::queue::JobsQueue;
@@ -34,22 +34,22 @@ use crate::queue::JobsQueue;
 type Outcome = Result<Option<String>, Box<dyn Error>>;
 type Run = Box<dyn Fn(SdkConfig) -> Pin<Box<dyn Future<Output = Outcome>>>>;
 
-/// One request to an adapter through a port.
+/// One call of a port method.
 pub(super) struct Scenario {
-    /// The method of the port, then a dot and the case if there are several.
+    /// The port method, followed by a dot and the case if there are several. Names the golden file.
     pub name: String,
-    /// The function of the life cycle that made the step, if the port applies one.
+    /// The life cycle function that made the step, if the method applies one.
     pub step: Option<String>,
-    /// What AWS responds with.
+    /// AWS's responses, in order.
     pub responses: Vec<Response>,
-    /// Makes the adapter and calls the port.
+    /// Creates the adapter and calls the method.
     pub run: Run,
 }
 
-fn tables(config: &SdkConfig) -> (ExportsTable, PayoutsTable, ApiKeysTable) {
+fn tables(config: &SdkConfig) -> (ExportsTable, SourceTables, ApiKeysTable) {
     (
         ExportsTable::new(config, "Exports".to_owned()),
-        PayoutsTable::new(config, "Payouts".to_owned()),
+        SourceTables::named(config, vec!["Payouts".to_owned()]),
         ApiKeysTable::new(config, "ApiKeys".to_owned()),
     )
 }
@@ -64,8 +64,8 @@ fn bucket(config: &SdkConfig) -> ExportsBucket {
 
 fn mailer(config: &SdkConfig, configuration_set: Option<&str>) -> Mailer {
     let sender = "exports@marketplace.example".to_owned();
-    // The mailer's own network would be a real one.
-    Mailer::over(config.http_client().unwrap(), config, sender, configuration_set.map(str::to_owned))
+    // `Mailer::new` would use a real HTTP client.
+    Mailer::with_http_client(config.http_client().unwrap(), config, sender, configuration_set.map(str::to_owned))
 }
 
 fn ok(body: serde_json::Value) -> Response {
@@ -84,22 +84,22 @@ fn cancelled(codes: &[&str]) -> Response {
         .header("x-amzn-errortype", "TransactionCanceledException")
 }
 
-/// A scenario: its name, the responses, and the call of the port.
+/// A scenario that makes no step and returns no link.
 macro_rules! scenario {
-    ($name:expr, [$($response:expr),*], |$config:ident| $ask:expr) => {
+    ($name:expr, [$($response:expr),*], |$config:ident| $call:expr) => {
         Scenario {
             name: $name.to_owned(),
             step: None,
             responses: vec![$($response),*],
             run: Box::new(|$config| Box::pin(async move {
-                $ask.await?;
+                $call.await?;
                 Ok(None)
             })),
         }
     };
 }
 
-/// Every method of every port that calls AWS, in every form that its requests can have.
+/// Every port method that calls AWS, with every form of its requests.
 pub(super) fn scenarios() -> Vec<Scenario> {
     [api_keys(), accepting(), reading(), steps(), files(), others()].into_iter().flatten().collect()
 }
@@ -138,8 +138,8 @@ fn accepting() -> Vec<Scenario> {
         scenario!("accept_export", [ok(json!({}))], |config| exports(&config).accept_export(&export(), None)),
         scenario!("accept_export.idempotency-key", [ok(json!({}))], |config| async move {
             let kept = Export { settings: export().settings.with_history_retention(Some(days(90))), ..export() };
-            let sent = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
-            exports(&config).accept_export(&kept, Some(&sent)).await
+            let idempotency = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
+            exports(&config).accept_export(&kept, Some(&idempotency)).await
         }),
     ]
 }
@@ -181,10 +181,12 @@ fn reading() -> Vec<Scenario> {
             exports(&config).scheduled_checks(Status::Ready, 3, start(), Some(&after), 100).await
         }),
         scenario!("read_page", [end()], |config| tables(&config).1.read_page(
+            export().columns,
             &export().tenant,
             &KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) }
         )),
         scenario!("read_page.after", [end()], |config| tables(&config).1.read_page(
+            export().columns,
             &export().tenant,
             &KeyRange {
                 after: Some(RowKey("2026-10-07T08:30:00.000Z#po_1".to_owned())),
@@ -235,7 +237,7 @@ fn upload() -> Upload {
     Upload { key: file().key, id: "upload-id".to_owned() }
 }
 
-/// Each transition, in every form that its condition and its update can have.
+/// Every transition, with every form of its condition and update.
 fn steps() -> Vec<Scenario> {
     let (now, retry) = (start(), RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
     let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
@@ -276,7 +278,7 @@ fn steps() -> Vec<Scenario> {
         .into_iter()
         .map(|(step, case, made)| applied(name("apply_step", step, case), step, made, vec![ok(json!({}))]))
         .collect();
-    // The lock names another export, which keeps it.
+    // The lock names another export and is kept.
     let fail = lifecycle::fail(&owned(), now, FailedBy::Owner, failure());
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
     scenarios.push(applied(name("apply_step", "fail", "lock-is-anothers"), "fail", fail, responses));
@@ -331,7 +333,7 @@ fn files() -> Vec<Scenario> {
         ))
     };
     let more = "<IsTruncated>true</IsTruncated><NextPartNumberMarker>1</NextPartNumberMarker>";
-    let begun = "<InitiateMultipartUploadResult><UploadId>upload-id</UploadId></InitiateMultipartUploadResult>";
+    let created = "<InitiateMultipartUploadResult><UploadId>upload-id</UploadId></InitiateMultipartUploadResult>";
     let completed = "<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>";
     vec![
         scenario!("put_file", [Response::new(200, "")], |config| bucket(&config).put_file(
@@ -339,7 +341,7 @@ fn files() -> Vec<Scenario> {
             &file().name,
             LINE.to_vec()
         )),
-        scenario!("start_upload", [xml(begun)], |config| bucket(&config).start_upload(&file().key, &file().name)),
+        scenario!("start_upload", [xml(created)], |config| bucket(&config).start_upload(&file().key, &file().name)),
         scenario!("upload_part", [Response::new(200, "").header("etag", "\"tag\"")], |config| bucket(&config)
             .upload_part(&upload(), 1, LINE.to_vec())),
         scenario!("list_parts", [listed(1, more), listed(2, "<IsTruncated>false</IsTruncated>")], |config| bucket(

@@ -1,4 +1,4 @@
-//! The functions of this crate and the calls to AWS in them, read from the source.
+//! Finds the functions of this crate, and the AWS calls in them, by parsing the source.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -7,31 +7,31 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Expr, ExprMethodCall, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Lit, Signature, Type};
 
-/// A function of the product.
+/// A function or method of the crate.
 #[derive(Debug)]
 pub(super) struct Function {
     file: PathBuf,
     lines: RangeInclusive<usize>,
-    /// Its name with its type: `ExportsTable::get`.
+    /// Its name, with its type: `ExportsTable::get`.
     pub name: String,
-    /// The port method that it implements: `FindExport::find_export`.
+    /// The port method that it implements, such as `ExportStore::find_export`.
     pub port: Option<String>,
-    /// The operations that it calls: `GetItem`.
+    /// The operations that it calls, such as `GetItem`.
     pub operations: Vec<String>,
 }
 
-/// Methods of the SDK that send a request. A `send` with arguments belongs to a channel.
+/// SDK methods that send a request. A `send` with arguments is a channel's.
 const SENDERS: [&str; 4] = ["invoke", "orchestrate", "send", "send_with"];
 
-/// Every function of the crate, tests excluded.
+/// All functions of the crate except tests.
 pub(super) fn functions() -> Vec<Function> {
     let mut scan = Scan::default();
     scan.read(Path::new("lib.rs"));
     scan.functions
 }
 
-/// The innermost function around this line.
-pub(super) fn at<'a>(functions: &'a [Function], file: &str, line: usize) -> Option<&'a Function> {
+/// The innermost function that contains this line.
+pub(super) fn innermost_at<'a>(functions: &'a [Function], file: &str, line: usize) -> Option<&'a Function> {
     let around = functions.iter().filter(|function| function.file == Path::new(file) && function.lines.contains(&line));
     around.min_by_key(|function| function.lines.end() - function.lines.start())
 }
@@ -41,7 +41,7 @@ pub(super) fn steps(path: &Path) -> Vec<String> {
     let parsed = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
     let is_step = |item: &Item| match item {
         Item::Fn(function) if matches!(function.vis, syn::Visibility::Public(_)) => {
-            let mut found = Named("Step", false);
+            let mut found = ContainsIdent("Step", false);
             found.visit_return_type(&function.sig.output);
             found.1.then(|| function.sig.ident.to_string())
         }
@@ -50,16 +50,16 @@ pub(super) fn steps(path: &Path) -> Vec<String> {
     parsed.items.iter().filter_map(is_step).collect()
 }
 
-/// Whether this name occurs in a type.
-struct Named(&'static str, bool);
+/// Whether an identifier occurs in a type.
+struct ContainsIdent(&'static str, bool);
 
-impl Visit<'_> for Named {
+impl Visit<'_> for ContainsIdent {
     fn visit_ident(&mut self, ident: &syn::Ident) {
         self.1 |= ident == self.0;
     }
 }
 
-/// The name that a file gives to an operation of its own: `.operation_name("HeadObject")`.
+/// The operation that a file builds without a service client: `.operation_name("HeadObject")`.
 struct OperationName(Option<String>);
 
 impl<'ast> Visit<'ast> for OperationName {
@@ -73,7 +73,7 @@ impl<'ast> Visit<'ast> for OperationName {
     }
 }
 
-/// Follows the module declarations of the crate, as the compiler does.
+/// Follows the crate's module declarations.
 #[derive(Default)]
 struct Scan {
     file: PathBuf,
@@ -108,7 +108,7 @@ impl Scan {
     }
 }
 
-/// Whether the item is compiled for tests only: `#[cfg(test)]`, `#[cfg(any(test, …))]`.
+/// Whether the item is for tests only: `#[cfg(test)]` or `#[cfg(any(test, …))]`.
 fn is_test(attributes: &[Attribute]) -> bool {
     let names_test = |attribute: &Attribute| {
         attribute.path().is_ident("cfg")
@@ -160,10 +160,9 @@ impl<'ast> Visit<'ast> for Scan {
     }
 }
 
-/// The operations that a block calls.
 struct Calls {
     operations: Vec<String>,
-    /// The operation that this file builds without the service's client.
+    /// The operation that this file builds without a service client.
     named: Option<String>,
 }
 
@@ -179,7 +178,7 @@ impl<'ast> Visit<'ast> for Calls {
     }
 }
 
-/// The operation that a chain begins with: `self.client.get_item()…` is `GetItem`.
+/// The operation that a method chain starts with: `self.client.get_item()…` is `GetItem`.
 fn operation(chain: &Expr) -> Option<String> {
     match chain {
         Expr::MethodCall(call) => match &*call.receiver {

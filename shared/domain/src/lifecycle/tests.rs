@@ -2,8 +2,9 @@ use super::*;
 use crate::caller::{Caller, ClientType, Person};
 use crate::email::Recipients;
 use crate::export::{ExportSettings, FailureCode};
-use crate::file::Totals;
-use crate::id::{ExportId, ExportType};
+use crate::export_type::ExportType;
+use crate::id::ExportId;
+use crate::totals::Totals;
 use proptest::prelude::*;
 
 const HOUR: Duration = Duration::from_secs(3600);

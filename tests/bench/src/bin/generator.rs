@@ -1,4 +1,4 @@
-//! `cargo bench-generator`: generate-export's release binary against its peers.
+//! `cargo bench-generator`: compares generate-export's release binary with its peers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bench::contender::{Contender, Sample, Task, Workshop};
+use bench::contender::{Contender, GeneratorBench, Sample, Task};
 use bench::payouts::Payouts;
 use bench::plan::{HELP, Plan, Scenario};
-use bench::report::{Measured, Report, thousands};
-use bench::{Error, build, build_rust_peers, chart, make_python, rust_peers};
+use bench::report::{ContenderSummary, Report, thousands};
+use bench::{Error, build, build_rust_peers, chart, create_venv, rust_peers};
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("cargo bench-generator: {error}"));
+            print(&format!("cargo bench-generator: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -29,32 +29,32 @@ fn run() -> Result<(), Error> {
         return Ok(());
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let workshop = prepare(&root, &plan)?;
+    let bench = prepare(&root, &plan)?;
     let started = Instant::now();
     let mut results = Vec::new();
     for scenario in &plan.scenarios {
-        results.extend(measure(&workshop, scenario)?);
+        results.extend(measure(&bench, scenario)?);
     }
     let report = Report::new(results);
-    say(&report.to_text());
-    let is_release = workshop.binaries.file_name().is_some_and(|profile| profile == "release");
-    let folder = if plan.is_whole && is_release { root.join("tests/bench/results") } else { workshop.scratch };
+    print(&report.to_text());
+    let is_release = bench.binaries.file_name().is_some_and(|profile| profile == "release");
+    let folder = if plan.is_full && is_release { root.join("tests/bench/results") } else { bench.scratch };
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("generator.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     fs::write(folder.join("generator.md"), report.to_markdown())?;
     if let Some(picture) = chart::draw(&report) {
         fs::write(folder.join("generator.svg"), picture)?;
     }
-    let kept = folder.strip_prefix(&root).unwrap_or(&folder);
-    say(&format!("{} s; results are in {}", started.elapsed().as_secs(), kept.display()));
+    let shown = folder.strip_prefix(&root).unwrap_or(&folder);
+    print(&format!("{} s; results are in {}", started.elapsed().as_secs(), shown.display()));
     Ok(())
 }
 
-/// Sees to it that everything is there.
-fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
+/// Builds the binaries and creates the Python environment.
+fn prepare(root: &Path, plan: &Plan) -> Result<GeneratorBench, Error> {
     let binaries = std::env::current_exe()?.parent().ok_or("this command has no folder")?.to_owned();
     if plan.builds {
-        // Each by itself: built together, the function would get the features that only the benchmark asks for.
+        // Separately, so that the function is built without the features that only the benchmark enables.
         build(root, &binaries, &["--package", "generate-export"])?;
         build(root, &binaries, &["--package", "bench", "--bins"])?;
     }
@@ -70,9 +70,9 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
     fs::create_dir_all(&scratch)?;
     let python = root.join("target/venv/bin/python");
     if has(Contender::Python) {
-        make_python(root, "tests/requirements.txt", "target/venv")?;
+        create_venv(root, "tests/requirements.txt", "target/venv")?;
     }
-    Ok(Workshop {
+    Ok(GeneratorBench {
         binaries,
         rust_peers: rust_peers(root),
         peers: root.join("tests/bench/peers"),
@@ -82,11 +82,11 @@ fn prepare(root: &Path, plan: &Plan) -> Result<Workshop, Error> {
     })
 }
 
-/// Runs all contenders in turns, so that whatever else the machine does meets them all alike.
-fn measure(workshop: &Workshop, scenario: &Scenario) -> Result<Vec<Measured>, Error> {
-    say(&format!("\n{} rows, {}", thousands(scenario.rows), scenario.title()));
+/// Runs the contenders in turns, so that other load on the machine affects all of them.
+fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderSummary>, Error> {
+    print(&format!("\n{} rows, {}", thousands(scenario.rows), scenario.title()));
     let payouts = Payouts::new(scenario.rows, scenario.spread);
-    let file = Scratch(workshop.scratch.join("payouts.csv"));
+    let file = TemporaryFile(bench.scratch.join("payouts.csv"));
     let expected = payouts.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
     let task = Task {
         payouts,
@@ -96,11 +96,11 @@ fn measure(workshop: &Workshop, scenario: &Scenario) -> Result<Vec<Measured>, Er
         file: file.0.clone(),
     };
     let mut samples: BTreeMap<Contender, Vec<Sample>> = BTreeMap::new();
-    let most = scenario.runs.iter().map(|(_, runs)| *runs).max().unwrap_or(0);
-    for round in 0..most {
+    let rounds = scenario.runs.iter().map(|(_, runs)| *runs).max().unwrap_or(0);
+    for round in 0..rounds {
         for (contender, _) in scenario.runs.iter().filter(|(_, runs)| *runs > round) {
-            let sample = workshop.run(*contender, &task)?;
-            say(&format!(
+            let sample = bench.run(*contender, &task)?;
+            print(&format!(
                 "  {contender:<10} wall {:>7.2} s  CPU {:>8.3} s  peak {:>6.1} MiB{}",
                 sample.wall_seconds,
                 sample.cpu_seconds,
@@ -111,20 +111,20 @@ fn measure(workshop: &Workshop, scenario: &Scenario) -> Result<Vec<Measured>, Er
         }
     }
     let file = (task.expected.bytes, task.expected.sha256.as_str());
-    Ok(samples.into_iter().map(|(contender, runs)| Measured::new(scenario, contender, file, runs)).collect())
+    Ok(samples.into_iter().map(|(contender, runs)| ContenderSummary::new(scenario, contender, file, runs)).collect())
 }
 
-/// A large file that is gone when this is.
-struct Scratch(PathBuf);
+/// A temporary file.
+struct TemporaryFile(PathBuf);
 
-impl Drop for Scratch {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // It is made anew each time, so one that is left does no harm but for its size.
+        // Each scenario overwrites it.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-#[expect(clippy::disallowed_macros, reason = "a command talks to the person who runs it")]
-fn say(text: &str) {
+#[expect(clippy::disallowed_macros, reason = "output of a command")]
+fn print(text: &str) {
     eprintln!("{text}");
 }

@@ -1,8 +1,7 @@
-//! `cargo bench-sweeper`: sweep-exports' release binary in front of a backlog.
+//! `cargo bench-sweeper`: measures sweep-exports' release binary on a backlog.
 //!
-//! A hundred thousand exports are due at once, as after a day on which no sweep ran: links that have ended, exports that
-//! nobody works on, and some whose record cannot be read. The sweeper is invoked as Lambda would, with its time limit,
-//! until nothing is left to do; then once more by two of them at once.
+//! 100,000 checks are scheduled, as after a day without sweeps: expired links, stalled exports and some corrupt
+//! records. The sweeper is invoked with its time-out until nothing is left to do, first alone, then two in parallel.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValue, WriteRequest};
 use bench::contender::{new_export, sdk_config};
-use bench::fake::{Conditions, EXPORTS_TABLE, Fake, REGION};
+use bench::fake::{Conditions, EXPORTS_TABLE, FakeAws, REGION};
 use bench::payouts::{Payouts, Spread};
 use bench::process::Process;
 use bench::report::thousands;
@@ -23,33 +22,34 @@ use bench::{Error, build};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
 use exports_domain::export::{Export, Status};
-use exports_domain::file::{ExportFile, Totals};
+use exports_domain::file::ExportFile;
 use exports_domain::lifecycle::RE_ENQUEUE_AFTER;
 use exports_domain::ports::{ExportStore as _, System as _};
+use exports_domain::totals::Totals;
 use serde::Deserialize;
 
 const HELP: &str = "\
-Puts sweep-exports' release binary in front of a backlog of due exports, and tells how it copes.
+Measures sweep-exports' release binary on a backlog of scheduled checks.
 
-  cargo bench-sweeper              100,000 due exports (about two minutes, after a release build); refreshes
+  cargo bench-sweeper              100,000 checks (about two minutes after a release build); updates
                                    tests/bench/results/sweeper.md
-  cargo bench-sweeper --due N      another number of them; prints only
-  cargo bench-sweeper --help       this text
+  cargo bench-sweeper --checks N   another number of checks; prints the results only
+  cargo bench-sweeper --help       print this text
 ";
 
-const DUE: u64 = 100_000;
+const CHECKS: u64 = 100_000;
 /// The function's time-out in the template.
 const TIME_LIMIT: Duration = Duration::from_secs(50);
-/// What the function may take of memory, in MiB.
+/// Maximum peak memory in MiB.
 const MAX_MEMORY: f64 = 64.0;
-/// However slow the machine is, it is over after so many.
+/// More sweeps than the slowest machine needs.
 const MAX_SWEEPS: usize = 60;
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("cargo bench-sweeper: {error}"));
+            print(&format!("cargo bench-sweeper: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -58,9 +58,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Error> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let due = match arguments.as_slice() {
-        [] => DUE,
-        ["--due", number] => number.parse().map_err(|_| format!("not a number: {number}"))?,
+    let checks = match arguments.as_slice() {
+        [] => CHECKS,
+        ["--checks", number] => number.parse().map_err(|_| format!("invalid number: {number}"))?,
         ["--help"] => {
             std::io::stdout().write_all(HELP.as_bytes())?;
             return Ok(());
@@ -73,126 +73,130 @@ fn run() -> Result<(), Error> {
     let scratch = root.join("target/bench");
     fs::create_dir_all(&scratch)?;
     let mut text = format!(
-        "# sweep-exports in front of a backlog\n\nMade by `cargo bench-sweeper`: {} exports are due at once, {} of them \
-         with a record that cannot be read.\nA sweep ends after {} s at the latest, and may take {MAX_MEMORY} MiB.\n",
-        thousands(due),
-        thousands(Backlog::of(due).corrupt),
+        "# sweep-exports on a backlog\n\nMeasured by `cargo bench-sweeper`: {} scheduled checks, {} of them of corrupt \
+         records.\nThe time-out of a sweep is {} s, and the memory limit {MAX_MEMORY} MiB.\n",
+        thousands(checks),
+        thousands(Backlog::of(checks).corrupt),
         TIME_LIMIT.as_secs()
     );
     for sweepers in [1, 2] {
-        text += &measure(due, sweepers, &binaries, &scratch)?;
+        text += &measure(checks, sweepers, &binaries, &scratch)?;
     }
-    say(&text);
-    if due == DUE {
+    print(&text);
+    if checks == CHECKS {
         fs::write(root.join("tests/bench/results/sweeper.md"), text)?;
     }
     Ok(())
 }
 
-/// What is due.
+/// The numbers of scheduled checks by kind.
 #[derive(Clone, Copy, Debug)]
 struct Backlog {
-    /// Ready exports whose link has ended.
-    ended: u64,
-    /// Pending exports that nobody works on.
-    idle: u64,
-    /// Pending exports whose record cannot be read.
+    /// READY exports with an expired link.
+    expired_links: u64,
+    /// PENDING exports without a lease.
+    stalled: u64,
+    /// PENDING exports with a corrupt record.
     corrupt: u64,
 }
 
 impl Backlog {
-    const fn of(due: u64) -> Self {
-        let (idle, corrupt) = (due / 10, due / 50);
-        Self { ended: due - idle - corrupt, idle, corrupt }
+    const fn of(checks: u64) -> Self {
+        let (stalled, corrupt) = (checks / 10, checks / 50);
+        Self { expired_links: checks - stalled - corrupt, stalled, corrupt }
     }
 }
 
-/// What sweep-exports responses.
+/// The response of sweep-exports.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-struct Swept {
-    rung: u64,
+#[serde(rename_all = "camelCase")]
+struct SweepResult {
+    re_enqueued: u64,
     failed: u64,
     expired: u64,
     unchanged: u64,
     errors: u64,
 }
 
-/// A sweeper that runs.
-struct Sweeper {
+/// A running sweep-exports.
+struct SweeperProcess {
     process: Process,
     api: RuntimeApi,
 }
 
-/// Lets so many sweepers at once sweep until nothing is left, and checks that everything was done, once.
-fn measure(due: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result<String, Error> {
-    let backlog = Backlog::of(due);
-    let mut fake = Fake::start(Payouts::new(0, Spread::Even), Conditions::default())?;
-    say(&format!("writing {} exports", thousands(due)));
+/// Runs this many sweepers in parallel until nothing is left to do, and checks that each check was handled once.
+fn measure(checks: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result<String, Error> {
+    let backlog = Backlog::of(checks);
+    let mut fake = FakeAws::start(Payouts::new(0, Spread::Even), Conditions::default())?;
+    print(&format!("writing {} exports", thousands(checks)));
     fake.block_on(seed(&fake.exports_url(), backlog))??;
     let mut running = Vec::new();
     for number in 0..sweepers {
         running.push(start(&fake, &binaries.join("sweep-exports"), &scratch.join(format!("sweeper-{number}.log")))?);
     }
-    let title = if sweepers == 1 { "One sweep after another".to_owned() } else { format!("{sweepers} sweeps at once") };
+    let title = if sweepers == 1 { "One sweep at a time".to_owned() } else { format!("{sweepers} sweeps in parallel") };
     let mut text = format!(
-        "\n## {title}\n\n| sweep | seconds | expired | rung | unchanged | errors |\n|---|---|---|---|---|---|\n"
+        "\n## {title}\n\n| sweep | seconds | expired | re-enqueued | unchanged | errors |\n|---|---|---|---|---|---|\n"
     );
-    let mut all = Swept::default();
+    let mut all = SweepResult::default();
     for sweep in 1.. {
         if sweep > MAX_SWEEPS {
-            return Err(format!("after {MAX_SWEEPS} sweeps there is still something to do").into());
+            return Err(format!("checks are left after {MAX_SWEEPS} sweeps").into());
         }
         let round = sweep_once(&mut running, sweep, &mut text)?;
-        all.rung += round.rung;
+        all.re_enqueued += round.re_enqueued;
         all.expired += round.expired;
         all.failed += round.failed;
-        if round.rung + round.failed + round.expired == 0 {
+        if round.re_enqueued + round.failed + round.expired == 0 {
             break;
         }
     }
-    let mut rings = 0;
-    while fake.next_ring().is_some() {
-        rings += 1;
+    let mut jobs = 0;
+    while fake.next_job().is_some() {
+        jobs += 1;
     }
-    if (all.expired, all.rung, all.failed, rings) != (backlog.ended, backlog.idle, 0, backlog.idle) {
-        return Err(format!("{title}: {all:?} and {rings} rings do not fit {backlog:?}").into());
+    if (all.expired, all.re_enqueued, all.failed, jobs) != (backlog.expired_links, backlog.stalled, 0, backlog.stalled)
+    {
+        return Err(format!("{title}: {all:?} and {jobs} jobs do not match {backlog:?}").into());
     }
-    for Sweeper { process, .. } in running {
+    for SweeperProcess { process, .. } in running {
         let peak = process.finish()?.peak_kib as f64 / 1024.0;
         writeln!(text, "\nPeak memory {peak:.1} MiB.")?;
         if peak > MAX_MEMORY {
-            return Err(format!("{title}: {peak:.1} MiB are more than {MAX_MEMORY}").into());
+            return Err(format!("{title}: {peak:.1} MiB exceed {MAX_MEMORY}").into());
         }
     }
-    writeln!(text, "Every link's end was recorded once, and every idle export rung for once.")?;
+    writeln!(text, "Every link expired once, and every stalled export was re-enqueued once.")?;
     Ok(text)
 }
 
-/// One sweep by each, all at once.
-fn sweep_once(sweepers: &mut [Sweeper], sweep: usize, text: &mut String) -> Result<Swept, Error> {
-    let begun = Instant::now();
+/// Runs one sweep of each sweeper, in parallel.
+fn sweep_once(sweepers: &mut [SweeperProcess], sweep: usize, text: &mut String) -> Result<SweepResult, Error> {
+    let started = Instant::now();
     for sweeper in sweepers.iter() {
         sweeper.api.invoke("{}".to_owned(), TIME_LIMIT)?;
     }
-    let mut all = Swept::default();
-    for Sweeper { process, api } in sweepers.iter_mut() {
+    let mut all = SweepResult::default();
+    for SweeperProcess { process, api } in sweepers.iter_mut() {
         let outcome = process.wait_for(&api.outcomes, TIME_LIMIT)?;
-        let outcome = outcome.map_err(|error| process.complaint(&format!("answered with an error: {error}")))?;
-        let swept: Swept = serde_json::from_slice(&outcome)?;
-        all.rung += swept.rung;
+        let outcome = outcome.map_err(|error| process.failure(&format!("returned an error: {error}")))?;
+        let swept: SweepResult = serde_json::from_slice(&outcome)?;
+        all.re_enqueued += swept.re_enqueued;
         all.failed += swept.failed;
         all.expired += swept.expired;
         all.unchanged += swept.unchanged;
         all.errors += swept.errors;
     }
-    let took = begun.elapsed().as_secs_f64();
-    let Swept { rung, expired, unchanged, errors, .. } = all;
-    say(&format!("  {took:.1} s: {expired} expired, {rung} rung, {unchanged} unchanged, {errors} errors"));
-    writeln!(text, "| {sweep} | {took:.1} | {expired} | {rung} | {unchanged} | {errors} |")?;
+    let took = started.elapsed().as_secs_f64();
+    let SweepResult { re_enqueued, expired, unchanged, errors, .. } = all;
+    print(&format!(
+        "  {took:.1} s: {expired} expired, {re_enqueued} re-enqueued, {unchanged} unchanged, {errors} errors"
+    ));
+    writeln!(text, "| {sweep} | {took:.1} | {expired} | {re_enqueued} | {unchanged} | {errors} |")?;
     Ok(all)
 }
 
-fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
+fn start(fake: &FakeAws, binary: &Path, log: &Path) -> Result<SweeperProcess, Error> {
     let api = fake.block_on(RuntimeApi::start())??;
     let mut command = Command::new(PathBuf::from(binary));
     command.env_clear().env("AWS_ENDPOINT_URL", fake.url()).env("AWS_REGION", REGION);
@@ -201,37 +205,37 @@ fn start(fake: &Fake, binary: &Path, log: &Path) -> Result<Sweeper, Error> {
     command.env("AWS_LAMBDA_FUNCTION_NAME", "sweep-exports").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
     command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
-    // Nobody responses the queue here: what was rung for is not to be due again before all is over.
+    // No generator handles the jobs, and re-enqueued exports must not be checked again during the benchmark.
     command.env("RE_ENQUEUE_AFTER", "1h");
     command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
-    Ok(Sweeper { process: Process::start("sweep-exports", &mut command, log)?, api })
+    Ok(SweeperProcess { process: Process::start("sweep-exports", &mut command, log)?, api })
 }
 
-/// Writes the backlog: each export a tenant's of its own, as it would be with so many.
+/// Writes the backlog, each export with its own tenant.
 async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
     let config = sdk_config(url.to_owned());
     let client = aws_sdk_dynamodb::Client::new(&config);
     let now = LambdaSystem.now();
-    let mut ended = new_export("of-which-all-are-copies")?;
-    ended.next_check_at = Some(now.minus(Duration::from_secs(60)));
-    make_ready(&mut ended);
-    let mut idle = new_export("of-which-all-are-copies-too")?;
-    idle.next_check_at = Some(now.minus(RE_ENQUEUE_AFTER));
+    let mut expired_links = new_export("ready-original")?;
+    expired_links.next_check_at = Some(now.minus(Duration::from_secs(60)));
+    make_ready(&mut expired_links);
+    let mut stalled = new_export("stalled-original")?;
+    stalled.next_check_at = Some(now.minus(RE_ENQUEUE_AFTER));
     let exports = ExportsTable::new(&config, EXPORTS_TABLE.to_owned());
-    let ended = stored(&exports, &client, &ended).await?;
-    let idle = stored(&exports, &client, &idle).await?;
-    let mut corrupt = idle.clone();
+    let expired_links = stored(&exports, &client, &expired_links).await?;
+    let stalled = stored(&exports, &client, &stalled).await?;
+    let mut corrupt = stalled.clone();
     corrupt.insert("fencingToken".to_owned(), AttributeValue::S("corrupt".to_owned()));
     let mut requests = Vec::new();
-    for number in 0..backlog.ended + backlog.idle + backlog.corrupt {
+    for number in 0..backlog.expired_links + backlog.stalled + backlog.corrupt {
         let original = match number {
-            _ if number < backlog.ended => &ended,
-            _ if number < backlog.ended + backlog.idle => &idle,
+            _ if number < backlog.expired_links => &expired_links,
+            _ if number < backlog.expired_links + backlog.stalled => &stalled,
             _ => &corrupt,
         };
         let put = PutRequest::builder().set_item(Some(copied(original, number)?)).build()?;
         requests.push(WriteRequest::builder().put_request(put).build());
-        if requests.len() == 25 || number + 1 == backlog.ended + backlog.idle + backlog.corrupt {
+        if requests.len() == 25 || number + 1 == backlog.expired_links + backlog.stalled + backlog.corrupt {
             client.batch_write_item().request_items(EXPORTS_TABLE, std::mem::take(&mut requests)).send().await?;
         }
     }
@@ -240,7 +244,7 @@ async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
 
 type Item = HashMap<String, AttributeValue>;
 
-/// The export's record as the table keeps it; nothing of it stays there.
+/// The export's record as stored in the table. Deletes the record.
 async fn stored(exports: &ExportsTable, client: &aws_sdk_dynamodb::Client, export: &Export) -> Result<Item, Error> {
     exports.accept_export(export, None).await?;
     let deleted = client
@@ -251,13 +255,14 @@ async fn stored(exports: &ExportsTable, client: &aws_sdk_dynamodb::Client, expor
         .return_values(ReturnValue::AllOld)
         .send()
         .await?;
-    deleted.attributes.ok_or_else(|| "the record is not there".into())
+    deleted.attributes.ok_or_else(|| "the record does not exist".into())
 }
 
-/// The record of another tenant's export, alike in all else.
+/// The same record with another tenant and export ID.
 fn copied(original: &Item, number: u64) -> Result<Item, Error> {
     let export = new_export(&format!("tenant-{number}"))?;
-    let state = original.get("nextCheckState").and_then(|state| state.as_s().ok()).ok_or("a record without a check")?;
+    let state =
+        original.get("nextCheckState").and_then(|state| state.as_s().ok()).ok_or("a record without nextCheckState")?;
     let status = state.split('#').next().unwrap_or_default().parse()?;
     let mut item = original.clone();
     for (name, value) in [
@@ -271,7 +276,7 @@ fn copied(original: &Item, number: u64) -> Result<Item, Error> {
     Ok(item)
 }
 
-/// As it is when its link has ended.
+/// Makes the export READY with an expired link.
 fn make_ready(export: &mut Export) {
     export.status = Status::Ready;
     export.link_expires_at = export.next_check_at;
@@ -286,7 +291,7 @@ fn make_ready(export: &mut Export) {
     });
 }
 
-#[expect(clippy::disallowed_macros, reason = "a command talks to the person who runs it")]
-fn say(text: &str) {
+#[expect(clippy::disallowed_macros, reason = "output of a command")]
+fn print(text: &str) {
     eprintln!("{text}");
 }

@@ -1,8 +1,7 @@
-//! AWS on loopback: DynamoDB, S3, SES, SQS and Secrets Manager, as far as an export needs them.
+//! A fake AWS on loopback: the operations of DynamoDB, S3, SES, SQS and Secrets Manager that the functions use.
 //!
-//! The Payouts table is made by formula ([`crate::payouts`]) and served as fast as it can be; parts are hashed and
-//! dropped. What has to be right rather than fast, the Exports table with its conditions and transactions, is an
-//! embedded DynamoDB. Signatures are not checked: AWS's side of them is no cost of ours.
+//! The items of the Payouts table are computed ([`crate::payouts`]), and uploaded parts are hashed and discarded, for
+//! speed. The Exports table, with its conditions and transactions, is an embedded DynamoDB. Signatures are not checked.
 
 mod bucket;
 mod payouts_table;
@@ -30,36 +29,36 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::payouts::Payouts;
-use bucket::Bucket;
-use payouts_table::PayoutsTable;
+use bucket::FakeBucket;
+use payouts_table::FakePayoutsTable;
 use tls::CertificateAuthority;
 
-pub use bucket::File;
+pub use bucket::StoredFile;
 
-/// The table of the API keys.
+/// The ApiKeys table.
 pub const API_KEYS_TABLE: &str = "ApiKeys";
-/// The table of the records.
+/// The Exports table.
 pub const EXPORTS_TABLE: &str = "Exports";
-/// The table of the payouts.
+/// The Payouts table.
 pub const PAYOUTS_TABLE: &str = "Payouts";
-/// The bucket of the files.
+/// The exports bucket.
 pub const BUCKET: &str = "exports";
-/// The services, as the variables that name their endpoints end.
+/// The suffixes of the variables with the services' endpoint URLs.
 const SERVICES: [&str; 5] = ["DYNAMODB", "S3", "SECRETS_MANAGER", "SESV2", "SQS"];
-/// Where everything is.
+/// The region of all services.
 pub const REGION: &str = "eu-west-1";
 
-/// How AWS behaves.
+/// The fake AWS's behaviour.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions {
-    /// How long a page of payouts takes, on top of what it takes to make it.
+    /// Delay of each page of payouts.
     pub page_latency: Duration,
-    /// Whether a partition gives no more than DynamoDB's 3,000 read units a second.
+    /// Whether to apply DynamoDB's limit of 3,000 read units per second and partition.
     pub partition_limit: bool,
-    /// At most so many bytes of items are in a page.
+    /// Maximum size of the items in a page, in bytes.
     pub page_bytes: u64,
-    /// All parts of a file but the last have so many bytes at least.
-    pub smallest_part: u64,
+    /// Minimum size of all parts but the last, in bytes.
+    pub min_part_bytes: u64,
 }
 
 impl Default for Conditions {
@@ -68,67 +67,63 @@ impl Default for Conditions {
             page_latency: Duration::ZERO,
             partition_limit: false,
             page_bytes: 1 << 20,
-            smallest_part: 5 * 1024 * 1024,
+            min_part_bytes: 5 * 1024 * 1024,
         }
     }
 }
 
-/// A message to the generator, and how long it is to be held back.
+/// A message in the jobs queue.
 #[derive(Clone, Debug)]
 pub struct EnqueuedJob {
-    /// The message.
+    /// The message body.
     pub body: String,
-    /// The delay that it was sent with.
+    /// The delay it was sent with.
     pub delay: Duration,
 }
 
-/// AWS, until it is dropped.
+/// The fake AWS. Dropping it stops it.
 #[derive(Debug)]
-pub struct Fake {
+pub struct FakeAws {
     runtime: Option<Runtime>,
     shared: Arc<Shared>,
     enqueued: mpsc::UnboundedReceiver<EnqueuedJob>,
     address: SocketAddr,
-    /// The variables that tell a process where each service is, if they are told apart.
+    /// The variables with each service's endpoint URL, with TLS only.
     endpoints: Vec<(String, String)>,
-    authority: Option<CertificateAuthority>,
+    ca: Option<CertificateAuthority>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    payouts: PayoutsTable,
-    bucket: Bucket,
-    /// The embedded DynamoDB that has the Exports table.
+    payouts: FakePayoutsTable,
+    bucket: FakeBucket,
+    /// The embedded DynamoDB with the Exports and ApiKeys tables.
     exports: SocketAddr,
     enqueued: mpsc::UnboundedSender<EnqueuedJob>,
     calls: Mutex<BTreeMap<String, u64>>,
 }
 
-/// What a caller gets.
 type FakeResponse = Response<Full<Bytes>>;
 
-impl Fake {
-    /// AWS with these payouts, an empty Exports table and an empty bucket.
+impl FakeAws {
+    /// Starts with these payouts, empty other tables and an empty bucket.
     ///
     /// # Errors
-    /// If there is no port to listen on, or the embedded DynamoDB does not come up.
+    /// If no port is available, or the embedded DynamoDB does not start.
     pub fn start(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
         Self::start_with(payouts, conditions, None)
     }
 
-    /// The same over TLS, each service in a place of its own: a caller needs a connection for each, as with AWS.
+    /// Like [`start`](Self::start), with TLS and a port per service, so that each service needs a connection, as with
+    /// AWS.
     ///
     /// # Errors
-    /// As [`start`](Self::start), and if there is no certificate to be had.
+    /// As [`start`](Self::start), and if no certificate can be created.
     pub fn start_with_tls(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
         Self::start_with(payouts, conditions, Some(CertificateAuthority::new()?))
     }
 
-    fn start_with(
-        payouts: Payouts,
-        conditions: Conditions,
-        authority: Option<CertificateAuthority>,
-    ) -> Result<Self, Error> {
+    fn start_with(payouts: Payouts, conditions: Conditions, ca: Option<CertificateAuthority>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("fake").enable_all().build()?;
         let (sender, enqueued) = mpsc::unbounded_channel();
@@ -137,83 +132,83 @@ impl Fake {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             let shared = Arc::new(Shared {
-                payouts: PayoutsTable::new(payouts, conditions),
-                bucket: Bucket::new(conditions.smallest_part),
+                payouts: FakePayoutsTable::new(payouts, conditions),
+                bucket: FakeBucket::new(conditions.min_part_bytes),
                 exports,
                 enqueued: sender,
                 calls: Mutex::default(),
             });
             tokio::spawn(serve(listener, None, Arc::clone(&shared)));
             let mut endpoints = Vec::new();
-            if let Some(authority) = &authority {
+            if let Some(ca) = &ca {
                 for service in SERVICES {
                     let listener = TcpListener::bind("127.0.0.1:0").await?;
                     let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
                     endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), url));
-                    tokio::spawn(serve(listener, Some(authority.acceptor()), Arc::clone(&shared)));
+                    tokio::spawn(serve(listener, Some(ca.acceptor()), Arc::clone(&shared)));
                 }
             }
             Ok::<_, Error>((shared, address, endpoints))
         })?;
-        Ok(Self { runtime: Some(runtime), shared, enqueued, address, endpoints, authority })
+        Ok(Self { runtime: Some(runtime), shared, enqueued, address, endpoints, ca })
     }
 
-    /// Where AWS is.
+    /// The endpoint URL of all services, without TLS.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The variables that tell a process where each service is; none but with TLS.
+    /// Names and values of the variables with each service's endpoint URL. Empty without TLS.
     #[must_use]
     pub fn endpoints(&self) -> &[(String, String)] {
         &self.endpoints
     }
 
-    /// The certificate to trust, as PEM; none but with TLS.
+    /// The CA certificate to trust, as PEM. `None` without TLS.
     #[must_use]
-    pub fn authority(&self) -> Option<&str> {
-        self.authority.as_ref().map(CertificateAuthority::certificate)
+    pub fn ca_certificate(&self) -> Option<&str> {
+        self.ca.as_ref().map(CertificateAuthority::certificate)
     }
 
-    /// Where the Exports table is for those whose calls are not to be counted.
+    /// The endpoint URL of the Exports and ApiKeys tables for calls that are not counted.
     #[must_use]
     pub fn exports_url(&self) -> String {
         format!("http://{}", self.shared.exports)
     }
 
-    /// How often each operation was called.
+    /// Number of calls by operation.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         lock(&self.shared.calls).clone()
     }
 
-    /// Puts a file into the bucket.
+    /// Puts an empty file into the bucket.
     pub fn put_file(&self, key: &str) {
         self.shared.bucket.put_file(format!("/{BUCKET}/{key}"));
     }
 
-    /// The files that were written, by key.
+    /// The files in the bucket, by path.
     #[must_use]
-    pub fn files(&self) -> BTreeMap<String, File> {
+    pub fn files(&self) -> BTreeMap<String, StoredFile> {
         self.shared.bucket.files()
     }
 
-    /// The next message to the generator, if there is one.
-    pub fn next_ring(&mut self) -> Option<EnqueuedJob> {
+    /// Receives the next message of the jobs queue, if there is one.
+    pub fn next_job(&mut self) -> Option<EnqueuedJob> {
         self.enqueued.try_recv().ok()
     }
 
-    /// Runs `work` among the threads that play AWS.
+    /// Runs `work` in the fake's tokio runtime.
     ///
     /// # Errors
-    /// If AWS is gone, which it is not before it is dropped.
+    /// Only after the fake is dropped.
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        Ok(self.runtime.as_ref().ok_or("the stand-in for AWS has ended")?.block_on(work))
+        Ok(self.runtime.as_ref().ok_or("the fake AWS has stopped")?.block_on(work))
     }
 }
 
-impl Drop for Fake {
+impl Drop for FakeAws {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -291,13 +286,13 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shar
 async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { response(&shared, request).await.map_err(std::io::Error::other) }
+        async move { handle(&shared, request).await.map_err(std::io::Error::other) }
     });
-    // A caller that ends in the middle of a request is no invalid of ours.
+    // Fails if the client exits during a request.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn response(shared: &Shared, request: Request<Incoming>) -> Result<FakeResponse, Error> {
+async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeResponse, Error> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).map(str::to_owned);
     let path = request.uri().path();
     let (operation, response) = match target.as_deref().and_then(|target| target.split_once('.')) {
@@ -306,57 +301,57 @@ async fn response(shared: &Shared, request: Request<Incoming>) -> Result<FakeRes
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             match operation.as_str() {
-                "Query" if is_of_payouts(&body) => shared.payouts.query(&body).await,
+                "Query" if is_payouts_query(&body) => shared.payouts.query(&body).await,
                 _ => (operation, forward(shared.exports, head.headers, body).await?),
             }
         }
         Some(("AmazonSQS", "SendMessage")) => {
             let sent: serde_json::Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
             let body = sent.get("MessageBody").and_then(|body| body.as_str()).unwrap_or_default().to_owned();
-            // A client may hold the response to what it has sent.
+            // SDKs verify the digest.
             let digest: String = Md5::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
             let delay = sent.get("DelaySeconds").and_then(serde_json::Value::as_u64).unwrap_or(0);
-            // Nobody listens any more once the run is over.
+            // Fails only after the run.
             let _ = shared.enqueued.send(EnqueuedJob { body, delay: Duration::from_secs(delay) });
             let response = json!({ "MessageId": "m", "MD5OfMessageBody": digest });
-            ("SendMessage".to_owned(), json_answer(StatusCode::OK, &response)?)
+            ("SendMessage".to_owned(), json_response(StatusCode::OK, &response)?)
         }
         Some(("secretsmanager", "GetSecretValue")) => {
             let secret = json!({ "accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "example" }).to_string();
             let response = json!({ "Name": "link-signer", "SecretString": secret });
-            ("GetSecretValue".to_owned(), json_answer(StatusCode::OK, &response)?)
+            ("GetSecretValue".to_owned(), json_response(StatusCode::OK, &response)?)
         }
         Some((service, operation)) => {
             let name = format!("{service}.{operation}");
-            let problem = json!({ "__type": "UnknownOperationException", "message": "not played by the benchmark" });
-            (name, json_answer(StatusCode::BAD_REQUEST, &problem)?)
+            let problem =
+                json!({ "__type": "UnknownOperationException", "message": "not implemented by the benchmark" });
+            (name, json_response(StatusCode::BAD_REQUEST, &problem)?)
         }
         None if path == "/v2/email/outbound-emails" => {
             request.into_body().collect().await?;
-            ("SendEmail".to_owned(), json_answer(StatusCode::OK, &json!({ "MessageId": "m" }))?)
+            ("SendEmail".to_owned(), json_response(StatusCode::OK, &json!({ "MessageId": "m" }))?)
         }
-        None => shared.bucket.response(request).await?,
+        None => shared.bucket.handle(request).await?,
     };
     *lock(&shared.calls).entry(operation).or_default() += 1;
     Ok(response)
 }
 
-/// Whether a query is one of the Payouts table.
-fn is_of_payouts(query: &[u8]) -> bool {
+fn is_payouts_query(query: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Named {
+    struct TableName {
         table_name: String,
     }
-    serde_json::from_slice::<Named>(query).is_ok_and(|query| query.table_name == PAYOUTS_TABLE)
+    serde_json::from_slice::<TableName>(query).is_ok_and(|query| query.table_name == PAYOUTS_TABLE)
 }
 
-fn json_answer(status: StatusCode, body: &serde_json::Value) -> Result<FakeResponse, Error> {
+fn json_response(status: StatusCode, body: &serde_json::Value) -> Result<FakeResponse, Error> {
     let body = Full::new(Bytes::from(body.to_string()));
     Ok(Response::builder().status(status).header("content-type", "application/x-amz-json-1.0").body(body)?)
 }
 
-/// Hands a request over to the embedded DynamoDB.
+/// Forwards a request to the embedded DynamoDB.
 async fn forward(to: SocketAddr, headers: HeaderMap, body: Bytes) -> Result<FakeResponse, Error> {
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

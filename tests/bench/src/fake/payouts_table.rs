@@ -1,9 +1,8 @@
 //! `Query` on the Payouts table.
 //!
-//! **The limit of a partition.** DynamoDB gives one partition 3,000 read units a second: 12 MB strongly consistent. Here
-//! as there, a page is served as long as anything is left of the units, and costs what it holds, even if that is more
-//! than is left; while nothing is left, callers get `ProvisionedThroughputExceededException` and have to wait. Unused
-//! units are kept for one second.
+//! **Partition limit.** DynamoDB limits a partition to 3,000 read units per second, which is 12 MB strongly consistent.
+//! As there, a page is served if any units are left, and may consume more than are left. With no units left, the
+//! response is `ProvisionedThroughputExceededException`. Unused units of one second accumulate.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -19,26 +18,26 @@ use serde_json::json;
 use super::{Conditions, FakeResponse, PAYOUTS_TABLE, lock};
 use crate::payouts::{Payouts, TENANT};
 
-/// What one partition gives a second.
-const UNITS_A_SECOND: f64 = 3000.0;
-/// How many bytes one read unit gives if the read is strongly consistent; twice as many if it is not.
-const UNIT: u64 = 4096;
+/// Read units per second and partition.
+const UNITS_PER_SECOND: f64 = 3000.0;
+/// Bytes per read unit with strong consistency. Twice as many without.
+const UNIT_BYTES: u64 = 4096;
 
 #[derive(Debug)]
-pub(super) struct PayoutsTable {
+pub(super) struct FakePayoutsTable {
     payouts: Payouts,
     conditions: Conditions,
     units: Mutex<Units>,
 }
 
-/// What is left of a partition's read units.
+/// The remaining read units, as of `at`.
 #[derive(Debug)]
 struct Units {
     left: f64,
     at: Instant,
 }
 
-/// The parts of a request that are known here; any other is refused rather than passed over.
+/// The supported parameters. A request with any other is rejected.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Query {
@@ -60,13 +59,13 @@ struct Text {
     text: String,
 }
 
-impl PayoutsTable {
+impl FakePayoutsTable {
     pub(super) fn new(payouts: Payouts, conditions: Conditions) -> Self {
-        let units = Units { left: UNITS_A_SECOND, at: Instant::now() };
+        let units = Units { left: UNITS_PER_SECOND, at: Instant::now() };
         Self { payouts, conditions, units: Mutex::new(units) }
     }
 
-    /// The name to count the call under, and its response.
+    /// Returns the name under which the call is counted, and the response.
     pub(super) async fn query(&self, body: &[u8]) -> (String, FakeResponse) {
         let page = serde_json::from_slice::<Query>(body).map_err(|error| error.to_string()).and_then(|query| {
             if self.conditions.partition_limit && !self.has_units() {
@@ -79,7 +78,7 @@ impl PayoutsTable {
             Ok(None) => {
                 let problem = json!({
                     "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
-                    "message": "The partition gives no more for now.",
+                    "message": "The partition's read limit is exceeded.",
                 });
                 let problem = response(StatusCode::BAD_REQUEST, problem.to_string().into_bytes());
                 return ("Query (throttled)".to_owned(), problem);
@@ -95,7 +94,7 @@ impl PayoutsTable {
 
     fn page(&self, query: &Query) -> Result<Vec<u8>, String> {
         if query.table_name != PAYOUTS_TABLE {
-            return Err(format!("Query is played for {PAYOUTS_TABLE} only, not for {}", query.table_name));
+            return Err(format!("Query is implemented for {PAYOUTS_TABLE} only, not for {}", query.table_name));
         }
         let backward = query.scan_index_forward == Some(false);
         let mut range = self.range(query)?;
@@ -107,42 +106,42 @@ impl PayoutsTable {
                 range.start = range.start.max(self.payouts.first_after(start));
             }
         }
-        let most_rows = query.limit.unwrap_or(u64::MAX);
+        let max_rows = query.limit.unwrap_or(u64::MAX);
         let mut items = Vec::with_capacity(2 << 20);
-        let stretch = self.payouts.write_items(range, backward, self.conditions.page_bytes, most_rows, &mut items);
+        let written = self.payouts.write_items(range, backward, self.conditions.page_bytes, max_rows, &mut items);
         if self.conditions.partition_limit {
-            let units = stretch.size.max(1).div_ceil(UNIT);
-            // At most a few hundred: nothing is lost.
+            let units = written.size.max(1).div_ceil(UNIT_BYTES);
+            // At most a few hundred.
             let units = f64::from(u32::try_from(units).unwrap_or(u32::MAX));
             lock(&self.units).left -= if query.consistent_read { units } else { units / 2.0 };
         }
         let mut page = Vec::with_capacity(items.len() + 300);
-        page.extend_from_slice(format!(r#"{{"Count":{},"Items":["#, stretch.count).as_bytes());
+        page.extend_from_slice(format!(r#"{{"Count":{},"Items":["#, written.count).as_bytes());
         page.append(&mut items);
         page.push(b']');
-        if let Some(last) = stretch.last.filter(|_| stretch.full) {
+        if let Some(last) = written.last.filter(|_| written.full) {
             let sort = self.payouts.sort_key(last);
             let key = format!(r#","LastEvaluatedKey":{{"sk":{{"S":"{sort}"}},"tenantId":{{"S":"{TENANT}"}}}}"#);
             page.extend_from_slice(key.as_bytes());
         }
-        page.extend_from_slice(format!(r#","ScannedCount":{}}}"#, stretch.count).as_bytes());
+        page.extend_from_slice(format!(r#","ScannedCount":{}}}"#, written.count).as_bytes());
         Ok(page)
     }
 
-    /// The rows that a condition asks for.
+    /// The rows that match the key condition.
     fn range(&self, query: &Query) -> Result<std::ops::Range<u64>, String> {
-        let unknown = || format!("a condition that the benchmark does not know: {}", query.key_condition_expression);
+        let unsupported = || format!("unsupported key condition: {}", query.key_condition_expression);
         let value = |name: &str| {
-            query.expression_attribute_values.get(name).map(|value| value.text.as_str()).ok_or_else(unknown)
+            query.expression_attribute_values.get(name).map(|value| value.text.as_str()).ok_or_else(unsupported)
         };
-        // boto3 puts its conditions in brackets.
+        // boto3 encloses conditions in parentheses.
         let condition = query.key_condition_expression.as_str();
         let condition = condition.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(condition);
         let mut words = condition
             .split_ascii_whitespace()
             .map(|word| query.expression_attribute_names.get(word).map_or(word, String::as_str));
         let mut next = || words.next().unwrap_or_default();
-        let ("tenantId", "=", tenant) = (next(), next(), next()) else { return Err(unknown()) };
+        let ("tenantId", "=", tenant) = (next(), next(), next()) else { return Err(unsupported()) };
         let payouts = &self.payouts;
         let rows = match (next(), next(), next(), next(), next(), next()) {
             ("", ..) => 0..payouts.rows(),
@@ -153,7 +152,7 @@ impl PayoutsTable {
             ("AND", "sk", "BETWEEN", from, "AND", end) => {
                 payouts.first_from(value(from)?)..payouts.first_after(value(end)?)
             }
-            _ => return Err(unknown()),
+            _ => return Err(unsupported()),
         };
         Ok(if value(tenant)? == TENANT { rows } else { 0..0 })
     }
@@ -161,13 +160,13 @@ impl PayoutsTable {
     fn has_units(&self) -> bool {
         let mut units = lock(&self.units);
         let now = Instant::now();
-        units.left = (units.left + now.duration_since(units.at).as_secs_f64() * UNITS_A_SECOND).min(UNITS_A_SECOND);
+        units.left = (units.left + now.duration_since(units.at).as_secs_f64() * UNITS_PER_SECOND).min(UNITS_PER_SECOND);
         units.at = now;
         units.left > 0.0
     }
 }
 
-/// As DynamoDB responses, with the checksum that some SDKs verify.
+/// A response with the checksum that some SDKs verify.
 fn response(status: StatusCode, body: Vec<u8>) -> FakeResponse {
     let checksum = crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &body);
     let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -185,11 +184,11 @@ mod tests {
     use http_body_util::BodyExt;
     use serde_json::Value;
 
-    fn table(conditions: Conditions) -> PayoutsTable {
-        PayoutsTable::new(Payouts::new(5000, Spread::Even), conditions)
+    fn table(conditions: Conditions) -> FakePayoutsTable {
+        FakePayoutsTable::new(Payouts::new(5000, Spread::Even), conditions)
     }
 
-    async fn query(table: &PayoutsTable, condition: &str, more: Value) -> (StatusCode, Value) {
+    async fn query(table: &FakePayoutsTable, condition: &str, more: Value) -> (StatusCode, Value) {
         let mut query = json!({
             "TableName": "Payouts",
             "ConsistentRead": true,
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn condition_selects_its_rows() {
+    async fn key_condition_selects_rows() {
         let table = table(Conditions::default());
         for (condition, count) in [
             ("#tenantId = :tenant AND #sk < :b", 20),
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_follow_one_another_in_both_directions() {
+    async fn pages_are_consecutive_in_both_directions() {
         let table = table(Conditions { page_bytes: 10_000, ..Conditions::default() });
         for forward in [true, false] {
             let (mut rows, mut start) = (Vec::new(), Value::Null);
@@ -245,11 +244,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn partition_serves_while_anything_is_left_and_throttles_then() {
+    async fn query_without_units_left_is_throttled() {
         let table = table(Conditions { partition_limit: true, ..Conditions::default() });
         lock(&table.units).left = 1.0;
         assert_eq!(query(&table, "#tenantId = :tenant", json!({})).await.0, StatusCode::OK);
-        // 256 units a page, strongly consistent.
+        // A page is 256 units, strongly consistent.
         assert!(lock(&table.units).left < -100.0);
         lock(&table.units).left = -3000.0;
         let (status, problem) = query(&table, "#tenantId = :tenant", json!({})).await;

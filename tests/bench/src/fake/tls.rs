@@ -1,4 +1,4 @@
-//! TLS as AWS has it, with an authority that exists for one run.
+//! TLS with a certificate authority for one run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::Error;
 
-/// An authority, and a server's certificate for loopback that it has signed.
+/// A certificate authority and a server certificate for loopback.
 pub(super) struct CertificateAuthority {
     certificate: String,
     acceptor: TlsAcceptor,
@@ -26,22 +26,22 @@ impl fmt::Debug for CertificateAuthority {
 impl CertificateAuthority {
     pub(super) fn new() -> Result<Self, Error> {
         let mut params = CertificateParams::new([])?;
-        // One of another name than the server's: OpenSSL takes a certificate for self-signed by its names.
-        params.distinguished_name.push(DnType::CommonName, "authority of one run");
+        // OpenSSL takes a certificate for self-signed if issuer and subject have the same name.
+        params.distinguished_name.push(DnType::CommonName, "benchmark CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &ca)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)?;
-        Ok(Self { certificate: authority.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { certificate: ca.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    /// The authority's own certificate, as PEM.
+    /// The CA certificate as PEM.
     pub(super) fn certificate(&self) -> &str {
         &self.certificate
     }

@@ -1,4 +1,4 @@
-//! Records read from a body against the same read by the SDK: both must make the same of any page.
+//! [`read_records`] must read every page as the SDK does.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::export::{Failure, Lease, Resends, Status};
@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dynamodb::item::Item;
-use crate::dynamodb::page::plain::sdk;
+use crate::dynamodb::page::reference::sdk_output;
 use crate::dynamodb::page::tests::{any_value, string};
 use crate::dynamodb::record::to_item;
 
-/// The JSON of a value, with some characters escaped that need not be.
+/// The JSON of a value. `escapes` selects characters to escape that need not be.
 fn value_of(value: &AttributeValue, escapes: u64) -> String {
     match value {
         AttributeValue::S(text) => format!("{{\"S\":{}}}", string(text, escapes)),
@@ -35,7 +35,7 @@ fn object(members: &[(String, String)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-fn in_work() -> Export {
+fn leased() -> Export {
     Export { lease: Some(Lease { holder: "one \u{1f600}".into(), until: start() }), ..export() }
 }
 
@@ -45,9 +45,9 @@ fn failed() -> Export {
     Export { status: Status::Failed, failure: Some(failure), resends: Some(resends), ..ready_export() }
 }
 
-/// A record as it is written, or with an attribute that is missing, of another form, or not known here.
+/// A record as written, possibly with an attribute that is missing, of another type, or unknown.
 fn any_record() -> impl Strategy<Value = String> {
-    let good = prop::sample::select(vec![export(), in_work(), ready_export(), failed()]);
+    let good = prop::sample::select(vec![export(), leased(), ready_export(), failed()]);
     let escapes = prop_oneof![Just(0_u64), any::<u64>()];
     let change = prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)];
     let other = prop_oneof![Just(None), any_value().prop_map(Some)];
@@ -77,17 +77,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn records_read_as_the_sdk_reads_them(body in any_page()) {
-        let output = sdk(&body).unwrap();
+    fn read_records_of_any_page_equals_the_sdk(body in any_page()) {
+        let output = sdk_output(&body).unwrap();
         let last = output.last_evaluated_key().map(|key| get_text(key, SORT).unwrap().to_owned());
         let sort = |item: &Item| get_text(item, SORT).ok().map(str::to_owned);
         let records = output.items().iter().map(|item| Some((sort(item)?, read(item)))).collect::<Option<_>>();
-        let expected = records.map(|records| Records { records, last });
+        let expected = records.map(|records| RecordPage { records, last });
         prop_assert_eq!(read_records(body.as_bytes()).ok(), expected);
     }
 
     #[test]
-    fn broken_body_is_read_without_panic(body in any_page(), at: prop::sample::Index, byte: u8) {
+    fn read_records_of_malformed_body_does_not_panic(body in any_page(), at: prop::sample::Index, byte: u8) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
@@ -97,7 +97,7 @@ proptest! {
 }
 
 #[test]
-fn body_of_another_form_is_an_error() {
+fn read_records_of_another_response_is_an_error() {
     for body in ["", "null", "[]", "{", "{}x", r#"{"Items":{}}"#, r#"{"Items":[{"sk":"x"}]}"#] {
         assert!(read_records(body.as_bytes()).is_err(), "{body}");
     }

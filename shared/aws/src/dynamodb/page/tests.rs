@@ -1,13 +1,17 @@
-//! The hot path against the plain one: the SDK's own types, row by row. Both must make the same of any page.
+//! [`read_page`] must read every page as the SDK does.
 
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::plain::read_plainly;
+use super::reference::read_with_sdk;
 use super::*;
 
-/// JSON of a string, with some characters escaped that need not be.
+fn columns() -> FileColumns {
+    FileColumns::current(ExportType::MarketplacePayouts)
+}
+
+/// The JSON of a string. `escapes` selects characters to escape that need not be.
 pub(in crate::dynamodb) fn string(text: &str, escapes: u64) -> String {
     let mut json = String::from("\"");
     for (index, c) in text.chars().enumerate() {
@@ -47,7 +51,7 @@ fn any_number() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A typed value of any of DynamoDB's types.
+/// An attribute value of any type of DynamoDB.
 pub(in crate::dynamodb) fn any_value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         any_string().prop_map(|text| format!("{{\"S\":{text}}}")),
@@ -71,7 +75,7 @@ pub(in crate::dynamodb) fn any_value() -> impl Strategy<Value = String> {
     })
 }
 
-/// A value that the column may have, or another one.
+/// Usually a value that the column allows; sometimes another one, or none.
 fn column_value(attribute: &'static str) -> impl Strategy<Value = Option<String>> {
     let good = match attribute {
         "amountMinor" | "orderCount" => any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")).boxed(),
@@ -92,7 +96,8 @@ fn column_value(attribute: &'static str) -> impl Strategy<Value = Option<String>
 }
 
 fn any_item() -> impl Strategy<Value = String> {
-    let columns: Vec<_> = COLUMNS
+    let columns: Vec<_> = columns()
+        .list()
         .iter()
         .map(|column| column_value(column.attribute).prop_map(|value| (column.attribute, value)))
         .collect();
@@ -101,7 +106,7 @@ fn any_item() -> impl Strategy<Value = String> {
     (columns, extra, any_string(), white, any::<bool>()).prop_shuffle_members()
 }
 
-/// Puts the members of an item into some order, and white space between them.
+/// Joins the members of an item in any order, with white space between them.
 trait ShuffleMembers: Sized {
     fn prop_shuffle_members(self) -> BoxedStrategy<String>;
 }
@@ -142,49 +147,49 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn page_reads_as_the_sdk_reads_it(body in any_page()) {
-        let plain = read_plainly(&body);
-        prop_assert!(plain.is_some());
-        prop_assert_eq!(read_page(body.as_bytes()).ok(), plain);
+    fn read_page_of_any_page_equals_the_sdk(body in any_page()) {
+        let expected = read_with_sdk(&body, columns());
+        prop_assert!(expected.is_some());
+        prop_assert_eq!(read_page(body.as_bytes(), columns()).ok(), expected);
     }
 
     #[test]
-    fn broken_page_is_an_error_or_reads_as_the_sdk_reads_it(body in any_page(), at: prop::sample::Index, byte: u8) {
+    fn read_page_of_malformed_page_equals_the_sdk_or_is_an_error(body in any_page(), at: prop::sample::Index, byte: u8) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let (Ok(page), Ok(body)) = (read_page(&bytes), str::from_utf8(&bytes))
-            && let Some(plain) = read_plainly(body)
+        if let (Ok(page), Ok(body)) = (read_page(&bytes, columns()), str::from_utf8(&bytes))
+            && let Some(expected) = read_with_sdk(body, columns())
         {
-            prop_assert_eq!(page, plain);
+            prop_assert_eq!(page, expected);
         }
-        prop_assert!(read_page(&bytes[..at]).is_err());
+        prop_assert!(read_page(&bytes[..at], columns()).is_err());
     }
 
     #[test]
-    fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
-        let _ = read_page(&bytes);
+    fn read_page_of_any_bytes_does_not_panic(bytes: Vec<u8>) {
+        let _ = read_page(&bytes, columns());
     }
 }
 
 #[test]
-fn fuzzing_corpus_reads_as_the_sdk_reads_it() {
+fn read_page_of_the_fuzzing_corpus_equals_the_sdk() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/page");
     for entry in std::fs::read_dir(corpus).unwrap() {
         let body = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        assert_eq!(read_page(body.as_bytes()).ok(), read_plainly(&body), "{body}");
+        assert_eq!(read_page(body.as_bytes(), columns()).ok(), read_with_sdk(&body, columns()), "{body}");
     }
 }
 
 #[test]
-fn page_without_items_may_have_a_next_one() {
+fn read_page_without_items_can_have_a_next_page() {
     let body = r#"{"Count":0,"Items":[],"LastEvaluatedKey":{"sk":{"S":"k"},"tenantId":{"S":"t"}}}"#;
-    let page = read_page(body.as_bytes()).unwrap();
+    let page = read_page(body.as_bytes(), columns()).unwrap();
     assert_eq!((page.encoded.rows, page.first, page.last.as_deref()), (0, None, Some("k")));
 }
 
 #[test]
-fn body_that_is_no_page_is_an_error() {
+fn read_page_of_another_response_is_an_error() {
     for body in [
         "",
         "null",
@@ -197,7 +202,7 @@ fn body_that_is_no_page_is_an_error() {
         r#"{"Items":[{"sk":{"N":"1"}}]}"#,
         "\u{feff}{}",
     ] {
-        assert!(read_page(body.as_bytes()).is_err(), "{body}");
+        assert!(read_page(body.as_bytes(), columns()).is_err(), "{body}");
     }
-    assert!(read_page(b"{\"a\":\"\xff\"}").is_err());
+    assert!(read_page(b"{\"a\":\"\xff\"}", columns()).is_err());
 }

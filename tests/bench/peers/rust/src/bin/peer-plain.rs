@@ -1,6 +1,6 @@
-//! The plain Rust path, as an engineer who knows the SDK would write it: one query at a time, items into structs with
-//! `serde_dynamo`, rows through `csv`, parts uploaded one after the other. It knows the columns and the row format, but
-//! checks no values and knows no leases, checkpoints or mails.
+//! A plain Rust implementation, as an engineer who knows the SDK would write it: sequential queries, `serde_dynamo` for
+//! items, `csv` for rows, sequential uploads. It writes the same columns and row format, but validates no values and
+//! has no leases, checkpoints or e-mails.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
     let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let (table, tenant, as_of) = (setting("PAYOUTS_TABLE")?, setting("TENANT_ID")?, setting("AS_OF")?);
-    let mut file = File::begin(aws_sdk_s3::Client::new(&config)).await?;
+    let mut file = File::create(aws_sdk_s3::Client::new(&config)).await?;
     let mut csv = new_writer();
     csv.write_record(HEADER)?;
 
@@ -106,7 +106,7 @@ async fn main() -> Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "done")?;
     output.flush()?;
-    // The benchmark reads what the kernel knows of this process, then ends it.
+    // The benchmark reads the resource usage of this process, then kills it.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -159,10 +159,11 @@ fn amount(minor: i64, currency: &str) -> String {
 }
 
 impl File {
-    async fn begin(client: aws_sdk_s3::Client) -> Result<Self> {
+    async fn create(client: aws_sdk_s3::Client) -> Result<Self> {
         let (bucket, key) = (setting("EXPORTS_BUCKET")?, setting("OBJECT_KEY")?);
-        let begun = client.create_multipart_upload().bucket(&bucket).key(&key).content_type("text/csv").send().await?;
-        let upload_id = begun.upload_id.ok_or("no upload id")?;
+        let created =
+            client.create_multipart_upload().bucket(&bucket).key(&key).content_type("text/csv").send().await?;
+        let upload_id = created.upload_id.ok_or("no upload id")?;
         Ok(Self { client, bucket, key, upload_id, hash: Sha256::new(), parts: Vec::new() })
     }
 

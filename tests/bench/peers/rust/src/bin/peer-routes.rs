@@ -1,6 +1,6 @@
-//! Three routes as an engineer who follows the SDK's and the runtime's first examples would write them: `aws-config`
-//! finds region and credentials, items become structs with `serde_dynamo`. `_HANDLER` says which route. Checks next to
-//! nothing, and knows no idempotency keys or filters.
+//! Three routes, written like the introductory examples of the SDK and the runtime: `aws-config` finds region and
+//! credentials, `serde_dynamo` converts items to structs. `_HANDLER` selects the route. Validates almost nothing, and
+//! has no idempotency keys or filters.
 
 use std::collections::HashMap;
 use std::env;
@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const BELIEVED_FOR: Duration = Duration::from_secs(45);
+const API_KEY_CACHE_LIFETIME: Duration = Duration::from_secs(45);
 
 struct App {
     dynamodb: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
     s3: Option<aws_sdk_s3::Client>,
-    known_keys: Mutex<HashMap<String, (Instant, Caller)>>,
+    cached_keys: Mutex<HashMap<String, (Instant, Caller)>>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -62,7 +62,7 @@ struct File {
 }
 
 #[derive(Default, Deserialize)]
-struct Asked {
+struct CreateRequest {
     #[serde(default)]
     cc: Vec<String>,
 }
@@ -92,7 +92,7 @@ async fn main() -> Result<(), Error> {
         dynamodb: aws_sdk_dynamodb::Client::new(&config),
         sqs: aws_sdk_sqs::Client::new(&config),
         s3,
-        known_keys: Mutex::default(),
+        cached_keys: Mutex::default(),
     };
     let (app, route) = (&app, route.as_str());
     run(service_fn(|request: Request| async move {
@@ -110,9 +110,9 @@ async fn main() -> Result<(), Error> {
 
 impl App {
     async fn create(&self, caller: Caller, request: &Request) -> Result<Response<Body>, Error> {
-        let Asked { cc } = match request.body() {
+        let CreateRequest { cc } = match request.body() {
             Body::Text(text) => serde_json::from_str(text)?,
-            _ => Asked::default(),
+            _ => CreateRequest::default(),
         };
         let now = SystemTime::now();
         let id = format!("mpo_{}", uuid::Uuid::new_v4().simple());
@@ -212,8 +212,8 @@ impl App {
         }
         let digest = Sha256::digest(header("dj-api-key"));
         let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        if let Some((read_at, caller)) = self.known_keys.lock().unwrap().get(&hash) {
-            if read_at.elapsed() < BELIEVED_FOR {
+        if let Some((read_at, caller)) = self.cached_keys.lock().unwrap().get(&hash) {
+            if read_at.elapsed() < API_KEY_CACHE_LIFETIME {
                 return Ok(Some(caller.clone()));
             }
         }
@@ -227,7 +227,7 @@ impl App {
             .await?;
         let Some(item) = found.item else { return Ok(None) };
         let caller: Caller = serde_dynamo::from_item(item)?;
-        self.known_keys.lock().unwrap().insert(hash, (Instant::now(), caller.clone()));
+        self.cached_keys.lock().unwrap().insert(hash, (Instant::now(), caller.clone()));
         Ok(Some(caller))
     }
 }

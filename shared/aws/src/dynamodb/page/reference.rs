@@ -1,5 +1,5 @@
-//! The plain path, which the hot one is held against: a page by the SDK's own types, row by row.
-#![expect(clippy::unwrap_used, reason = "only tests and the fuzzer come here")]
+//! The reference for the page reader: decodes a page with the SDK's types, row by row.
+#![expect(clippy::unwrap_used, reason = "used by tests and the fuzzer only")]
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,34 +9,35 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use exports_domain::file::CsvEncoder;
-use exports_domain::payout::{COLUMNS, Row, Value};
+use exports_domain::csv_encoder::CsvEncoder;
+use exports_domain::export_type::{Column, FileColumns};
+use exports_domain::row::Value;
 
 use super::Page;
 use crate::dynamodb::item::Item;
 use crate::dynamodb::record::SORT;
 
-/// An HTTP client whose every response has this body.
+/// An HTTP client that returns this body to every request.
 #[derive(Clone, Debug)]
-struct Canned(String);
+struct FixedResponseClient(String);
 
-impl HttpConnector for Canned {
+impl HttpConnector for FixedResponseClient {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
         HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(self.0.clone()))))
     }
 }
 
-impl HttpClient for Canned {
+impl HttpClient for FixedResponseClient {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
-/// What the SDK reads in the body.
-pub(in crate::dynamodb) fn sdk(body: &str) -> Option<QueryOutput> {
+/// The body as the SDK reads it; `None` if it cannot.
+pub(in crate::dynamodb) fn sdk_output(body: &str) -> Option<QueryOutput> {
     let config = crate::config::local("http://127.0.0.1:1".into());
     let config = aws_sdk_dynamodb::config::Builder::from(&config)
-        .http_client(Canned(body.to_owned()))
+        .http_client(FixedResponseClient(body.to_owned()))
         .retry_config(aws_smithy_types::retry::RetryConfig::disabled())
         .build();
     let client = aws_sdk_dynamodb::Client::from_conf(config);
@@ -44,18 +45,19 @@ pub(in crate::dynamodb) fn sdk(body: &str) -> Option<QueryOutput> {
     runtime.block_on(client.query().table_name("Payouts").send()).ok()
 }
 
-/// What the SDK's types make of a body; `None` if the SDK cannot read it, or an item has no sort key.
-pub(in crate::dynamodb) fn read_plainly(body: &str) -> Option<Page> {
-    let output = sdk(body)?;
-    let mut lines = CsvEncoder::default();
+/// The page that the SDK reads from a body; `None` if it cannot read it, or an item has no sort key.
+pub(in crate::dynamodb) fn read_with_sdk(body: &str, columns: FileColumns) -> Option<Page> {
+    let output = sdk_output(body)?;
+    let mut lines = CsvEncoder::new(columns, 0);
     let sort = |item: &Item| item.get(SORT).and_then(|value| value.as_s().ok()).cloned();
     for item in output.items() {
-        let row: Row<'_> = COLUMNS.map(|column| match item.get(column.attribute) {
+        let value = |column: &Column| match item.get(column.attribute) {
             None | Some(AttributeValue::Null(true)) => Value::Missing,
             Some(AttributeValue::S(text)) => Value::Text(text),
             Some(AttributeValue::N(number)) => Value::Number(number),
             Some(_) => Value::Other,
-        });
+        };
+        let row: Vec<_> = columns.list().iter().map(value).collect();
         lines.push(&row, &sort(item)?);
     }
     let first = output.items().first().and_then(sort);
