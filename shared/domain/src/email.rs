@@ -13,6 +13,16 @@ use std::str::FromStr;
 /// - The address has at most 254 characters (RFC 5321, 4.5.3.1.3: 256 for a path, less two angle brackets).
 ///
 /// Surrounding white space is trimmed. Case is preserved.
+///
+/// ```
+/// use exports_domain::email::{EmailAddress, ParseEmailAddressError};
+///
+/// let address: EmailAddress = " Finance@acme.example ".parse()?;
+/// assert_eq!(address.as_str(), "Finance@acme.example");
+/// let several = "a@acme.example, b@acme.example".parse::<EmailAddress>();
+/// assert_eq!(several, Err(ParseEmailAddressError::Several));
+/// # Ok::<(), ParseEmailAddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 

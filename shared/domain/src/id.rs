@@ -46,6 +46,17 @@ impl fmt::Display for TenantId {
 /// An export: `<type's prefix>_<UUID version 7>`, such as `mpo_01a1b2c3-…`.
 ///
 /// The UUID's first 48 bits are the time of acceptance in milliseconds, so that ids sort by it.
+///
+/// ```
+/// use exports_domain::export_type::ExportType;
+/// use exports_domain::id::{ExportId, ParseExportIdError};
+///
+/// let id: ExportId = "mpo_01999999-9999-7999-8999-999999999999".parse()?;
+/// assert_eq!(id.export_type(), ExportType::MarketplacePayouts);
+/// assert_eq!(id.created_at().to_string(), "2025-09-30T07:50:04.441Z");
+/// assert_eq!("01999999-9999-7999-8999-999999999999".parse::<ExportId>(), Err(ParseExportIdError));
+/// # Ok::<(), ParseExportIdError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExportId {
     export_type: ExportType,

@@ -8,6 +8,18 @@ use std::time::Duration;
 ///
 /// Its text form has a fixed width, `2026-10-08T00:00:01.000Z`, so that text and time have the same order. Tables, keys
 /// and the HTTP API use that form.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use exports_domain::time::Timestamp;
+///
+/// let accepted: Timestamp = "2026-10-08T00:00:01.000Z".parse()?;
+/// let deadline = accepted.plus(Duration::from_secs(6 * 60 * 60));
+/// assert_eq!(deadline.to_string(), "2026-10-08T06:00:01.000Z");
+/// assert_eq!(deadline.to_seconds_text(), "2026-10-08T06:00:01Z", "as the CSV file has it");
+/// # Ok::<(), exports_domain::time::ParseTimestampError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
