@@ -158,8 +158,8 @@ mod tests {
     fn extreme_dates_are_accepted() {
         assert_eq!(from("0000-01-01").as_deref(), Ok("0000-01-01T00:00:00.000Z"));
         // Clamped to the maximum of `Timestamp`.
-        assert_eq!(to("9999-12-31").as_deref(), Ok("9999-12-30T22:00:00.000Z"));
-        assert_eq!(to("9999-12-31T23:59:60-23:59").as_deref(), Ok("9999-12-30T22:00:00.000Z"));
+        assert_eq!(to("9999-12-31").as_deref(), Ok("9999-12-31T23:59:59.999Z"));
+        assert_eq!(to("9999-12-31T23:59:60-23:59").as_deref(), Ok("9999-12-31T23:59:59.999Z"));
         assert_eq!(from("2016-12-31T23:59:60Z").as_deref(), Ok("2016-12-31T23:59:59.000Z"));
     }
 

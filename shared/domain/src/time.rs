@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A point in time in milliseconds since 1970-01-01T00:00:00Z, from the year 0000 to 9999-12-30T22:00:00Z.
+use jiff::SignedDuration;
+use jiff::civil::{self, DateTime};
+
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z, in the years 0000 to 9999.
 ///
 /// Its text form has a fixed width, `2026-10-08T00:00:01.000Z`, so that text and time have the same order. Tables, keys
 /// and the HTTP API use that form.
@@ -25,10 +28,10 @@ pub struct Timestamp(i64);
 
 /// The first millisecond of the year 0000, the earliest time that the text form can represent.
 const FIRST: i64 = -62_167_219_200_000;
-/// The latest time that jiff supports, some hours before the end of the year 9999.
-const LAST: i64 = 253_402_207_200_000;
-/// [`LAST`] as text.
-const LAST_TEXT: &str = "9999-12-30T22:00:00.000Z";
+/// The last millisecond of the year 9999, the latest one.
+const LAST: i64 = 253_402_300_799_999;
+/// Times are UTC, so jiff's civil time represents them. Its `Timestamp` does not reach the end of the year 9999.
+const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
 impl Timestamp {
     /// The time `millis` milliseconds after the epoch, clamped to the supported range.
@@ -78,7 +81,7 @@ impl Timestamp {
     /// The form in CSV files, truncated to the second: `2026-10-08T00:00:01Z`.
     #[must_use]
     pub fn to_seconds_text(self) -> String {
-        format!("{:.0}", Self::from_millis(self.seconds() * 1000).as_jiff())
+        format!("{:.0}Z", Self::from_millis(self.seconds() * 1000).as_jiff())
     }
 
     /// The form in file names, truncated to the second: `20261008T000001Z`.
@@ -93,15 +96,15 @@ impl Timestamp {
         self.as_jiff().strftime(directives).to_string()
     }
 
-    /// The same time in jiff's type. `from_millis` keeps to its range, so the fallback is never used.
-    fn as_jiff(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default()
+    /// The same time in jiff's type, whose range is larger.
+    fn as_jiff(self) -> DateTime {
+        EPOCH.saturating_add(SignedDuration::from_millis(self.0))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.as_jiff())
+        write!(f, "{:.3}Z", self.as_jiff())
     }
 }
 
@@ -127,9 +130,7 @@ pub fn is_timestamp(text: &str) -> bool {
         2 => 28,
         _ => 0,
     };
-    let is_valid = fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60;
-    // Timestamps sort as text, so this compares times.
-    is_valid && text <= LAST_TEXT
+    fits && (1..=days).contains(&day) && two(11) < 24 && two(14) < 60 && two(17) < 60
 }
 
 /// The text is not a time in the fixed-width form.
@@ -142,11 +143,9 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
         // jiff parses many other forms.
-        if !is_timestamp(text) {
-            return Err(ParseTimestampError);
-        }
-        let time: jiff::Timestamp = text.parse().map_err(|_| ParseTimestampError)?;
-        Ok(Self::from_millis(time.as_millisecond()))
+        let time = text.strip_suffix('Z').filter(|_| is_timestamp(text)).ok_or(ParseTimestampError)?;
+        let time: DateTime = time.parse().map_err(|_| ParseTimestampError)?;
+        i64::try_from(time.duration_since(EPOCH).as_millis()).map(Self::from_millis).map_err(|_| ParseTimestampError)
     }
 }
 
@@ -187,7 +186,7 @@ mod tests {
         assert_eq!(time.to_seconds_text(), "2026-10-08T00:00:01Z");
         assert_eq!(time.to_compact_text(), "20261008T000001Z");
         assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "0000-01-01T00:00:00.000Z");
-        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T22:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
@@ -221,14 +220,15 @@ mod tests {
 
     /// Parses with jiff alone, and keeps only texts in the form that it prints.
     fn parsed_by_jiff(text: &str) -> Option<Timestamp> {
-        let time = Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
+        let time: DateTime = text.strip_suffix('Z')?.parse().ok()?;
+        let time = Timestamp::from_millis(time.duration_since(EPOCH).as_millis().try_into().ok()?);
         (time.to_string() == text).then_some(time)
     }
 
     #[test]
-    fn last_timestamp_is_the_latest_that_parses() {
-        assert_eq!(LAST_TEXT.parse(), Ok(Timestamp::from_millis(LAST)));
-        assert_eq!("9999-12-30T22:00:00.001Z".parse::<Timestamp>(), Err(ParseTimestampError));
+    fn first_and_last_timestamps_parse() {
+        assert_eq!("0000-01-01T00:00:00.000Z".parse(), Ok(Timestamp::from_millis(FIRST)));
+        assert_eq!("9999-12-31T23:59:59.999Z".parse(), Ok(Timestamp::from_millis(LAST)));
     }
 
     proptest! {
