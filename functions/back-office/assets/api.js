@@ -1,6 +1,5 @@
 // Client of the HTTP API. URLs are relative to the page, so that page and API can move together.
 
-const EXPORTS = "v1/payments/marketplace-payouts/export";
 /** Longer than the API's own timeout of 30 seconds. */
 const TIMEOUT_MS = 35_000;
 
@@ -24,14 +23,16 @@ export class ApiError extends Error {
 /** There was no response. */
 export class NetworkError extends Error {}
 
-/** Calls the API with a user's key. `onResult` is called after every call, with the error or null. */
+/** Calls the API with a user's key. Exports are those of `type`. `onResult` gets the error of every call, or null. */
 export class Api {
   #key;
   #onResult;
+  #exports;
 
-  constructor(key, onResult = () => {}) {
+  constructor(key, { type, onResult = () => {} } = {}) {
     this.#key = key;
     this.#onResult = onResult;
+    this.#exports = `v1/payments/${type?.slug}/export`;
   }
 
   caller() {
@@ -44,15 +45,15 @@ export class Api {
     for (const [name, value] of Object.entries({ createdFrom, createdTo, sort, size, cursor })) {
       if (value) query.set(name, value);
     }
-    return this.#call("GET", `${EXPORTS}?${query}`, { signal });
+    return this.#call("GET", `${this.#exports}?${query}`, { signal });
   }
 
   detail(id, signal) {
-    return this.#call("GET", `${EXPORTS}/${encodeURIComponent(id)}`, { signal });
+    return this.#call("GET", `${this.#exports}/${encodeURIComponent(id)}`, { signal });
   }
 
   launch(cc, idempotencyKey) {
-    return this.#call("POST", EXPORTS, { body: { cc }, headers: { "idempotency-key": idempotencyKey } });
+    return this.#call("POST", this.#exports, { body: { cc }, headers: { "idempotency-key": idempotencyKey } });
   }
 
   /** `cc` is the new list, or null to keep the current one. */

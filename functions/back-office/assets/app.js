@@ -4,8 +4,11 @@ import { fill, h, icon } from "./dom.js";
 import { Api, errorText } from "./api.js";
 import { Connection } from "./connection.js";
 import { closeAll } from "./dialogs.js";
-import { PayoutsPage } from "./payouts.js";
+import { ExportsPage } from "./exports-page.js";
+import * as filters from "./filters.js";
+import { pageTitle } from "./format.js";
 import { forgetKey, rejectionText, signIn, storedKey } from "./sign-in.js";
+import { TYPES } from "./types.js";
 
 const root = document.getElementById("app");
 let closePage = () => {};
@@ -26,22 +29,24 @@ function signOut(message) {
 
 function openPage(key, caller) {
   let isOpen = true;
-  const api = new Api(key, (error) => {
+  const { type } = filters.read();
+  const onResult = (error) => {
     if (!isOpen) return;
     const reason = rejectionText(error);
     // The key was probably revoked during the session.
     if (reason) signOut({ tone: "bad", icon: "error", text: reason });
     else connection.record(error);
-  });
+  };
+  const api = new Api(key, { type, onResult });
   const connection = new Connection(() => api.caller());
-  const page = new PayoutsPage(api, caller);
+  const page = new ExportsPage(api, caller, type);
   connection.addEventListener("restored", () => page.refresh());
   closePage = () => {
     isOpen = false;
     connection.stop();
     page.stop();
   };
-  fill(root, h("a", { class: "skip", href: "#main", onclick: skip }, "Skip to main content"), frame(caller), page.element, connection.element);
+  fill(root, h("a", { class: "skip", href: "#main", onclick: skip }, "Skip to main content"), frame(caller, type), page.element, connection.element);
   page.element.focus({ preventScroll: true });
   page.start();
 }
@@ -52,7 +57,7 @@ function skip(event) {
   document.getElementById("main").focus();
 }
 
-function frame({ name, email, tenantId }) {
+function frame({ name, email, tenantId }, type) {
   const initials = name.split(/\s+/).map((word) => [...word][0] ?? "").slice(0, 2).join("").toUpperCase();
   return h(
     "header",
@@ -62,7 +67,7 @@ function frame({ name, email, tenantId }) {
       "nav",
       { "aria-label": "Back office" },
       h("p", { class: "eyebrow", id: "section" }, "DJUST Pay"),
-      h("ul", { "aria-labelledby": "section" }, h("li", {}, h("a", { href: location.pathname, "aria-current": "page" }, icon("bank"), "Marketplace Payouts"))),
+      h("ul", { "aria-labelledby": "section" }, TYPES.map((each) => h("li", {}, h("a", { href: filters.address(each), "aria-current": each === type && "page" }, icon("bank"), pageTitle(each))))),
     ),
     h(
       "section",

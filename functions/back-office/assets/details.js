@@ -3,17 +3,9 @@
 import { fill, h, icon, refill } from "./dom.js";
 import { ApiError, errorText } from "./api.js";
 import { GONE_ADVICE, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { amount, number, payouts, relative, shortId, size, sum, utcTime } from "./format.js";
+import { amount, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum, utcTime } from "./format.js";
 import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
-
-const PAYOUT_STATUSES = {
-  COMPUTED: "Computed",
-  PENDING: "Pending",
-  SETTLED: "Settled",
-  FAILED: "Failed",
-  INSUFFICIENT_FUNDS: "Insufficient funds",
-};
 
 export class Details {
   #api;
@@ -96,15 +88,15 @@ export class Details {
     refill(state, this.#state(item), this.#buttons(item));
     fill(facts, factsOf(item));
     refill(file, item.file && fileOf(item));
-    fill(totals, item.file?.totals.length ? totalsOf(item.file.totals) : null);
+    fill(totals, item.file?.totals.length ? totalsOf(item) : null);
     help.hidden = !item.file;
   }
 
   #state(item) {
     const status = statusOf(item);
     if (status === "PENDING") {
-      const rows = item.progress.rows;
-      return notice("waiting", "clock", h("p", {}, h("strong", {}, rows ? `${payouts(rows)} so far.` : "The export is starting."), " You will receive an e-mail when it is finished. You can close this page."), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
+      const count = item.progress.rows;
+      return notice("waiting", "clock", h("p", {}, h("strong", {}, count ? `${rows(item, count)} so far.` : "The export is starting."), " You will receive an e-mail when it is finished. You can close this page."), h("div", { class: "progress", role: "progressbar", "aria-label": "Export in progress" }, h("span", {})));
     }
     if (status === "READY" && canDownload(item)) {
       return notice("good", "check", h("p", {}, h("strong", {}, "The file is ready."), ` Sent to ${recipientsText(item.recipients)}. The link expires ${relative(item.linkExpiresAt)}.`));
@@ -142,7 +134,7 @@ function factsOf(item) {
       ["Status", badge(item)],
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
-      ["Payouts up to", time(item.asOf, utcTime(item.asOf))],
+      [`${rowsLabel(item)} up to`, time(item.asOf, utcTime(item.asOf))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
       ["To", to],
       cc.length > 0 && [`CC (${cc.length})`, h("ul", { class: "plain" }, cc.map((address) => h("li", {}, address)))],
@@ -164,19 +156,19 @@ function fileOf({ file, isFileDeleted }) {
   ];
 }
 
-/** Totals by currency and status. A bar shows each status's share of the currency's payouts. */
-function totalsOf(totals) {
-  const currencies = Map.groupBy(totals, ({ currency }) => currency);
-  const groups = [...currencies].map(([currency, rows]) => {
-    const all = rows.reduce((count, row) => count + row.count, 0);
+/** Totals by currency and status. A bar shows each status's share of the currency's rows. */
+function totalsOf(item) {
+  const currencies = Map.groupBy(item.file.totals, ({ currency }) => currency);
+  const groups = [...currencies].map(([currency, totals]) => {
+    const all = totals.reduce((count, total) => count + total.count, 0);
     return h(
       "tbody",
       {},
-      h("tr", { class: "currency" }, h("th", { scope: "rowgroup" }, currency), h("td", {}, number(all)), h("td", {}, amount(sum(rows.map((row) => row.amount))))),
-      rows.map((row) => {
+      h("tr", { class: "currency" }, h("th", { scope: "rowgroup" }, currency), h("td", {}, number(all)), h("td", {}, amount(sum(totals.map((total) => total.amount))))),
+      totals.map((total) => {
         const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("span", {}));
-        bar.firstChild.style.inlineSize = `${Math.max(1, (100 * row.count) / all)}%`;
-        return h("tr", {}, h("th", { scope: "row" }, PAYOUT_STATUSES[row.status] ?? row.status, bar), h("td", {}, number(row.count)), h("td", {}, amount(row.amount)));
+        bar.firstChild.style.inlineSize = `${Math.max(1, (100 * total.count) / all)}%`;
+        return h("tr", {}, h("th", { scope: "row" }, rowStatus(total.status), bar), h("td", {}, number(total.count)), h("td", {}, amount(total.amount)));
       }),
     );
   });
@@ -185,7 +177,7 @@ function totalsOf(totals) {
     h(
       "table",
       { class: "totals-table", "aria-labelledby": "totals-title" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Currency, status"), h("th", { scope: "col" }, "Payouts"), h("th", { scope: "col" }, "Amount"))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Currency, status"), h("th", { scope: "col" }, rowsLabel(item)), h("th", { scope: "col" }, "Amount"))),
       groups,
     ),
   ];

@@ -43,12 +43,12 @@ export function heading(dialog, text, ...extra) {
  * Asks for the recipients and launches an export. `cc` is the initial list. `onLaunched` receives the new export,
  * `onPending` the ID of the export that is still pending.
  */
-export function launch({ api, caller, cc = [], onLaunched, onPending }) {
+export function launch({ api, caller, type, cc = [], onLaunched, onPending }) {
   // Repeating the request with the same list uses the same idempotency key, so it cannot launch a second export.
   let attempt = { list: null, key: null };
   mailForm({
-    title: "Export marketplace payouts",
-    lead: ["Exports all payouts of ", h("strong", {}, caller.tenantId), " up to now as a CSV file. This takes from a few seconds to several minutes. You do not have to wait."],
+    title: `Export ${type.title.toLowerCase()}`,
+    lead: [`Exports all ${type.plural} of `, h("strong", {}, caller.tenantId), " up to now as a CSV file. This takes from a few seconds to several minutes. You do not have to wait."],
     confirm: "Confirm export",
     busy: "Launching…",
     caller,
@@ -85,7 +85,7 @@ export function resend({ api, caller, item, onSent, onGone, onRelaunch }) {
   const previous = isSame(to, caller.email) ? null : to;
   mailForm({
     title: "Resend e-mail",
-    lead: ["Sends the same file with a new download link. The payouts are not exported again."],
+    lead: ["Sends the same file with a new download link. Nothing is exported again."],
     confirm: "Send e-mail",
     busy: "Sending…",
     caller,

@@ -1,8 +1,9 @@
-// The filters, sort order and page size of the history. They are stored in the page's URL, so that a view can be shared
+// The export type, and the filters, sort order and page size of its history. They are stored in the page's URL, so that a view can be shared
 // and the browser's Back button works.
 
 import { endOfDay, startOfDay } from "./format.js";
 import { STATUSES } from "./exports.js";
+import { TYPES } from "./types.js";
 
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 export const SIZES = [20, 50, 100];
@@ -16,6 +17,7 @@ export function read() {
   };
   const size = Number(query.get("size"));
   return {
+    type: TYPES.find(({ slug }) => slug === query.get("type")) ?? TYPES[0],
     statuses: Object.keys(STATUSES).filter((status) => (query.get("status") ?? "").split(",").includes(status)),
     from: date("from"),
     to: date("to"),
@@ -27,8 +29,9 @@ export function read() {
 
 /** Writes a changed view to the URL as a new history entry. */
 export function change(changes) {
-  const { statuses, from, to, sort, size, open } = { ...read(), ...changes };
+  const { type, statuses, from, to, sort, size, open } = { ...read(), ...changes };
   const query = new URLSearchParams();
+  if (type !== TYPES[0]) query.set("type", type.slug);
   if (statuses.length) query.set("status", statuses.join(","));
   if (from) query.set("from", from);
   if (to) query.set("to", to);
@@ -40,6 +43,9 @@ export function change(changes) {
   const url = location.pathname + (search && `?${search}`);
   if (url !== location.pathname + location.search) window.history.pushState(null, "", url);
 }
+
+/** The URL of a type's page. */
+export const address = (type) => location.pathname + (type === TYPES[0] ? "" : `?type=${type.slug}`);
 
 export const isFiltered = ({ statuses, from, to }) => Boolean(statuses.length || from || to);
 

@@ -1,5 +1,7 @@
 // Formats numbers, sizes, times and IDs in the page's language and the user's time zone.
 
+import { TYPES } from "./types.js";
+
 const LOCALE = "en-GB";
 const DAY = 86_400_000;
 
@@ -11,8 +13,24 @@ const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 
 export const number = (value) => WHOLE.format(value);
 
-/** `1 payout`, `1,235 payouts`. */
-export const payouts = (count) => `${number(count)} ${count === 1 ? "payout" : "payouts"}`;
+const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** A type's title as a heading: `Marketplace Payouts`. */
+export const pageTitle = ({ title }) => title.split(" ").map(capitalized).join(" ");
+
+/** What the rows of an export are called: `Payouts`. */
+export const rowsLabel = ({ exportType }) => capitalized(typeOf(exportType).plural);
+
+/** A status of a row: `Insufficient funds`. */
+export const rowStatus = (name) => capitalized(name.toLowerCase().replaceAll("_", " "));
+
+const typeOf = (exportType) => TYPES.find(({ slug }) => slug === exportType);
+
+/** `1 payout`, `1,235 payouts`: a number of rows of an export. */
+export function rows({ exportType }, count) {
+  const { singular, plural } = typeOf(exportType);
+  return `${number(count)} ${count === 1 ? singular : plural}`;
+}
 
 /** `1.2 MB`. Uses powers of ten and truncates, as the e-mails do. */
 export function size(bytes) {
@@ -67,7 +85,7 @@ export function relative(time, now = Date.now()) {
 }
 
 /** The random end of an export ID. Its start is the creation time, which hardly differs between exports of one day. */
-export const shortId = (id) => `mpo_…${id.slice(-8)}`;
+export const shortId = (id) => `${id.split("_")[0]}_…${id.slice(-8)}`;
 
 /** The first and last instant of a day in the user's time zone, in the API's format. */
 export const startOfDay = (date) => new Date(`${date}T00:00:00.000`).toISOString();

@@ -1,7 +1,7 @@
 // The card of the newest export: its status and the actions that are available now.
 
 import { h, refill } from "./dom.js";
-import { size, payouts, relative } from "./format.js";
+import { size, relative, rows } from "./format.js";
 import { canDownload, canRelaunch, canResend, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { action, badge, recipientsText, time } from "./pieces.js";
 
@@ -10,11 +10,13 @@ const HEADLINES = { PENDING: "In progress", READY: "Ready to download", EXPIRED:
 export class Latest {
   #exports;
   #actions;
+  #type;
   #body = h("div", { class: "latest-body", "aria-busy": "true" }, h("div", { class: "skeleton-line wide" }), h("div", { class: "skeleton-line" }));
   element = h("section", { class: "card latest", "aria-labelledby": "latest-title" }, h("h2", { id: "latest-title", class: "eyebrow" }, "Latest export"), this.#body);
 
-  constructor(exports, actions) {
+  constructor(exports, actions, type) {
     this.#exports = exports;
+    this.#type = type;
     this.#actions = actions;
   }
 
@@ -29,7 +31,7 @@ export class Latest {
     const item = this.#exports.latest;
     this.#body.setAttribute("aria-busy", "false");
     if (item) refill(this.#body, this.#text(item), this.#buttons(item));
-    else refill(this.#body, h("div", { class: "latest-text" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, "Export the marketplace payouts as a CSV file. You will receive an e-mail with a download link when it is ready.")));
+    else refill(this.#body, h("div", { class: "latest-text" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, `Export ${this.#type.plural} as a CSV file. You will receive an e-mail with a download link when it is ready.`)));
   }
 
   #text(item) {
@@ -37,8 +39,8 @@ export class Latest {
     const headline = status === "READY" && isFileGone(item) ? "The file was deleted" : HEADLINES[status] ?? failureTitle(item.failure ?? {});
     const isPending = status === "PENDING";
     const facts = [
-      isPending && (item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting"),
-      item.file && `${payouts(item.file.rows)}, ${size(item.file.bytes)}`,
+      isPending && (item.progress.rows ? `${rows(item, item.progress.rows)} so far` : "Starting"),
+      item.file && `${rows(item, item.file.rows)}, ${size(item.file.bytes)}`,
       canDownload(item) && `Link expires ${relative(item.linkExpiresAt)}`,
     ].filter(Boolean);
     const recipients = recipientsText(item.recipients);

@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { announce } from "./announce.js";
-import { localTime, number, payouts, relative, utcTime } from "./format.js";
+import { localTime, number, relative, rows, utcTime } from "./format.js";
 import { STATUSES, canDownload, failureTitle, isFileGone, statusOf } from "./exports.js";
 
 /** Shows the status as a word and an icon, not by colour alone. */
@@ -20,7 +20,7 @@ export function time(value, text = localTime(value)) {
 /** A short note on the status. */
 export function remark(item) {
   const status = statusOf(item);
-  if (status === "PENDING") return item.progress.rows ? `${payouts(item.progress.rows)} so far` : "Starting";
+  if (status === "PENDING") return item.progress.rows ? `${rows(item, item.progress.rows)} so far` : "Starting";
   if (status === "FAILED") return failureTitle(item.failure ?? {});
   if (status === "READY" && canDownload(item)) return `Link expires ${relative(item.linkExpiresAt)}`;
   return isFileGone(item) ? "File deleted" : `Link expired ${relative(item.linkExpiresAt)}`;

@@ -3,6 +3,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use exports_domain::export_type::{Definition, ExportType};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
@@ -47,6 +48,27 @@ fn content(response: &ApiGatewayV2httpResponse) -> Vec<u8> {
         other => panic!("{other:?}"),
     }
     content
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test option, not a setting of a function")]
+fn types_of_the_page_equal_the_definitions() {
+    let types: Vec<_> = ExportType::ALL
+        .iter()
+        .map(|export_type| {
+            let Definition { slug, title, singular, plural, .. } = export_type.definition();
+            format!("  {{ slug: {slug:?}, title: {title:?}, singular: {singular:?}, plural: {plural:?} }},\n")
+        })
+        .collect();
+    let expected = format!(
+        "// The export types. Generated from their definitions by `tests/run --update unit`.\n\nexport const TYPES = [\n{}];\n",
+        types.concat()
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/types.js");
+    if std::env::var("UPDATE_GOLDENS").is_ok_and(|value| value == "1") {
+        fs::write(&path, &expected).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), expected);
 }
 
 #[test]

@@ -178,7 +178,7 @@ def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Open
     export_id = tenant.launch()
     tenant.await_status(export_id, "FAILED")
     office = open_office(tenant)
-    expect(office.latest).to_contain_text("Some payouts are invalid")
+    expect(office.latest).to_contain_text("Some rows are invalid")
     panel = office.open_details(export_id)
     # Markup in data is shown as text.
     expect(panel).to_contain_text("po_<b>1</b>")

@@ -52,7 +52,7 @@ def test_row_shows_id_recipients_time_and_status(mixed: list[str], tenant: Tenan
             "Ready Link expires in 2 days",
             "Expired Link expired 2 days ago",
             "Failed E-mail rejected",
-            "Failed Some payouts are invalid",
+            "Failed Some rows are invalid",
         ],
         strict=True,
     ):

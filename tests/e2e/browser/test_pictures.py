@@ -65,7 +65,7 @@ def test_screenshots_of_the_page(acme: Tenant, open_office: Opener) -> None:
     # The pointer would highlight a row.
     office.page.mouse.move(0, 0)
     office.inspect("history", picture="history")
-    failed = office.history.get_by_role("row").filter(has_text="Some payouts are invalid")
+    failed = office.history.get_by_role("row").filter(has_text="Some rows are invalid")
     failed.locator("button.id").click()
     expect(office.dialog).to_have_attribute("aria-busy", "false")
     office.inspect("details of a failed export", picture="details-failed")

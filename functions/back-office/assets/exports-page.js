@@ -1,4 +1,4 @@
-// The Marketplace Payouts page.
+// The page of an export type.
 
 import { h, icon, refill } from "./dom.js";
 import { announce } from "./announce.js";
@@ -8,18 +8,19 @@ import * as dialogs from "./dialogs.js";
 import { Exports, GONE_ADVICE, failureTitle, isFileGone } from "./exports.js";
 import * as filters from "./filters.js";
 import { Follower } from "./follow.js";
-import { payouts } from "./format.js";
+import { pageTitle, rows } from "./format.js";
 import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { excelHelp, recipientsText } from "./pieces.js";
 
-const TITLE = "Marketplace Payouts · Back Office";
 /** When the user returns to the tab, older data is reloaded. */
 const MAX_AGE_MS = 60_000;
 
-export class PayoutsPage {
+export class ExportsPage {
   #api;
   #caller;
+  #type;
+  #title;
   #exports = new Exports();
   #follower;
   #history;
@@ -27,16 +28,19 @@ export class PayoutsPage {
   #details;
   #launch = h("button", { type: "button", class: "button primary", onclick: () => this.#onLaunch() });
 
-  constructor(api, caller) {
+  constructor(api, caller, type) {
     this.#api = api;
     this.#caller = caller;
+    this.#type = type;
+    this.#title = `${pageTitle(type)} · Back Office`;
+    document.title = this.#title;
     const actions = {
       open: (id) => this.#open(id),
       download: (item) => this.#download(item),
       resend: (item) => this.#resend(item),
       relaunch: (item) => this.#relaunch(item),
     };
-    this.#latest = new Latest(this.#exports, actions);
+    this.#latest = new Latest(this.#exports, actions, type);
     this.#history = new History(api, this.#exports, actions);
     this.#details = new Details({ api, exports: this.#exports, actions, onClose: () => this.#onDetailsClosed() });
     this.#follower = new Follower(api, this.#exports);
@@ -50,7 +54,7 @@ export class PayoutsPage {
       h(
         "header",
         { class: "page-head" },
-        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, "Marketplace Payouts"), h("p", { class: "muted" }, "Export your marketplace’s commissions as a CSV file for reconciliation and reporting.")),
+        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, pageTitle(type)), h("p", { class: "muted" }, `Export ${type.plural} as a CSV file for reconciliation and reporting.`)),
         this.#launch,
       ),
       this.#latest.element,
@@ -76,7 +80,7 @@ export class PayoutsPage {
     this.#history.stop();
     window.removeEventListener("popstate", this.#onPopState);
     document.removeEventListener("visibilitychange", this.#onVisibility);
-    document.title = TITLE;
+    document.title = this.#title;
   }
 
   // -------------------------------------------------------------------------------------------------------- loading
@@ -107,15 +111,15 @@ export class PayoutsPage {
 
   #onEnd(item) {
     const isReady = item.status === "READY";
-    if (isReady) announce(`Export ready: ${payouts(item.file.rows)}. Sent to ${recipientsText(item.recipients)}.`, "good");
+    if (isReady) announce(`Export ready: ${rows(item, item.file.rows)}. Sent to ${recipientsText(item.recipients)}.`, "good");
     else announce(`Export failed: ${failureTitle(item.failure ?? {})}. See its details for what to do.`, "bad");
     // Visible to a user who is waiting in another tab.
-    if (document.hidden) document.title = `${isReady ? "Ready" : "Failed"}: ${TITLE}`;
+    if (document.hidden) document.title = `${isReady ? "Ready" : "Failed"}: ${this.#title}`;
   }
 
   #onVisibility = () => {
     if (document.hidden) return;
-    document.title = TITLE;
+    document.title = this.#title;
     this.#history.refresh(MAX_AGE_MS);
   };
 
@@ -152,6 +156,7 @@ export class PayoutsPage {
     dialogs.launch({
       api: this.#api,
       caller: this.#caller,
+      type: this.#type,
       cc,
       onLaunched: (item) => {
         this.#exports.put(item);
