@@ -110,6 +110,7 @@ CRATES = {
     "list-exports": ("GET", EXPORTS),
     "get-export": ("GET", f"{EXPORTS}/any"),
     "resend-email": ("POST", "/v1/exports/any/resend-email"),
+    "cancel-export": ("POST", "/v1/exports/any/cancel"),
     "get-caller": ("GET", "/v1/caller"),
 }
 

@@ -125,7 +125,8 @@ ATTEMPTS: dict[str, Attempt] = {
     "tables: delete one": lambda client, world: client("dynamodb").delete_table(TableName="no-such-table"),
     "files: read": bucket("get_object", Key=FILE),
     "files: write": bucket("put_object", Key=FILE, Body=b"x"),
-    "files: delete": bucket("delete_object", Key=FILE),
+    # Of a file that does not exist, because other attempts read theirs.
+    "files: delete": bucket("delete_object", Key=f"{FILE}.never-there"),
     "files: list": bucket("list_objects_v2"),
     "bucket elsewhere: read": bucket("get_object", Key=OTHER_FILE),
     "bucket elsewhere: write": bucket("put_object", Key=OTHER_FILE, Body=b"x"),
@@ -169,10 +170,12 @@ ALLOWED: dict[str, set[str]] = {
         "exports: read one", "exports: change", "files: read", "files: list", "signing key: read",
         "mail: send as the sender",
     },
+    "cancel-export": AUTHENTICATION
+    | {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
-        "files: read", "files: write", "files: list", "jobs: send", "jobs: receive", "signing key: read",
-        "mail: send as the sender",
+        "files: read", "files: write", "files: delete", "files: list", "jobs: send", "jobs: receive",
+        "signing key: read", "mail: send as the sender",
     },
     "sweep-exports": {
         "exports: read one", "exports: find by next check time", "exports: change", "exports: delete", "jobs: send",

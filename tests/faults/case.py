@@ -213,6 +213,10 @@ class Case:
             self.reported_links.append((export_id, body["linkExpiresAt"]))
         return status
 
+    def cancel(self, export_id: str) -> int | None:
+        path = f"/v1/exports/{export_id}/cancel"
+        return self._call("cancel-export", "POST", path, {}, {"exportId": export_id})[0]
+
     def read(self, crate: str, path: str, parameters: Mapping[str, str] | None = None) -> tuple[int | None, Any]:
         """Sends a GET request. Returns status and body of the response, or None without a response."""
         return self._call(crate, "GET", path, {}, parameters)

@@ -225,6 +225,30 @@ def fail_by_administrator(case: Case) -> None:
     case.settle()
 
 
+def cancel(case: Case) -> None:
+    assert case.post() == 202
+    case.drop_messages()
+    cancel_by_caller(case)
+
+
+def cancel_in_progress(case: Case) -> None:
+    """The generator is stalled at its file and resumes at the end."""
+    assert case.post() == 202
+    case.deliver()
+    cancel_by_caller(case)
+    assert not case.objects(), "the file of a cancelled export was not deleted"
+
+
+def cancel_by_caller(case: Case) -> None:
+    """The caller repeats the request after a transient error or without a response."""
+    (export_id,) = case.accepted
+    for _ in range(MAX_POSTS):
+        if case.cancel(export_id) == 200:
+            break
+    assert not case.pending(), "no request cancelled the export"
+    case.settle()
+
+
 def manage_keys(case: Case) -> None:
     """Responses about keys are correct, and a key whose response was lost can be listed and revoked."""
     person = {"email": case.email, "name": "Operator", "client": "OPERATOR"}
@@ -317,6 +341,11 @@ FLOWS = [
     Flow("fail", "fail-export", fail, outcome="FAILED FAILED_BY_ADMINISTRATOR"),
     Flow(
         "fail, in progress", "fail-export", fail_in_progress, outcome="FAILED FAILED_BY_ADMINISTRATOR",
+        given=(STALLED_AT_FILE,),
+    ),
+    Flow("cancel", "cancel-export", cancel, outcome="FAILED CANCELLED"),
+    Flow(
+        "cancel, in progress", "cancel-export", cancel_in_progress, outcome="FAILED CANCELLED",
         given=(STALLED_AT_FILE,),
     ),
     Flow("get", "get-export", read_export),

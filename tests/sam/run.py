@@ -44,7 +44,10 @@ IMAGE = ["--skip-pull-image"]
 TENANT = "acme"
 # The export of the sample events, and its status before the events of a function. For other functions it is missing.
 SAMPLE = "mpo_01a11aa2-3340-7707-8707-070707070707"
-SAMPLE_STATUS = {"get-export": "READY", "resend-email": "READY", "generate-export": "PENDING", "fail-export": "PENDING"}
+SAMPLE_STATUS = {
+    "get-export": "READY", "resend-email": "READY", "cancel-export": "PENDING", "generate-export": "PENDING",
+    "fail-export": "PENDING",
+}  # fmt: skip
 EXPORTS = "/v1/payments/marketplace-payouts/export"
 EXPORT_SECONDS = 60.0
 START_SECONDS = 60.0
@@ -251,6 +254,7 @@ def by_url(template: Path, stack: Stack) -> dict[str, Any]:
         ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"),
         ("GET", EXPORTS), ("POST", EXPORTS),
         ("GET", f"{EXPORTS}/{{exportId}}"), ("POST", "/v1/exports/{exportId}/resend-email"),
+        ("POST", "/v1/exports/{exportId}/cancel"),
     ]  # fmt: skip
     with served("start-api", template) as url:
         export_id = SAMPLE

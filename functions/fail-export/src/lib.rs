@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `{"tenantId": "acme", "exportId": "mpo_…", "reason": "…"}`; the optional `reason` is shown to the requester | the failed export, and whether its requester was mailed |
 //!
-//! The tenant can launch the next export at once. The owner's next write is rejected. A recorded file is kept, so the
-//! mail can be resent. An unfinished upload is left to the bucket's lifecycle rule, because its owner may still be
-//! writing to it.
+//! The tenant can launch the next export at once. The owner's next write is rejected, and the owner deletes what it
+//! wrote. A recorded file is kept, so the mail can be resent. Without an owner, an unfinished upload is left to the
+//! bucket's lifecycle rule.
 //!
 //! A PENDING export with a corrupt record can be failed too. The response then names the corrupt attribute. The
 //! requester is not mailed, because the recorded address may be wrong.
@@ -172,7 +172,7 @@ fn apply_error(error: ApplyError, now: Timestamp) -> FailExportError {
 
 impl FailedExport {
     fn unmailed(tenant: &TenantId, id: &ExportId, now: Timestamp, failure: Failure) -> Self {
-        let Failure { code, message } = failure;
+        let Failure { code, message, .. } = failure;
         Self {
             tenant_id: tenant.to_string(),
             export_id: id.to_string(),

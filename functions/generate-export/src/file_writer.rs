@@ -18,7 +18,7 @@ use exports_domain::export::{Export, Failure};
 use exports_domain::file::{ExportFile, download_name, object_key};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{
-    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowSource, System, Upload,
+    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowSource, System, Upload, UploadAborter,
 };
 use exports_domain::time::Timestamp;
 use exports_telemetry::Chain;
@@ -51,12 +51,17 @@ pub enum WriteFileError {
     /// The record could not be updated.
     Apply(ApplyError),
     /// A dependency failed.
-    Dependency(DependencyError),
+    Dependency {
+        /// Its error.
+        error: DependencyError,
+        /// The upload that a later invocation can continue.
+        upload: Option<Upload>,
+    },
 }
 
 impl From<DependencyError> for WriteFileError {
     fn from(error: DependencyError) -> Self {
-        Self::Dependency(error)
+        Self::Dependency { error, upload: None }
     }
 }
 
@@ -97,11 +102,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Resumed::State(state) => *state,
             Resumed::Complete(file) => return Ok(file),
         };
-        let written = self.write_rows(export, &mut state, &times).await;
-        if let (Err(error), Some(upload)) = (&written, &state.upload) {
+        let mut written = self.write_rows(export, &mut state, &times).await;
+        if let (Err(error), Some(upload)) = (&mut written, state.upload) {
             // An upload with a checkpoint is continued by the next attempt, if there is one.
             if state.checkpointed == 0 || self.is_last(export, error) {
-                self.abort(upload).await;
+                self.abort(&upload).await;
+            } else if let WriteFileError::Dependency { upload: continuable, .. } = error {
+                *continuable = Some(upload);
             }
         }
         written
@@ -111,9 +118,12 @@ impl<S: ExportStore> FileWriter<'_, S> {
     fn is_last(&self, export: &Export, error: &WriteFileError) -> bool {
         match error {
             WriteFileError::Failed(_) => true,
-            WriteFileError::Apply(ApplyError::Conflict(_)) => false,
+            // Another owner may continue it, unless the export has ended meanwhile, for example because it was cancelled.
+            WriteFileError::Apply(ApplyError::Conflict(record)) => {
+                record.as_ref().is_some_and(|record| record.ended_without_file_under(export.fencing_token))
+            }
             WriteFileError::OutOfTime { .. } => export.attempts >= self.retry.max_attempts,
-            WriteFileError::Apply(ApplyError::Dependency(error)) | WriteFileError::Dependency(error) => {
+            WriteFileError::Apply(ApplyError::Dependency(error)) | WriteFileError::Dependency { error, .. } => {
                 self.retry.wait_after_error(export, self.system.now(), error.kind()).is_none()
             }
         }
@@ -248,7 +258,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
     }
 
     pub(crate) async fn abort(&self, upload: &Upload) {
-        if let Err(error) = self.files.abort_upload(upload).await {
+        let uploads: &dyn UploadAborter = self.files;
+        if let Err(error) = uploads.abort_upload(upload).await {
             // The bucket's lifecycle rule aborts it some days later.
             warn!(error = %Chain(&error), "the upload was not aborted");
         }

@@ -6,13 +6,13 @@ use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::{DependencyError, ErrorKind};
 use exports_domain::export::{Export, Failure, Lease, Status};
 use exports_domain::fail_export::fail_export;
-use exports_domain::file::ExportFile;
+use exports_domain::file::{ExportFile, object_key};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, AcquireError, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, FileLinks, FileStore, JobQueue, MailSender, ReadError, RowSource,
-    SendError, System,
+    SendError, System, Upload, UploadAborter,
 };
 use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
@@ -58,8 +58,10 @@ pub struct Generator<'a, S> {
 
 /// Why processing stopped before READY.
 enum Stopped {
-    /// Another invocation owns the export, or it has ended.
+    /// Another invocation owns the export.
     LeaseLost,
+    /// The export has ended: a caller cancelled it, an administrator failed it, or its deadline passed.
+    Ended,
     /// The export must fail.
     Failed(Failure),
     /// The invocation ran out of time and has released the lease.
@@ -68,31 +70,32 @@ enum Stopped {
         has_advanced: bool,
     },
     /// A dependency failed; another attempt may succeed.
-    Error(DependencyError),
+    Error {
+        /// Its error.
+        error: DependencyError,
+        /// What may be in the bucket without being recorded.
+        unrecorded: Option<Unrecorded>,
+    },
+}
+
+/// A file, complete or not, that is not recorded.
+struct Unrecorded {
+    key: String,
+    upload: Option<Upload>,
 }
 
 impl From<DependencyError> for Stopped {
     fn from(error: DependencyError) -> Self {
-        Self::Error(error)
+        Self::Error { error, unrecorded: None }
     }
 }
 
 impl From<ApplyError> for Stopped {
     fn from(error: ApplyError) -> Self {
         match error {
+            ApplyError::Conflict(Some(record)) if record.status != Status::Pending => Self::Ended,
             ApplyError::Conflict(_) => Self::LeaseLost,
-            ApplyError::Dependency(error) => Self::Error(error),
-        }
-    }
-}
-
-impl From<WriteFileError> for Stopped {
-    fn from(error: WriteFileError) -> Self {
-        match error {
-            WriteFileError::Failed(failure) => Self::Failed(failure),
-            WriteFileError::OutOfTime { has_advanced } => Self::OutOfTime { has_advanced },
-            WriteFileError::Apply(error) => error.into(),
-            WriteFileError::Dependency(error) => Self::Error(error),
+            ApplyError::Dependency(error) => error.into(),
         }
     }
 }
@@ -101,7 +104,7 @@ impl From<SendError> for Stopped {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Rejected(reason) => Self::Failed(Failure::email_not_sent(&reason)),
-            SendError::Dependency(error) => Self::Error(error),
+            SendError::Dependency(error) => error.into(),
         }
     }
 }
@@ -131,9 +134,10 @@ impl<S: ExportStore> Generator<'_, S> {
         match self.process(&mut export, invocation).await {
             Ok(()) => {}
             Err(Stopped::LeaseLost) => warn!(fencing_token = export.fencing_token, "lost the lease"),
+            Err(Stopped::Ended) => info!("stopped: the export has ended meanwhile"),
             Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
             Err(Stopped::OutOfTime { has_advanced }) => self.continue_later(&export, has_advanced).await,
-            Err(Stopped::Error(error)) => self.retry_later(&export, error).await,
+            Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,
         }
         Ok(())
     }
@@ -203,12 +207,48 @@ impl<S: ExportStore> Generator<'_, S> {
             re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
-        let file = writer.write(export).await?;
+        let file = match writer.write(export).await {
+            Ok(file) => file,
+            Err(WriteFileError::Failed(failure)) => return Err(Stopped::Failed(failure)),
+            Err(WriteFileError::OutOfTime { has_advanced }) => return Err(Stopped::OutOfTime { has_advanced }),
+            Err(WriteFileError::Apply(error)) => return Err(error.into()),
+            Err(WriteFileError::Dependency { error, upload }) => {
+                let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
+                let key = upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
+                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, upload }) });
+            }
+        };
         let step = lifecycle::record_file(export, self.system.now(), file.clone());
-        self.apply(export, &step).await?;
+        if let Err(rejected) = self.apply(export, &step).await {
+            let unrecorded = Unrecorded { key: file.key, upload: None };
+            return Err(match rejected {
+                ApplyError::Dependency(error) => Stopped::Error { error, unrecorded: Some(unrecorded) },
+                ApplyError::Conflict(record) => {
+                    self.discard_if_ended(export, record.as_deref(), unrecorded).await;
+                    ApplyError::Conflict(record).into()
+                }
+            });
+        }
         *export = step.changed(export);
         info!(rows = file.rows, bytes = file.bytes, "file recorded");
         Ok(file)
+    }
+
+    /// Deletes what this owner wrote if, as the record shows, the export has ended without it: nobody else will.
+    async fn discard_if_ended(&self, export: &Export, record: Option<&Export>, unrecorded: Unrecorded) {
+        if !record.is_some_and(|record| record.ended_without_file_under(export.fencing_token)) {
+            return;
+        }
+        let uploads: &dyn UploadAborter = self.files;
+        if let Some(upload) = &unrecorded.upload
+            && let Err(error) = uploads.abort_upload(upload).await
+        {
+            warn!(error = %Chain(&error), "the upload was not aborted");
+        }
+        // A complete upload is a file. If this fails, the bucket's lifecycle rule deletes it.
+        if let Err(error) = self.files.delete_file(&unrecorded.key).await {
+            warn!(error = %Chain(&error), "the file was not deleted");
+        }
     }
 
     async fn apply(&self, export: &Export, step: &Step) -> Result<(), ApplyError> {
@@ -249,7 +289,7 @@ impl<S: ExportStore> Generator<'_, S> {
 
     /// Releases the lease and enqueues the export with a delay, if another attempt is left. If this fails, the sweeper
     /// enqueues it: when the lease expires, or shortly after the job should have started.
-    async fn retry_later(&self, export: &Export, error: DependencyError) {
+    async fn retry_later(&self, export: &Export, error: DependencyError, unrecorded: Option<Unrecorded>) {
         let (now, kind) = (self.system.now(), error.kind());
         let failure = match kind {
             ErrorKind::Transient => {
@@ -267,6 +307,9 @@ impl<S: ExportStore> Generator<'_, S> {
         let step = lifecycle::release(export, now, kind, now.plus(wait + self.limits.re_enqueue_after));
         if let Err(error) = self.apply(export, &step).await {
             warn!(error = %Chain(&error), "the lease was not released");
+            if let (ApplyError::Conflict(record), Some(unrecorded)) = (error, unrecorded) {
+                self.discard_if_ended(export, record.as_deref(), unrecorded).await;
+            }
             return;
         }
         self.enqueue(export, wait).await;

@@ -93,7 +93,7 @@ async fn denied_access_to_files_is_an_internal_error() {
 
 #[tokio::test]
 async fn file_is_looked_up_only_for_ready_export() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into() };
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
     let expired = Export { status: Status::Expired, ..ready_export() };
     for (export, lookups) in [(export(), 0), (failed, 0), (expired, 0), (ready_export(), 1)] {
@@ -118,7 +118,7 @@ async fn export_with_expired_link_is_expired_before_any_sweep() {
 
 #[tokio::test]
 async fn failed_export_with_file_has_failure_and_no_link() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into() };
+    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
     let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
     let response = response_to(&world(failed), "export").await;
     assert_eq!(

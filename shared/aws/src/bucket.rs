@@ -16,7 +16,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
 use exports_domain::file::CONTENT_TYPE;
-use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
+use exports_domain::ports::{CompleteError, FileStore, Part, Upload, UploadAborter};
 
 use crate::error::dependency_error;
 
@@ -48,6 +48,25 @@ impl ExportsBucket {
 
 fn disposition(download_name: &str) -> String {
     format!("attachment; filename=\"{download_name}\"")
+}
+
+#[async_trait]
+impl UploadAborter for ExportsBucket {
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+        let aborted = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&upload.key)
+            .upload_id(&upload.id)
+            .send()
+            .await;
+        match aborted {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            Err(error) => Err(dependency_error("abort the upload", error)),
+        }
+    }
 }
 
 #[async_trait]
@@ -185,15 +204,14 @@ impl FileStore for ExportsBucket {
         }
     }
 
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+    async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
         self.client
-            .abort_multipart_upload()
+            .delete_object()
             .bucket(&self.bucket)
-            .key(&upload.key)
-            .upload_id(&upload.id)
+            .key(key)
             .send()
             .await
-            .map_err(|error| dependency_error("abort the upload", error))?;
+            .map_err(|error| dependency_error("delete the file", error))?;
         Ok(())
     }
 

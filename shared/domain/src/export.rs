@@ -120,6 +120,8 @@ pub struct Failure {
     pub code: FailureCode,
     /// The explanation for the requester, in a few sentences.
     pub message: String,
+    /// Who cancelled the export, if somebody did.
+    pub cancelled_by: Option<Person>,
 }
 
 impl Failure {
@@ -127,7 +129,7 @@ impl Failure {
     #[must_use]
     pub fn invalid_rows(invalid_rows: &InvalidRows, definition: &Definition) -> Self {
         let message = format!("{}.", invalid_rows.describe(definition));
-        Self { code: FailureCode::InvalidRows, message }
+        Self { code: FailureCode::InvalidRows, message, cancelled_by: None }
     }
 
     /// The file would have more than `max_bytes` bytes.
@@ -135,21 +137,21 @@ impl Failure {
     pub fn file_too_large(max_bytes: u64) -> Self {
         let gibibytes = max_bytes >> 30;
         let message = format!("The file would exceed {gibibytes} GiB, the maximum size of an export.");
-        Self { code: FailureCode::FileTooLarge, message }
+        Self { code: FailureCode::FileTooLarge, message, cancelled_by: None }
     }
 
     /// The file exists, but the e-mail service rejected the e-mail for this `reason`.
     #[must_use]
     pub fn email_not_sent(reason: &str) -> Self {
         let message = format!("The file was generated, but the e-mail service rejected the e-mail: {reason}");
-        Self { code: FailureCode::EmailNotSent, message }
+        Self { code: FailureCode::EmailNotSent, message, cancelled_by: None }
     }
 
     /// All `attempts` were used up.
     #[must_use]
     pub fn attempts_used_up(attempts: u32) -> Self {
         let message = format!("The export failed after {attempts} attempt{}.", if attempts == 1 { "" } else { "s" });
-        Self { code: FailureCode::GenerationFailed, message }
+        Self { code: FailureCode::GenerationFailed, message, cancelled_by: None }
     }
 
     /// Two attempts met a permanent error. The error itself is only logged, because it can name internal resources.
@@ -158,7 +160,7 @@ impl Failure {
         let message = "The export failed because of an error that retrying does not fix, such as a missing permission. \
                        Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
                        again once the cause is fixed.";
-        Self { code: FailureCode::GenerationFailed, message: message.to_owned() }
+        Self { code: FailureCode::GenerationFailed, message: message.to_owned(), cancelled_by: None }
     }
 
     /// An administrator failed the export, with or without a `reason`.
@@ -168,14 +170,21 @@ impl Failure {
             Some(reason) => format!("An administrator failed the export: {}", reason.0),
             None => "An administrator failed the export.".to_owned(),
         };
-        Self { code: FailureCode::FailedByAdministrator, message }
+        Self { code: FailureCode::FailedByAdministrator, message, cancelled_by: None }
+    }
+
+    /// This caller cancelled the export.
+    #[must_use]
+    pub fn cancelled(cancelled_by: Person) -> Self {
+        let message = format!("{} cancelled the export.", cancelled_by.name.as_str());
+        Self { code: FailureCode::Cancelled, message, cancelled_by: Some(cancelled_by) }
     }
 
     /// The deadline passed, and the corrupt record does not say what the time limit was.
     #[must_use]
     pub fn deadline_passed_corrupt() -> Self {
         let message = "The export did not finish within its time limit, because its record is corrupt.";
-        Self { code: FailureCode::DeadlinePassed, message: message.to_owned() }
+        Self { code: FailureCode::DeadlinePassed, message: message.to_owned(), cancelled_by: None }
     }
 
     /// The deadline passed.
@@ -190,7 +199,7 @@ impl Failure {
         };
         let limit = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
         let message = format!("The export did not finish within its time limit of {limit}.");
-        Self { code: FailureCode::DeadlinePassed, message }
+        Self { code: FailureCode::DeadlinePassed, message, cancelled_by: None }
     }
 }
 
@@ -234,6 +243,8 @@ pub enum FailureCode {
     DeadlinePassed,
     /// An administrator failed it.
     FailedByAdministrator,
+    /// A caller cancelled it before its file was recorded.
+    Cancelled,
 }
 
 impl FailureCode {
@@ -251,7 +262,7 @@ impl FailureCode {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent => false,
-            Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator => true,
+            Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator | Self::Cancelled => true,
         }
     }
 }
@@ -376,6 +387,19 @@ impl Export {
             (Status::Ready, Some(expiry)) if expiry <= now => Status::Expired,
             (status, _) => status,
         }
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::Cancelled)
+    }
+
+    /// Whether it has ended without a file while the owner with this fencing token was its latest. Nothing will refer to
+    /// what that owner wrote.
+    #[must_use]
+    pub fn ended_without_file_under(&self, fencing_token: u64) -> bool {
+        self.status != Status::Pending && self.file.is_none() && self.fencing_token == fencing_token
     }
 }
 

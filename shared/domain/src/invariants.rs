@@ -7,7 +7,7 @@
 //! | [`AcceptedFinishes`](Invariant::AcceptedFinishes) | every accepted export has a record, and becomes READY or FAILED within its deadline plus one sweep |
 //! | [`FileIsComplete`](Invariant::FileIsComplete) | a recorded file is in the bucket until its expiry, and matches the size, SHA-256, rows and totals on the record; it holds every payout that was committed before the read and created up to `asOf`, once, in creation order |
 //! | [`ReadyWasMailed`](Invariant::ReadyWasMailed) | a READY export has a file, and an e-mail to its recipients was accepted, with a link to the file that is valid until the recorded link expiry |
-//! | [`FailureHasReason`](Invariant::FailureHasReason) | a FAILED export has a failure with a message, and no other export has a failure |
+//! | [`FailureHasReason`](Invariant::FailureHasReason) | a FAILED export has a failure with a message, and no other export has a failure; a cancelled export names who cancelled it, and has no file |
 //! | [`NoLeftovers`](Invariant::NoLeftovers) | an export that is not PENDING has no checkpoint, and a leftover job message for it has no effect |
 //! | [`AttemptsAreBounded`](Invariant::AttemptsAreBounded) | an export never has more attempts without progress than allowed |
 //! | [`LinksAreValid`](Invariant::LinksAreValid) | a link leads to a recorded file, and expires neither before the time stated in its e-mail nor after its file; the recorded link expiry never moves back, and an export is not EXPIRED before it |
@@ -265,6 +265,16 @@ fn check_failure(export: &Export, findings: &mut Findings) {
         }
         (Status::Failed, Some(failure)) if failure.code == FailureCode::EmailNotSent && export.file.is_none() => {
             findings.add(Invariant::FailureHasReason, export, "is FAILED as EMAIL_NOT_SENT, but has no file");
+        }
+        (Status::Failed, Some(failure))
+            if (failure.code == FailureCode::Cancelled) != failure.cancelled_by.is_some() =>
+        {
+            let by = if failure.cancelled_by.is_some() { "somebody" } else { "nobody" };
+            let details = format!("is FAILED as {:?}, and {by} cancelled it", failure.code);
+            findings.add(Invariant::FailureHasReason, export, details);
+        }
+        (Status::Failed, Some(failure)) if failure.code == FailureCode::Cancelled && export.file.is_some() => {
+            findings.add(Invariant::FailureHasReason, export, "is cancelled, but has a file");
         }
         (Status::Failed, Some(_)) | (_, None) => {}
         (status, Some(_)) => {

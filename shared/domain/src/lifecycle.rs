@@ -5,7 +5,7 @@
 //! | – | PENDING | create-export ([`Export::accept`]) |
 //! | PENDING | PENDING | generate-export ([`acquire`], [`record_progress`], [`advance_checkpoint`], [`continue_later`], [`release`], [`record_file`]), sweep-exports ([`re_enqueue`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
-//! | PENDING | FAILED | generate-export, sweep-exports, fail-export ([`fail`]); sweep-exports and fail-export also if the record is corrupt ([`fail_corrupt`]) |
+//! | PENDING | FAILED | generate-export, sweep-exports, fail-export ([`fail`]); sweep-exports and fail-export also if the record is corrupt ([`fail_corrupt`]); cancel-export ([`cancel`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
 //! | READY, EXPIRED, FAILED with a file | unchanged | resend-email ([`count_resend`]) |
 //! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
@@ -415,6 +415,39 @@ pub fn fail_corrupt(now: Timestamp, failed_by: CorruptFailedBy, failure: Failure
         CorruptFailedBy::AnyDeadlinePassed | CorruptFailedBy::Administrator => vec![pending],
     };
     failed(guards, now, failure)
+}
+
+/// Why an export cannot be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// It was cancelled before.
+    #[error("the export was cancelled before")]
+    AlreadyCancelled,
+    /// It is pending, but its file is recorded: only the e-mail is left to send.
+    #[error("the file of the export is complete")]
+    FileRecorded,
+    /// It has ended in another way.
+    #[error("the export has ended")]
+    Ended,
+}
+
+/// Cancels the export with this `failure`, whether or not a lease is held. It keeps the fencing token, so that its owner
+/// recognizes the rejection of its next write and deletes what it wrote. A cancelled export never has a file: the guards
+/// of this step and of [`record_file`] exclude each other.
+///
+/// # Errors
+/// [`CancelError`] if the record as read does not allow it.
+pub fn cancel(export: &Export, now: Timestamp, failure: Failure) -> Result<Step, CancelError> {
+    if export.is_cancelled() {
+        return Err(CancelError::AlreadyCancelled);
+    }
+    if export.status != Status::Pending {
+        return Err(CancelError::Ended);
+    }
+    if export.file.is_some() {
+        return Err(CancelError::FileRecorded);
+    }
+    Ok(failed(vec![Guard::StatusIs(Status::Pending), Guard::NoFileRecorded], now, failure))
 }
 
 fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {

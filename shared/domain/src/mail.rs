@@ -63,6 +63,10 @@ struct FailedFacts<'a> {
     export: ExportId,
     as_of: String,
     failure: &'a Failure,
+    /// "failed" or "was cancelled".
+    outcome: &'static str,
+    /// The same as a label.
+    label: &'static str,
     advice: &'static str,
     back_office: Option<&'a BackOfficeUrl>,
 }
@@ -135,13 +139,19 @@ impl Mail {
     ) -> Result<Self, askama::Error> {
         let definition = export.id.export_type().definition();
         let title = format!("{} export", definition.title);
+        let (outcome, label) = match failure.code {
+            FailureCode::Cancelled => ("was cancelled", "Cancelled"),
+            _ => ("failed", "Failed"),
+        };
         let facts = FailedFacts {
-            subject: format!("Your {} failed", lower_first(&title)),
+            subject: format!("Your {} {outcome}", lower_first(&title)),
             title,
             name: export.requested_by.name.as_str(),
             export: export.id,
             as_of: long_time(export.as_of()),
             failure,
+            outcome,
+            label,
             advice: advice(failure.code),
             back_office,
         };
@@ -174,6 +184,7 @@ const fn advice(code: FailureCode) -> &'static str {
         FailureCode::FailedByAdministrator => {
             "Ask your administrator for the cause. Launch the export again once it is fixed."
         }
+        FailureCode::Cancelled => "Launch the export again if you still need it.",
     }
 }
 
@@ -232,6 +243,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::Person;
     use crate::lifecycle::tests::{export, file};
     use crate::testing::row_status;
     use crate::totals::{Total, Totals};
@@ -309,7 +321,7 @@ mod tests {
 
     #[test]
     fn failed_mail_links_to_the_back_office_if_configured() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into(), cancelled_by: None };
         let mail = |url| Mail::failed(&export(), &failure, url).unwrap();
         let (with, without) = (mail(Some(&back_office_url())), mail(None));
         let advice = "give your administrator the export ID.";
@@ -325,7 +337,7 @@ mod tests {
 
     #[test]
     fn text_body_has_no_trailing_spaces_or_double_blank_lines() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into() };
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into(), cancelled_by: None };
         for url in [None, Some(&back_office_url())] {
             let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), url).unwrap();
             for text in [ready.text, Mail::failed(&export(), &failure, url).unwrap().text] {
@@ -338,7 +350,7 @@ mod tests {
     /// Remote content would report to a server that the e-mail was read, and many clients block it.
     #[test]
     fn html_body_has_no_remote_content_or_scripts() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into() };
+        let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None };
         let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), None).unwrap();
         assert_eq!(ready.html.matches("http").count(), 1, "only the link to the file");
         for html in [ready.html, Mail::failed(&export(), &failure, None).unwrap().html] {
@@ -362,12 +374,27 @@ mod tests {
         let mut export = export();
         export.requested_by.name = "<b>Ann</b>".parse().unwrap();
         let message = "1 payout cannot be written: <script>alert(1)</script> (currency unknown)".to_owned();
-        let failure = Failure { code: FailureCode::InvalidRows, message };
+        let failure = Failure { code: FailureCode::InvalidRows, message, cancelled_by: None };
         let mail = Mail::failed(&export, &failure, None).unwrap();
         assert_eq!(mail.recipients.to(), &export.requested_by.email);
         assert!(mail.recipients.cc().is_empty());
         assert!(mail.text.contains(&failure.message) && mail.text.contains(&export.id.to_string()));
         assert!(!mail.html.contains("<script>") && !mail.html.contains("<b>Ann"));
+    }
+
+    #[test]
+    fn mail_about_a_cancelled_export_names_who_cancelled_it() {
+        let ben = Person { email: "ben@example.com".parse().unwrap(), name: "Ben".parse().unwrap() };
+        let mail = Mail::failed(&export(), &Failure::cancelled(ben), None).unwrap();
+        assert_eq!(mail.subject, "Your marketplace payouts export was cancelled");
+        for text in ["marketplace payouts export was cancelled", "Ben cancelled the export.", "if you still need it."] {
+            assert!(mail.html.contains(text), "{text} in\n{}", mail.html);
+        }
+        for text in ["marketplace payouts export that you launched on", "was cancelled", "Ben cancelled the export."] {
+            assert!(mail.text.contains(text), "{text} in\n{}", mail.text);
+        }
+        assert!(!mail.text.contains("failed") && !mail.html.contains("failed"), "{}", mail.text);
+        assert_eq!(mail.recipients.to(), &export().requested_by.email);
     }
 
     #[test]

@@ -307,9 +307,16 @@ pub enum CompleteError {
     Dependency(#[from] DependencyError),
 }
 
+/// The unfinished uploads of exports, for those who abort them.
+#[async_trait]
+pub trait UploadAborter: Send + Sync {
+    /// Aborts the upload and deletes its parts. An upload that does not exist (any more) is not an error.
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
+}
+
 /// The files of exports, for the generator.
 #[async_trait]
-pub trait FileStore: Send + Sync {
+pub trait FileStore: UploadAborter {
     /// Writes a file in one request.
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
@@ -333,8 +340,8 @@ pub trait FileStore: Send + Sync {
         timeout: Duration,
     ) -> Result<(), CompleteError>;
 
-    /// Aborts the upload and deletes its parts.
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
+    /// Deletes the file with this key, if it exists.
+    async fn delete_file(&self, key: &str) -> Result<(), DependencyError>;
 
     /// The size of the file with this key, or `None` if it does not exist.
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError>;

@@ -30,7 +30,7 @@ use crate::mail::Mail;
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
     FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
-    SendError, System, Upload,
+    SendError, System, Upload, UploadAborter,
 };
 use crate::row::Value;
 use crate::time::Timestamp;
@@ -190,9 +190,16 @@ struct Tables {
 }
 
 impl MemoryStore {
-    /// Runs `change` before each further [`ExportStore::apply_step`], as a concurrent request would.
+    /// Runs `change` before each further step is applied, with a checkpoint or without, as a concurrent request would.
     pub fn before_apply(&self, change: impl Fn(u64, &Self) + Send + Sync + 'static) {
         *lock(&self.before_apply) = Some(Arc::new(change));
+    }
+
+    fn run_before_apply(&self) {
+        let before = lock(&self.before_apply).clone();
+        if let Some(before) = before {
+            before(self.applies.fetch_add(1, Ordering::SeqCst), self);
+        }
     }
 
     /// All further reads and writes of this export fail.
@@ -345,10 +352,7 @@ impl ExportStore for MemoryStore {
 
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         self.check("write the export", id)?;
-        let before = lock(&self.before_apply).clone();
-        if let Some(before) = before {
-            before(self.applies.fetch_add(1, Ordering::SeqCst), self);
-        }
+        self.run_before_apply();
         lock(&self.tables).apply(tenant, id, step)
     }
 
@@ -365,6 +369,7 @@ impl ExportStore for MemoryStore {
         checkpoint: &Checkpoint,
     ) -> Result<(), ApplyError> {
         self.failures.check("write the checkpoint")?;
+        self.run_before_apply();
         let mut tables = lock(&self.tables);
         tables.apply(tenant, id, step)?;
         tables.checkpoints.insert((tenant.clone(), *id), checkpoint.clone());
@@ -632,6 +637,15 @@ fn part(number: u32, bytes: &[u8]) -> Part {
 }
 
 #[async_trait]
+impl UploadAborter for MemoryFiles {
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+        self.failures.check("abort the file")?;
+        lock(&self.uploads).remove(&upload.id);
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl FileStore for MemoryFiles {
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
         self.failures.check("write the file")?;
@@ -701,9 +715,9 @@ impl FileStore for MemoryFiles {
         Ok(())
     }
 
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
-        self.failures.check("abort the file")?;
-        lock(&self.uploads).remove(&upload.id);
+    async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
+        self.failures.check("delete the file")?;
+        lock(&self.files).remove(key);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use exports_domain::error::{DependencyError, ErrorKind};
 use exports_domain::id::ExportId;
+use exports_domain::lifecycle::CancelError;
 use exports_domain::ports::{ReadError, SendError};
 use lambda_http::http::header::{ALLOW, LOCATION};
 use serde::Serialize;
@@ -64,6 +65,8 @@ pub enum ApiError {
     NotYetMailed,
     /// The export failed before its file was written.
     NoFile,
+    /// The file is complete, or the export has ended, so it cannot be cancelled.
+    NotCancellable(CancelError),
     /// The file has expired or was deleted.
     FileGone,
     /// The daily resend limit is reached. Contains the time until it resets.
@@ -164,6 +167,18 @@ impl ApiError {
             Self::NoFile => {
                 let detail = "The export failed before its file was written. Launch a new export.";
                 (ErrorStatus::Conflict, Entry::new("EXPORT_NOT_RESENDABLE", "Export not resendable", detail))
+            }
+            Self::NotCancellable(error) => {
+                let detail = match error {
+                    CancelError::FileRecorded => {
+                        "The export is PENDING, but its file is complete. Its e-mail is being sent."
+                    }
+                    CancelError::AlreadyCancelled | CancelError::Ended => {
+                        "The export has ended. Only a PENDING export can be cancelled."
+                    }
+                };
+                let entry = Entry::new("EXPORT_NOT_CANCELLABLE", "Export not cancellable", detail);
+                (ErrorStatus::Conflict, entry)
             }
             Self::FileGone => {
                 let detail = "The file no longer exists. Launch a new export.";

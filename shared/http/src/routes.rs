@@ -17,8 +17,9 @@ pub struct Route {
 const PAYMENTS: &str = "/v1/payments";
 
 /// The routes that do not depend on the export type.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
     ("POST", "/v1/exports/{exportId}/resend-email"),
+    ("POST", "/v1/exports/{exportId}/cancel"),
     ("GET", "/v1/caller"),
     ("GET", "/v1/openapi.json"),
     ("GET", "/back-office"),
@@ -85,6 +86,7 @@ mod tests {
         }
         assert_eq!(methods_at(&export(&exports_domain::testing::export().id)), ["GET"]);
         assert_eq!(methods_at("/v1/exports/whatever/resend-email"), ["POST"]);
+        assert_eq!(methods_at("/v1/exports/whatever/cancel"), ["POST"]);
         for path in
             ["", "/", "/v1", "/v1/caller/", "/v1//caller", "/V1/caller", "/v1/exports//resend-email", "/v1/exports"]
         {

@@ -86,10 +86,13 @@ struct TotalView {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct FailureView<'a> {
     code: &'static str,
     message: &'a str,
     retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_by: Option<PersonView<'a>>,
 }
 
 /// A short-lived link to the file.
@@ -193,7 +196,12 @@ impl<'a> From<&'a ExportFile> for FileView<'a> {
 
 impl<'a> From<&'a Failure> for FailureView<'a> {
     fn from(failure: &'a Failure) -> Self {
-        Self { code: failure.code.as_str(), message: &failure.message, retryable: failure.code.is_retryable() }
+        Self {
+            code: failure.code.as_str(),
+            message: &failure.message,
+            retryable: failure.code.is_retryable(),
+            cancelled_by: failure.cancelled_by.as_ref().map(Into::into),
+        }
     }
 }
 
@@ -265,9 +273,23 @@ mod tests {
 
     #[test]
     fn failed_export_has_failure_and_retryable() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "tried 5 times".into() };
+        let failure =
+            Failure { code: FailureCode::GenerationFailed, message: "tried 5 times".into(), cancelled_by: None };
         let export = Export { status: Status::Failed, failure: Some(failure), ..testing::export() };
         let expected = json!({"code": "GENERATION_FAILED", "message": "tried 5 times", "retryable": true});
+        assert_eq!(view(&export, start())["failure"], expected);
+    }
+
+    #[test]
+    fn cancelled_export_shows_who_cancelled_it() {
+        let failure = Failure::cancelled(testing::operator("acme").user);
+        let export = Export { status: Status::Failed, failure: Some(failure), ..testing::export() };
+        let expected = json!({
+            "code": "CANCELLED",
+            "message": "Ann cancelled the export.",
+            "retryable": true,
+            "cancelledBy": {"email": "ann@example.com", "name": "Ann"},
+        });
         assert_eq!(view(&export, start())["failure"], expected);
     }
 

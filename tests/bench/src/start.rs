@@ -96,11 +96,12 @@ pub struct Subject {
 }
 
 /// All functions.
-pub const SUBJECTS: [Subject; 11] = [
+pub const SUBJECTS: [Subject; 12] = [
     route("create-export", "create-export/with-cc.json", Some("create"), r#""statusCode":202"#),
     route("list-exports", "list-exports/newest.json", Some("history"), r#"\"content\":"#),
     route("get-export", "get-export/export.json", Some("detail"), r#"\"downloadUrl\":"#),
     route("resend-email", "resend-email/with-cc.json", None, r#""statusCode":200"#),
+    route("cancel-export", "cancel-export/cancel.json", None, r#""statusCode":200"#),
     route("get-caller", "get-caller/caller.json", None, r#""statusCode":200"#),
     route("describe-api", "describe-api/document.json", None, r#""statusCode":200"#),
     route("back-office", "back-office/page.json", None, r#""statusCode":200"#),
@@ -228,7 +229,9 @@ impl StartBench {
         let named = event.pointer("/pathParameters/exportId").or_else(|| event.get("exportId"));
         if let Some(id) = named.and_then(Value::as_str) {
             let id = id.parse()?;
-            history.push(if subject.is_route { ready(id)? } else { accepted(TENANT_OF_EVENTS, id)? });
+            // The first request cancels it; warm requests find it cancelled.
+            let is_pending = !subject.is_route || subject.name == "cancel-export";
+            history.push(if is_pending { accepted(TENANT_OF_EVENTS, id)? } else { ready(id)? });
         }
         for file in history.iter().filter_map(|export| export.file.as_ref()) {
             fake.put_file(&file.key);

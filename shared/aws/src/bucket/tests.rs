@@ -90,3 +90,14 @@ async fn file_size_is_none_on_404_only() {
     assert!(size(403).await.is_err_and(|error| error.is_permanent()));
     assert!(size(503).await.is_err_and(|error| !error.is_permanent()));
 }
+
+#[tokio::test]
+async fn aborting_a_missing_upload_is_not_an_error() {
+    let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
+    let responding = |status: u16, code: &'static str| {
+        StubHttpClient::new(move |_| response(status, SdkBody::from(format!("<Error><Code>{code}</Code></Error>"))))
+    };
+    bucket(&responding(404, "NoSuchUpload")).abort_upload(&upload).await.unwrap();
+    let error = bucket(&responding(403, "AccessDenied")).abort_upload(&upload).await.unwrap_err();
+    assert!(error.is_permanent());
+}

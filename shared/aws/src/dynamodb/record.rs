@@ -225,11 +225,18 @@ fn resends(item: &dyn Attributes) -> Result<Resends, ItemError> {
 }
 
 pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
-    map_value([("code", text(failure.code.as_str())), ("message", text(&failure.message))])
+    let code_and_message = [("code", text(failure.code.as_str())), ("message", text(&failure.message))];
+    let cancelled_by = failure.cancelled_by.as_ref().map(|person| ("cancelledBy", person_value(person)));
+    let attributes = code_and_message.into_iter().chain(cancelled_by);
+    AttributeValue::M(attributes.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn failure(item: &dyn Attributes) -> Result<Failure, ItemError> {
-    Ok(Failure { code: get(item, "code")?, message: get_text(item, "message")?.to_owned() })
+    Ok(Failure {
+        code: get(item, "code")?,
+        message: get_text(item, "message")?.to_owned(),
+        cancelled_by: get_map(item, "cancelledBy", person)?,
+    })
 }
 
 pub(super) fn file_value(file: &ExportFile) -> AttributeValue {

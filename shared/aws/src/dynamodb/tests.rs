@@ -165,7 +165,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let policy = retry_policy(2);
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { holder: "me".into(), until: later };
-    match choice % 14 {
+    match choice % 15 {
         0 => lifecycle::release(read, now, ErrorKind::Transient, later),
         13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
         1 => lifecycle::record_file(read, now, file()),
@@ -178,6 +178,8 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         9 => lifecycle::fail(read, now, FailedBy::Administrator, Failure::failed_by_administrator(None)),
         11 => lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, Failure::deadline_passed_corrupt()),
         12 => lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, Failure::failed_by_administrator(None)),
+        14 => lifecycle::cancel(read, now, Failure::cancelled(read.requested_by.clone()))
+            .unwrap_or_else(|_| lifecycle::record_progress(read, now, 7)),
         8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, 7)),
         _ => lifecycle::acquire(read, now, lease, &policy)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),

@@ -17,7 +17,7 @@ use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, St
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
     ApiKeyStore as _, CheckPosition, ExportStore as _, FileLinks as _, FileStore as _, JobQueue as _, KeyRange,
-    MailSender as _, Part, RowKey, RowSource as _, Upload,
+    MailSender as _, Part, RowKey, RowSource as _, Upload, UploadAborter as _,
 };
 use exports_domain::testing::{address, export, file, operator, ready_export, start};
 use exports_domain::time::Timestamp;
@@ -244,7 +244,13 @@ fn steps() -> Vec<Scenario> {
     let with_file = Export { file: Some(file()), ..export() };
     let after_error = Export { permanent_error_at: Some(now.minus(Duration::from_secs(3600))), ..export() };
     let error_with_file = Export { file: Some(file()), ..after_error.clone() };
-    let failure = || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned() };
+    let failure =
+        || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned(), cancelled_by: None };
+    let by_ann = Failure {
+        code: FailureCode::Cancelled,
+        message: "Ann cancelled the export.".to_owned(),
+        cancelled_by: Some(operator("acme").user),
+    };
     let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
     let plain: Vec<(&str, &str, Step)> = vec![
         ("acquire", "", lifecycle::acquire(&export(), now, lease(), &retry).unwrap()),
@@ -266,6 +272,7 @@ fn steps() -> Vec<Scenario> {
         ("fail", "attempts-used-up", lifecycle::fail(&owned(), now, FailedBy::AttemptsUsedUp { max: 5 }, failure())),
         ("fail", "deadline-passed", lifecycle::fail(&owned(), now, FailedBy::DeadlinePassed, failure())),
         ("fail", "administrator", lifecycle::fail(&owned(), now, FailedBy::Administrator, failure())),
+        ("cancel", "", lifecycle::cancel(&owned(), now, by_ann).unwrap()),
         ("fail_corrupt", "deadline-passed", lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, failure())),
         ("fail_corrupt", "administrator", lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, failure())),
         ("re_enqueue", "", lifecycle::re_enqueue(&export(), now, later())),
@@ -353,6 +360,7 @@ fn files() -> Vec<Scenario> {
             bucket(&config).complete_upload(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
         }),
         scenario!("abort_upload", [Response::new(204, "")], |config| bucket(&config).abort_upload(&upload())),
+        scenario!("delete_file", [Response::new(204, "")], |config| bucket(&config).delete_file(&file().key)),
         scenario!("file_size", [Response::new(200, "").header("content-length", "20")], |config| bucket(&config)
             .file_size(&file().key)),
     ]

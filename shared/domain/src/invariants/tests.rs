@@ -212,11 +212,24 @@ fn failed_export_without_a_reason_is_a_violation() {
             parts.checkpoints.clear();
         })
     };
-    let blank = Failure { code: FailureCode::GenerationFailed, message: " ".into() };
+    let blank = Failure { code: FailureCode::GenerationFailed, message: " ".into(), cancelled_by: None };
     for failure in [None, Some(blank), Some(Failure::email_not_sent("no"))] {
         assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");
     }
     assert_eq!(fail(Some(Failure::attempts_used_up(5))), []);
+    let cancelled = Failure::cancelled(export().requested_by);
+    assert_eq!(fail(Some(cancelled.clone())), []);
+    for failure in [
+        Failure { cancelled_by: None, ..cancelled.clone() },
+        Failure { cancelled_by: cancelled.cancelled_by.clone(), ..Failure::attempts_used_up(5) },
+    ] {
+        assert_eq!(fail(Some(failure.clone())), [Invariant::FailureHasReason], "{failure:?}");
+    }
+    let with_file = violated_by(|parts| {
+        parts.exports[0] =
+            Export { status: Status::Failed, failure: Some(cancelled.clone()), ..parts.exports[0].clone() };
+    });
+    assert_eq!(with_file, [Invariant::FailureHasReason]);
     let ready_and_failed = violated_by(|parts| parts.exports[0].failure = Some(Failure::attempts_used_up(5)));
     assert_eq!(ready_and_failed, [Invariant::FailureHasReason]);
 }

@@ -68,7 +68,7 @@ fn released_after_permanent_error(export: &Export, now: Timestamp) -> Export {
 }
 
 fn failure() -> Failure {
-    Failure { code: FailureCode::GenerationFailed, message: "m".into() }
+    Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None }
 }
 
 #[test]
@@ -260,6 +260,79 @@ fn administrator_fails_only_a_pending_export_leased_or_not() {
     }
 }
 
+fn cancelled() -> Failure {
+    Failure::cancelled(Person { email: "ben@example.com".parse().unwrap(), name: "Ben".parse().unwrap() })
+}
+
+#[test]
+fn cancel_fails_a_pending_export_leased_or_not() {
+    let fresh = export();
+    let held = acquired(minutes(0), &fresh);
+    // Decided before the lease was acquired, because the guards do not depend on the owner.
+    let step = cancel(&fresh, minutes(1), cancelled()).unwrap();
+    assert!(step.leaves_pending);
+    for record in [&fresh, &held] {
+        let after = step.apply(record).unwrap();
+        assert_eq!((after.status, after.failure.as_ref()), (Status::Failed, Some(&cancelled())));
+        assert_eq!((after.lease.as_ref(), after.next_check_at, after.updated_at), (None, None, minutes(1)));
+        assert_eq!(after.fencing_token, record.fencing_token, "its owner recognizes the cancellation");
+        assert!(after.is_cancelled() && after.ended_without_file_under(record.fencing_token));
+    }
+}
+
+#[test]
+fn cancel_after_the_end_or_with_a_file_fails() {
+    let cancel = |export: &Export| cancel(export, minutes(2), cancelled()).unwrap_err();
+    let with_file = Export { file: Some(file()), ..export() };
+    assert_eq!(cancel(&with_file), CancelError::FileRecorded);
+    for status in [Status::Ready, Status::Failed, Status::Expired] {
+        assert_eq!(cancel(&Export { status, ..with_file.clone() }), CancelError::Ended);
+        assert_eq!(cancel(&Export { status, ..export() }), CancelError::Ended);
+    }
+    let failed = fail(&export(), minutes(1), FailedBy::Administrator, failure()).apply(&export()).unwrap();
+    assert_eq!(cancel(&failed), CancelError::Ended);
+    let before = super::cancel(&export(), minutes(1), cancelled()).unwrap().apply(&export()).unwrap();
+    assert_eq!(cancel(&before), CancelError::AlreadyCancelled);
+}
+
+#[test]
+fn either_the_file_is_recorded_or_the_export_is_cancelled() {
+    let held = acquired(minutes(0), &export());
+    let cancel = cancel(&held, minutes(1), cancelled()).unwrap();
+    let record = record_file(&held, minutes(1), file());
+    assert_eq!(cancel.apply(&record.apply(&held).unwrap()), None);
+    assert_eq!(record.apply(&cancel.apply(&held).unwrap()), None);
+}
+
+#[test]
+fn nothing_changes_a_cancelled_export() {
+    let held = acquired(minutes(0), &export());
+    let after = cancel(&held, minutes(1), cancelled()).unwrap().apply(&held).unwrap();
+    let own = Export { file: Some(file()), ..held.clone() };
+    let mut steps = vec![
+        release(&held, minutes(2), ErrorKind::Transient, minutes(3)),
+        record_progress(&held, minutes(2), 9),
+        advance_checkpoint(&held, minutes(2), 9),
+        continue_later(&held, minutes(2), 9, true, minutes(3)),
+        record_file(&held, minutes(2), file()),
+        ready(&own, minutes(2), minutes(100)),
+        fail(&held, minutes(2), FailedBy::Owner, failure()),
+        fail(&held, minutes(999), FailedBy::AttemptsUsedUp { max: 1 }, failure()),
+        fail(&held, minutes(999), FailedBy::DeadlinePassed, failure()),
+        fail(&held, minutes(2), FailedBy::Administrator, failure()),
+        fail_corrupt(minutes(2), CorruptFailedBy::Administrator, failure()),
+        cancel(&held, minutes(2), cancelled()).unwrap(),
+        expire(minutes(2), minutes(1)),
+        resent(minutes(2), held.recipients.clone(), minutes(100)),
+    ];
+    steps.extend(acquire(&held, minutes(6), lease(minutes(11)), &retry()));
+    steps.push(re_enqueue(&held, held.next_check_at.unwrap(), minutes(9)));
+    for step in steps {
+        assert_eq!(step.apply(&after), None, "{step:?}");
+    }
+    assert_eq!(count_resend(&after, minutes(2), 10), Err(ResendError::NoFile));
+}
+
 #[test]
 fn fail_corrupt_needs_only_status_and_deadline() {
     let held = acquired(minutes(359), &export());
@@ -366,7 +439,7 @@ fn backoff_grows_up_to_its_last_delay() {
 /// A step that an owner, a former owner, a sweeper or a request can attempt at any time.
 fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
-    Some(match choice % 16 {
+    Some(match choice % 17 {
         0 => acquire(export, now, lease(now.plus(HOUR / 12)), &retry()).ok()?,
         1 if choice > 128 => release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
         1 => release(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
@@ -383,6 +456,7 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         8 => resent(now, recipients, now.plus(HOUR)),
         13 => fail_corrupt(now, CorruptFailedBy::DeadlinePassed, failure()),
         14 => fail_corrupt(now, CorruptFailedBy::Administrator, failure()),
+        15 => cancel(export, now, cancelled()).ok()?,
         _ => expire(now, export.link_expires_at?),
     })
 }
@@ -418,6 +492,7 @@ proptest! {
                 Status::Expired => prop_assert!(after.next_check_at.is_none()),
             }
             prop_assert!(after.status == Status::Pending || after.lease.is_none());
+            prop_assert!(!after.is_cancelled() || (after.status == Status::Failed && after.file.is_none()));
             stale = std::mem::replace(&mut record, after);
         }
     }

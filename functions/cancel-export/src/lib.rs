@@ -1,0 +1,136 @@
+//! `POST /v1/exports/{exportId}/cancel`: cancels a pending export.
+//!
+//! A cancelled export is FAILED with CANCELLED and never has a file. Either the owner records the file or the caller
+//! cancels the export: the guards of the two writes exclude each other. The tenant can launch the next export at once.
+//! Cancelling an export that was cancelled before changes nothing and returns it.
+//!
+//! An owner with a live lease notices the cancellation at its next write, and deletes what it wrote. If no lease is
+//! live, this function aborts the upload. The requester is mailed unless they cancelled the export themselves. Neither
+//! an upload that is not aborted nor a mail that is not sent fails the request: the bucket's lifecycle rule aborts the
+//! upload, and the history shows the export as cancelled.
+
+use std::time::Duration;
+
+use exports_domain::back_office::BackOfficeUrl;
+use exports_domain::caller::Person;
+use exports_domain::error::DependencyError;
+use exports_domain::export::{Export, Failure};
+use exports_domain::lifecycle::{self, CancelError};
+use exports_domain::mail::Mail;
+use exports_domain::ports::{
+    ApiKeyStore, ApplyError, ExportStore, MailSender, SendError, System, Upload, UploadAborter,
+};
+use exports_domain::time::Timestamp;
+use exports_http::auth::Authenticator;
+use exports_http::view::ExportView;
+use exports_http::{ApiError, Request, Success};
+use exports_telemetry::{Chain, Metric};
+use tracing::{info, warn};
+
+/// How long the caller waits for the upload to be aborted and the mail to be sent, once the export is cancelled.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The handler.
+pub struct CancelExport<'a, K, S> {
+    /// Authenticates the caller.
+    pub callers: Authenticator<'a, K>,
+    /// Where exports are kept.
+    pub exports: &'a S,
+    /// Aborts the upload of an export without an owner.
+    pub uploads: &'a dyn UploadAborter,
+    /// Mails the requesters.
+    pub mail: &'a dyn MailSender,
+    /// The back office that mails link to, if known.
+    pub back_office: Option<BackOfficeUrl>,
+    /// The clock.
+    pub system: &'a dyn System,
+}
+
+impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
+    /// Handles one request.
+    ///
+    /// # Errors
+    /// [`ApiError`]. The export is unchanged, unless the response to the write was lost.
+    pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
+        let now = self.system.now();
+        let caller = self.callers.operator(request, now).await?;
+        let id = request.export_id()?;
+        exports_telemetry::record_export(&id);
+        let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
+
+        let failure = Failure::cancelled(caller.user.clone());
+        let step = match lifecycle::cancel(&export, now, failure.clone()) {
+            Ok(step) => step,
+            Err(error) => return not_cancelled(error, &export, now),
+        };
+        // Read before the step deletes the checkpoint.
+        let upload = self.upload_without_owner(&export, now).await;
+        match self.exports.apply_step(&export.tenant, &export.id, &step).await {
+            Ok(()) => {}
+            Err(ApplyError::Conflict(Some(changed))) => {
+                return match lifecycle::cancel(&changed, now, failure) {
+                    Err(error) => not_cancelled(error, &changed, now),
+                    Ok(_) => Err(DependencyError::transient("cancel the export", "the store rejected the step").into()),
+                };
+            }
+            Err(ApplyError::Conflict(None)) => return Err(ApiError::ExportNotFound),
+            Err(ApplyError::Dependency(error)) => return Err(error.into()),
+        }
+        info!("export cancelled");
+        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
+
+        let clean_up = async { tokio::join!(self.abort(upload), self.notify(&export, &failure, &caller.user)) };
+        if tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await.is_err() {
+            warn!("the upload was not aborted or the mail was not sent in time");
+        }
+        Ok(Success::ok(&ExportView::new(&step.changed(&export), now)))
+    }
+
+    /// The upload that no owner will abort: that of the checkpoint, if no lease is live.
+    async fn upload_without_owner(&self, export: &Export, now: Timestamp) -> Option<Upload> {
+        let is_owned = export.lease.as_ref().is_some_and(|lease| lease.until > now);
+        if is_owned || export.fencing_token == 0 {
+            return None;
+        }
+        match self.exports.find_checkpoint(&export.tenant, &export.id).await {
+            Ok(checkpoint) => Some(checkpoint?.upload),
+            Err(error) => {
+                warn!(error = %Chain(&error), "unknown whether there is an upload to abort");
+                None
+            }
+        }
+    }
+
+    async fn abort(&self, upload: Option<Upload>) {
+        if let Some(upload) = upload
+            && let Err(error) = self.uploads.abort_upload(&upload).await
+        {
+            warn!(error = %Chain(&error), "the upload was not aborted");
+        }
+    }
+
+    /// Mails the requester, unless `cancelled_by` is the requester.
+    async fn notify(&self, export: &Export, failure: &Failure, cancelled_by: &Person) {
+        if export.requested_by.email.is_same_mailbox(&cancelled_by.email) {
+            return;
+        }
+        let sent = match Mail::failed(export, failure, self.back_office.as_ref()) {
+            Ok(mail) => self.mail.send_mail(&mail).await,
+            Err(error) => Err(SendError::from(DependencyError::permanent("write the mail", error))),
+        };
+        if let Err(error) = sent {
+            warn!(error = %Chain(&error), "the requester was not mailed");
+        }
+    }
+}
+
+/// The response if the export, as read at `now`, cannot be cancelled.
+fn not_cancelled(error: CancelError, export: &Export, now: Timestamp) -> Result<Success, ApiError> {
+    match error {
+        CancelError::AlreadyCancelled => Ok(Success::ok(&ExportView::new(export, now))),
+        CancelError::FileRecorded | CancelError::Ended => Err(ApiError::NotCancellable(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

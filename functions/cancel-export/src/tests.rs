@@ -1,0 +1,322 @@
+use std::collections::BTreeMap;
+
+use exports_domain::caller::{Caller, ClientType};
+use exports_domain::checkpoint::Checkpoint;
+use exports_domain::export::{Lease, Status};
+use exports_domain::id::ExportId;
+use exports_domain::lifecycle::{FailedBy, Step};
+use exports_domain::ports::{FileStore as _, RowKey};
+use exports_domain::testing::{
+    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryStore, address, block_on, export, file, operator,
+    ready_export, start,
+};
+use exports_domain::totals::Totals;
+use exports_http::testing::{assert_is_documented, keys, sample_events};
+use serde_json::{Value, json};
+
+use super::*;
+
+struct World {
+    keys: MemoryStore,
+    exports: MemoryStore,
+    files: MemoryFiles,
+    mail: MemoryMailbox,
+    system: FakeSystem,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn ben() -> Person {
+    Person { email: address("ben@example.com"), name: "Ben".parse().unwrap() }
+}
+
+/// The caller is Ben, and the requester of the export is Ann. The time is one minute after [`start`].
+fn world(export: Export) -> World {
+    let (exports, system) = (MemoryStore::default(), FakeSystem::default());
+    exports.put_export(export);
+    system.advance(MINUTE);
+    World {
+        keys: keys(Caller { user: ben(), ..operator("acme") }),
+        exports,
+        files: MemoryFiles::default(),
+        mail: MemoryMailbox::default(),
+        system,
+    }
+}
+
+impl World {
+    fn function(&self) -> CancelExport<'_, MemoryStore, MemoryStore> {
+        CancelExport {
+            callers: Authenticator::new(&self.keys),
+            exports: &self.exports,
+            uploads: &self.files,
+            mail: &self.mail,
+            back_office: None,
+            system: &self.system,
+        }
+    }
+
+    fn record(&self) -> Export {
+        self.exports.export(&export().tenant, &export().id).unwrap()
+    }
+
+    /// The upload of an earlier owner, and its checkpoint.
+    fn with_upload(self) -> Self {
+        let upload = block_on(self.files.start_upload(&file().key, &file().name)).unwrap();
+        let checkpoint = Checkpoint {
+            upload,
+            parts: 1,
+            after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+            rows: 1,
+            bytes: 1,
+            totals: Totals::default(),
+            sha256: Vec::new(),
+            crc64: 0,
+            is_whole: false,
+        };
+        let step = lifecycle::advance_checkpoint(&self.record(), start(), 1);
+        block_on(self.exports.apply_with_checkpoint(&export().tenant, &export().id, &step, &checkpoint)).unwrap();
+        self
+    }
+}
+
+async fn response_to(world: &World, event: &str) -> Value {
+    let function = world.function();
+    exports_http::testing::response_to("cancel-export", event, async |request| function.handle(&request).await).await
+}
+
+fn code(response: &Value) -> Option<&str> {
+    response["body"]["errors"][0]["code"].as_str()
+}
+
+/// [`export`] with an owner whose lease is live for this long after [`start`].
+fn owned(lease: Duration) -> Export {
+    let lease = Lease { holder: "owner".into(), until: start().plus(lease) };
+    Export { fencing_token: 1, attempts: 1, lease: Some(lease), ..export() }
+}
+
+#[tokio::test]
+async fn every_sample_event_gets_its_expected_status() {
+    let expected = BTreeMap::from([
+        ("cancel", (200, None)),
+        ("unknown-export", (404, Some("F-E-002"))),
+        ("malformed-id", (404, Some("F-E-002"))),
+        ("unknown-key", (401, Some("UNAUTHENTICATED"))),
+        ("supplier", (403, Some("FORBIDDEN"))),
+    ]);
+    assert_eq!(sample_events("cancel-export"), expected.keys().map(ToString::to_string).collect());
+    for (name, (status, expected_code)) in expected {
+        let world = world(export());
+        let response = response_to(&world, name).await;
+        assert_eq!((&response["statusCode"], code(&response)), (&json!(status), expected_code), "{name}: {response}");
+        assert_eq!(world.record().status == Status::Pending, status != 200, "{name}");
+        assert_eq!(world.mail.mails().len(), usize::from(status == 200), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn cancelled_export_is_failed_and_the_next_launch_is_accepted() {
+    for pending in [export(), owned(5 * MINUTE)] {
+        let world = world(pending.clone());
+        let response = response_to(&world, "cancel").await;
+        let body = &response["body"];
+        assert_eq!((&body["status"], &body["failure"]["code"]), (&json!("FAILED"), &json!("CANCELLED")));
+        assert_eq!(body["failure"]["cancelledBy"], json!({"email": "ben@example.com", "name": "Ben"}));
+        assert_eq!(body["updatedAt"], start().plus(MINUTE).to_string());
+        let record = world.record();
+        assert_eq!((record.status, record.failure), (Status::Failed, Some(Failure::cancelled(ben()))));
+        assert_eq!((record.lease, record.next_check_at), (None, None));
+        assert_eq!(record.fencing_token, pending.fencing_token);
+        let next = Export { id: ExportId::new(export().id.export_type(), start(), &[9; 10]), ..export() };
+        world.exports.accept_export(&next, None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requester_is_mailed_unless_they_cancelled() {
+    let other = world(export());
+    response_to(&other, "cancel").await;
+    let [mail] = &other.mail.mails()[..] else { panic!("one mail") };
+    assert_eq!((mail.recipients.to(), mail.recipients.cc()), (&export().requested_by.email, &[][..]));
+    assert!(mail.text.contains("Ben cancelled the export."), "{}", mail.text);
+
+    let requested_by = Person { email: address("Ben@Example.com"), name: "Benjamin".parse().unwrap() };
+    let own = world(Export { requested_by, ..export() });
+    assert_eq!(response_to(&own, "cancel").await["statusCode"], 200);
+    assert_eq!(own.mail.mails(), []);
+}
+
+#[tokio::test]
+async fn unsent_mail_does_not_fail_the_request() {
+    for service in [MailService::Rejects, MailService::IsDown] {
+        let world = world(export());
+        world.mail.behave(service);
+        assert_eq!(response_to(&world, "cancel").await["statusCode"], 200, "{service:?}");
+        assert!(world.record().is_cancelled());
+    }
+}
+
+#[tokio::test]
+async fn repeated_cancellation_returns_the_first_one_and_mails_nobody() {
+    let world = world(export());
+    let first = response_to(&world, "cancel").await;
+    world.system.advance(MINUTE);
+    let user = Person { email: address("eve@example.com"), name: "Eve".parse().unwrap() };
+    let eve = World { keys: keys(Caller { user, ..operator("acme") }), ..world };
+    let record = eve.record();
+    assert_eq!(response_to(&eve, "cancel").await["body"], first["body"]);
+    assert_eq!((eve.record(), eve.mail.mails().len()), (record, 1));
+}
+
+#[tokio::test]
+async fn export_with_a_file_or_an_end_is_not_cancellable() {
+    let failed = Export { status: Status::Failed, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let mailing = Export { file: Some(file()), ..owned(5 * MINUTE) };
+    for other in [mailing, ready_export(), Export { status: Status::Expired, ..ready_export() }, failed] {
+        let world = world(other.clone());
+        let response = response_to(&world, "cancel").await;
+        assert_eq!((&response["statusCode"], code(&response)), (&json!(409), Some("EXPORT_NOT_CANCELLABLE")));
+        assert_eq!((world.record(), world.mail.mails().len()), (other, 0));
+    }
+}
+
+#[tokio::test]
+async fn upload_without_owner_is_aborted() {
+    for lease_over in [owned(MINUTE), Export { lease: None, ..owned(MINUTE) }] {
+        let world = world(lease_over).with_upload();
+        assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+        assert_eq!(world.files.unfinished_uploads(), 0);
+        assert_eq!(world.exports.checkpoint(&export().tenant, &export().id), None);
+    }
+}
+
+#[tokio::test]
+async fn upload_of_a_live_owner_is_left_to_it() {
+    let world = world(owned(2 * MINUTE)).with_upload();
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    assert_eq!(world.files.unfinished_uploads(), 1);
+}
+
+#[tokio::test]
+async fn upload_that_is_not_aborted_does_not_fail_the_request() {
+    let world = world(owned(MINUTE)).with_upload();
+    world.files.failures.deny();
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    assert!(world.record().is_cancelled());
+    assert_eq!(world.mail.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn export_that_is_not_cancelled_keeps_its_upload() {
+    let world = world(owned(MINUTE)).with_upload();
+    change_before_write(&world, |export| Some(lifecycle::record_file(export, start(), file())));
+    assert_eq!(code(&response_to(&world, "cancel").await), Some("EXPORT_NOT_CANCELLABLE"));
+    assert_eq!(world.files.unfinished_uploads(), 1);
+}
+
+/// Applies a step just before this function's own write.
+fn change_before_write(world: &World, step: impl Fn(&Export) -> Option<Step> + Send + Sync + 'static) {
+    world.exports.before_apply(move |number, store| {
+        let record = store.export(&export().tenant, &export().id).unwrap();
+        if let Some(step) = step(&record).filter(|_| number == 0) {
+            block_on(store.apply_step(&record.tenant, &record.id, &step)).unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn file_recorded_first_wins() {
+    for ends in [false, true] {
+        let world = world(owned(5 * MINUTE));
+        change_before_write(&world, move |export| {
+            let recorded = lifecycle::record_file(export, start(), file());
+            let ready = lifecycle::ready(&recorded.changed(export), start(), start().plus(MINUTE));
+            let changes = [recorded.changes, if ends { ready.changes } else { Vec::new() }].concat();
+            Some(Step { changes, leaves_pending: ends, ..recorded })
+        });
+        let response = response_to(&world, "cancel").await;
+        assert_eq!((&response["statusCode"], code(&response)), (&json!(409), Some("EXPORT_NOT_CANCELLABLE")));
+        assert_eq!((world.record().failure, world.record().file), (None, Some(file())));
+        assert_eq!(world.mail.mails(), []);
+    }
+}
+
+#[tokio::test]
+async fn other_failure_that_is_recorded_first_wins() {
+    let world = world(owned(5 * MINUTE));
+    change_before_write(&world, |export| {
+        let failure = Failure::failed_by_administrator(None);
+        Some(lifecycle::fail(export, start(), FailedBy::Administrator, failure))
+    });
+    assert_eq!(code(&response_to(&world, "cancel").await), Some("EXPORT_NOT_CANCELLABLE"));
+    assert_eq!((world.record().failure, world.mail.mails().len()), (Some(Failure::failed_by_administrator(None)), 0));
+}
+
+#[tokio::test]
+async fn first_of_two_concurrent_cancellations_is_returned_to_both() {
+    let world = world(owned(5 * MINUTE));
+    change_before_write(&world, |export| {
+        lifecycle::cancel(export, start(), Failure::cancelled(operator("acme").user)).ok()
+    });
+    let response = response_to(&world, "cancel").await;
+    assert_eq!(response["statusCode"], 200);
+    assert_eq!(response["body"]["failure"]["cancelledBy"]["email"], "ann@example.com");
+    assert_eq!(world.mail.mails(), []);
+}
+
+#[tokio::test]
+async fn lease_acquired_in_the_meantime_does_not_prevent_the_cancellation() {
+    let world = world(export());
+    change_before_write(&world, |export| {
+        let lease = Lease { holder: "owner".into(), until: start().plus(5 * MINUTE) };
+        let retry = lifecycle::RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO };
+        lifecycle::acquire(export, start(), lease, &retry).ok()
+    });
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    assert!(world.record().ended_without_file_under(1), "the owner recognizes its own fencing token");
+}
+
+#[tokio::test]
+async fn export_of_other_tenant_looks_like_unknown_export() {
+    let world = world(Export { tenant: "other".parse().unwrap(), ..export() });
+    let response = response_to(&world, "cancel").await;
+    assert_eq!(response["statusCode"], 404);
+    assert_eq!(response["body"], response_to(&world, "unknown-export").await["body"]);
+    assert_eq!(world.exports.exports()[0].status, Status::Pending);
+}
+
+#[tokio::test]
+async fn supplier_is_rejected() {
+    let supplier = Caller { client: ClientType::Supplier, ..operator("acme") };
+    let world = World { keys: keys(supplier), ..world(export()) };
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 403);
+    assert_eq!(world.record().status, Status::Pending);
+}
+
+#[tokio::test]
+async fn failing_table_is_503_without_mail() {
+    for calls in [0, 1] {
+        let world = world(export());
+        world.exports.failures.inject_after(calls);
+        let response = response_to(&world, "cancel").await;
+        assert_eq!((&response["statusCode"], code(&response)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
+        assert_eq!((world.record(), world.mail.mails().len()), (export(), 0));
+    }
+}
+
+#[tokio::test]
+async fn corrupt_record_is_an_internal_error() {
+    let world = world(export());
+    world.exports.corrupt(&export().tenant, &export().id, "recipientTo");
+    let response = response_to(&world, "cancel").await;
+    assert_eq!((&response["statusCode"], code(&response)), (&json!(500), Some("INTERNAL")));
+    assert_eq!(world.record(), export());
+}
+
+#[tokio::test]
+async fn openapi_examples_match_real_responses() {
+    assert_is_documented(&response_to(&world(owned(5 * MINUTE)), "cancel").await, "CancelledExport");
+    let mailing = Export { file: Some(file()), ..owned(5 * MINUTE) };
+    assert_is_documented(&response_to(&world(mailing), "cancel").await, "ExportFileComplete");
+    assert_is_documented(&response_to(&world(ready_export()), "cancel").await, "ExportEnded");
+}
