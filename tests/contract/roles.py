@@ -16,6 +16,7 @@ from typing import Any
 from samtranslator.yaml_helper import yaml_parse
 
 from emitted import FUNCTIONS, ROOT, sources
+from export_types import EXPORT_TYPES
 from wire import Request, form_of, requests
 
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
@@ -28,15 +29,17 @@ Parameters = dict[str, str]
 SENDER = {"SenderAddress": "exports@marketplace.example"}
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OWN_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:signer-AbCdEf"
+SOURCE_TABLES = [export_type.output for export_type in EXPORT_TYPES]
+OWN_TABLES = {f"{table}Name": f"payments-{table}" for table in SOURCE_TABLES}
 # Deployments with different roles.
 DEPLOYMENTS: dict[str, Parameters] = {
     "defaults": SENDER,
-    "existing table and secret": {
-        **SENDER, "PayoutsTableName": "payments-payouts", "LinkSignerSecretArn": OWN_SECRET,
+    "existing tables and secret": {
+        **SENDER, **OWN_TABLES, "LinkSignerSecretArn": OWN_SECRET,
     },
-    "existing table and secret with customer managed keys": {
-        **SENDER, "PayoutsTableName": "payments-payouts", "PayoutsTableKeyArn": f"{KEY}1",
-        "LinkSignerSecretArn": OWN_SECRET, "LinkSignerSecretKeyArn": f"{KEY}2",
+    "existing tables and secret with customer managed keys": {
+        **SENDER, **OWN_TABLES, **{f"{table}KeyArn": f"{KEY}{number}" for number, table in enumerate(SOURCE_TABLES)},
+        "LinkSignerSecretArn": OWN_SECRET, "LinkSignerSecretKeyArn": f"{KEY}a",
     },
 }  # fmt: skip
 
@@ -193,7 +196,8 @@ class Deployment:
         DynamoDB Developer Guide, "DynamoDB encryption at rest: usage notes"; Secrets Manager User Guide, "Secret
         encryption and decryption in AWS Secrets Manager". Keys of AWS need no permission.
         """
-        keys = {"PayoutsTableKeyArn": "PayoutsTableName", "LinkSignerSecretKeyArn": "LinkSignerSecretArn"}
+        keys = {f"{table}KeyArn": f"{table}Name" for table in SOURCE_TABLES}
+        keys["LinkSignerSecretKeyArn"] = "LinkSignerSecretArn"
         return {
             Permission("kms:Decrypt", self.parameters[key])
             for key, encrypted in keys.items()
@@ -216,8 +220,8 @@ def logical(crate: str) -> str:
 
 # -------------------------------------------------------------------------------------------------------------- calls
 
-# The tables of the recorded requests, with the setting that names each.
-TABLES = {"Exports": "EXPORTS_TABLE", "Payouts": "PAYOUTS_TABLE", "ApiKeys": "API_KEYS_TABLE"}
+# The tables of the recorded requests, with the setting that names each. A source table is recorded by its setting.
+TABLES = {"Exports": "EXPORTS_TABLE", "ApiKeys": "API_KEYS_TABLE"}
 # A verified recipient, as required in the SES sandbox.
 RECIPIENT = "ann@example.com"
 
@@ -231,7 +235,8 @@ def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str
         parts = body["TransactItems"] if operation == "TransactWriteItems" else [{operation.removesuffix("Item"): body}]
         for part in parts:
             ((kind, parameters),) = part.items()
-            table = environment[TABLES[parameters["TableName"]]]
+            name = parameters["TableName"]
+            table = environment[TABLES.get(name, name)]
             index = f"/index/{parameters['IndexName']}" if "IndexName" in parameters else ""
             action = kind if kind in ("Query", "Scan") else f"{kind}Item"
             yield f"dynamodb:{action}", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}{index}"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from roles import SOURCE_TABLES
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -214,7 +216,7 @@ def test_partial_secret_arn_is_rejected(secret: str) -> None:
 @pytest.mark.parametrize(
     ("parameter", "service", "reader"),
     [
-        ("PayoutsTableKeyArn", "dynamodb", lambda s: s.get("Sid") == "ReadPayouts"),
+        *((f"{table}KeyArn", "dynamodb", lambda s: s.get("Sid") == "ReadRows") for table in SOURCE_TABLES),
         ("LinkSignerSecretKeyArn", "secretsmanager", lambda s: s["Action"] == "secretsmanager:GetSecretValue"),
     ],
 )

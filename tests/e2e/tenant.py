@@ -13,12 +13,12 @@ from urllib.parse import quote
 from boto3.dynamodb.types import TypeDeserializer
 
 import web
+from export_types import MARKETPLACE_PAYOUTS, ExportType, type_of
 from stack import Mail, Stack
 from waiting import SECONDS, wait_for
 from web import Response
 
-EXPORTS = "/v1/payments/marketplace-payouts/export"
-LOCK = "LOCK#marketplace-payouts"
+EXPORTS = MARKETPLACE_PAYOUTS.path
 LOG_LINES = 30
 
 _numbers = itertools.count(1)
@@ -52,15 +52,20 @@ class Tenant:
         sent = {name: value for name, value in all_headers.items() if value}
         return web.request(method, self.stack.apiUrl + path, sent, content)
 
-    def post(self, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
-        return self.call("POST", EXPORTS, body, headers)
+    def post(
+        self,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        export_type: ExportType = MARKETPLACE_PAYOUTS,
+    ) -> Response:
+        return self.call("POST", export_type.path, body, headers)
 
     def get(self, export_id: str, headers: Mapping[str, str] | None = None) -> Response:
-        return self.call("GET", f"{EXPORTS}/{quote(export_id)}", None, headers)
+        return self.call("GET", f"{type_of(export_id).path}/{quote(export_id)}", None, headers)
 
-    def launch(self, cc: list[str] | None = None) -> str:
+    def launch(self, cc: list[str] | None = None, export_type: ExportType = MARKETPLACE_PAYOUTS) -> str:
         """Launches an export, which must be accepted. Returns its ID."""
-        response = self.post(None if cc is None else {"cc": cc})
+        response = self.post(None if cc is None else {"cc": cc}, export_type=export_type)
         assert response.status == 202, response
         return str(response.json()["exportId"])
 
@@ -120,9 +125,9 @@ class Tenant:
         (record,) = (item for item in self.items() if item["sk"] == f"EXPORT#{export_id}")
         return record
 
-    def lock(self) -> str | None:
-        """The ID of the export that holds the tenant's lock."""
-        return next((item["exportId"] for item in self.items() if item["sk"] == LOCK), None)
+    def lock(self, export_type: ExportType = MARKETPLACE_PAYOUTS) -> str | None:
+        """The ID of the export that holds the tenant's lock of a type."""
+        return next((item["exportId"] for item in self.items() if item["sk"] == export_type.lock), None)
 
     def objects(self) -> list[str]:
         listed = self.stack.client("s3").list_objects_v2(Bucket=self.stack.bucket, Prefix=f"exports/{self.id}/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -64,7 +65,7 @@ def test_no_route_reveals_or_changes_another_tenant(stack: Stack) -> None:
                 assert not reveals(response, other), named
                 if "{exportId}" in path:
                     assert (response.status, response.error_codes()) == (404, ["F-E-002"]), named
-                elif "cursor=" in attempt and operation["operationId"] == "listExports":
+                elif "cursor=" in attempt and re.fullmatch("list.*Exports", operation["operationId"]):
                     assert (response.status, response.error_codes()) == (400, ["F-E-012"]), named
                 if response.status == 202:
                     # The caller's own export, although another tenant used the same key.

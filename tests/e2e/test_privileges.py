@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import golden
+from export_types import EXPORT_TYPES, ExportType
 from interventions import processes
 from stack import SENDER, Stack, StackError
 from tenant import await_quiet
@@ -103,6 +104,15 @@ def log(crate: str) -> Attempt:
     )
 
 
+def on_rows(export_type: ExportType) -> Iterator[tuple[str, Attempt]]:
+    """Attempts on the source table of a type."""
+    rows, table = export_type.title.lower(), export_type.key
+    yield f"{rows}: list a tenant's", query(table, None, "tenantId")
+    yield f"{rows}: read all", lambda client, world: client("dynamodb").scan(TableName=getattr(world.stack, table))
+    for name, operation in (("add", "put_item"), ("change", "update_item"), ("delete", "delete_item")):
+        yield f"{rows}: {name}", write(operation, table)
+
+
 ATTEMPTS: dict[str, Attempt] = {
     "API keys: read one": get("apiKeysTable"),
     "API keys: list a tenant's": query("apiKeysTable", "TenantIndex", "tenantId"),
@@ -117,11 +127,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "exports: add": write("put_item", "exportsTable"),
     "exports: change": write("update_item", "exportsTable"),
     "exports: delete": write("delete_item", "exportsTable"),
-    "payouts: list a tenant's": query("payoutsTable", None, "tenantId"),
-    "payouts: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.payoutsTable),
-    "payouts: add": write("put_item", "payoutsTable"),
-    "payouts: change": write("update_item", "payoutsTable"),
-    "payouts: delete": write("delete_item", "payoutsTable"),
+    **{name: attempt for export_type in EXPORT_TYPES for name, attempt in on_rows(export_type)},
     "tables: delete one": lambda client, world: client("dynamodb").delete_table(TableName="no-such-table"),
     "files: read": bucket("get_object", Key=FILE),
     "files: write": bucket("put_object", Key=FILE, Body=b"x"),
@@ -173,7 +179,8 @@ ALLOWED: dict[str, set[str]] = {
     "cancel-export": AUTHENTICATION
     | {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
     "generate-export": {
-        "exports: read one", "exports: add", "exports: change", "exports: delete", "payouts: list a tenant's",
+        "exports: read one", "exports: add", "exports: change", "exports: delete",
+        *(f"{export_type.title.lower()}: list a tenant's" for export_type in EXPORT_TYPES),
         "files: read", "files: write", "files: delete", "files: list", "jobs: send", "jobs: receive",
         "signing key: read", "mail: send as the sender",
     },
@@ -264,7 +271,7 @@ def test_every_function_is_covered(stack: Stack) -> None:
 def test_deployed_roles_name_actions_and_resources_of_the_stack(stack: Stack) -> None:
     iam = stack.client("iam")
     known = (
-        stack.exportsTable, stack.payoutsTable, stack.apiKeysTable, stack.bucket, ":identity/*",
+        stack.exportsTable, *map(stack.source_table, EXPORT_TYPES), stack.apiKeysTable, stack.bucket, ":identity/*",
         stack.jobsQueueUrl.rpartition("/")[2], "link-signer", "configuration-set/", "/aws/lambda/",
     )  # fmt: skip
     for crate in stack.functions:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore import exceptions
 
+from expected_csv import HEADER
+from export_types import EXPORT_TYPES, ExportType
 from interventions import changed_settings, held_queue
 from stack import SENDER, Stack
 from tenant import EXPORTS, Tenant, await_quiet, deserialize
@@ -135,6 +137,18 @@ def test_empty_export_passes_and_lists_what_remains(stack: Stack) -> None:
     assert payouts_of(stack, tenant) == []
     assert_key_is_revoked(stack, tenant, printed)
     assert_all_remains_are_listed(stack, tenant, printed)
+
+
+@pytest.mark.parametrize("export_type", EXPORT_TYPES[1:], ids=lambda export_type: export_type.slug)
+def test_empty_export_of_another_type_passes(stack: Stack, export_type: ExportType) -> None:
+    code, printed, error = smoke(stack, "--type", export_type.slug)
+    assert (code, error) == (0, ""), printed + error
+    assert re.search(rf"^File +{export_type.slug}-\S+\.csv has only its header: ", printed, re.M)
+
+
+def test_rows_of_another_type_are_not_written(stack: Stack) -> None:
+    code, _, error = smoke(stack, "--type", EXPORT_TYPES[1].slug, "--write-rows")
+    assert (code, "--write-rows writes marketplace payouts only" in error) == (2, True), error
 
 
 def test_written_rows_are_found_in_the_file(stack: Stack) -> None:
@@ -405,11 +419,9 @@ def test_unexpected_response_fails_the_check(
 def test_file_of_another_version_is_reported_with_both_headers(
     program: ModuleType, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    header = program.HEADER
-    monkeypatch.setattr(program, "HEADER", f"{header};new_column")
-    monkeypatch.setattr(program, "expected_csv", lambda *_: f"{header};new_column\n".encode())
+    monkeypatch.setattr(program, "expected_csv", lambda *_: f"{HEADER};new_column\n".encode())
     assert run_in_process(program, stack, monkeypatch) == 1
-    assert f"{header}\nexpected: {header};new_column\nIs another version deployed?" in capsys.readouterr().err
+    assert f"{HEADER}\nexpected: {HEADER};new_column\nIs another version deployed?" in capsys.readouterr().err
 
 
 def test_unknown_key_that_is_accepted_fails_the_check(

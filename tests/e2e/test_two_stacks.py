@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from export_types import EXPORT_TYPES
 from interventions import held_queue
 from payouts import payout
 from stack import ROOT, Stack
@@ -40,7 +41,7 @@ def test_stacks_in_one_account_share_no_data(stacks: tuple[Stack, Stack]) -> Non
         stack = tenant.stack
         assert len(tenant.objects()) == 1
         assert tenant.mail().configuration_set == stack.configurationSet
-        for table in (stack.exportsTable, stack.payoutsTable, stack.apiKeysTable):
+        for table in (stack.exportsTable, *map(stack.source_table, EXPORT_TYPES), stack.apiKeysTable):
             items = stack.client("dynamodb").scan(TableName=table)["Items"]
             assert other.id not in {item["tenantId"]["S"] for item in items}, table
         assert not [mail for mail in stack.mails() if other.email in (*mail.to, *mail.cc)]

@@ -35,6 +35,7 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
 import build  # noqa: E402
 import golden  # noqa: E402
+from export_types import EXPORT_TYPES  # noqa: E402
 from stack import Stack  # noqa: E402
 
 RESPONSES = Path(__file__).with_name("responses.json")
@@ -252,8 +253,12 @@ def by_url(template: Path, stack: Stack) -> dict[str, Any]:
     key, found = stack.issue_key("by-url", "operator@by-url.example"), {}
     routes = [
         ("GET", "/v1/openapi.json"), ("GET", "/back-office"), ("GET", "/v1/caller"),
-        ("GET", EXPORTS), ("POST", EXPORTS),
-        ("GET", f"{EXPORTS}/{{exportId}}"), ("POST", "/v1/exports/{exportId}/resend-email"),
+        *(
+            route
+            for known in EXPORT_TYPES
+            for route in (("GET", known.path), ("POST", known.path), ("GET", f"{known.path}/{{exportId}}"))
+        ),
+        ("POST", "/v1/exports/{exportId}/resend-email"),
         ("POST", "/v1/exports/{exportId}/cancel"),
     ]  # fmt: skip
     with served("start-api", template) as url:

@@ -1,7 +1,7 @@
-"""`cargo local`: runs the whole product on this machine, from the real template, and shows one export.
+"""`cargo local`: runs the whole product on this machine, from the real template, and shows an export of each type.
 
-Starts the local stack, loads payouts, launches an export, follows it to READY over HTTP, shows the CSV file and the
-e-mail, then serves until Ctrl-C.
+Starts the local stack, loads rows, launches an export of each type, follows it to READY over HTTP, shows its CSV file
+and e-mail, then serves until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from venv import VenvError
 
 import payouts_file
 import sample_payouts
+import sample_rows
 from build import BuildError
+from export_types import EXPORT_TYPES, MARKETPLACE_PAYOUTS, ExportType, type_of
 from payouts_file import PayoutsFileError
 
 if TYPE_CHECKING:
@@ -36,9 +38,10 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 4566
 OUTPUT = venv.ROOT / "target" / "local"
-EXPORTS = "/v1/payments/marketplace-payouts/export"
 CC = ["finance@acme.example", "accounting@acme.example"]
 EXPORT_SECONDS = 300
+# Sample rows of each type other than marketplace payouts.
+OTHER_ROWS = 500
 SHOWN_LINES = 6
 SHOWN_WIDTH = 150
 # Kept in the environment, so that the clock continues when the process re-executes itself in the venv.
@@ -73,19 +76,19 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="cargo local",
         description=(
-            "Runs the marketplace payouts export on this machine: deploys template.yaml and the functions to an "
-            "emulated AWS, loads sample payouts and follows one export to READY. Then serves the API until Ctrl-C."
+            "Runs the payments exports on this machine: deploys template.yaml and the functions to an emulated AWS, "
+            "loads sample rows and follows one export of each type to READY. Then serves the API until Ctrl-C."
         ),
         epilog=(
             "Writes target/local/stack.json for scripts, with the API's URL and key and the names of all resources."
         ),
     )
-    parser.add_argument("--once", action="store_true", help="exit after the export instead of serving")
+    parser.add_argument("--once", action="store_true", help="exit after the exports instead of serving")
     parser.add_argument(
         "--payouts",
         type=lambda path: Path(os.environ.get("CARGO_LOCAL_TYPED_IN", "")) / path,
         metavar="FILE.csv",
-        help="load these payouts instead of the samples; the file has the columns of an exported file",
+        help="load these marketplace payouts instead of the samples; the file has the columns of an exported file",
     )
     parser.add_argument(
         "--port",
@@ -123,13 +126,16 @@ def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> in
             OUTPUT.mkdir(parents=True, exist_ok=True)
             _describe(stack)
             _load(stack, rows)
-            export = _export(stack)
-            _show_file(export)
-            _show_mail(stack)
+            # All at once: a tenant can have a pending export of each type.
+            launched = [_launch(stack, export_type) for export_type in EXPORT_TYPES]
+            exports = [_follow(stack, export) for export in launched]
+            for export in exports:
+                _show_file(export)
+                _show_mail(stack, export)
             if arguments.once:
                 _step("Done")
             else:
-                _show_stack(stack, export)
+                _show_stack(stack, exports[0])
                 _serve(stack)
     except (StackError, EmulatorError) as error:
         raise LocalError(str(error)) from error
@@ -149,24 +155,34 @@ def _describe(stack: Stack) -> None:
 
 
 def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
-    if rows is None:
-        _step("Loading sample payouts")
-        rows = list(sample_payouts.rows(stack.tenantId))
-    else:
-        _step("Loading your payouts")
-    stack.put_payouts(stack.tenantId, rows)
-    _detail(f"{len(rows)} payouts for the tenant {stack.tenantId}")
+    _step(f"Loading rows for the tenant {stack.tenantId}")
+    for export_type in EXPORT_TYPES:
+        is_own = export_type is MARKETPLACE_PAYOUTS and rows is not None
+        loaded = rows if is_own and rows is not None else _samples(stack, export_type)
+        stack.put_rows(export_type, stack.tenantId, loaded)
+        _detail(f"{len(loaded)} {'of your' if is_own else 'sample'} {export_type.title.lower()}")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if later := sum(row["createdAt"] > now for row in rows):
-        _detail(f"{later} of them have a createdAt in the future: exports omit them until then")
+    if later := sum(row["createdAt"] > now for row in rows or []):
+        _detail(f"{later} of yours have a createdAt in the future: exports omit them until then")
 
 
-def _export(stack: Stack) -> dict[str, Any]:
-    """Launches an export and follows it over HTTP, as a client would."""
-    _step(f"Exporting: POST {EXPORTS}")
-    export = _call(stack, "POST", EXPORTS, {"cc": CC})
-    path = f"{EXPORTS}/{export['exportId']}"
+def _samples(stack: Stack, export_type: ExportType) -> list[dict[str, Any]]:
+    # Loading rows takes most of the time.
+    count = sample_payouts.ROWS if export_type is MARKETPLACE_PAYOUTS else OTHER_ROWS
+    return list(sample_rows.rows(export_type, stack.tenantId, count))
+
+
+def _launch(stack: Stack, export_type: ExportType) -> dict[str, Any]:
+    """Launches an export over HTTP, as a client would."""
+    _step(f"Exporting: POST {export_type.path}")
+    export = _call(stack, "POST", export_type.path, {"cc": CC})
     _detail(f"{export['exportId']} is {export['status']}")
+    return export
+
+
+def _follow(stack: Stack, export: dict[str, Any]) -> dict[str, Any]:
+    """Polls an export until it is READY."""
+    path = f"{type_of(export['exportId']).path}/{export['exportId']}"
     deadline = time.monotonic() + EXPORT_SECONDS
     while export["status"] == "PENDING":
         if time.monotonic() > deadline:
@@ -209,14 +225,15 @@ def _show_file(export: dict[str, Any]) -> None:
     _detail(f"complete file: {path.relative_to(venv.ROOT)}")
 
 
-def _show_mail(stack: Stack) -> None:
+def _show_mail(stack: Stack, export: dict[str, Any]) -> None:
     _step("The e-mail")
-    mail = stack.mails()[-1]
-    (OUTPUT / "mail.txt").write_text(mail.text)
-    (OUTPUT / "mail.html").write_text(mail.html)
+    (mail,) = (mail for mail in stack.mails() if export["exportId"] in mail.text)
+    name = f"mail-{export['exportType']}"
+    (OUTPUT / f"{name}.txt").write_text(mail.text)
+    (OUTPUT / f"{name}.html").write_text(mail.html)
     _quote([f"From: {mail.sender}", f"To: {', '.join(mail.to)}", f"Cc: {', '.join(mail.cc)}"])
     _quote([f"Subject: {mail.subject}", "", *mail.text.splitlines()])
-    _detail("complete e-mail: target/local/mail.txt and target/local/mail.html")
+    _detail(f"complete e-mail: target/local/{name}.txt and target/local/{name}.html")
 
 
 def _show_stack(stack: Stack, export: dict[str, Any]) -> None:
@@ -227,8 +244,9 @@ def _show_stack(stack: Stack, export: dict[str, Any]) -> None:
     _detail(f"API key  {stack.apiKey}")
     _detail(f"Mailbox  {stack.mailboxUrl}")
     _detail("Scripts  target/local/stack.json")
-    _detail("Try      " + f"curl -s {headers} {shlex.quote(f'{stack.apiUrl}{EXPORTS}/' + export['exportId'])}")
-    _detail("         " + f"curl -s {headers} -X POST {shlex.quote(stack.apiUrl + EXPORTS)}")
+    exports = stack.apiUrl + type_of(export["exportId"]).path
+    _detail("Try      " + f"curl -s {headers} {shlex.quote(f'{exports}/' + export['exportId'])}")
+    _detail("         " + f"curl -s {headers} -X POST {shlex.quote(exports)}")
 
 
 def _serve(stack: Stack) -> None:

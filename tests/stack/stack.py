@@ -30,6 +30,7 @@ from botocore.exceptions import ClientError
 
 import build
 from emulator import Emulator, EmulatorError
+from export_types import EXPORT_TYPES, MARKETPLACE_PAYOUTS, ExportType
 from gateway import Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,8 @@ class Stack:
         self.region = REGION
         self.exportsTable = ""
         self.payoutsTable = ""
+        self.supplierPayoutsTable = ""
+        self.fundingTransfersTable = ""
         self.apiKeysTable = ""
         self.bucket = ""
         self.jobsQueueUrl = ""
@@ -233,12 +236,22 @@ class Stack:
 
     def put_payouts(self, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Writes payouts as the payments service does. `rows` have the attributes of its table except the keys."""
+        return self.put_rows(MARKETPLACE_PAYOUTS, tenant, rows)
+
+    def put_rows(self, export_type: ExportType, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Writes rows of a type as the payments service does."""
         count = 0
-        with self.table(self.payoutsTable).batch_writer() as batch:
+        with self.table(self.source_table(export_type)).batch_writer() as batch:
             for row in rows:
-                batch.put_item(Item={"tenantId": tenant, "sk": f"{row['createdAt']}#{row['payoutId']}", **row})
+                key = f"{row['createdAt']}#{row[export_type.id_attribute]}"
+                batch.put_item(Item={"tenantId": tenant, "sk": key, **row})
                 count += 1
         return count
+
+    def source_table(self, export_type: ExportType) -> str:
+        """The name of a type's source table."""
+        name: str = getattr(self, export_type.key)
+        return name
 
     def table(self, name: str) -> Any:
         """A table whose items have plain Python values."""
@@ -308,8 +321,8 @@ class Stack:
         """The content of target/local/stack.json."""
         keys = (
             "apiUrl", "backOfficeUrl", "apiKey", "operatorEmail", "tenantId", "awsEndpointUrl", "region",
-            "exportsTable", "payoutsTable", "apiKeysTable", "bucket", "jobsQueueUrl", "deadLetterQueueUrl",
-            "mailboxUrl", "functions",
+            "exportsTable", *(export_type.key for export_type in EXPORT_TYPES), "apiKeysTable", "bucket",
+            "jobsQueueUrl", "deadLetterQueueUrl", "mailboxUrl", "functions",
         )  # fmt: skip
         return {key: getattr(self, key) for key in keys}
 
@@ -353,7 +366,8 @@ class Stack:
         (stack,) = client.describe_stacks(StackName=self.name)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         self.exportsTable = outputs["ExportsTable"]
-        self.payoutsTable = outputs["PayoutsTable"]
+        for export_type in EXPORT_TYPES:
+            setattr(self, export_type.key, outputs[export_type.output])
         self.apiKeysTable = outputs["ApiKeysTable"]
         self.bucket = outputs["ExportsBucket"]
         self.jobsQueueUrl = outputs["JobsQueueUrl"]

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from export_types import EXPORT_TYPES
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "target" / "local"
 LIMIT_SECONDS = 170.0
@@ -40,10 +42,12 @@ def cargo_local(*options: str | Path, folder: Path = ROOT) -> subprocess.Complet
 
 
 def exported(done: subprocess.CompletedProcess[str]) -> bytes:
-    """The exported file."""
+    """The exported file of marketplace payouts."""
     assert done.returncode == 0, done.stdout + done.stderr
-    (name,) = re.findall(r"The file: (\S+)", done.stdout)
-    return (OUTPUT / name).read_bytes()
+    names = re.findall(r"The file: (\S+)", done.stdout)
+    assert [export_type.slug for export_type in EXPORT_TYPES] == [name.partition("-acme-")[0] for name in names]
+    assert done.stdout.count("| Subject: Your ") == len(EXPORT_TYPES)
+    return (OUTPUT / names[0]).read_bytes()
 
 
 def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
@@ -74,6 +78,7 @@ def test_port_serves_until_interrupted() -> None:
             break
     described = json.loads((OUTPUT / "stack.json").read_text())
     assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
+    assert len({described[export_type.key] for export_type in EXPORT_TYPES}) == len(EXPORT_TYPES)
     for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert answer.status == 200

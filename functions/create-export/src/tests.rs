@@ -63,6 +63,7 @@ fn errors(response: &Value) -> Vec<(&str, Option<&str>)> {
 async fn every_sample_event_gets_its_expected_status() {
     let expected = BTreeMap::from([
         ("without-body", 202),
+        ("supplier-payouts", 202),
         ("with-cc", 202),
         ("with-cc-base64-encoded", 202),
         ("with-idempotency-key", 202),
@@ -83,6 +84,22 @@ async fn every_sample_event_gets_its_expected_status() {
         let accepted = usize::from(status == 202);
         assert_eq!((world.exports.exports().len(), world.queue.enqueued().len()), (accepted, accepted), "{name}");
     }
+}
+
+#[tokio::test]
+async fn launch_while_an_export_of_another_type_is_pending_is_accepted() {
+    let world = World::new();
+    assert_eq!(world.response_to("without-body").await["statusCode"], 202);
+    let response = world.response_to("supplier-payouts").await;
+    assert_eq!((&response["statusCode"], &response["body"]["exportType"]), (&json!(202), &json!("supplier-payouts")));
+    let id: ExportId = response["body"]["exportId"].as_str().unwrap().parse().unwrap();
+    assert_eq!(
+        (id.export_type(), response["headers"]["location"].as_str()),
+        (ExportType::SupplierPayouts, Some(&*format!("/v1/payments/supplier-payouts/export/{id}")),)
+    );
+    assert_eq!(world.exports.locked_by(&acme(), ExportType::SupplierPayouts), Some(id));
+    assert_ne!(world.exports.locked_by(&acme(), ExportType::MarketplacePayouts), Some(id));
+    assert_eq!(errors(&world.response_to("supplier-payouts").await), [("EXPORT_ALREADY_PENDING", None)]);
 }
 
 #[tokio::test]

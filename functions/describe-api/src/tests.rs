@@ -69,12 +69,59 @@ fn document_enums_match_the_domain() {
     assert_eq!(enumeration("Export/properties/failure/properties/code"), Some(json!(codes)));
     let types: Vec<_> = definitions().map(|definition| definition.slug).collect();
     assert_eq!(enumeration("Export/properties/exportType"), Some(json!(types)));
-    let mut statuses: Vec<_> =
-        definitions().flat_map(|definition| definition.statuses).map(|status| status.name).collect();
-    statuses.sort_unstable();
-    statuses.dedup();
-    let mut documented: Vec<String> =
-        serde_json::from_value(enumeration("ExportFile/properties/totals/items/properties/status").unwrap()).unwrap();
-    documented.sort_unstable();
-    assert_eq!(documented, statuses);
+    let mut statuses = Vec::new();
+    for status in definitions().flat_map(|definition| definition.statuses) {
+        if !statuses.contains(&status.name) {
+            statuses.push(status.name);
+        }
+    }
+    assert_eq!(enumeration("ExportFile/properties/totals/items/properties/status"), Some(json!(statuses)));
+}
+
+#[test]
+fn document_has_the_statuses_columns_and_ids_of_each_type() {
+    let document = document();
+    let conditions = document.pointer("/components/schemas/Export/allOf").unwrap().as_array().unwrap();
+    for definition in definitions() {
+        let is_of_type = |condition: &&Value| condition["if"]["properties"]["exportType"]["const"] == definition.slug;
+        let properties = &conditions.iter().find(is_of_type).unwrap()["then"]["properties"];
+        let statuses: Vec<_> = definition.statuses.iter().map(|status| status.name).collect();
+        let totals = &properties["file"]["properties"]["totals"]["items"]["properties"];
+        assert_eq!(totals["status"]["enum"], json!(statuses), "{}", definition.slug);
+        assert_eq!(properties["exportId"]["pattern"], format!("^{}_", definition.id_prefix));
+
+        let description = document["paths"][format!("/v1/payments/{}/export", definition.slug)]["post"]["description"]
+            .as_str()
+            .unwrap();
+        let columns = definition.columns.iter().map(|column| (column.header, column.description));
+        let statuses = definition.statuses.iter().map(|status| (status.name, status.description));
+        let expected: Vec<_> =
+            columns.chain(statuses).map(|(name, meaning)| format!("- `{name}`: {meaning}")).collect();
+        let listed: Vec<_> = description.lines().filter(|line| line.starts_with("- ")).collect();
+        assert_eq!(listed, expected, "{}", definition.slug);
+    }
+}
+
+/// Differences between types are in their descriptions only.
+#[test]
+fn routes_of_all_types_are_described_alike() {
+    let document = document();
+    let [first, others @ ..] = &definitions().map(|definition| definition.slug).collect::<Vec<_>>()[..] else {
+        panic!("no type")
+    };
+    let of_type = |slug: &str, tail: &str| {
+        let mut operations = document["paths"][format!("/v1/payments/{slug}/export{tail}")].clone();
+        for operation in operations.as_object_mut().unwrap().values_mut() {
+            for part in ["operationId", "tags", "description"] {
+                operation[part] = Value::Null;
+            }
+            if let Some(id) = operation.pointer_mut("/responses/202/links/detail/operationId") {
+                *id = Value::Null;
+            }
+        }
+        operations
+    };
+    for (slug, tail) in others.iter().flat_map(|slug| [(slug, ""), (slug, "/{exportId}")]) {
+        assert_eq!(of_type(slug, tail), of_type(first, tail), "{slug}");
+    }
 }

@@ -16,7 +16,7 @@ use generate_export::limits::FileLimits;
 use lambda_runtime::{Error, service_fn};
 
 /// Small enough that three of them fit into a small function, large enough that S3's 10,000 parts hold 78 GiB: some 350
-/// million payouts.
+/// million rows.
 const PART_SIZE: usize = 8 * 1024 * 1024;
 const MAX_PARTS: u32 = 10_000;
 

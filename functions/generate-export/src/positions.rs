@@ -18,7 +18,7 @@ const MAX_PLACES: u128 = 1 << 79;
 const HEADROOM: usize = 3;
 
 /// Turns keys into positions and back. A position is the time of creation in milliseconds and, within one millisecond,
-/// the first characters in which ids differ, as a number: payouts that were all created at once can be told apart, too.
+/// the first characters in which ids differ, as a number: rows that were all created at once can be told apart, too.
 ///
 /// Positions are estimates: they rise with the keys, but different keys may share one.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// For ids like those of these two payouts.
+    /// For ids like those of these two rows.
     #[must_use]
     pub fn like(a: &RowKey, b: &RowKey) -> Self {
         let id = id_of(a);
@@ -130,7 +130,7 @@ impl Positions {
 /// How long the time at the beginning of a key is.
 const TIME: usize = 24;
 
-/// The id in `<createdAt>#<payoutId>`; a bare time has none, and is the beginning of its millisecond.
+/// The id in `<createdAt>#<id>`; a bare time has none, and is the beginning of its millisecond.
 fn id_of(key: &RowKey) -> &str {
     key.0.get(TIME + 1..).unwrap_or_default()
 }

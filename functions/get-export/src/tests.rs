@@ -34,6 +34,7 @@ async fn every_sample_event_gets_its_expected_status() {
         ("export", (200, None)),
         ("unknown-export", (404, Some("F-E-002"))),
         ("malformed-id", (404, Some("F-E-002"))),
+        ("id-of-another-type", (404, Some("F-E-002"))),
         ("without-key", (401, Some("UNAUTHENTICATED"))),
     ]);
     assert_eq!(sample_events("get-export"), expected.keys().map(ToString::to_string).collect());

@@ -61,6 +61,7 @@ fn ids(response: &Value) -> Vec<&str> {
 async fn every_sample_event_gets_its_expected_status() {
     let expected = BTreeMap::from([
         ("newest", 200),
+        ("supplier-payouts", 200),
         ("filtered", 200),
         ("all-errors", 400),
         ("unknown-key", 401),

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::control_chars::is_control_or_bidi;
-use crate::export_type::{Column, ColumnKind, Definition, FileColumns};
+use crate::export_type::{Column, ColumnKind, Definition, FileColumns, Required};
 use crate::money::{Money, append_whole_number, parse_whole_number};
 use crate::row::{InvalidValue, Value, ValueProblem};
 use crate::time::is_timestamp;
@@ -145,7 +145,7 @@ impl CsvEncoder {
     /// Writes the row's line, or nothing.
     fn encode(&mut self, row: &[Value<'_>]) -> Result<(), InvalidValue> {
         self.record.clear();
-        // The amount's column precedes its currency's.
+        // Amounts precede their currency.
         let currency = match row.get(self.currency) {
             Some(Value::Text(code)) => self.totals.find(code),
             _ => None,
@@ -154,8 +154,12 @@ impl CsvEncoder {
         for (column, value) in self.columns.iter().zip(row) {
             let invalid = |problem| InvalidValue { attribute: column.attribute, problem };
             match (column.kind, *value) {
-                (_, Value::Missing | Value::Text("")) if column.required => return Err(invalid(ValueProblem::Missing)),
-                (_, Value::Missing) => self.record.push_field(b""),
+                (_, Value::Missing | Value::Text("")) => {
+                    if self.requires(column, row) {
+                        return Err(invalid(ValueProblem::Missing));
+                    }
+                    self.record.push_field(b"");
+                }
                 (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
                     self.scratch.clear();
                     self.scratch.push('\'');
@@ -182,9 +186,17 @@ impl CsvEncoder {
                     }
                     self.record.push_field(text.as_bytes());
                 }
-                (ColumnKind::Amount, Value::Number(number)) => {
+                (ColumnKind::OneOf(values), Value::Text(text)) => {
+                    if !values.contains(&text) {
+                        return Err(invalid(ValueProblem::Unknown));
+                    }
+                    self.record.push_field(text.as_bytes());
+                }
+                (kind @ (ColumnKind::Amount | ColumnKind::OtherAmount), Value::Number(number)) => {
                     let minor = parse_whole_number(number).ok_or(invalid(ValueProblem::Malformed))?;
-                    amount = Some((minor, column));
+                    if kind == ColumnKind::Amount {
+                        amount = Some((minor, column));
+                    }
                     self.scratch.clear();
                     if let Some((_, currency)) = currency {
                         Money { minor, currency }.append_to(&mut self.scratch);
@@ -209,6 +221,18 @@ impl CsvEncoder {
         // Writing to memory cannot fail.
         let _ = self.csv.write_byte_record(&self.record);
         Ok(())
+    }
+
+    /// Whether this row must have a value of the column.
+    fn requires(&self, column: &Column, row: &[Value<'_>]) -> bool {
+        match column.required {
+            Required::Always => true,
+            Required::Never => false,
+            Required::If { attribute, is } => {
+                let other = self.columns.iter().position(|other| other.attribute == attribute);
+                other.and_then(|index| row.get(index)) == Some(&Value::Text(is))
+            }
+        }
     }
 
     /// The encoded rows.
@@ -272,7 +296,11 @@ mod tests {
     }
 
     fn written(row: &[Value<'_>]) -> EncodedRows {
-        let mut lines = CsvEncoder::new(FileColumns::current(TYPE), 0);
+        written_as(TYPE, row)
+    }
+
+    fn written_as(export_type: ExportType, row: &[Value<'_>]) -> EncodedRows {
+        let mut lines = CsvEncoder::new(FileColumns::current(export_type), 0);
         lines.push(row, "key");
         lines.finish()
     }
@@ -299,6 +327,145 @@ mod tests {
         let total = Total { count: 1, minor: -123_450 };
         let totals: Vec<_> = encoded.totals.iter().collect();
         assert_eq!(totals, [("EUR".parse().unwrap(), TYPE.definition().status("SETTLED").unwrap(), total)]);
+    }
+
+    /// A row of any type with these values.
+    fn row_with(export_type: ExportType, values: &[(&str, Value<'static>)]) -> Vec<Value<'static>> {
+        let mut row = crate::testing::row(export_type, "id_1", crate::testing::start());
+        for (attribute, value) in values {
+            let column = export_type.definition().columns.iter().position(|column| column.attribute == *attribute);
+            row[column.unwrap()] = *value;
+        }
+        row
+    }
+
+    #[test]
+    fn row_of_any_type_is_one_line_and_its_amount_in_the_totals() {
+        for export_type in ExportType::ALL {
+            let encoded = written_as(export_type, &row_with(export_type, &[("currency", Value::Text("KWD"))]));
+            let cells: Vec<_> = text(&encoded).trim_end().split(';').collect();
+            let columns = export_type.definition().columns;
+            assert_eq!(cells.len(), columns.len());
+            for (cell, column) in cells.into_iter().zip(columns) {
+                let expected = match column.kind {
+                    ColumnKind::Amount => Some("4.115"),
+                    ColumnKind::OtherAmount => Some("0.100"),
+                    _ if column.required != Required::Always => Some(""),
+                    ColumnKind::Time => Some("2026-10-08T08:30:00Z"),
+                    _ => None,
+                };
+                assert!(expected.is_none_or(|expected| cell == expected), "{column:?}: {cell}");
+            }
+            let status = export_type.definition().row_statuses().next().unwrap();
+            let total = ("KWD".parse().unwrap(), status, Total { count: 1, minor: 4115 });
+            assert_eq!(encoded.totals.iter().collect::<Vec<_>>(), [total], "{export_type:?}");
+        }
+    }
+
+    #[test]
+    fn empty_string_in_an_optional_column_is_no_value() {
+        for export_type in ExportType::ALL {
+            for column in export_type.definition().columns {
+                let with_empty =
+                    written_as(export_type, &row_with(export_type, &[(column.attribute, Value::Text(""))]));
+                let without = written_as(export_type, &row_with(export_type, &[(column.attribute, Value::Missing)]));
+                assert_eq!(with_empty, without, "{column:?}");
+                assert_eq!(without.rows, u64::from(column.required != Required::Always), "{column:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_column_of_any_type_rejects_another_kind_of_value() {
+        for export_type in ExportType::ALL {
+            for column in export_type.definition().columns {
+                let (wrong, problem) = match column.kind {
+                    ColumnKind::Text => (Value::Number("1"), ValueProblem::Malformed),
+                    ColumnKind::Time => (Value::Text("today"), ValueProblem::Malformed),
+                    ColumnKind::Amount | ColumnKind::OtherAmount | ColumnKind::Count => {
+                        (Value::Number("1.5"), ValueProblem::Malformed)
+                    }
+                    ColumnKind::Status | ColumnKind::OneOf(_) | ColumnKind::Currency => {
+                        (Value::Text("OTHER"), ValueProblem::Unknown)
+                    }
+                };
+                for (value, problem) in [(wrong, problem), (Value::Other, ValueProblem::Malformed)] {
+                    let encoded = written_as(export_type, &row_with(export_type, &[(column.attribute, value)]));
+                    let invalid = InvalidValue { attribute: column.attribute, problem };
+                    assert_eq!(encoded.invalid_rows.first.first().map(|(_, first)| *first), Some(invalid));
+                    assert_eq!((encoded.rows, text(&encoded)), (0, ""));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn supplier_payout_has_all_amounts_in_its_currency() {
+        const TYPE: ExportType = ExportType::SupplierPayouts;
+        let header = "payout_id;reference;status;supplier_id;supplier_name;amount;captured_amount;commission_amount;\
+                      platform_fee_amount;interchange_fee_amount;refunded_amount;currency;period_start;period_end;\
+                      order_count;balance_account;psp_reference;failure_reason;created_at;executed_at;settled_at;\
+                      updated_at\n";
+        assert_eq!(csv_header(FileColumns::current(TYPE), false), header);
+        let row = row_with(
+            TYPE,
+            &[
+                ("status", Value::Text("SKIPPED")),
+                ("supplierName", Value::Text("=Marché")),
+                ("amountMinor", Value::Number("0")),
+                ("capturedAmountMinor", Value::Number("1000")),
+                ("refundedAmountMinor", Value::Number("-1000")),
+                ("currency", Value::Text("JPY")),
+            ],
+        );
+        let time = "2026-10-08T08:30:00Z";
+        let line = format!(
+            "id_1;reference;SKIPPED;supplier_id;'=Marché;0;1000;100;100;100;-1000;JPY;{time};{time};7;\
+             balance_account;;;{time};;;{time}\n"
+        );
+        assert_eq!(text(&written_as(TYPE, &row)), line);
+    }
+
+    #[test]
+    fn funding_transfer_is_one_line_in_column_order() {
+        const TYPE: ExportType = ExportType::FundingTransfers;
+        let header = "transfer_id;reference;status;amount;currency;source_balance_account;source_balance_account_type;\
+                      source_supplier_id;target_balance_account;target_balance_account_type;target_supplier_id;\
+                      related_entity_type;related_entity_id;psp_reference;failure_reason;created_at;completed_at;\
+                      updated_at\n";
+        assert_eq!(csv_header(FileColumns::current(TYPE), false), header);
+        let row = row_with(
+            TYPE,
+            &[
+                ("targetBalanceAccountType", Value::Text("SUPPLIER")),
+                ("targetSupplierId", Value::Text("007")),
+                ("relatedEntityType", Value::Text("REFUND")),
+            ],
+        );
+        let time = "2026-10-08T08:30:00Z";
+        let line = format!(
+            "id_1;reference;PENDING;41.15;EUR;source_balance_account;MARKETPLACE;;target_balance_account;SUPPLIER;007;\
+             REFUND;related_entity_id;;;{time};;{time}\n"
+        );
+        assert_eq!(text(&written_as(TYPE, &row)), line);
+    }
+
+    #[test]
+    fn account_of_a_supplier_without_a_supplier_id_is_invalid() {
+        const TYPE: ExportType = ExportType::FundingTransfers;
+        for (of, attribute) in
+            [("sourceBalanceAccountType", "sourceSupplierId"), ("targetBalanceAccountType", "targetSupplierId")]
+        {
+            for id in [Value::Missing, Value::Text("")] {
+                let supplier = row_with(TYPE, &[(of, Value::Text("SUPPLIER")), (attribute, id)]);
+                let invalid = InvalidValue { attribute, problem: ValueProblem::Missing };
+                assert_eq!(written_as(TYPE, &supplier).invalid_rows.first, [("id_1".to_owned(), invalid)]);
+                let marketplace = row_with(TYPE, &[(of, Value::Text("MARKETPLACE")), (attribute, id)]);
+                assert_eq!(written_as(TYPE, &marketplace).rows, 1);
+            }
+            let marketplace = row_with(TYPE, &[(of, Value::Text("MARKETPLACE")), (attribute, Value::Text("s"))]);
+            assert_eq!(written_as(TYPE, &marketplace).rows, 1);
+        }
     }
 
     #[test]
@@ -335,7 +502,6 @@ mod tests {
             ("amountMinor", Value::Text("1"), Malformed),
             ("orderCount", Value::Missing, Missing),
             ("createdAt", Value::Text("2026-10-08"), Malformed),
-            ("settledAt", Value::Text(""), Malformed),
             ("pspReference", Value::Other, Malformed),
         ] {
             let encoded = written(&with(attribute, value));

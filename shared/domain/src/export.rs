@@ -125,7 +125,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Some payouts have values that cannot be written.
+    /// Some rows have values that cannot be written.
     #[must_use]
     pub fn invalid_rows(invalid_rows: &InvalidRows, definition: &Definition) -> Self {
         let message = format!("{}.", invalid_rows.describe(definition));
@@ -231,7 +231,7 @@ impl FromStr for Reason {
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[strum(parse_err_ty = ParseFailureCodeError, parse_err_fn = ParseFailureCodeError::new)]
 pub enum FailureCode {
-    /// Some payouts have values that cannot be written.
+    /// Some rows have values that cannot be written.
     InvalidRows,
     /// The file would exceed the maximum size.
     FileTooLarge,
@@ -286,7 +286,7 @@ impl ParseFailureCodeError {
 pub struct Export {
     /// The id, which contains the time of acceptance.
     pub id: ExportId,
-    /// The tenant whose payouts are exported.
+    /// The tenant whose rows are exported.
     pub tenant: TenantId,
     /// The requester.
     pub requested_by: Person,

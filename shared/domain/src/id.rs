@@ -141,7 +141,7 @@ mod tests {
             "",
             "mpo_",
             "01a11f3a-7000-7abc-8def-0123456789ab",
-            "spo_01a11f3a-7000-7abc-8def-0123456789ab",
+            "xpo_01a11f3a-7000-7abc-8def-0123456789ab",
             "mpo_01A11F3A-7000-7ABC-8DEF-0123456789AB",
             "mpo_01a11f3a70007abc8def0123456789ab",
             "mpo_{01a11f3a-7000-7abc-8def-0123456789ab}",
@@ -157,8 +157,9 @@ mod tests {
         #[test]
         fn export_ids_read_back_and_sort_by_time(
             a in 0..253_402_207_200_000_i64, b in 0..253_402_207_200_999_i64, random: [u8; 10],
+            export_type in prop::sample::select(ExportType::ALL.to_vec()),
         ) {
-            let id = |millis| ExportId::new(ExportType::MarketplacePayouts, Timestamp::from_millis(millis), &random);
+            let id = |millis| ExportId::new(export_type, Timestamp::from_millis(millis), &random);
             prop_assert_eq!(id(a).to_string().parse::<ExportId>(), Ok(id(a)));
             prop_assert_eq!(id(a).created_at().millis(), a);
             prop_assert_eq!(id(a).to_string().cmp(&id(b).to_string()), a.cmp(&b));

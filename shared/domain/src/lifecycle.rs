@@ -86,9 +86,9 @@ pub enum Change {
     },
     /// Removes the next check.
     NoNextCheck,
-    /// Sets the number of payouts written.
+    /// Sets the number of rows written.
     Rows(u64),
-    /// Sets the file and, from it, the number of payouts written.
+    /// Sets the file and, from it, the number of rows written.
     File(ExportFile),
     /// Sets the link expiry.
     LinkExpiry(Timestamp),
@@ -294,7 +294,7 @@ pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Times
     Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// Records the number of payouts written so far.
+/// Records the number of rows written so far.
 #[must_use]
 pub fn record_progress(export: &Export, now: Timestamp, rows: u64) -> Step {
     Step { guards: owner(export), changes: vec![Change::Rows(rows), Change::UpdatedAt(now)], leaves_pending: false }

@@ -38,6 +38,7 @@ struct ReadyFacts<'a> {
     file: &'a ExportFile,
     as_of: String,
     rows: String,
+    rows_title: String,
     definition: &'static Definition,
     size: String,
     totals: Vec<(&'static str, String, String)>,
@@ -62,6 +63,7 @@ struct FailedFacts<'a> {
     name: &'a str,
     export: ExportId,
     as_of: String,
+    definition: &'static Definition,
     failure: &'a Failure,
     /// "failed" or "was cancelled".
     outcome: &'static str,
@@ -103,6 +105,7 @@ impl Mail {
             as_of: long_time_with_seconds(export.as_of()),
             definition,
             rows,
+            rows_title: upper_first(definition.plural),
             size: size(file.bytes),
             totals: file
                 .totals
@@ -149,6 +152,7 @@ impl Mail {
             name: export.requested_by.name.as_str(),
             export: export.id,
             as_of: long_time(export.as_of()),
+            definition,
             failure,
             outcome,
             label,
@@ -188,6 +192,11 @@ const fn advice(code: FailureCode) -> &'static str {
     }
 }
 
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
@@ -198,7 +207,7 @@ fn long_time(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M UTC")
 }
 
-/// The same with seconds, which can decide whether a payout is in the file.
+/// The same with seconds, which can decide whether a row is in the file.
 fn long_time_with_seconds(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M:%S UTC")
 }
@@ -244,12 +253,32 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::caller::Person;
+    use crate::export_type::ExportType;
     use crate::lifecycle::tests::{export, file};
     use crate::testing::row_status;
     use crate::totals::{Total, Totals};
 
     fn link_expiry() -> Timestamp {
         "2026-10-11T08:30:00.000Z".parse().unwrap()
+    }
+
+    #[test]
+    fn mail_names_its_export_type_and_no_other() {
+        for export_type in ExportType::ALL {
+            let id = ExportId::new(export_type, export().created_at(), &[7; 10]);
+            let export = Export { id, ..export() };
+            for mail in [
+                Mail::ready(&export, &file(), "https://bucket/x", link_expiry(), None).unwrap(),
+                Mail::failed(&export, &Failure::attempts_used_up(5), None).unwrap(),
+            ] {
+                for text in [&mail.subject, &mail.text, &mail.html].map(|text| text.to_lowercase()) {
+                    for other in ExportType::ALL {
+                        let is_named = text.contains(&other.definition().title.to_lowercase());
+                        assert_eq!(is_named, other == export_type, "{export_type:?}, {other:?}: {text}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

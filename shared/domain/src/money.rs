@@ -103,7 +103,7 @@ impl fmt::Display for Money {
 }
 
 impl Money {
-    /// Appends the decimal to `text`. It avoids `fmt`, because it runs for every payout.
+    /// Appends the decimal to `text`. It avoids `fmt`, because it runs for every row.
     pub fn append_to(&self, text: &mut String) {
         append_decimal(self.minor, self.currency.exponent.into(), text);
     }

@@ -20,7 +20,7 @@ use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Status};
-use crate::export_type::{ExportType, FileColumns, RowStatus};
+use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
@@ -887,7 +887,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// The type of the samples.
 const TYPE: ExportType = ExportType::MarketplacePayouts;
 
-/// A row of the samples' type.
+/// A row.
 pub type Row = Vec<Value<'static>>;
 
 /// A row status of the samples' type.
@@ -991,6 +991,25 @@ pub fn payout(id: &str, created_at: Timestamp) -> Row {
         Value::Missing,
         time,
     ]
+}
+
+/// A row of any type with the type's first status, 41.15 EUR, 1.00 EUR for each other amount, and no optional values.
+#[must_use]
+pub fn row(export_type: ExportType, id: &str, created_at: Timestamp) -> Row {
+    let definition = export_type.definition();
+    let value = |column: &Column| match column.kind {
+        _ if column.required != Required::Always => Value::Missing,
+        ColumnKind::Text => Value::Text(column.header),
+        ColumnKind::Status => Value::Text(definition.statuses.first().unwrap().name),
+        ColumnKind::OneOf(values) => Value::Text(values.first().unwrap()),
+        ColumnKind::Amount => Value::Number("4115"),
+        ColumnKind::OtherAmount => Value::Number("100"),
+        ColumnKind::Currency => Value::Text("EUR"),
+        ColumnKind::Count => Value::Number("7"),
+        ColumnKind::Time => Value::Text(created_at.to_string().leak()),
+    };
+    let id = Value::Text(id.to_owned().leak());
+    std::iter::once(id).chain(definition.columns.iter().skip(1).map(value)).collect()
 }
 
 /// `row` with `value` for this attribute.

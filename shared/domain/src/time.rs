@@ -109,7 +109,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// Whether the text is a timestamp in the fixed-width form. It does not build one, because it runs for every time in a
-/// payout.
+/// row.
 #[must_use]
 pub fn is_timestamp(text: &str) -> bool {
     let Ok(bytes) = <&[u8; 24]>::try_from(text.as_bytes()) else { return false };

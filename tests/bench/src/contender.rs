@@ -169,7 +169,11 @@ impl GeneratorBench {
         command.env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION);
         command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
         command.env("AWS_SESSION_TOKEN", "example");
-        command.env("PAYOUTS_TABLE", PAYOUTS_TABLE).env("EXPORTS_BUCKET", BUCKET);
+        // Only marketplace payouts are exported, but the generator needs the names of all tables.
+        for export_type in ExportType::ALL {
+            command.env(export_type.definition().table_setting, PAYOUTS_TABLE);
+        }
+        command.env("EXPORTS_BUCKET", BUCKET);
         command.current_dir(&self.scratch);
         command
     }

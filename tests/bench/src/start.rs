@@ -278,7 +278,11 @@ impl StartBench {
         command.env("AWS_LAMBDA_RUNTIME_API", api.address()).env("AWS_LAMBDA_FUNCTION_NAME", subject.name);
         command.env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST").env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
         command.env("API_KEYS_TABLE", API_KEYS_TABLE).env("EXPORTS_TABLE", EXPORTS_TABLE);
-        command.env("PAYOUTS_TABLE", PAYOUTS_TABLE).env("EXPORTS_BUCKET", BUCKET);
+        // Only marketplace payouts are exported, but the generator needs the names of all tables.
+        for export_type in ExportType::ALL {
+            command.env(export_type.definition().table_setting, PAYOUTS_TABLE);
+        }
+        command.env("EXPORTS_BUCKET", BUCKET);
         let queues = fake.endpoints().iter().find(|(name, _)| name.ends_with("_SQS")).ok_or("SQS has no endpoint")?;
         command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", queues.1));
         command.env("LINK_SIGNER_SECRET", "link-signer").env("SENDER", "exports@example.com");

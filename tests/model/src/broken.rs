@@ -32,6 +32,8 @@ pub enum Broken {
     Deadline,
     /// The work is taken however often it was.
     TriesGuard,
+    /// An export is cancelled although its file is recorded.
+    CancelFileGuard,
 }
 
 impl Broken {
@@ -41,6 +43,9 @@ impl Broken {
             Self::FenceGuard => step.guards.retain(|guard| !matches!(guard, Guard::FencingTokenIs(_))),
             Self::PendingGuard => step.guards.retain(|guard| *guard != Guard::StatusIs(Status::Pending)),
             Self::LeaseGuard => step.guards.retain(|guard| !matches!(guard, Guard::LeaseExpiredAt(_))),
+            Self::CancelFileGuard if step.leaves_pending => {
+                step.guards.retain(|guard| *guard != Guard::NoFileRecorded);
+            }
             Self::LockRelease => step.leaves_pending = false,
             Self::LinkEndOnlyForward => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryBefore(_))),
             Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryIs(_))),
@@ -56,6 +61,7 @@ impl Broken {
             | Self::MailBeforeReady
             | Self::KeyPerFence
             | Self::Deadline
+            | Self::CancelFileGuard
             | Self::TriesGuard => {}
         }
     }

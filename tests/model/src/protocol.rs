@@ -37,6 +37,8 @@ pub struct Protocol {
     pub resend_requests: u8,
     /// How many exports an administrator ends.
     pub endings: u8,
+    /// How many exports callers cancel.
+    pub cancellations: u8,
     /// How many parts a file has; none if it is written at once.
     pub parts: usize,
     /// How many invalid_rows there are.
@@ -100,6 +102,8 @@ pub enum Action {
     ResendOn(usize, Outcome),
     /// An administrator ends an export.
     End(Place),
+    /// A caller cancels an export.
+    Cancel(Place),
 }
 
 /// What a generator makes of an response.
@@ -123,6 +127,7 @@ impl Protocol {
         resends: 0,
         resend_requests: 0,
         endings: 0,
+        cancellations: 0,
         parts: 0,
         invalid_rows: 0,
         last_tick: 3,
@@ -140,6 +145,7 @@ impl Protocol {
             "resends" => self.resends = number.into(),
             "resend_requests" => self.resend_requests = number,
             "endings" => self.endings = number,
+            "cancellations" => self.cancellations = number,
             "parts" => self.parts = number.into(),
             "invalid_rows" => self.invalid_rows = number,
             "last_tick" => self.last_tick = number,
@@ -563,6 +569,19 @@ impl Protocol {
         self.apply(state, place, &step, None);
         Some(())
     }
+
+    fn cancel(&self, state: &mut State, place: Place) -> Option<()> {
+        let mut read = Export::clone(state.exports.get(place)?);
+        if self.is_broken(Broken::CancelFileGuard) {
+            // As if it was read before the file was recorded: only the guard is left.
+            read.file = None;
+        }
+        let failure = Failure::cancelled(operator("acme").user);
+        let step = lifecycle::cancel(&read, time(state.now), failure).ok()?;
+        state.cancellations -= 1;
+        self.apply(state, place, &step, None);
+        Some(())
+    }
 }
 
 impl Draft {
@@ -627,6 +646,7 @@ impl Model for Protocol {
             resends: Vec::new(),
             resend_requests: self.resend_requests,
             endings: self.endings,
+            cancellations: self.cancellations,
         }]
     }
 
@@ -687,6 +707,9 @@ impl Model for Protocol {
         if state.endings > 0 {
             actions.extend((0..state.exports.len()).map(Action::End));
         }
+        if state.cancellations > 0 {
+            actions.extend((0..state.exports.len()).map(Action::Cancel));
+        }
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
@@ -722,6 +745,7 @@ impl Model for Protocol {
             }
             Action::ResendOn(slot, outcome) => self.resend_on(&mut state, slot, outcome)?,
             Action::End(place) => self.end(&mut state, place)?,
+            Action::Cancel(place) => self.cancel(&mut state, place)?,
         }
         state.forget();
         Some(state)

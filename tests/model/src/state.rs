@@ -148,6 +148,8 @@ pub struct State {
     pub resend_requests: u8,
     /// How many exports an administrator may still end.
     pub endings: u8,
+    /// How many exports callers may still cancel.
+    pub cancellations: u8,
 }
 
 impl State {

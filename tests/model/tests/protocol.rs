@@ -17,6 +17,10 @@ const TWO_EXPORTS: Protocol =
 /// Two generators write one file in parts.
 const PARTS: Protocol = Protocol { generators: 2, parts: 2, invalid_rows: 1, last_tick: 2, ..Protocol::SMALLEST };
 
+/// A caller cancels an export at any moment, and the next one is asked for.
+const CANCELLED: Protocol =
+    Protocol { requests: 2, cancellations: 1, invalid_rows: 1, last_tick: 2, time_limit: 1, ..Protocol::SMALLEST };
+
 /// Two mails are sent again at once.
 const RESENDS: Protocol = Protocol { resends: 2, resend_requests: 2, invalid_rows: 1, ..Protocol::SMALLEST };
 
@@ -69,6 +73,19 @@ fn two_exports_hold_the_invariants_whatever_is_late_lost_or_doubled() {
 #[test]
 fn file_in_parts_holds_the_invariants_whatever_is_late_lost_or_doubled() {
     explore("a file in parts", PARTS, &ENDS);
+}
+
+#[test]
+fn cancelled_export_holds_the_invariants_whatever_is_late_lost_or_doubled() {
+    explore("a cancelled export", CANCELLED, &ENDS);
+    let parts = Protocol { requests: 1, generators: 2, parts: 2, ..CANCELLED };
+    explore("a cancelled export, in parts", parts, &ENDS);
+}
+
+#[test]
+fn cancellation_of_an_export_with_a_file_is_found() {
+    let within = Protocol { cancellations: 1, ..Protocol::SMALLEST };
+    find(Broken::CancelFileGuard, within, &[Invariant::FailureHasReason]);
 }
 
 #[test]

@@ -22,16 +22,17 @@ pub use exports::ExportsTable;
 pub use record::next_check_state;
 pub use source_tables::SourceTables;
 
-/// Reads `body` as a page of rows and compares the result with the SDK's, if both can read it.
+/// Reads `body` as a page of rows of each type and compares the result with the SDK's, if both can read it.
 ///
 /// # Panics
 /// If the results differ.
 #[cfg(feature = "fuzzing")]
 pub fn fuzz_page(body: &[u8]) {
-    let columns = FileColumns::current(ExportType::MarketplacePayouts);
-    let (Ok(page), Ok(text)) = (page::read_page(body, columns), str::from_utf8(body)) else { return };
-    if let Some(expected) = page::reference::read_with_sdk(text, columns) {
-        assert_eq!(page, expected);
+    for columns in ExportType::ALL.map(FileColumns::current) {
+        let (Ok(page), Ok(text)) = (page::read_page(body, columns), str::from_utf8(body)) else { continue };
+        if let Some(expected) = page::reference::read_with_sdk(text, columns) {
+            assert_eq!(page, expected);
+        }
     }
 }
 

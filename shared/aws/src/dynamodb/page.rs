@@ -182,12 +182,17 @@ const MAX_COLUMNS: usize = {
 struct NameTable {
     multiplier: u64,
     /// Each name, at the position that [`Self::index`] returns for it.
-    entries: [(u128, Field); Self::SIZE],
+    entries: [(Name, Field); Self::SIZE],
 }
+
+/// A name as two numbers: its first 16 bytes and the others. Zero bytes fill it up. Most names are short, so that the
+/// second number is 0.
+type Name = (u128, u128);
 
 impl NameTable {
     const SIZE: usize = 64;
-    const EMPTY: Self = Self { multiplier: 0, entries: [(0, Field::Other); Self::SIZE] };
+    const UNUSED: (Name, Field) = ((0, 0), Field::Other);
+    const EMPTY: Self = Self { multiplier: 0, entries: [Self::UNUSED; Self::SIZE] };
 
     /// The table of a type.
     #[expect(clippy::indexing_slicing, reason = "there is a table for each type")]
@@ -208,7 +213,7 @@ impl NameTable {
 
     #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
     const fn with(columns: &[Column], multiplier: u64) -> Option<Self> {
-        let mut table = Self { multiplier, entries: [(0, Field::Other); Self::SIZE] };
+        let mut table = Self { multiplier, entries: [Self::UNUSED; Self::SIZE] };
         let mut index = 0;
         while index < columns.len() + 2 {
             let (name, field) = match index.checked_sub(columns.len()) {
@@ -216,38 +221,39 @@ impl NameTable {
                 Some(0) => (SORT, Field::Sort),
                 Some(_) => (TENANT, Field::Other),
             };
-            let name = Self::word(name.as_bytes());
+            let name = Self::words(name.as_bytes());
             let entry = table.index(name);
-            if name != 0 {
-                if table.entries[entry].0 != 0 {
-                    return None;
-                }
-                table.entries[entry] = (name, field);
+            if table.entries[entry].0.0 != 0 {
+                return None;
             }
+            table.entries[entry] = (name, field);
             index += 1;
         }
         Some(table)
     }
 
-    /// A name of at most 15 bytes as a number. 0 for longer names, which are not in the table.
     #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where out of bounds is an error")]
-    const fn word(name: &[u8]) -> u128 {
-        let mut word = 0;
+    const fn words(name: &[u8]) -> Name {
+        assert!(name.len() < 32, "a longer name needs another word");
+        let mut words = (0, 0);
         let mut index = 0;
-        while index < name.len() && name.len() < 16 {
-            word |= (name[index] as u128) << (8 * index);
+        while index < name.len() {
+            let word = if index < 16 { &mut words.0 } else { &mut words.1 };
+            *word |= (name[index] as u128) << (8 * (index % 16));
             index += 1;
         }
-        word
+        words
     }
 
-    const fn index(&self, word: u128) -> usize {
+    const fn index(&self, (first, second): Name) -> usize {
+        let word = first ^ second.rotate_left(32);
         let word = word as u64 ^ (word >> 64) as u64;
         (word.wrapping_mul(self.multiplier) >> 58) as usize
     }
 
-    fn find(&self, word: u128) -> Option<Field> {
-        self.entries.get(self.index(word)).filter(|(known, _)| *known == word).map(|(_, field)| *field)
+    #[inline]
+    fn find(&self, name: Name) -> Option<Field> {
+        self.entries.get(self.index(name)).filter(|(known, _)| *known == name).map(|(_, field)| *field)
     }
 }
 
@@ -297,19 +303,18 @@ impl<'a> JsonReader<'a> {
     /// escapes, which is how DynamoDB writes nearly all attributes. On anything else, returns `None` and reads nothing.
     #[inline]
     fn fast_member(&mut self, names: &NameTable) -> Option<(Field, Value<'a>)> {
-        const ONES: u128 = u128::from_le_bytes([1; 16]);
-        const QUOTES: u128 = ONES * b'"' as u128;
         if self.has_controls {
             return None;
         }
         let rest = self.text.as_bytes().get(self.at..)?;
         let (b'"', name) = rest.split_first()? else { return None };
-        // SWAR search: the lowest byte whose highest bit is set in `quotes` is the first quote.
         let word = u128::from_le_bytes(*name.first_chunk()?);
-        let other = word ^ QUOTES;
-        let quotes = other.wrapping_sub(ONES) & !other & (ONES << 7);
-        let length = usize::try_from(quotes.trailing_zeros() / 8).ok()?;
-        let field = names.find(word & 1_u128.checked_shl(8 * length as u32)?.wrapping_sub(1))?;
+        let (length, field) = if let Some((length, word)) = before_quote(word) {
+            (length, names.find((word, 0))?)
+        } else {
+            let (length, rest) = before_quote(u128::from_le_bytes(*name.get(16..)?.first_chunk()?))?;
+            (16 + length, names.find((word, rest))?)
+        };
         let value = name.get(length + 1..)?;
         let kind = value.first_chunk()?;
         let is_number = match kind {
@@ -331,6 +336,19 @@ impl<'a> JsonReader<'a> {
         self.at = start + end + 2;
         Some((field, if is_number { Value::Number(text) } else { Value::Text(text) }))
     }
+}
+
+/// The number of bytes before the first quote of 16 bytes, and these bytes. `None` if there is no quote.
+#[inline]
+fn before_quote(word: u128) -> Option<(usize, u128)> {
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    const QUOTES: u128 = ONES * b'"' as u128;
+    // SWAR search: the lowest byte whose highest bit is set in `quotes` is the first quote.
+    let other = word ^ QUOTES;
+    let quotes = other.wrapping_sub(ONES) & !other & (ONES << 7);
+    let length = quotes.trailing_zeros() / 8;
+    let bytes = 1_u128.checked_shl(8 * length)?.wrapping_sub(1);
+    Some((usize::try_from(length).ok()?, word & bytes))
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -12,7 +12,7 @@ use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, Lease, Resends, Status};
-use exports_domain::export_type::ExportType;
+use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
@@ -21,7 +21,8 @@ use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPosition, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey,
     RowPage, RowSource, ScheduledCheck, Upload,
 };
-use exports_domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, start};
+use exports_domain::row::Value;
+use exports_domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, row, start};
 use exports_domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -39,7 +40,7 @@ mod strict;
 struct LocalTables {
     client: aws_sdk_dynamodb::Client,
     exports: ExportsTable,
-    payouts: SourceTables,
+    rows: SourceTables,
     api_keys: ApiKeysTable,
 }
 
@@ -53,14 +54,20 @@ async fn local_tables() -> LocalTables {
     let client = aws_sdk_dynamodb::Client::new(&config);
     create_table(&client, "Exports", &["tenantId", "sk"], Some(("NextCheckIndex", ["nextCheckState", "nextCheckAt"])))
         .await;
-    create_table(&client, "Payouts", &["tenantId", "sk"], None).await;
+    for export_type in ExportType::ALL {
+        create_table(&client, source_table(export_type), &["tenantId", "sk"], None).await;
+    }
     create_table(&client, "ApiKeys", &["keyHash"], Some(("TenantIndex", ["tenantId", "createdAt"]))).await;
     LocalTables {
         client,
         exports: ExportsTable::new(&config, "Exports".into()),
-        payouts: SourceTables::named(&config, vec!["Payouts".into()]),
+        rows: SourceTables::named(&config, ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec()),
         api_keys: ApiKeysTable::new(&config, "ApiKeys".into()),
     }
+}
+
+const fn source_table(export_type: ExportType) -> &'static str {
+    export_type.definition().table_setting
 }
 
 fn schema(names: &[&str]) -> Vec<KeySchemaElement> {
@@ -738,7 +745,7 @@ async fn read_range(table: &LocalTables, after: Option<&str>, up_to: &str) -> Ve
     let mut range = KeyRange { after: after.map(key), up_to: key(up_to) };
     let mut pages = Vec::new();
     loop {
-        let page = table.payouts.read_page(export().columns, &export().tenant, &range).await.unwrap();
+        let page = table.rows.read_page(export().columns, &export().tenant, &range).await.unwrap();
         range.after = page.next.clone();
         pages.push(page);
         if range.after.is_none() || range.is_empty() {
@@ -767,7 +774,14 @@ async fn read_page_returns_the_rows_of_the_range_in_order() {
         payout("acme", "po_d", start().plus(Duration::from_millis(1))),
         payout("other", "po_e", second_before(3)),
     ] {
-        table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
+        table
+            .client
+            .put_item()
+            .table_name(source_table(export().id.export_type()))
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
     }
     let pages = read_range(&table, None, &start().plus(Duration::from_millis(1)).to_string()).await;
     assert_eq!(ids(&pages), ["po_a", "po_b", "po_c"]);
@@ -785,6 +799,34 @@ async fn read_page_returns_the_rows_of_the_range_in_order() {
 }
 
 #[tokio::test]
+async fn read_page_reads_the_table_of_the_type() {
+    let table = local_tables().await;
+    for export_type in ExportType::ALL {
+        let values = row(export_type, export_type.slug(), start());
+        let mut item = HashMap::from([
+            ("tenantId".to_owned(), text("acme")),
+            ("sk".to_owned(), text(format!("{}#{}", start(), export_type.slug()))),
+        ]);
+        for (column, value) in export_type.definition().columns.iter().zip(values) {
+            let attribute = match value {
+                Value::Text(value) => text(value),
+                Value::Number(value) => AttributeValue::N(value.to_owned()),
+                Value::Missing | Value::Other => AttributeValue::Null(true),
+            };
+            item.insert(column.attribute.to_owned(), attribute);
+        }
+        table.client.put_item().table_name(source_table(export_type)).set_item(Some(item)).send().await.unwrap();
+    }
+    for export_type in ExportType::ALL {
+        let range = KeyRange { after: None, up_to: RowKey("9".to_owned()) };
+        let columns = FileColumns::current(export_type);
+        let page = table.rows.read_page(columns, &export().tenant, &range).await.unwrap();
+        assert_eq!((page.encoded.rows, page.encoded.invalid_rows.count), (1, 0), "{export_type:?}");
+        assert_eq!(ids(&[page]), [export_type.slug()]);
+    }
+}
+
+#[tokio::test]
 async fn read_page_of_an_empty_range_is_rejected() {
     let (table, memory) = (local_tables().await, MemoryPayouts::default());
     let key = |text: &str| RowKey(text.to_owned());
@@ -792,13 +834,11 @@ async fn read_page_of_an_empty_range_is_rejected() {
         let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
         assert!(range.is_empty());
         let tenant = export().tenant;
-        assert!(
-            table.payouts.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent())
-        );
+        assert!(table.rows.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent()));
         assert!(memory.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent()));
     }
     let range = KeyRange { after: Some(key("a")), up_to: key("b") };
-    assert!(!range.is_empty() && table.payouts.read_page(export().columns, &export().tenant, &range).await.is_ok());
+    assert!(!range.is_empty() && table.rows.read_page(export().columns, &export().tenant, &range).await.is_ok());
 }
 
 #[tokio::test]
@@ -808,7 +848,14 @@ async fn read_page_over_many_pages_returns_each_row_once() {
     for n in 0..12 {
         let mut item = payout("acme", &format!("po_{n}"), Timestamp::from_millis(start().millis() - 1000 * (20 - n)));
         item.insert("unknown".into(), big.clone());
-        table.client.put_item().table_name("Payouts").set_item(Some(item)).send().await.unwrap();
+        table
+            .client
+            .put_item()
+            .table_name(source_table(export().id.export_type()))
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
     }
     let pages = read_range(&table, None, "9").await;
     assert!(pages.len() > 2, "{} pages", pages.len());

@@ -10,7 +10,7 @@ use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
-use exports_domain::export_type::ExportType;
+use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::idempotency::Idempotency;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
@@ -49,7 +49,7 @@ pub(super) struct Scenario {
 fn tables(config: &SdkConfig) -> (ExportsTable, SourceTables, ApiKeysTable) {
     (
         ExportsTable::new(config, "Exports".to_owned()),
-        SourceTables::named(config, vec!["Payouts".to_owned()]),
+        SourceTables::named(config, ExportType::ALL.map(|t| t.definition().table_setting.to_owned()).to_vec()),
         ApiKeysTable::new(config, "ApiKeys".to_owned()),
     )
 }
@@ -91,7 +91,7 @@ macro_rules! scenario {
             name: $name.to_owned(),
             step: None,
             responses: vec![$($response),*],
-            run: Box::new(|$config| Box::pin(async move {
+            run: Box::new(move |$config| Box::pin(async move {
                 $call.await?;
                 Ok(None)
             })),
@@ -152,7 +152,7 @@ fn reading() -> Vec<Scenario> {
     let last = json!({"tenantId": {"S": "acme"}, "sk": {"S": "EXPORT#mpo_01a11aa2-3340-7707-8707-070707070707"}});
     let next = json!({"Items": [], "Count": 0, "LastEvaluatedKey": last});
     let end = || ok(json!({"Items": [], "Count": 0}));
-    vec![
+    let mut scenarios = vec![
         scenario!("find_export", [ok(json!({}))], |config| exports(&config)
             .find_export(&export().tenant, &export().id)),
         scenario!("find_checkpoint", [ok(json!({}))], |config| exports(&config)
@@ -193,7 +193,16 @@ fn reading() -> Vec<Scenario> {
                 up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned())
             }
         )),
-    ]
+    ];
+    // The other types differ in their table only.
+    scenarios.extend(ExportType::ALL.into_iter().filter(|other| *other != export().id.export_type()).map(|other| {
+        scenario!(format!("read_page.{}", other.slug()), [end()], |config| tables(&config).1.read_page(
+            FileColumns::current(other),
+            &export().tenant,
+            &KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) }
+        ))
+    }));
+    scenarios
 }
 
 fn history(statuses: Vec<Status>) -> HistoryFilter {

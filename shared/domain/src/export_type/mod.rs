@@ -6,13 +6,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod funding_transfers;
 mod marketplace_payouts;
+mod supplier_payouts;
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExportType {
     /// The marketplace's own payouts: its commissions, paid to its bank.
     MarketplacePayouts,
+    /// The payouts to suppliers: one for each supplier and period.
+    SupplierPayouts,
+    /// The transfers between balance accounts that fund payouts and refunds.
+    FundingTransfers,
 }
 
 /// The definition of an export type.
@@ -46,12 +52,28 @@ pub struct Column {
     pub attribute: &'static str,
     /// How the value is stored and written.
     pub kind: ColumnKind,
-    /// Whether a row without it is invalid.
-    pub required: bool,
+    /// Whether a row without it is invalid. An empty string is the same as no value.
+    pub required: Required,
     /// The version of the columns that it was added in. Versions start at 1.
     pub since: u32,
     /// What it means, in one sentence.
     pub description: &'static str,
+}
+
+/// Whether a row without a column's value is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Required {
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+    /// If another column of the row has this value.
+    If {
+        /// The attribute of the other column, which precedes this one.
+        attribute: &'static str,
+        /// Its value.
+        is: &'static str,
+    },
 }
 
 /// How a column's value is stored and written.
@@ -61,8 +83,12 @@ pub enum ColumnKind {
     Text,
     /// The row's status: one of [`Definition::statuses`].
     Status,
+    /// One of these values.
+    OneOf(&'static [&'static str]),
     /// The row's amount in minor units, written as a decimal of the row's currency. It goes into the totals.
     Amount,
+    /// Another amount of the row, in the same form. It does not go into the totals.
+    OtherAmount,
     /// The row's ISO 4217 currency code.
     Currency,
     /// An integer.
@@ -147,13 +173,15 @@ impl Definition {
 
 impl ExportType {
     /// Every type.
-    pub const ALL: [Self; 1] = [Self::MarketplacePayouts];
+    pub const ALL: [Self; 3] = [Self::MarketplacePayouts, Self::SupplierPayouts, Self::FundingTransfers];
 
     /// The definition.
     #[must_use]
     pub const fn definition(self) -> &'static Definition {
         match self {
             Self::MarketplacePayouts => &marketplace_payouts::DEFINITION,
+            Self::SupplierPayouts => &supplier_payouts::DEFINITION,
+            Self::FundingTransfers => &funding_transfers::DEFINITION,
         }
     }
 
@@ -183,7 +211,7 @@ const fn required(
     kind: ColumnKind,
     description: &'static str,
 ) -> Column {
-    Column { header, attribute, kind, required: true, since: 1, description }
+    Column { header, attribute, kind, required: Required::Always, since: 1, description }
 }
 
 const fn optional(
@@ -192,7 +220,18 @@ const fn optional(
     kind: ColumnKind,
     description: &'static str,
 ) -> Column {
-    Column { header, attribute, kind, required: false, since: 1, description }
+    Column { header, attribute, kind, required: Required::Never, since: 1, description }
+}
+
+/// A column that is required if the column with this attribute has this value.
+const fn required_if(
+    (attribute, is): (&'static str, &'static str),
+    header: &'static str,
+    name: &'static str,
+    kind: ColumnKind,
+    description: &'static str,
+) -> Column {
+    Column { header, attribute: name, kind, required: Required::If { attribute, is }, since: 1, description }
 }
 
 const fn status(name: &'static str, description: &'static str) -> StatusDefinition {
@@ -209,9 +248,39 @@ mod tests {
             let Definition { columns, statuses, .. } = export_type.definition();
             for kind in [ColumnKind::Status, ColumnKind::Amount, ColumnKind::Currency] {
                 let found: Vec<_> = columns.iter().filter(|column| column.kind == kind).collect();
-                assert!(matches!(found[..], [column] if column.required), "{export_type:?}: {kind:?}");
+                let is_required = matches!(found[..], [column] if column.required == Required::Always);
+                assert!(is_required, "{export_type:?}: {kind:?}");
             }
-            assert!(columns[0].required && columns[0].kind == ColumnKind::Text && !statuses.is_empty());
+            let id = columns[0];
+            assert!(id.required == Required::Always && id.kind == ColumnKind::Text && !statuses.is_empty());
+        }
+    }
+
+    #[test]
+    fn condition_of_a_column_names_a_value_of_a_preceding_column() {
+        for export_type in ExportType::ALL {
+            let columns = export_type.definition().columns;
+            for (index, column) in columns.iter().enumerate() {
+                if let Required::If { attribute, is } = column.required {
+                    let other = columns[..index].iter().find(|other| other.attribute == attribute).unwrap();
+                    assert!(matches!(other.kind, ColumnKind::OneOf(values) if values.contains(&is)), "{column:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_the_attributes_in_snake_case() {
+        for export_type in ExportType::ALL {
+            // The id's attribute may be longer than its header, which is the same for all payouts.
+            for column in &export_type.definition().columns[1..] {
+                let snake: String = column
+                    .attribute
+                    .chars()
+                    .flat_map(|c| c.is_uppercase().then_some('_').into_iter().chain(c.to_lowercase()))
+                    .collect();
+                assert_eq!(snake.strip_suffix("_minor").unwrap_or(&snake), column.header, "{export_type:?}");
+            }
         }
     }
 

@@ -4,11 +4,17 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use exports_domain::export_type::{ColumnKind, Definition};
+
 use super::reference::read_with_sdk;
 use super::*;
 
 fn columns() -> FileColumns {
-    FileColumns::current(ExportType::MarketplacePayouts)
+    FileColumns::current(ExportType::ALL[0])
+}
+
+fn any_columns() -> impl Strategy<Value = FileColumns> {
+    prop::sample::select(ExportType::ALL.map(FileColumns::current).to_vec())
 }
 
 /// The JSON of a string. `escapes` selects characters to escape that need not be.
@@ -76,30 +82,34 @@ pub(in crate::dynamodb) fn any_value() -> impl Strategy<Value = String> {
 }
 
 /// Usually a value that the column allows; sometimes another one, or none.
-fn column_value(attribute: &'static str) -> impl Strategy<Value = Option<String>> {
-    let good = match attribute {
-        "amountMinor" | "orderCount" => any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")).boxed(),
-        "status" => Just("{\"S\":\"SETTLED\"}".to_owned()).boxed(),
-        "currency" => prop::sample::select(vec!["EUR", "JPY", "KWD", "XXX"])
-            .prop_map(|code| format!("{{\"S\":\"{code}\"}}"))
-            .boxed(),
-        name if name.ends_with("At") || name.starts_with("period") => prop_oneof![
+fn column_value(definition: &'static Definition, column: &Column) -> impl Strategy<Value = Option<String>> + use<> {
+    let one_of =
+        |texts: Vec<&'static str>| prop::sample::select(texts).prop_map(|text| format!("{{\"S\":\"{text}\"}}")).boxed();
+    let good = match column.kind {
+        ColumnKind::Amount | ColumnKind::OtherAmount | ColumnKind::Count => {
+            any_number().prop_map(|number| format!("{{\"N\":\"{number}\"}}")).boxed()
+        }
+        ColumnKind::Status => one_of(definition.statuses.iter().map(|status| status.name).collect()),
+        ColumnKind::OneOf(values) => one_of(values.to_vec()),
+        ColumnKind::Currency => one_of(vec!["EUR", "JPY", "KWD", "XXX"]),
+        ColumnKind::Time => prop_oneof![
             Just("2024-02-29T23:59:59.999Z"),
             Just("2026-10-08T08:30:00.000Z"),
             Just("2026-02-30T00:00:00.000Z")
         ]
         .prop_map(|time| format!("{{\"S\":\"{time}\"}}"))
         .boxed(),
-        _ => any_string().prop_map(|text| format!("{{\"S\":{text}}}")).boxed(),
+        ColumnKind::Text => any_string().prop_map(|text| format!("{{\"S\":{text}}}")).boxed(),
     };
     prop_oneof![20 => good.prop_map(Some), 1 => Just(None), 2 => any_value().prop_map(Some)]
 }
 
-fn any_item() -> impl Strategy<Value = String> {
-    let columns: Vec<_> = columns()
+fn any_item(columns: FileColumns) -> impl Strategy<Value = String> {
+    let definition = columns.export_type.definition();
+    let columns: Vec<_> = columns
         .list()
         .iter()
-        .map(|column| column_value(column.attribute).prop_map(|value| (column.attribute, value)))
+        .map(|column| column_value(definition, column).prop_map(|value| (column.attribute, value)))
         .collect();
     let extra = prop::collection::vec(("[a-z]{1,5}", any_value()), 0..3);
     let white = prop::sample::select(vec!["", " ", "\n\t "]);
@@ -128,8 +138,12 @@ impl<S: Strategy<Value = ItemParts> + 'static> ShuffleMembers for S {
     }
 }
 
-fn any_page() -> impl Strategy<Value = String> {
-    let items = prop::collection::vec(any_item(), 0..5);
+fn any_page() -> impl Strategy<Value = (FileColumns, String)> {
+    any_columns().prop_flat_map(|columns| (Just(columns), any_page_of(columns)))
+}
+
+fn any_page_of(columns: FileColumns) -> impl Strategy<Value = String> {
+    let items = prop::collection::vec(any_item(columns), 0..5);
     let last = prop::option::of(any_string());
     (items, last, any::<bool>()).prop_map(|(items, last, has_extra)| {
         let mut body = format!("{{\"Count\":{},\"Items\":[{}],\"ScannedCount\":7", items.len(), items.join(","));
@@ -147,28 +161,30 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
-    fn read_page_of_any_page_equals_the_sdk(body in any_page()) {
-        let expected = read_with_sdk(&body, columns());
+    fn read_page_of_any_page_equals_the_sdk((columns, body) in any_page()) {
+        let expected = read_with_sdk(&body, columns);
         prop_assert!(expected.is_some());
-        prop_assert_eq!(read_page(body.as_bytes(), columns()).ok(), expected);
+        prop_assert_eq!(read_page(body.as_bytes(), columns).ok(), expected);
     }
 
     #[test]
-    fn read_page_of_malformed_page_equals_the_sdk_or_is_an_error(body in any_page(), at: prop::sample::Index, byte: u8) {
+    fn read_page_of_malformed_page_equals_the_sdk_or_is_an_error(
+        (columns, body) in any_page(), at: prop::sample::Index, byte: u8,
+    ) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let (Ok(page), Ok(body)) = (read_page(&bytes, columns()), str::from_utf8(&bytes))
-            && let Some(expected) = read_with_sdk(body, columns())
+        if let (Ok(page), Ok(body)) = (read_page(&bytes, columns), str::from_utf8(&bytes))
+            && let Some(expected) = read_with_sdk(body, columns)
         {
             prop_assert_eq!(page, expected);
         }
-        prop_assert!(read_page(&bytes[..at], columns()).is_err());
+        prop_assert!(read_page(&bytes[..at], columns).is_err());
     }
 
     #[test]
-    fn read_page_of_any_bytes_does_not_panic(bytes: Vec<u8>) {
-        let _ = read_page(&bytes, columns());
+    fn read_page_of_any_bytes_does_not_panic(bytes: Vec<u8>, columns in any_columns()) {
+        let _ = read_page(&bytes, columns);
     }
 }
 
@@ -177,7 +193,27 @@ fn read_page_of_the_fuzzing_corpus_equals_the_sdk() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/page");
     for entry in std::fs::read_dir(corpus).unwrap() {
         let body = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        assert_eq!(read_page(body.as_bytes(), columns()).ok(), read_with_sdk(&body, columns()), "{body}");
+        for columns in ExportType::ALL.map(FileColumns::current) {
+            assert_eq!(read_page(body.as_bytes(), columns).ok(), read_with_sdk(&body, columns), "{body}");
+        }
+    }
+}
+
+/// Otherwise each row would be read by the slow path.
+#[test]
+fn fast_member_reads_every_column_of_every_type() {
+    let text = "a text that is longer than a word";
+    for export_type in ExportType::ALL {
+        for (index, column) in export_type.definition().columns.iter().enumerate() {
+            let body = format!("\"{}\":{{\"S\":\"{text}\"}}}}", column.attribute);
+            let mut json = JsonReader::new(body.as_bytes()).unwrap();
+            let member = json.fast_member(NameTable::of(export_type));
+            assert_eq!(member, Some((Field::Column(index), Value::Text(text))), "{column:?}");
+        }
+        for name in ["supplierPayoutIdentifier", "createdA", "createdAtx", "sourceBalanceAccountTypes"] {
+            let body = format!("\"{name}\":{{\"S\":\"xxxxxxxxxxxxxxxx\"}}");
+            assert_eq!(JsonReader::new(body.as_bytes()).unwrap().fast_member(NameTable::of(export_type)), None);
+        }
     }
 }
 
