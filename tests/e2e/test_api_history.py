@@ -119,17 +119,19 @@ def test_created_range_is_inclusive_and_a_date_is_a_whole_day(past: PastExports)
     ]  # fmt: skip
     ids = past.add(milliseconds(moment) for moment in moments)
     for parameters, expected in (
-        ({"createdFrom": "2026-06-02", "createdTo": "2026-06-02"}, ids[1:4]),
-        ({"createdFrom": "2026-06-02T12:00:00Z"}, ids[2:]),
-        ({"createdFrom": "2026-06-02T12:00:00.001Z"}, ids[3:]),
-        ({"createdTo": "2026-06-02T12:00:00.000Z"}, ids[:3]),
-        ({"createdTo": "2026-06-02T11:59:59.999Z"}, ids[:2]),
-        ({"createdFrom": "2026-06-02T14:00:00+02:00", "createdTo": "2026-06-02T07:00:00-05:00"}, ids[2:3]),
-        ({"createdFrom": "2026-06-02T12:00:00.0000001Z"}, ids[3:]),
-        ({"createdTo": "2026-05-31"}, []),
-        ({"createdFrom": "9999-12-31"}, []),
-        ({"createdFrom": "0000-01-01", "createdTo": "9999-12-31"}, ids),
-        ({"createdFrom": "", "createdTo": ""}, ids),
+        ({"createdAtFrom": "2026-06-02", "createdAtTo": "2026-06-02"}, ids[1:4]),
+        ({"createdAtFrom": "2026-06-02T12:00:00Z"}, ids[2:]),
+        ({"createdAtFrom": "2026-06-02T12:00:00.001Z"}, ids[3:]),
+        ({"createdAtTo": "2026-06-02T12:00:00.000Z"}, ids[:3]),
+        ({"createdAtTo": "2026-06-02T11:59:59.999Z"}, ids[:2]),
+        ({"createdAtFrom": "2026-06-02T14:00:00+02:00", "createdAtTo": "2026-06-02T07:00:00-05:00"}, ids[2:3]),
+        ({"createdAtFrom": "2026-06-02T12:00:00.0000001Z"}, ids[3:]),
+        ({"createdAtTo": "2026-06-02T23:59:59Z"}, ids[:4]),
+        ({"createdAtFrom": "2026-06-02T12:00:00.0001Z", "createdAtTo": "2026-06-02T12:00:00.0002Z"}, []),
+        ({"createdAtTo": "2026-05-31"}, []),
+        ({"createdAtFrom": "9999-12-31"}, []),
+        ({"createdAtFrom": "0000-01-01", "createdAtTo": "9999-12-31"}, ids),
+        ({"createdAtFrom": "", "createdAtTo": ""}, ids),
     ):
         assert all_ids(past.tenant, sort="createdAt:asc", **parameters) == expected, parameters
 
@@ -138,7 +140,7 @@ def test_plus_sign_of_an_offset_is_accepted_encoded_or_not(past: PastExports) ->
     past.delete_real_export()
     (export_id,) = past.add([milliseconds("2026-06-02T12:00:00.000Z")])
     for plus in ("%2B", "+"):
-        path = f"{EXPORTS}?createdFrom=2026-06-02T14:00:00{plus}02:00&createdTo=2026-06-02T14:00:00{plus}02:00"
+        path = f"{EXPORTS}?createdAtFrom=2026-06-02T14:00:00{plus}02:00&createdAtTo=2026-06-02T14:00:00{plus}02:00"
         response = past.tenant.call("GET", path)
         assert [export["exportId"] for export in response.json()["content"]] == [export_id], plus
 
@@ -169,8 +171,8 @@ def test_cursor_is_bound_to_tenant_filters_and_order_not_size(past: PastExports)
     responses = [
         list_exports(tenant, cursor=cursor, status="READY"),
         list_exports(tenant, cursor=cursor, sort="createdAt:asc"),
-        list_exports(tenant, cursor=cursor, createdFrom="2026-01-01"),
-        list_exports(tenant, cursor=cursor, createdTo="2026-12-31"),
+        list_exports(tenant, cursor=cursor, createdAtFrom="2026-01-01"),
+        list_exports(tenant, cursor=cursor, createdAtTo="2026-12-31"),
         list_exports(stranger, cursor=cursor),
         list_exports(tenant, cursor=cursor[:-1] + ("0" if cursor[-1] != "0" else "1")),
         list_exports(tenant, cursor=("0" if cursor[0] != "0" else "1") + cursor[1:]),

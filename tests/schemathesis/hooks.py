@@ -10,11 +10,26 @@ from schemathesis import Case, GenerationMode, HookContext
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, object]) -> None:
-    """Removes invented cursors and reversed ranges from valid queries. Negative tests are not changed."""
-    if not re.fullmatch(r"GET /v1/payments/[a-z-]+/export", case.operation.label):
-        return
+    """Removes invented cursors, currencies and reversed ranges from valid requests. Negative tests are not changed."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
+    if re.fullmatch(r"POST /v1/payments/[a-z-]+/export", case.operation.label):
+        row_filter = case.body.get("filter") if isinstance(case.body, dict) else None
+        if isinstance(row_filter, dict):
+            make_valid(row_filter)
+        return
+    if not re.fullmatch(r"GET /v1/payments/[a-z-]+/export", case.operation.label):
+        return
     case.query.pop("cursor", None)
-    if case.query.get("createdFrom") and case.query.get("createdTo"):
-        del case.query["createdTo"]
+    if case.query.get("createdAtFrom") and case.query.get("createdAtTo"):
+        del case.query["createdAtTo"]
+
+
+def make_valid(row_filter: dict[str, object]) -> None:
+    for low, high in (("createdAtFrom", "createdAtTo"), ("amountMin", "amountMax")):
+        if row_filter.get(low):
+            row_filter.pop(high, None)
+    if row_filter.get("currencies") or row_filter.get("amountMin") or row_filter.get("amountMax"):
+        row_filter["currencies"] = ["EUR"]
+    if row_filter.get("supplierIds"):
+        row_filter["supplierIds"] = ["sup_1"]

@@ -39,10 +39,10 @@ export class Api {
     return this.#call("GET", "v1/caller");
   }
 
-  list({ statuses = [], createdFrom, createdTo, sort, size, cursor }, signal) {
+  list({ statuses = [], createdAtFrom, createdAtTo, sort, size, cursor }, signal) {
     const query = new URLSearchParams();
     for (const status of statuses) query.append("status", status);
-    for (const [name, value] of Object.entries({ createdFrom, createdTo, sort, size, cursor })) {
+    for (const [name, value] of Object.entries({ createdAtFrom, createdAtTo, sort, size, cursor })) {
       if (value) query.set(name, value);
     }
     return this.#call("GET", `${this.#exports}?${query}`, { signal });

@@ -55,8 +55,8 @@ export const showsLatest = (view) => !isFiltered(view) && view.sort === "created
 /** The view as API query parameters. Days are in the user's time zone, like the times on the page. */
 export const toQuery = ({ statuses, from, to, sort, size }) => ({
   statuses,
-  createdFrom: from && startOfDay(from),
-  createdTo: to && endOfDay(to),
+  createdAtFrom: from && startOfDay(from),
+  createdAtTo: to && endOfDay(to),
   sort,
   size,
 });

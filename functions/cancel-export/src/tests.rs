@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use exports_domain::caller::{Caller, ClientType};
 use exports_domain::checkpoint::Checkpoint;
-use exports_domain::export::{Lease, Status};
+use exports_domain::export::{Lease, Progress, Status};
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{FailedBy, Step};
 use exports_domain::ports::{FileStore as _, RowKey};
@@ -67,6 +67,7 @@ impl World {
             upload,
             parts: 1,
             after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+            rows_read: 1,
             rows: 1,
             bytes: 1,
             totals: Totals::default(),
@@ -74,7 +75,7 @@ impl World {
             crc64: 0,
             is_whole: false,
         };
-        let step = lifecycle::advance_checkpoint(&self.record(), start(), 1);
+        let step = lifecycle::advance_checkpoint(&self.record(), start(), Progress { rows_read: 1, rows: 1 });
         block_on(self.exports.apply_with_checkpoint(&export().tenant, &export().id, &step, &checkpoint)).unwrap();
         self
     }
@@ -209,7 +210,7 @@ async fn upload_that_is_not_aborted_does_not_fail_the_request() {
 #[tokio::test]
 async fn export_that_is_not_cancelled_keeps_its_upload() {
     let world = world(owned(MINUTE)).with_upload();
-    change_before_write(&world, |export| Some(lifecycle::record_file(export, start(), file())));
+    change_before_write(&world, |export| Some(lifecycle::record_file(export, start(), file(), 5)));
     assert_eq!(code(&response_to(&world, "cancel").await), Some("EXPORT_NOT_CANCELLABLE"));
     assert_eq!(world.files.unfinished_uploads(), 1);
 }
@@ -229,7 +230,7 @@ async fn file_recorded_first_wins() {
     for ends in [false, true] {
         let world = world(owned(5 * MINUTE));
         change_before_write(&world, move |export| {
-            let recorded = lifecycle::record_file(export, start(), file());
+            let recorded = lifecycle::record_file(export, start(), file(), 5);
             let ready = lifecycle::ready(&recorded.changed(export), start(), start().plus(MINUTE));
             let changes = [recorded.changes, if ends { ready.changes } else { Vec::new() }].concat();
             Some(Step { changes, leaves_pending: ends, ..recorded })

@@ -14,14 +14,15 @@ use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, ExportSettings, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::idempotency::Idempotency;
+use exports_domain::options::ExportOptions;
 use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, JobQueue, System};
 use exports_domain::time::Timestamp;
 use exports_http::api_error::POLL_AFTER;
 use exports_http::auth::Authenticator;
-use exports_http::body::{self, BodyError};
+use exports_http::body::{self, BodyError, Launch};
 use exports_http::validation::ValidationErrors;
 use exports_http::view::ExportView;
-use exports_http::{ApiError, Request, Success, idempotency, routes};
+use exports_http::{ApiError, Request, Success, idempotency, options, routes};
 use exports_telemetry::{Chain, Metric};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
@@ -56,12 +57,12 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
         let now = self.system.now();
         let export_type = request.export_type()?;
         let ApiKeyRecord { hash, caller, .. } = self.callers.operator_key(request, now).await?;
-        let command = parse(request, &caller.user.email, &self.allowed)?;
+        let command = parse(request, export_type, &caller.user.email, &self.allowed)?;
         let idempotency = command
             .idempotency_key
             .map(|key| idempotency::record(key, &hash, &routes::exports(export_type), &command.normal_form()));
 
-        let export = self.accept(export_type, &caller, command.recipients, idempotency.as_ref(), now).await?;
+        let export = self.accept(export_type, &caller, command.launch, idempotency.as_ref(), now).await?;
 
         let response = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
         Ok(match export.status_at(now) {
@@ -75,12 +76,12 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
         &self,
         export_type: ExportType,
         caller: &Caller,
-        recipients: Recipients,
+        Launch { recipients, options }: Launch,
         idempotency: Option<&Idempotency>,
         now: Timestamp,
     ) -> Result<Export, ApiError> {
         let id = self.system.new_export_id(export_type, now)?;
-        let export = Export::accept(id, caller, recipients, self.settings, self.re_enqueue_after);
+        let export = Export::accept(id, caller, recipients, options, self.settings, self.re_enqueue_after);
         match self.exports.accept_export(&export, idempotency).await {
             Ok(()) => {
                 exports_telemetry::record_export(&id);
@@ -119,7 +120,7 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
 
 /// A parsed request.
 struct Command<'a> {
-    recipients: Recipients,
+    launch: Launch,
     idempotency_key: Option<&'a str>,
 }
 
@@ -127,28 +128,36 @@ impl Command<'_> {
     /// The normal form that the fingerprint covers. An option with its default value is omitted.
     fn normal_form(&self) -> Value {
         // No `..`, so that a new field does not compile until it is handled here.
-        let Self { recipients, idempotency_key: _ } = self;
+        let Self { launch: Launch { recipients, options }, idempotency_key: _ } = self;
         let cc: Vec<_> = recipients.cc().iter().map(EmailAddress::as_str).collect();
-        json!({"cc": cc, "to": recipients.to().as_str()})
+        let mut form = options::normal_form(options);
+        form.insert("cc".to_owned(), json!(cc));
+        form.insert("to".to_owned(), json!(recipients.to().as_str()));
+        Value::Object(form)
     }
 }
 
 /// Parses the request, or returns all its validation errors.
-fn parse<'a>(request: &'a Request, caller: &EmailAddress, allowed: &AllowedDomains) -> Result<Command<'a>, BodyError> {
+fn parse<'a>(
+    request: &'a Request,
+    export_type: ExportType,
+    caller: &EmailAddress,
+    allowed: &AllowedDomains,
+) -> Result<Command<'a>, BodyError> {
     let mut errors = ValidationErrors::default();
     let idempotency_key = idempotency::key(request).unwrap_or_else(|error| {
         errors.extend(vec![error]);
         None
     });
-    let recipients = match body::recipients(request, caller, allowed) {
-        Ok(recipients) => recipients.unwrap_or_else(|| Recipients::only(caller.clone())),
+    let launch = match body::launch(request, export_type.definition(), caller, allowed) {
+        Ok(launch) => launch,
         Err(BodyError::ValidationErrors(body_errors)) => {
             errors.extend(body_errors);
-            Recipients::only(caller.clone())
+            Launch { recipients: Recipients::only(caller.clone()), options: ExportOptions::default() }
         }
         Err(error @ (BodyError::TooLarge | BodyError::NotJson)) => return Err(error),
     };
-    errors.into_result(Command { recipients, idempotency_key }).map_err(BodyError::ValidationErrors)
+    errors.into_result(Command { launch, idempotency_key }).map_err(BodyError::ValidationErrors)
 }
 
 #[cfg(test)]

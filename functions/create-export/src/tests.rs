@@ -70,6 +70,8 @@ async fn every_sample_event_gets_its_expected_status() {
         ("with-idempotency-key-and-another-body", 202),
         ("bad-cc-and-bad-idempotency-key", 400),
         ("bad-cc", 400),
+        ("with-filter", 202),
+        ("bad-filter", 400),
         ("not-json", 400),
         ("wrong-content-type", 415),
         ("without-key", 401),
@@ -124,6 +126,54 @@ async fn launch_writes_export_and_lock_and_enqueues_job() {
     assert_eq!(response["body"]["exportId"], export.id.to_string());
     assert_eq!(response["body"]["status"], "PENDING");
     assert_eq!(response["body"]["recipients"]["cc"], json!(["finance@example.com", "accounting@example.com"]));
+}
+
+#[tokio::test]
+async fn launch_with_filter_records_its_normal_form() {
+    let world = World::new();
+    let response = world.response_to("with-filter").await;
+    let filter = json!({
+        "createdAtFrom": "2026-09-01T00:00:00.000Z",
+        "createdAtTo": "2026-09-30T23:59:59.999Z",
+        "statuses": ["SETTLED"],
+        "currencies": ["CHF", "EUR"],
+    });
+    assert_eq!((&response["body"]["filter"], &response["body"]["format"]), (&filter, &json!("CSV")));
+    assert_eq!(options::filter_json(&world.exports.exports()[0].options.filter), filter);
+}
+
+#[tokio::test]
+async fn launch_with_invalid_filter_reports_every_error() {
+    let response = World::new().response_to("bad-filter").await;
+    let expected = [
+        ("F-E-008", Some("filter.statuses[0]")),
+        ("F-E-001", Some("filter.currencies")),
+        ("F-E-008", Some("filter.supplierIds")),
+        ("F-E-006", Some("filter.createdAtTo")),
+        ("F-E-008", Some("format")),
+    ];
+    assert_eq!(errors(&response), expected);
+}
+
+#[tokio::test]
+async fn fingerprint_covers_the_normal_form_of_the_options() {
+    let filtered = r#"{"filter":{"createdAtTo":"2026-09-30","statuses":["SETTLED","FAILED"]}}"#;
+    for (first, second, status) in [
+        ("{}", r#"{"cc":null,"filter":{"statuses":null},"format":"CSV"}"#, 202),
+        (
+            filtered,
+            r#"{"filter":{"statuses":["FAILED","SETTLED","FAILED"],"createdAtTo":"2026-09-30T23:59:59Z"}}"#,
+            202,
+        ),
+        (filtered, r#"{"filter":{"createdAtTo":"2026-09-30","statuses":["SETTLED"]}}"#, 422),
+        (filtered, "{}", 422),
+        ("{}", filtered, 422),
+    ] {
+        let world = World::new();
+        let body = |text: &str| serde_json::from_str(text).unwrap();
+        assert_eq!(response_to_body(&world, body(first)).await["statusCode"], 202, "{first}");
+        assert_eq!(response_to_body(&world, body(second)).await["statusCode"], status, "{first} {second}");
+    }
 }
 
 #[tokio::test]
@@ -199,8 +249,10 @@ async fn response_to_body(world: &World, body: Value) -> Value {
 #[tokio::test]
 async fn idempotency_fingerprint_covers_every_body_field() {
     // A non-default value for each field.
-    let values = BTreeMap::from([("cc", json!(["finance@example.com"]))]);
-    assert_eq!(values.keys().copied().collect::<Vec<_>>(), documented_fields(), "add a value for each field");
+    let values = BTreeMap::from([("cc", json!(["finance@example.com"])), ("filter", json!({"currencies": ["EUR"]}))]);
+    // `format` has a single value.
+    let documented: Vec<_> = documented_fields().into_iter().filter(|field| field != "format").collect();
+    assert_eq!(values.keys().copied().collect::<Vec<_>>(), documented, "add a value for each field");
     for (field, value) in values {
         let world = World::new();
         assert_eq!(response_to_body(&world, json!({})).await["statusCode"], 202);
@@ -357,6 +409,7 @@ async fn openapi_examples_match_real_responses() {
     for (event, example) in [
         ("with-cc", "ExportAccepted"),
         ("bad-cc", "BadCc"),
+        ("bad-filter", "BadFilter"),
         ("bad-cc-and-bad-idempotency-key", "BadIdempotencyKey"),
         ("wrong-content-type", "UnsupportedMediaType"),
         ("unknown-key", "Unauthenticated"),

@@ -1,7 +1,7 @@
 //! Progress and checkpoints on the record, and continuing in the next invocation.
 
 use exports_domain::checkpoint::Checkpoint;
-use exports_domain::export::Export;
+use exports_domain::export::{Export, Progress};
 use exports_domain::lifecycle;
 use exports_domain::ports::{ApplyError, ExportStore};
 use exports_domain::time::Timestamp;
@@ -21,7 +21,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if let Some(checkpoint) = state.checkpoint() {
             return self.store_checkpoint(export, state, &checkpoint, now).await;
         }
-        let step = lifecycle::record_progress(export, now, state.statistics.rows);
+        let step = lifecycle::record_progress(export, now, state.statistics.progress());
         self.exports.apply_step(&export.tenant, &export.id, &step).await?;
         *export = step.changed(export);
         Ok(())
@@ -36,11 +36,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
         checkpoint: &Checkpoint,
         now: Timestamp,
     ) -> Result<(), ApplyError> {
-        let rows = state.statistics.rows;
+        let progress = state.statistics.progress();
         let advances = state.advances(checkpoint);
         let step = match advances {
-            true => lifecycle::advance_checkpoint(export, now, rows),
-            false => lifecycle::record_progress(export, now, rows),
+            true => lifecycle::advance_checkpoint(export, now, progress),
+            false => lifecycle::record_progress(export, now, progress),
         };
         self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await?;
         state.checkpointed = checkpoint.parts;
@@ -71,8 +71,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
     ) -> WriteFileError {
         let has_advanced =
             state.has_advanced || checkpoint.as_ref().is_some_and(|checkpoint| state.advances(checkpoint));
-        let rows = checkpoint.as_ref().map_or(export.rows_written, |checkpoint| checkpoint.rows);
-        let step = lifecycle::continue_later(export, now, rows, has_advanced, now.plus(self.re_enqueue_after));
+        let progress = checkpoint.as_ref().map_or_else(Progress::default, |checkpoint| Progress {
+            rows_read: checkpoint.rows_read,
+            rows: checkpoint.rows,
+        });
+        let step = lifecycle::continue_later(export, now, progress, has_advanced, now.plus(self.re_enqueue_after));
         let applied = match &checkpoint {
             Some(checkpoint) => self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await,
             None => self.exports.apply_step(&export.tenant, &export.id, &step).await,
@@ -81,7 +84,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Ok(()) => {
                 state.checkpointed = checkpoint.map_or(state.checkpointed, |checkpoint| checkpoint.parts);
                 *export = step.changed(export);
-                info!(parts = state.checkpointed, rows, "continuing in the next invocation");
+                info!(parts = state.checkpointed, rows = progress.rows, "continuing in the next invocation");
                 WriteFileError::OutOfTime { has_advanced }
             }
             Err(error) => error.into(),

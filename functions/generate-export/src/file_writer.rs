@@ -18,7 +18,7 @@ use exports_domain::export::{Export, Failure};
 use exports_domain::file::{ExportFile, download_name, object_key};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{
-    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowSource, System, Upload, UploadAborter,
+    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload, UploadAborter,
 };
 use exports_domain::time::Timestamp;
 use exports_telemetry::Chain;
@@ -71,6 +71,15 @@ impl From<ApplyError> for WriteFileError {
     }
 }
 
+/// A complete file.
+#[derive(Debug)]
+pub struct WrittenFile {
+    /// The file.
+    pub file: ExportFile,
+    /// The number of rows read for it.
+    pub rows_read: u64,
+}
+
 /// Writes the file of one export.
 pub struct FileWriter<'a, S> {
     /// Where exports are kept.
@@ -96,7 +105,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     ///
     /// # Errors
     /// [`WriteFileError`]. The upload is aborted, unless a later invocation can continue it.
-    pub async fn write(&self, export: &mut Export) -> Result<ExportFile, WriteFileError> {
+    pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, WriteFileError> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
         let mut state = match self.resume(export).await? {
             Resumed::State(state) => *state,
@@ -135,15 +144,17 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         times: &Times,
-    ) -> Result<ExportFile, WriteFileError> {
+    ) -> Result<WrittenFile, WriteFileError> {
         let tenant = export.tenant.clone();
         let key = object_key(&tenant, &export.id, export.fencing_token);
         let name = download_name(&tenant, &export.id, export.as_of());
         if state.statistics.bytes == 0 {
             state.append(csv_header(export.columns, export.settings.byte_order_mark).as_bytes());
         }
-        let range = KeyRange { after: state.after.clone(), up_to: last_key(export.as_of()) };
-        let mut reader = Reader::new(self.rows, (export.columns, &tenant), range, self.limits.readers);
+        let KeyRange { after, up_to } = export.key_range();
+        let range = KeyRange { after: state.after.clone().or(after), up_to };
+        let selection = export.row_selection();
+        let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
         let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
         let mut reported_at = self.system.now();
         let mut invalid_rows = InvalidRows::default();
@@ -231,7 +242,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         times: &Times,
-    ) -> Result<ExportFile, WriteFileError> {
+    ) -> Result<WrittenFile, WriteFileError> {
         let now = self.system.now();
         let (Some(upload), Some(checkpoint)) = (state.upload.clone(), state.whole_checkpoint()) else {
             return Err(DependencyError::transient("complete the upload", "parts are missing").into());
@@ -265,8 +276,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         }
     }
 
-    pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> ExportFile {
-        ExportFile {
+    pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> WrittenFile {
+        let file = ExportFile {
             key,
             name: download_name(&export.tenant, &export.id, export.as_of()),
             rows: statistics.rows,
@@ -274,12 +285,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             sha256: statistics.sha256(),
             totals: statistics.totals.clone(),
             expires_at: self.system.now().plus(export.settings.file_retention),
-        }
+        };
+        WrittenFile { file, rows_read: statistics.rows_read }
     }
-}
-
-/// The highest key of a row created up to `as_of`. Keys start with the time, so the keys of the next millisecond are
-/// greater.
-fn last_key(as_of: Timestamp) -> RowKey {
-    RowKey(as_of.plus(Duration::from_millis(1)).to_string())
 }

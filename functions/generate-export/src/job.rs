@@ -18,7 +18,7 @@ use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
 
 use crate::Invocation;
-use crate::file_writer::{FileWriter, WriteFileError};
+use crate::file_writer::{FileWriter, WriteFileError, WrittenFile};
 use crate::limits::FileLimits;
 
 /// The generator's limits.
@@ -207,8 +207,8 @@ impl<S: ExportStore> Generator<'_, S> {
             re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
-        let file = match writer.write(export).await {
-            Ok(file) => file,
+        let WrittenFile { file, rows_read } = match writer.write(export).await {
+            Ok(written) => written,
             Err(WriteFileError::Failed(failure)) => return Err(Stopped::Failed(failure)),
             Err(WriteFileError::OutOfTime { has_advanced }) => return Err(Stopped::OutOfTime { has_advanced }),
             Err(WriteFileError::Apply(error)) => return Err(error.into()),
@@ -218,7 +218,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, upload }) });
             }
         };
-        let step = lifecycle::record_file(export, self.system.now(), file.clone());
+        let step = lifecycle::record_file(export, self.system.now(), file.clone(), rows_read);
         if let Err(rejected) = self.apply(export, &step).await {
             let unrecorded = Unrecorded { key: file.key, upload: None };
             return Err(match rejected {
@@ -230,7 +230,7 @@ impl<S: ExportStore> Generator<'_, S> {
             });
         }
         *export = step.changed(export);
-        info!(rows = file.rows, bytes = file.bytes, "file recorded");
+        info!(rows_read, rows = file.rows, bytes = file.bytes, "file recorded");
         Ok(file)
     }
 

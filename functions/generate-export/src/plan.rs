@@ -149,7 +149,7 @@ impl Plan {
         let Some(PlanItem::Segment(segment)) = self.items.get_mut(at) else { return false };
         segment.is_in_flight = false;
         segment.pages_read += 1;
-        let rows = page.encoded.rows + page.encoded.invalid_rows.count;
+        let rows = page.encoded.rows_read();
         segment.rows_read += rows;
         if page.next.is_some() {
             segment.full_pages += 1;

@@ -7,9 +7,9 @@
 use std::pin::{Pin, pin};
 
 use exports_domain::error::DependencyError;
-use exports_domain::export_type::FileColumns;
 use exports_domain::id::TenantId;
 use exports_domain::ports::{KeyRange, RowPage, RowSource};
+use exports_domain::row_selection::RowSelection;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -26,7 +26,7 @@ type Fetch<'a> = Pin<Box<dyn Future<Output = (u64, Result<RowPage, DependencyErr
 /// Reads the rows of a key range.
 pub struct Reader<'a> {
     rows: &'a dyn RowSource,
-    columns: FileColumns,
+    selection: &'a RowSelection,
     tenant: &'a TenantId,
     plan: Plan,
     fetches: FuturesUnordered<Fetch<'a>>,
@@ -64,13 +64,13 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn new(
         rows: &'a dyn RowSource,
-        (columns, tenant): (FileColumns, &'a TenantId),
+        (selection, tenant): (&'a RowSelection, &'a TenantId),
         range: KeyRange,
         readers: usize,
     ) -> Self {
         Self {
             rows,
-            columns,
+            selection,
             tenant,
             plan: Plan::new(range),
             fetches: FuturesUnordered::new(),
@@ -139,8 +139,8 @@ impl<'a> Reader<'a> {
         while self.fetches.len() < self.readers.now {
             let has_room = self.waiting + self.fetches.len() < self.readers.max * AHEAD;
             let Some((id, range)) = self.plan.next_fetch(&mut from, has_room) else { return };
-            let (rows, columns, tenant) = (self.rows, self.columns, self.tenant);
-            self.fetches.push(Box::pin(async move { (id, rows.read_page(columns, tenant, &range).await) }));
+            let (rows, selection, tenant) = (self.rows, self.selection, self.tenant);
+            self.fetches.push(Box::pin(async move { (id, rows.read_page(selection, tenant, &range).await) }));
         }
     }
 
@@ -173,7 +173,8 @@ mod tests {
     async fn read_up_to(up_to: RowKey, payouts: &dyn RowSource, readers: usize) -> Vec<String> {
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to };
-        let mut reader = Reader::new(payouts, (export().columns, &tenant), range, readers);
+        let selection = export().row_selection();
+        let mut reader = Reader::new(payouts, (&selection, &tenant), range, readers);
         let mut ids = Vec::new();
         let mut last = RowKey(String::new());
         while let Some(batch) = reader.next().await.unwrap() {
@@ -225,7 +226,8 @@ mod tests {
         let tenant = operator("acme").tenant;
         for (from, to) in [(9, 9), (9, 3)] {
             let range = KeyRange { after: Some(key_of(from, after(9))), up_to: key_of(to, after(9)) };
-            let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
+            let selection = export().row_selection();
+            let mut reader = Reader::new(&payouts, (&selection, &tenant), range, 4);
             assert!(reader.next().await.unwrap().is_none());
         }
         assert_eq!(payouts.reads(), 0);
@@ -238,12 +240,12 @@ mod tests {
     impl RowSource for Slow {
         async fn read_page(
             &self,
-            columns: FileColumns,
+            selection: &RowSelection,
             tenant: &TenantId,
             range: &KeyRange,
         ) -> Result<RowPage, DependencyError> {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            self.0.read_page(columns, tenant, range).await
+            self.0.read_page(selection, tenant, range).await
         }
     }
 
@@ -252,7 +254,8 @@ mod tests {
         let payouts = Slow(table((0..1000).map(|n| after(n * 60_000))));
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9999-01-01T00:00:00.000Z".into()) };
-        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
+        let selection = export().row_selection();
+        let mut reader = Reader::new(&payouts, (&selection, &tenant), range, 4);
         reader.next().await.unwrap();
         reader.read_during(tokio::time::sleep(Duration::from_secs(60))).await;
         assert!(reader.fetches.is_empty(), "every page in flight arrived");
@@ -293,7 +296,8 @@ mod tests {
         payouts.throttle(10);
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9999-01-01T00:00:00.000Z".into()) };
-        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
+        let selection = export().row_selection();
+        let mut reader = Reader::new(&payouts, (&selection, &tenant), range, 4);
         let mut readers = Vec::new();
         while reader.next().await.unwrap().is_some() {
             readers.push(reader.readers.now);
@@ -308,7 +312,8 @@ mod tests {
         payouts.failures.inject_after(3);
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9".into()) };
-        let mut reader = Reader::new(&payouts, (export().columns, &tenant), range, 4);
+        let selection = export().row_selection();
+        let mut reader = Reader::new(&payouts, (&selection, &tenant), range, 4);
         assert!(
             async {
                 while reader.next().await?.is_some() {}

@@ -3,11 +3,10 @@
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
-use exports_domain::file::ExportFile;
 use exports_domain::ports::{ExportStore, Part};
 use tracing::{info, warn};
 
-use crate::file_writer::FileWriter;
+use crate::file_writer::{FileWriter, WrittenFile};
 use crate::statistics::FileStatistics;
 use crate::upload_state::UploadState;
 
@@ -16,7 +15,7 @@ pub(crate) enum Resumed {
     /// A file to start or to continue.
     State(Box<UploadState>),
     /// A complete file that was not recorded.
-    Complete(ExportFile),
+    Complete(WrittenFile),
 }
 
 impl<S: ExportStore> FileWriter<'_, S> {

@@ -4,6 +4,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::error::DependencyError;
+use exports_domain::export::Progress;
 use exports_domain::hex;
 use exports_domain::totals::Totals;
 use sha2::digest::common::hazmat::SerializableState;
@@ -12,7 +13,9 @@ use sha2::{Digest, Sha256};
 /// The statistics of the first bytes of a file. Cheap to clone: one is kept for each part in flight.
 #[derive(Clone)]
 pub struct FileStatistics {
-    /// The number of rows.
+    /// The number of rows read for them.
+    pub rows_read: u64,
+    /// The number of rows in them.
     pub rows: u64,
     /// The size.
     pub bytes: u64,
@@ -25,7 +28,7 @@ pub struct FileStatistics {
 impl Default for FileStatistics {
     fn default() -> Self {
         let (sha256, crc64) = (Sha256::new(), Crc::new(CrcAlgorithm::Crc64Nvme));
-        Self { rows: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
+        Self { rows_read: 0, rows: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
     }
 }
 
@@ -35,8 +38,8 @@ impl FileStatistics {
     pub fn of_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
         let sha256 = Sha256::deserialize(checkpoint.sha256.as_slice().try_into().ok()?).ok()?;
         let crc64 = Crc::new_with_init_state(CrcAlgorithm::Crc64Nvme, checkpoint.crc64);
-        let Checkpoint { rows, bytes, totals, .. } = checkpoint;
-        Some(Self { rows: *rows, bytes: *bytes, totals: totals.clone(), sha256, crc64 })
+        let Checkpoint { rows_read, rows, bytes, totals, .. } = checkpoint;
+        Some(Self { rows_read: *rows_read, rows: *rows, bytes: *bytes, totals: totals.clone(), sha256, crc64 })
     }
 
     /// Adds bytes without rows.
@@ -52,12 +55,19 @@ impl FileStatistics {
     /// A permanent [`DependencyError`] if a sum of amounts overflows.
     pub fn add(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
         self.add_bytes(&encoded.csv);
+        self.rows_read += encoded.rows_read();
         self.rows += encoded.rows;
         if self.totals.add_all(&encoded.totals) {
             Ok(())
         } else {
             Err(DependencyError::permanent("add up the totals", "a sum of amounts is too large"))
         }
+    }
+
+    /// How far the work is.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        Progress { rows_read: self.rows_read, rows: self.rows }
     }
 
     /// The state of the SHA-256, for a checkpoint.
@@ -96,6 +106,7 @@ mod tests {
             upload: Upload { key: String::new(), id: String::new() },
             parts: 1,
             after: RowKey(String::new()),
+            rows_read: statistics.rows_read,
             rows: statistics.rows,
             bytes: statistics.bytes,
             totals: statistics.totals.clone(),

@@ -31,9 +31,9 @@ pub(crate) struct UploadState {
     marks: BTreeMap<u32, Mark>,
     /// How many parts the stored checkpoint has.
     pub checkpointed: u32,
-    /// The rows of the furthest checkpoint of earlier owners. Only more rows are progress, whether this file continues
-    /// from there or starts over.
-    known_rows: u64,
+    /// The rows read at the furthest checkpoint of earlier owners. Only more rows are progress, whether this file
+    /// continues from there or restarts. Rows read count, not rows written: a filter may exclude most of them.
+    known_rows_read: u64,
     /// Whether the stored checkpoint has more rows than that.
     pub has_advanced: bool,
 }
@@ -47,7 +47,7 @@ struct Mark {
 impl UploadState {
     /// A file that starts over because the upload of `checkpoint` is unusable.
     pub(crate) fn restart(checkpoint: &Checkpoint) -> Self {
-        Self { known_rows: checkpoint.rows, ..Self::default() }
+        Self { known_rows_read: checkpoint.rows_read, ..Self::default() }
     }
 
     /// A file that continues from `checkpoint`.
@@ -59,7 +59,7 @@ impl UploadState {
             parts_cut: checkpoint.parts,
             parts,
             checkpointed: checkpoint.parts,
-            known_rows: checkpoint.rows,
+            known_rows_read: checkpoint.rows_read,
             ..Self::default()
         }
     }
@@ -96,7 +96,7 @@ impl UploadState {
 
     /// Whether the checkpoint has more rows than those of earlier owners.
     pub(crate) const fn advances(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.rows > self.known_rows
+        checkpoint.rows_read > self.known_rows_read
     }
 
     /// The checkpoint after the last contiguous part, if it has more parts than the stored one.
@@ -119,6 +119,7 @@ impl UploadState {
             upload: self.upload.clone()?,
             parts,
             after: after.clone()?,
+            rows_read: statistics.rows_read,
             rows: statistics.rows,
             bytes: statistics.bytes,
             totals: statistics.totals.clone(),

@@ -7,7 +7,6 @@ use exports_http::{ApiError, Request, Success};
 use serde::Serialize;
 use tracing::error;
 
-pub mod bound;
 pub mod cursor;
 pub mod query;
 

@@ -3,7 +3,7 @@
 //! | parameter | value | default |
 //! |---|---|---|
 //! | `status` | PENDING, READY, FAILED, EXPIRED; repeated or comma-separated | all |
-//! | `createdFrom`, `createdTo` | a time or date, parsed by [`bound`] | no bound |
+//! | `createdAtFrom`, `createdAtTo` | a [`TimeBound`]: a time or date | no bound |
 //! | `sort` | `createdAt:asc`, `createdAt:desc` | `createdAt:desc` |
 //! | `size` | 1 to 100 | 20 |
 //! | `cursor` | `nextCursor` of the previous page | the first page |
@@ -15,10 +15,10 @@ use exports_domain::export_type::ExportType;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::time::Timestamp;
+use exports_domain::time_bound::{ParseTimeBoundError, TimeBound};
 use exports_http::query::Query;
 use exports_http::validation::{ValidationCode, ValidationError, shortened};
 
-use crate::bound::{self, Bound, ParseBoundError};
 use crate::cursor::{self, ParseCursorError};
 
 /// The default page size.
@@ -52,16 +52,16 @@ pub fn parse(
     now: Timestamp,
 ) -> Result<HistoryQuery, Vec<ValidationError>> {
     let statuses = statuses(&mut query);
-    let bound = |bound| {
-        move |text: &str| bound::parse(text, bound).map_err(|error: ParseBoundError| (ValidationCode::Format, error))
-    };
-    let created_from = query.single("createdFrom", bound(Bound::From));
-    let created_to = query.single("createdTo", bound(Bound::To));
-    if let (Some(from), Some(to)) = (created_from, created_to)
-        && from > to
+    let bound =
+        |text: &str| text.parse::<TimeBound>().map_err(|error: ParseTimeBoundError| (ValidationCode::Format, error));
+    let from = query.single("createdAtFrom", bound);
+    let to = query.single("createdAtTo", bound);
+    if let (Some(from), Some(to)) = (from, to)
+        && from.is_after(to)
     {
-        query.errors.push("createdTo", ValidationCode::Range, "must not be before createdFrom");
+        query.errors.push("createdAtTo", ValidationCode::Range, "must not be before createdAtFrom");
     }
+    let (created_from, created_to) = (from.map(TimeBound::as_from), to.map(TimeBound::as_to));
     let order = query.single("sort", sort).unwrap_or_default();
     let size = query.single("size", size).unwrap_or(DEFAULT_SIZE);
     let filter = HistoryFilter { export_type, statuses, created_from, created_to, order };
@@ -146,19 +146,19 @@ mod tests {
 
     #[test]
     fn empty_query_returns_the_newest_20() {
-        for raw in ["", "status=&createdFrom=&createdTo=&sort=&size=&cursor="] {
+        for raw in ["", "status=&createdAtFrom=&createdAtTo=&sort=&size=&cursor="] {
             assert_eq!(parse(raw), Ok(all()), "{raw}");
         }
     }
 
     #[test]
     fn query_with_all_parameters_is_accepted() {
-        let raw = "status=READY&status=FAILED,READY&createdFrom=2026-10-01&createdTo=2026-10-08T10:30:00%2B02:00\
+        let raw = "status=READY&status=FAILED,READY&createdAtFrom=2026-10-01&createdAtTo=2026-10-08T10:30:00%2B02:00\
                    &sort=createdAt%3Aasc&size=100";
         let filter = HistoryFilter {
             statuses: vec![Status::Ready, Status::Failed],
             created_from: Some("2026-10-01T00:00:00.000Z".parse().unwrap()),
-            created_to: Some(start()),
+            created_to: Some(start().plus(Duration::from_millis(999))),
             order: Order::OldestFirst,
             ..all().filter
         };
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn every_invalid_parameter_is_reported() {
-        let raw = "status=NEW,READY,&createdFrom=soon&createdTo=2026-10-08&createdTo=2026-10-09&sort=createdAt&size=ten\
+        let raw = "status=NEW,READY,&createdAtFrom=soon&createdAtTo=2026-10-08&createdAtTo=2026-10-09&sort=createdAt&size=ten\
                    &cursor=x&page=2";
         assert_eq!(
             codes_and_fields(raw),
             [
                 error(ValidationCode::Enumeration, "status"),
                 error(ValidationCode::Enumeration, "status"),
-                error(ValidationCode::Format, "createdFrom"),
-                error(ValidationCode::Format, "createdTo"),
+                error(ValidationCode::Format, "createdAtFrom"),
+                error(ValidationCode::Format, "createdAtTo"),
                 error(ValidationCode::Enumeration, "sort"),
                 error(ValidationCode::Format, "size"),
                 error(ValidationCode::Format, "cursor"),
@@ -213,17 +213,23 @@ mod tests {
     #[test]
     fn created_to_before_created_from_is_rejected() {
         assert_eq!(
-            codes_and_fields("createdFrom=2026-10-09&createdTo=2026-10-08"),
-            [error(ValidationCode::Range, "createdTo")]
+            codes_and_fields("createdAtFrom=2026-10-09&createdAtTo=2026-10-08"),
+            [error(ValidationCode::Range, "createdAtTo")]
         );
-        assert!(parse("createdFrom=2026-10-08&createdTo=2026-10-08").is_ok());
+        for raw in [
+            "createdAtFrom=2026-10-08&createdAtTo=2026-10-08",
+            "createdAtFrom=2026-10-08T08:30:00.5Z&createdAtTo=2026-10-08T08:30:00Z",
+            "createdAtFrom=2026-10-08T08:30:00.0001Z&createdAtTo=2026-10-08T08:30:00.0002Z",
+        ] {
+            assert!(parse(raw).is_ok(), "{raw}");
+        }
     }
 
     #[test]
     fn forged_cursor_outside_the_range_is_rejected() {
         let rejected = [error(ValidationCode::Format, "cursor")];
         let tenant = operator("acme").tenant;
-        for raw in ["createdFrom=2026-10-09", "createdTo=2026-10-07"] {
+        for raw in ["createdAtFrom=2026-10-09", "createdAtTo=2026-10-07"] {
             let cursor = cursor::format(&export().id, &tenant, &parse(raw).unwrap().filter);
             assert_eq!(codes_and_fields(&format!("{raw}&cursor={cursor}")), rejected, "{raw}");
         }
@@ -234,7 +240,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_query_string_never_panics(
-            raw in "((status|createdFrom|createdTo|sort|size|cursor|\\PC{0,5})=[0-9A-Za-z:%+,.-]{0,70}&){0,8}",
+            raw in "((status|createdAtFrom|createdAtTo|sort|size|cursor|\\PC{0,5})=[0-9A-Za-z:%+,.-]{0,70}&){0,8}",
         ) {
             match parse(&raw) {
                 Ok(query) => prop_assert!((1..=MAX_SIZE).contains(&query.size)),

@@ -133,11 +133,12 @@ async fn export_with_expired_link_is_expired_before_any_sweep() {
 async fn created_range_is_inclusive() {
     let world = world((0..3).map(|minutes| export_after(minutes, ready_export())));
     for (query, found) in [
-        ("createdFrom=2026-10-08T08:31:00Z&createdTo=2026-10-08T08:31:00Z", 1),
-        ("createdFrom=2026-10-08T08:31:00.001Z", 1),
-        ("createdTo=2026-10-08T10:30:59.999%2B02:00", 1),
-        ("createdFrom=2026-10-08&createdTo=2026-10-08", 3),
-        ("createdTo=2026-10-07", 0),
+        ("createdAtFrom=2026-10-08T08:31:00Z&createdAtTo=2026-10-08T08:31:00Z", 1),
+        ("createdAtFrom=2026-10-08T08:31:00.001Z", 1),
+        ("createdAtFrom=2026-10-08T08:31:00.0001Z&createdAtTo=2026-10-08T08:31:00.0002Z", 0),
+        ("createdAtTo=2026-10-08T10:30:59.999%2B02:00", 1),
+        ("createdAtFrom=2026-10-08&createdAtTo=2026-10-08", 3),
+        ("createdAtTo=2026-10-07", 0),
     ] {
         assert_eq!(ids(&response_to_query(&world, query).await).len(), found, "{query}");
     }
@@ -156,7 +157,7 @@ async fn cursor_of_other_tenant_or_filter_is_rejected() {
     let page = response_to_query(&world, "size=1").await;
     let cursor = page["body"]["nextCursor"].as_str().unwrap();
     assert_eq!(response_to_query(&world, &format!("size=2&cursor={cursor}")).await["statusCode"], 200);
-    for query in ["status=READY", "sort=createdAt:asc", "createdFrom=2026-10-01"] {
+    for query in ["status=READY", "sort=createdAt:asc", "createdAtFrom=2026-10-01"] {
         let response = response_to_query(&world, &format!("{query}&cursor={cursor}")).await;
         assert_eq!((&response["statusCode"], &response["body"]["errors"][0]["field"]), (&json!(400), &json!("cursor")));
     }

@@ -4,7 +4,7 @@ use crate::ports::{RowKey, Upload};
 use crate::totals::Totals;
 
 /// The version of new checkpoints. A checkpoint of any other version is ignored, and its export's file restarts.
-pub const CHECKPOINT_VERSION: u32 = 1;
+pub const CHECKPOINT_VERSION: u32 = 2;
 
 /// The state of a multipart upload and of the file statistics after its last contiguous part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub struct Checkpoint {
     pub upload: Upload,
     /// The number of contiguous parts, from part 1.
     pub parts: u32,
-    /// The key of the last row in those parts.
+    /// The key of the last row read for those parts.
     pub after: RowKey,
+    /// The number of rows read for those parts.
+    pub rows_read: u64,
     /// The number of rows in those parts.
     pub rows: u64,
     /// The size of those parts.

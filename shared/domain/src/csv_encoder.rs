@@ -7,9 +7,10 @@
 use std::fmt::Write as _;
 
 use crate::control_chars::is_control_or_bidi;
-use crate::export_type::{Column, ColumnKind, Definition, FileColumns, Required};
+use crate::export_type::{Column, ColumnKind, Definition, FileColumns};
 use crate::money::{Money, append_whole_number, parse_whole_number};
-use crate::row::{InvalidValue, Value, ValueProblem};
+use crate::row::{InvalidValue, Value, ValueProblem, requires};
+use crate::row_selection::RowConditions;
 use crate::time::is_timestamp;
 use crate::totals::{RunningTotals, Totals};
 
@@ -80,10 +81,20 @@ pub struct EncodedRows {
     pub csv: Vec<u8>,
     /// The number of rows in them.
     pub rows: u64,
-    /// Their totals.
+    /// The number of rows that the filter excluded.
+    pub excluded: u64,
+    /// The totals of the rows in the lines.
     pub totals: Totals,
     /// The rows that could not be encoded.
     pub invalid_rows: InvalidRows,
+}
+
+impl EncodedRows {
+    /// The number of rows read: written, excluded or invalid.
+    #[must_use]
+    pub const fn rows_read(&self) -> u64 {
+        self.rows + self.excluded + self.invalid_rows.count
+    }
 }
 
 /// Encodes the rows of one file.
@@ -97,7 +108,9 @@ pub struct CsvEncoder {
     /// The current line.
     record: csv::ByteRecord,
     scratch: String,
+    conditions: RowConditions,
     rows: u64,
+    excluded: u64,
     totals: RunningTotals,
     invalid_rows: InvalidRows,
 }
@@ -118,15 +131,27 @@ impl CsvEncoder {
             csv,
             record: csv::ByteRecord::new(),
             scratch: String::new(),
+            conditions: RowConditions::default(),
             rows: 0,
+            excluded: 0,
             totals: RunningTotals::new(definition),
             invalid_rows: InvalidRows::default(),
         }
     }
 
+    /// Leaves out the rows that do not meet these conditions.
+    #[must_use]
+    pub fn with_conditions(self, conditions: RowConditions) -> Self {
+        Self { conditions, ..self }
+    }
+
     /// Encodes a row, given as the values of the file's columns. An invalid row is counted and named by its id, or by
     /// `key` if its id is missing.
     pub fn push(&mut self, row: &[Value<'_>], key: &str) {
+        if self.conditions.exclude(row) {
+            self.excluded += 1;
+            return;
+        }
         match self.encode(row) {
             Ok(()) => self.rows += 1,
             Err(invalid) => {
@@ -155,7 +180,7 @@ impl CsvEncoder {
             let invalid = |problem| InvalidValue { attribute: column.attribute, problem };
             match (column.kind, *value) {
                 (_, Value::Missing | Value::Text("")) => {
-                    if self.requires(column, row) {
+                    if requires(column, self.columns, row) {
                         return Err(invalid(ValueProblem::Missing));
                     }
                     self.record.push_field(b"");
@@ -223,23 +248,17 @@ impl CsvEncoder {
         Ok(())
     }
 
-    /// Whether this row must have a value of the column.
-    fn requires(&self, column: &Column, row: &[Value<'_>]) -> bool {
-        match column.required {
-            Required::Always => true,
-            Required::Never => false,
-            Required::If { attribute, is } => {
-                let other = self.columns.iter().position(|other| other.attribute == attribute);
-                other.and_then(|index| row.get(index)) == Some(&Value::Text(is))
-            }
-        }
-    }
-
     /// The encoded rows.
     #[must_use]
     pub fn finish(self) -> EncodedRows {
         let csv = self.csv.into_inner().unwrap_or_default();
-        EncodedRows { csv, rows: self.rows, totals: self.totals.finish(), invalid_rows: self.invalid_rows }
+        EncodedRows {
+            csv,
+            rows: self.rows,
+            excluded: self.excluded,
+            totals: self.totals.finish(),
+            invalid_rows: self.invalid_rows,
+        }
     }
 }
 
@@ -263,6 +282,9 @@ pub fn csv_header(columns: FileColumns, byte_order_mark: bool) -> String {
 mod tests {
     use super::*;
     use crate::export_type::ExportType;
+    use crate::export_type::Required;
+    use crate::filter::RowFilter;
+    use crate::testing::row_status;
     use crate::totals::Total;
     use proptest::prelude::*;
 
@@ -512,6 +534,20 @@ mod tests {
             );
             assert_eq!((text(&encoded), encoded.rows, &encoded.totals), ("", 0, &Totals::default()), "{attribute}");
         }
+    }
+
+    #[test]
+    fn excluded_row_is_counted_and_not_checked() {
+        let filter = RowFilter { statuses: ["FAILED"].map(row_status).into(), ..RowFilter::default() };
+        let conditions = RowConditions::new(&filter, FileColumns::current(TYPE));
+        let mut lines = CsvEncoder::new(FileColumns::current(TYPE), 0).with_conditions(conditions);
+        lines.push(&with("status", Value::Text("FAILED")), "key");
+        lines.push(&with("reference", Value::Missing), "key");
+        lines.push(&with("status", Value::Text("PAID")), "key");
+        let encoded = lines.finish();
+        assert_eq!((encoded.rows, encoded.excluded, encoded.invalid_rows.count, encoded.rows_read()), (1, 1, 1, 3));
+        assert_eq!(encoded.totals.iter().count(), 1);
+        assert_eq!(encoded.invalid_rows.first[0].1.attribute, "status");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::email::Recipients;
 use crate::export_type::{Definition, FileColumns};
 use crate::file::ExportFile;
 use crate::id::{ExportId, TenantId};
+use crate::options::ExportOptions;
+use crate::ports::KeyRange;
+use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 
 /// The status of an export.
@@ -102,6 +105,15 @@ pub struct Lease {
     pub holder: String,
     /// When it expires.
     pub until: Timestamp,
+}
+
+/// How far the work on a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of rows read.
+    pub rows_read: u64,
+    /// The number of rows written.
+    pub rows: u64,
 }
 
 /// The number of resent e-mails on the last day with one.
@@ -292,6 +304,8 @@ pub struct Export {
     pub requested_by: Person,
     /// The recipients of the e-mail.
     pub recipients: Recipients,
+    /// What it was launched with in addition to its recipients.
+    pub options: ExportOptions,
     /// The columns of its file, which a deployment does not change.
     pub columns: FileColumns,
     /// The settings it was accepted with.
@@ -310,6 +324,8 @@ pub struct Export {
     pub lease: Option<Lease>,
     /// When the sweeper looks again: at a pending export to re-enqueue or fail it, at a ready one to expire it.
     pub next_check_at: Option<Timestamp>,
+    /// The number of rows read so far.
+    pub rows_read: u64,
     /// The number of rows written so far.
     pub rows_written: u64,
     /// The file, once it is complete.
@@ -331,6 +347,7 @@ impl Export {
         id: ExportId,
         caller: &Caller,
         recipients: Recipients,
+        options: ExportOptions,
         settings: ExportSettings,
         re_enqueue_after: Duration,
     ) -> Self {
@@ -341,6 +358,7 @@ impl Export {
             tenant: caller.tenant.clone(),
             requested_by: caller.user.clone(),
             recipients,
+            options,
             columns: FileColumns::current(id.export_type()),
             settings,
             status: Status::Pending,
@@ -350,6 +368,7 @@ impl Export {
             attempts: 0,
             lease: None,
             next_check_at: Some(now.plus(re_enqueue_after).min(deadline)),
+            rows_read: 0,
             rows_written: 0,
             file: None,
             link_expires_at: None,
@@ -378,6 +397,24 @@ impl Export {
     #[must_use]
     pub fn as_of(&self) -> Timestamp {
         self.id.created_at()
+    }
+
+    /// The last creation time of the rows that are included: the filter's bound, unless it is after [`Self::as_of`].
+    #[must_use]
+    pub fn created_up_to(&self) -> Timestamp {
+        self.options.filter.created_at_to.map_or(self.as_of(), |to| to.min(self.as_of()))
+    }
+
+    /// The keys of the rows in the period of the export.
+    #[must_use]
+    pub fn key_range(&self) -> KeyRange {
+        KeyRange::created(self.options.filter.created_at_from, self.created_up_to())
+    }
+
+    /// What is read of the rows in that period.
+    #[must_use]
+    pub fn row_selection(&self) -> RowSelection {
+        RowSelection::filtered(self.columns, &self.options.filter)
     }
 
     /// The status at `now`. A ready export is expired as soon as its link is, before the sweeper records it.

@@ -5,14 +5,15 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`id`], [`email`], [`money`], [`time`] | value types, validated when parsed |
+//! | [`id`], [`email`], [`money`], [`time`], [`time_bound`] | value types, validated when parsed |
 //! | [`caller`] | the caller of the API, and API key records |
 //! | [`export`] | the record of an export |
+//! | [`options`], [`filter`] | what it was launched with: the rows to include and the format of the file |
 //! | [`lifecycle`] | the state machine: every transition of that record |
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
 //! | [`fail_export`] | failing an export and mailing its requester |
 //! | [`export_type`] | the export types, one definition each: columns, row statuses, words |
-//! | [`row`], [`csv_encoder`], [`totals`] | a row as read; rows as CSV; control totals |
+//! | [`row`], [`row_selection`], [`csv_encoder`], [`totals`] | a row as read; the rows of a file; rows as CSV; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
 //! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
@@ -31,6 +32,7 @@ pub mod export_type;
 pub mod fail_export;
 pub mod fields;
 pub mod file;
+pub mod filter;
 pub mod hex;
 pub mod history;
 pub mod id;
@@ -40,9 +42,12 @@ pub mod invariants;
 pub mod lifecycle;
 pub mod mail;
 pub mod money;
+pub mod options;
 pub mod ports;
 pub mod row;
+pub mod row_selection;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod time_bound;
 pub mod totals;

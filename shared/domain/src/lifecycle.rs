@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::error::ErrorKind;
-use crate::export::{Export, Failure, Lease, Resends, Status};
+use crate::export::{Export, Failure, Lease, Progress, Resends, Status};
 use crate::file::ExportFile;
 use crate::time::Timestamp;
 
@@ -86,6 +86,8 @@ pub enum Change {
     },
     /// Removes the next check.
     NoNextCheck,
+    /// Sets the number of rows read.
+    RowsRead(u64),
     /// Sets the number of rows written.
     Rows(u64),
     /// Sets the file and, from it, the number of rows written.
@@ -158,6 +160,7 @@ impl Step {
                 Change::Lease(lease) => export.lease = lease,
                 Change::NextCheck { at, .. } => export.next_check_at = Some(at),
                 Change::NoNextCheck => export.next_check_at = None,
+                Change::RowsRead(rows) => export.rows_read = rows,
                 Change::Rows(rows) => export.rows_written = rows,
                 Change::File(file) => {
                     export.rows_written = file.rows;
@@ -294,16 +297,24 @@ pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Times
     Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// Records the number of rows written so far.
+/// The changes that record `progress`. It never goes backwards, also if the file restarts.
+fn progress_of(export: &Export, progress: Progress) -> [Change; 2] {
+    [Change::RowsRead(progress.rows_read.max(export.rows_read)), Change::Rows(progress.rows.max(export.rows_written))]
+}
+
+/// Records the progress.
 #[must_use]
-pub fn record_progress(export: &Export, now: Timestamp, rows: u64) -> Step {
-    Step { guards: owner(export), changes: vec![Change::Rows(rows), Change::UpdatedAt(now)], leaves_pending: false }
+pub fn record_progress(export: &Export, now: Timestamp, progress: Progress) -> Step {
+    let mut changes = vec![Change::UpdatedAt(now)];
+    changes.extend(progress_of(export, progress));
+    Step { guards: owner(export), changes, leaves_pending: false }
 }
 
 /// Advances the checkpoint, which resets the attempts.
 #[must_use]
-pub fn advance_checkpoint(export: &Export, now: Timestamp, rows: u64) -> Step {
-    let mut changes = vec![Change::Rows(rows), Change::UpdatedAt(now)];
+pub fn advance_checkpoint(export: &Export, now: Timestamp, progress: Progress) -> Step {
+    let mut changes = vec![Change::UpdatedAt(now)];
+    changes.extend(progress_of(export, progress));
     changes.extend(reset_attempts());
     Step { guards: owner(export), changes, leaves_pending: false }
 }
@@ -318,26 +329,24 @@ const fn reset_attempts() -> [Change; 2] {
 pub fn continue_later(
     export: &Export,
     now: Timestamp,
-    rows: u64,
+    progress: Progress,
     has_advanced: bool,
     next_check_at: Timestamp,
 ) -> Step {
-    let mut changes = vec![
-        Change::Rows(rows),
-        Change::Lease(None),
-        next_check_of_pending(export, next_check_at),
-        Change::UpdatedAt(now),
-    ];
+    let mut changes = vec![Change::Lease(None), next_check_of_pending(export, next_check_at), Change::UpdatedAt(now)];
+    changes.extend(progress_of(export, progress));
     if has_advanced {
         changes.extend(reset_attempts());
     }
     Step { guards: owner(export), changes, leaves_pending: false }
 }
 
-/// Records the complete file. Later attempts only send the e-mail.
+/// Records the complete file, for which so many rows were read. Later attempts only send the e-mail.
 #[must_use]
-pub fn record_file(export: &Export, now: Timestamp, file: ExportFile) -> Step {
-    Step { guards: owner(export), changes: vec![Change::File(file), Change::UpdatedAt(now)], leaves_pending: false }
+pub fn record_file(export: &Export, now: Timestamp, file: ExportFile, rows_read: u64) -> Step {
+    let rows_read = Change::RowsRead(rows_read.max(export.rows_read));
+    let changes = vec![Change::File(file), rows_read, Change::UpdatedAt(now)];
+    Step { guards: owner(export), changes, leaves_pending: false }
 }
 
 /// Records READY, once the e-mail with a link until `link_expiry` was accepted.

@@ -7,6 +7,7 @@ use crate::email::{EmailAddress, Recipients};
 use crate::export::{Export, Failure, FailureCode};
 use crate::export_type::Definition;
 use crate::file::ExportFile;
+use crate::filter::{AccountType, RowFilter};
 use crate::id::ExportId;
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -36,7 +37,8 @@ struct ReadyFacts<'a> {
     name: &'a str,
     export: ExportId,
     file: &'a ExportFile,
-    as_of: String,
+    period: String,
+    filters: Vec<Condition>,
     rows: String,
     rows_title: String,
     definition: &'static Definition,
@@ -102,7 +104,8 @@ impl Mail {
             name: export.requested_by.name.as_str(),
             export: export.id,
             file,
-            as_of: long_time_with_seconds(export.as_of()),
+            period: period(export),
+            filters: conditions(&export.options.filter),
             definition,
             rows,
             rows_title: upper_first(definition.plural),
@@ -210,6 +213,56 @@ fn long_time(time: Timestamp) -> String {
 /// The same with seconds, which can decide whether a row is in the file.
 fn long_time_with_seconds(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M:%S UTC")
+}
+
+/// The period of the rows: `created from 1 September 2026, 00:00:00 UTC up to 8 October 2026, 08:30:00 UTC`. It ends with
+/// the acceptance at the latest.
+fn period(export: &Export) -> String {
+    // A bound in the middle of a second is shown exactly.
+    let bound = |time: Timestamp, of_second| match time.millis().rem_euclid(1000) {
+        millis if millis == of_second => long_time_with_seconds(time),
+        _ => time.format("%-d %B %Y, %H:%M:%S.%3f UTC"),
+    };
+    let to = match export.options.filter.created_at_to {
+        Some(to) if to < export.as_of() => bound(to, 999),
+        _ => long_time_with_seconds(export.as_of()),
+    };
+    match export.options.filter.created_at_from {
+        Some(from) => format!("created from {} up to {to}", bound(from, 0)),
+        None => format!("created up to {to}"),
+    }
+}
+
+/// A filter other than the period: what it compares, and the values that are included.
+struct Condition {
+    name: &'static str,
+    /// The name with spaces up to the values of the plain text.
+    padded: String,
+    values: String,
+}
+
+/// The filters other than the period.
+fn conditions(filter: &RowFilter) -> Vec<Condition> {
+    let currencies: Vec<&str> = filter.currencies.iter().map(|currency| currency.code()).collect();
+    let amount = match (filter.amount_min, filter.amount_max) {
+        (Some(min), Some(max)) => format!("{min} to {max} {}", currencies.concat()),
+        (Some(min), None) => format!("{min} {} or more", currencies.concat()),
+        (None, Some(max)) => format!("{max} {} or less", currencies.concat()),
+        (None, None) => String::new(),
+    };
+    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.name()).collect();
+    let suppliers: Vec<&str> = filter.supplier_ids.iter().map(|id| id.as_str()).collect();
+    let account = |kind: Option<AccountType>| kind.map(|kind| kind.to_string()).unwrap_or_default();
+    let conditions = [
+        ("Status", statuses.join(", ")),
+        ("Currency", currencies.join(", ")),
+        ("Amount", amount),
+        ("Supplier", suppliers.join(", ")),
+        ("Source", account(filter.source_balance_account_type)),
+        ("Target", account(filter.target_balance_account_type)),
+    ];
+    let condition = |(name, values)| Condition { name, padded: format!("{name:<9}"), values };
+    conditions.into_iter().filter(|(_, values)| !values.is_empty()).map(condition).collect()
 }
 
 /// A number with thousands separators: `1,048,576`.
@@ -326,6 +379,74 @@ mod tests {
         // Only HTML is escaped.
         assert!(mail.text.contains("Ann <a@b.example> & Sons"));
         assert!(mail.html.contains("Ann &#60;a@b.example&#62; &#38; Sons"), "{}", mail.html);
+    }
+
+    fn ready_mail(filter: RowFilter, rows: u64) -> Mail {
+        let mut export = export();
+        export.options.filter = filter;
+        Mail::ready(&export, &ExportFile { rows, ..file() }, "https://bucket.example/key", link_expiry(), None).unwrap()
+    }
+
+    #[test]
+    fn ready_mail_shows_the_period() {
+        let time = |text: &str| Some(text.parse().unwrap());
+        for (from, to, shown) in [
+            (None, None, "created up to 8 October 2026, 08:30:00 UTC"),
+            (
+                time("2026-09-01T00:00:00.000Z"),
+                time("2026-09-30T23:59:59.999Z"),
+                "created from 1 September 2026, 00:00:00 UTC up to 30 September 2026, 23:59:59 UTC",
+            ),
+            (
+                time("2026-09-01T00:00:00.500Z"),
+                time("2026-09-30T23:59:59.001Z"),
+                "created from 1 September 2026, 00:00:00.500 UTC up to 30 September 2026, 23:59:59.001 UTC",
+            ),
+            // It ends with the acceptance.
+            (None, time("2026-12-31T23:59:59.999Z"), "created up to 8 October 2026, 08:30:00 UTC"),
+        ] {
+            let mail = ready_mail(RowFilter { created_at_from: from, created_at_to: to, ..RowFilter::default() }, 3);
+            for body in [&mail.text, &mail.html] {
+                assert!(body.contains(shown), "{shown} in\n{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn ready_mail_shows_the_filters() {
+        let filter = RowFilter {
+            statuses: ["SETTLED", "FAILED"].map(row_status).into(),
+            currencies: ["EUR".parse().unwrap()].into(),
+            supplier_ids: ["<b>", "a"].map(|id| id.parse().unwrap()).into(),
+            amount_min: Some("1.5".parse().unwrap()),
+            source_balance_account_type: Some(AccountType::Supplier),
+            ..RowFilter::default()
+        };
+        let mail = ready_mail(filter, 3);
+        for line in [
+            "  Status     SETTLED, FAILED",
+            "  Currency   EUR",
+            "  Amount     1.5 EUR or more",
+            "  Supplier   <b>, a",
+            "  Source     SUPPLIER",
+        ] {
+            assert!(mail.text.lines().any(|shown| shown == line), "{line} in\n{}", mail.text);
+        }
+        for value in ["SETTLED, FAILED", "1.5 EUR or more", "&#60;b&#62;, a"] {
+            assert!(mail.html.contains(value), "{value} in\n{}", mail.html);
+        }
+        let without = ready_mail(RowFilter::default(), 3);
+        assert!(!without.text.contains("  Status ") && !without.html.contains(">Currency<"));
+    }
+
+    #[test]
+    fn ready_mail_says_that_nothing_matches() {
+        let filter = RowFilter { statuses: ["FAILED"].map(row_status).into(), ..RowFilter::default() };
+        let text = "No payouts match. The file contains only the header.";
+        let mail = ready_mail(filter, 0);
+        assert!(mail.text.contains(text) && mail.html.contains(text), "{}", mail.text);
+        let mail = ready_mail(RowFilter::default(), 3);
+        assert!(!mail.text.contains("only the header") && !mail.html.contains("only the header"));
     }
 
     fn back_office_url() -> BackOfficeUrl {

@@ -13,13 +13,14 @@ use crate::checkpoint::Checkpoint;
 use crate::csv_encoder::EncodedRows;
 use crate::error::DependencyError;
 use crate::export::{Export, Status};
-use crate::export_type::{ExportType, FileColumns};
+use crate::export_type::ExportType;
 use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Step;
 use crate::mail::Mail;
+use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 
 /// The clock, and new ids.
@@ -240,6 +241,14 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
+    /// The keys of the rows created from `from` to `to` (inclusive). Keys start with the time, so the keys of a
+    /// millisecond are greater than its time alone and lower than the next one.
+    #[must_use]
+    pub fn created(from: Option<Timestamp>, to: Timestamp) -> Self {
+        let key = |time: Timestamp| RowKey(time.to_string());
+        Self { after: from.map(key), up_to: key(to.plus(Duration::from_millis(1))) }
+    }
+
     /// Whether it contains no key. DynamoDB rejects a query whose start key is not below its upper bound.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -263,14 +272,14 @@ pub struct RowPage {
 /// The source tables of all export types.
 #[async_trait]
 pub trait RowSource: Send + Sync {
-    /// The first page of a range of the tenant's rows, ordered by key and encoded with these columns. Strongly consistent. A page may be empty and
-    /// still have a next one, whose range may be empty.
+    /// The first page of a range of the tenant's rows, ordered by key and encoded as `selection` says. Strongly
+    /// consistent. A page may be empty and still have a next one, whose range may be empty.
     ///
     /// # Errors
     /// [`DependencyError`]; a permanent one if the range is empty.
     async fn read_page(
         &self,
-        columns: FileColumns,
+        selection: &RowSelection,
         tenant: &TenantId,
         range: &KeyRange,
     ) -> Result<RowPage, DependencyError>;

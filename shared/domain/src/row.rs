@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::export_type::{Column, Required};
+
 /// The value of an attribute, not validated yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -13,6 +15,18 @@ pub enum Value<'a> {
     Number(&'a str),
     /// Of a type that no column has.
     Other,
+}
+
+/// Whether this row, given as the values of `columns`, must have a value of the column.
+pub(crate) fn requires(column: &Column, columns: &[Column], row: &[Value<'_>]) -> bool {
+    match column.required {
+        Required::Always => true,
+        Required::Never => false,
+        Required::If { attribute, is } => {
+            let other = columns.iter().position(|other| other.attribute == attribute);
+            other.and_then(|index| row.get(index)) == Some(&Value::Text(is))
+        }
+    }
 }
 
 /// The first invalid value of a row.

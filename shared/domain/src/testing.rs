@@ -20,19 +20,21 @@ use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Status};
-use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
+use crate::export_type::{Column, ColumnKind, ExportType, Required, RowStatus};
 use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use crate::lifecycle::Step;
 use crate::mail::Mail;
+use crate::options::ExportOptions;
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
     FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
     SendError, System, Upload, UploadAborter,
 };
 use crate::row::Value;
+use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 use crate::totals::{Total, Totals};
 
@@ -793,7 +795,7 @@ impl MemoryPayouts {
 impl RowSource for MemoryPayouts {
     async fn read_page(
         &self,
-        columns: FileColumns,
+        selection: &RowSelection,
         tenant: &TenantId,
         range: &KeyRange,
     ) -> Result<RowPage, DependencyError> {
@@ -809,7 +811,7 @@ impl RowSource for MemoryPayouts {
         }
         let page_size = self.page_size.unwrap_or(usize::MAX);
         let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
-        let mut encoder = CsvEncoder::new(columns, 0);
+        let mut encoder = CsvEncoder::new(selection.columns, 0).with_conditions(selection.conditions.clone());
         for (key, row) in &page {
             encoder.push(row, key);
         }
@@ -932,7 +934,7 @@ pub fn export() -> Export {
     let caller = operator("acme");
     let recipients = Recipients::new(caller.user.email.clone(), [address("cc@example.com")]).unwrap();
     let id = ExportId::new(TYPE, start(), &[7; 10]);
-    Export::accept(id, &caller, recipients, settings(), Duration::from_secs(60))
+    Export::accept(id, &caller, recipients, ExportOptions::default(), settings(), Duration::from_secs(60))
 }
 
 /// The file of [`export`]: three settled payouts of 41.15 EUR each.
@@ -963,6 +965,7 @@ pub fn ready_export() -> Export {
         fencing_token: 1,
         attempts: 1,
         next_check_at: Some(link_expiry),
+        rows_read: 3,
         rows_written: 3,
         file: Some(file()),
         link_expires_at: Some(link_expiry),

@@ -10,17 +10,23 @@
 //! A 400 lists all validation errors, up to [`MAX_VALIDATION_ERRORS`](crate::validation::MAX_VALIDATION_ERRORS).
 //!
 //! `cc` is an array of strings, each a valid [`EmailAddress`]. Duplicates and the main recipient are dropped, ignoring
-//! case. At most [`Recipients::MAX_CC`] addresses may remain. `null` is invalid: omit `cc` instead. Each address at a
-//! domain that is not allowed is an error.
+//! case. At most [`Recipients::MAX_CC`] addresses may remain. `null` means not set. Each address at a domain that is not
+//! allowed is an error. A launch also has [`options`].
 
 use std::collections::HashSet;
 use std::fmt;
 
 use exports_domain::email::{AllowedDomains, EmailAddress, Recipients, TooManyCc};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use exports_domain::export_type::Definition;
+use exports_domain::options::ExportOptions;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
+#[cfg(doc)]
+use crate::options;
+use crate::options::{parse_filter, parse_format};
 use crate::request::Request;
 use crate::validation::{ValidationCode, ValidationError, ValidationErrors, shortened};
 
@@ -51,6 +57,37 @@ impl From<BodyError> for ApiError {
     }
 }
 
+/// The body of a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The recipients of the e-mail: the caller, and the addresses in `cc`.
+    pub recipients: Recipients,
+    /// `filter` and `format`.
+    pub options: ExportOptions,
+}
+
+/// The body of a launch of an export of this type by the caller `to`.
+///
+/// # Errors
+/// [`BodyError`], by the rules of this module and of [`options`].
+pub fn launch(
+    request: &Request,
+    definition: &Definition,
+    to: &EmailAddress,
+    allowed: &AllowedDomains,
+) -> Result<Launch, BodyError> {
+    let mut options = ExportOptions::default();
+    let recipients = parse(request, to, allowed, |name, value, errors| {
+        match name {
+            "filter" => options.filter = parse_filter(value, definition, errors),
+            "format" => options.format = parse_format(value, errors),
+            _ => return false,
+        }
+        true
+    })?;
+    Ok(Launch { recipients: recipients.unwrap_or_else(|| Recipients::only(to.clone())), options })
+}
+
 /// The recipients of the e-mail: `to`, and the addresses in `cc`. `None` if the body has no `cc`.
 ///
 /// # Errors
@@ -60,16 +97,34 @@ pub fn recipients(
     to: &EmailAddress,
     allowed: &AllowedDomains,
 ) -> Result<Option<Recipients>, BodyError> {
+    parse(request, to, allowed, |_, _, _| false)
+}
+
+/// Parses `cc`, and all other fields with `parse_other`, which returns whether it knows the field.
+fn parse(
+    request: &Request,
+    to: &EmailAddress,
+    allowed: &AllowedDomains,
+    mut parse_other: impl FnMut(&str, FieldValue, &mut ValidationErrors) -> bool,
+) -> Result<Option<Recipients>, BodyError> {
     let mut errors = ValidationErrors::default();
     let mut recipients = None;
+    let mut seen = HashSet::new();
     for (name, value) in fields(request)?.0 {
+        if !seen.insert(name.clone()) {
+            errors.push(shortened(&name), ValidationCode::Format, "duplicate field");
+            continue;
+        }
         match name.as_str() {
-            "cc" if recipients.is_some() => errors.push("cc", ValidationCode::Format, "duplicate field"),
-            "cc" => recipients = Some(parse_cc(&value, to, allowed, &mut errors)),
-            _ => errors.push(shortened(&name), ValidationCode::Format, "unknown field"),
+            "cc" => match value.into_value() {
+                Value::Null => {}
+                value => recipients = parse_cc(&value, to, allowed, &mut errors),
+            },
+            name if parse_other(name, value, &mut errors) => {}
+            name => errors.push(shortened(name), ValidationCode::Format, "unknown field"),
         }
     }
-    errors.into_result(recipients.flatten()).map_err(BodyError::ValidationErrors)
+    errors.into_result(recipients).map_err(BodyError::ValidationErrors)
 }
 
 const DOMAIN_NOT_ALLOWED: &str = "CC recipients at this domain are not allowed; ask your administrator";
@@ -121,9 +176,29 @@ fn parse_cc(
     Recipients::new(to.clone(), kept).ok()
 }
 
-/// The fields of a body, in order. Empty if there is no body.
-#[derive(Default)]
-struct Fields(Vec<(String, Value)>);
+/// The fields of a body or of an object in it, in order. Empty if there is no body.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(pub Vec<(String, FieldValue)>);
+
+/// The value of a field.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum FieldValue {
+    /// An object, with its duplicate fields.
+    Object(Fields),
+    /// Any other value.
+    Other(Value),
+}
+
+impl FieldValue {
+    /// The value where no object is valid: an object is empty.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::Object(_) => Value::Object(Map::new()),
+            Self::Other(value) => value,
+        }
+    }
+}
 
 fn fields(request: &Request) -> Result<Fields, BodyError> {
     let body = request.body();

@@ -13,6 +13,7 @@ pub mod auth;
 pub mod body;
 pub mod fingerprint;
 pub mod idempotency;
+pub mod options;
 pub mod query;
 pub mod request;
 pub mod response;

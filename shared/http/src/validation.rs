@@ -22,6 +22,8 @@ pub struct ValidationError {
 /// The kinds of validation error, with the codes of the product family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValidationCode {
+    /// F-E-001: a required value is missing.
+    Missing,
     /// F-E-012: the value has the wrong format.
     Format,
     /// F-E-008: the value is not one of the allowed values.
@@ -35,6 +37,7 @@ pub enum ValidationCode {
 impl ValidationCode {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Missing => "F-E-001",
             Self::Format => "F-E-012",
             Self::Enumeration => "F-E-008",
             Self::Range => "F-E-006",
@@ -44,6 +47,7 @@ impl ValidationCode {
 
     pub(crate) const fn message(self) -> &'static str {
         match self {
+            Self::Missing => "Required value missing",
             Self::Format => "Wrong format",
             Self::Enumeration => "Not a value of the enumeration",
             Self::Range => "Out of range",

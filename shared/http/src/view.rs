@@ -15,7 +15,10 @@ use exports_domain::time::Timestamp;
 use exports_domain::totals::Total;
 use exports_telemetry::Chain;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tracing::warn;
+
+use crate::options::filter_json;
 
 /// The lifetime of `downloadUrl`.
 const DOWNLOAD_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -36,6 +39,8 @@ pub struct ExportView<'a> {
     updated_at: Timestamp,
     #[serde(serialize_with = "text")]
     as_of: Timestamp,
+    filter: Value,
+    format: &'static str,
     progress: ProgressView,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<FileView<'a>>,
@@ -60,7 +65,9 @@ struct PersonView<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ProgressView {
+    rows_read: u64,
     rows: u64,
 }
 
@@ -149,7 +156,9 @@ impl<'a> ExportView<'a> {
             created_at: export.created_at(),
             updated_at: export.updated_at,
             as_of: export.as_of(),
-            progress: ProgressView { rows: export.rows_written },
+            filter: filter_json(&export.options.filter),
+            format: export.options.format.as_str(),
+            progress: ProgressView { rows_read: export.rows_read, rows: export.rows_written },
             file: export.file.as_ref().map(Into::into),
             link_expires_at: export.link_expires_at,
             failure: export.failure.as_ref().map(Into::into),
@@ -221,7 +230,7 @@ mod tests {
     use super::*;
     use exports_domain::export::FailureCode;
     use exports_domain::testing::{self, MemoryLinks, ready_export, start};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn view(export: &Export, now: Timestamp) -> Value {
         serde_json::to_value(ExportView::new(export, now)).unwrap()
@@ -240,7 +249,9 @@ mod tests {
                 "createdAt": "2026-10-08T08:30:00.000Z",
                 "updatedAt": "2026-10-08T08:30:00.000Z",
                 "asOf": "2026-10-08T08:30:00.000Z",
-                "progress": {"rows": 0},
+                "filter": {},
+                "format": "CSV",
+                "progress": {"rowsRead": 0, "rows": 0},
             })
         );
     }

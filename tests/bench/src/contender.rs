@@ -20,6 +20,7 @@ use exports_domain::email::Recipients;
 use exports_domain::export::{Export, ExportSettings, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::id::ExportId;
+use exports_domain::options::ExportOptions;
 use exports_domain::ports::{ExportStore as _, System as _};
 use serde::Serialize;
 use serde_json::json;
@@ -304,7 +305,7 @@ pub fn accepted(tenant: &str, id: ExportId) -> Result<Export, Error> {
     let caller = Caller { tenant: tenant.parse()?, client: ClientType::Operator, user };
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let settings = ExportSettings::new(hours(72), hours(30 * 24), hours(6), false);
-    Ok(Export::accept(id, &caller, recipients, settings, Duration::from_secs(60)))
+    Ok(Export::accept(id, &caller, recipients, ExportOptions::default(), settings, Duration::from_secs(60)))
 }
 
 /// Lambda's event for a message of the jobs queue.

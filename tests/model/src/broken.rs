@@ -10,7 +10,7 @@ pub enum Broken {
     FenceGuard,
     /// Steps that end the work are carried out on exports that have ended.
     PendingGuard,
-    /// The work is taken while somebody holds a lease, and ended while somebody does his last try.
+    /// A lease is acquired while another one is live, and an export is failed during its last attempt.
     LeaseGuard,
     /// An export is accepted whatever the lock names.
     LockCheck,
@@ -24,13 +24,13 @@ pub enum Broken {
     LinkEndOnlyForward,
     /// A link is expired though a later one was made.
     LinkEndGuard,
-    /// Whoever takes the work writes to the same object.
+    /// Every owner writes to the same object.
     KeyPerFence,
     /// The next look of the sweeper may be after the deadline.
     LookByDeadline,
     /// The sweeper does not end what is past its deadline.
     Deadline,
-    /// The work is taken however often it was.
+    /// A lease is acquired after all attempts are used up.
     TriesGuard,
     /// An export is cancelled although its file is recorded.
     CancelFileGuard,

@@ -1,15 +1,16 @@
-//! Who may do what next, and what comes of it.
+//! The possible next steps of every participant, and their outcomes.
 
 use std::time::Duration;
 
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, ExportSettings, Failure, Lease, Status};
+use exports_domain::export::{Export, ExportSettings, Failure, Lease, Progress, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::file::ExportFile;
 use exports_domain::id::ExportId;
 use exports_domain::invariants::Violation;
 use exports_domain::lifecycle::{self, FailedBy, RetryPolicy, Step};
+use exports_domain::options::ExportOptions;
 use exports_domain::testing::operator;
 use exports_domain::totals::Totals;
 use stateright::{Model, Property};
@@ -25,7 +26,7 @@ const TICK: Duration = Duration::from_secs(60);
 /// The protocol within bounds.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// How many exports are asked for.
+    /// The number of launched exports.
     pub requests: u8,
     /// How many generators work at once.
     pub generators: usize,
@@ -35,28 +36,28 @@ pub struct Protocol {
     pub resends: usize,
     /// How many resends there are in all.
     pub resend_requests: u8,
-    /// How many exports an administrator ends.
+    /// The number of exports that an administrator fails.
     pub endings: u8,
     /// How many exports callers cancel.
     pub cancellations: u8,
     /// How many parts a file has; none if it is written at once.
     pub parts: usize,
-    /// How many invalid_rows there are.
+    /// The number of invalid rows.
     pub invalid_rows: u8,
     /// When time stops.
     pub last_tick: Tick,
     /// How long an export may be pending.
     pub time_limit: Tick,
-    /// How often the work on an export is taken.
+    /// The number of leases of an export.
     pub most_fence: u64,
     /// The safeguard that is missing.
     pub broken: Option<Broken>,
 }
 
-/// What came of a call to the outside.
+/// The outcome of a call to a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Its effect, and an response.
+    /// Its effect, and a response.
     Answered,
     /// It is refused for good.
     Refused,
@@ -75,7 +76,7 @@ pub enum Outcome {
 pub enum Action {
     /// Time passes.
     Tick,
-    /// An export is asked for, and its creator rings.
+    /// An export is launched, and its job is enqueued.
     Request,
     /// A message is delivered, and may stay in the queue.
     Deliver {
@@ -174,8 +175,8 @@ impl Protocol {
         RetryPolicy { max_attempts: 2, backoff: vec![TICK], permanent_wait: TICK }
     }
 
-    /// The attempts by which the work is taken.
-    fn tries_to_take(&self) -> RetryPolicy {
+    /// The retry policy for acquiring a lease.
+    fn retry_policy(&self) -> RetryPolicy {
         let max_attempts = if self.is_broken(Broken::TriesGuard) { u32::MAX } else { Self::retry().max_attempts };
         RetryPolicy { max_attempts, ..Self::retry() }
     }
@@ -218,14 +219,14 @@ impl Protocol {
         let recipients = Recipients::only(caller.user.email.clone());
         // Links that live two ticks, files three, so that an end may be either's.
         let settings = ExportSettings::new(TICK * 2, TICK * 3, TICK * u32::from(self.time_limit), false);
-        state.exports.push(Export::accept(id, &caller, recipients, settings, TICK).into());
+        state.exports.push(Export::accept(id, &caller, recipients, ExportOptions::default(), settings, TICK).into());
         state.lock = Some(place);
         state.messages.insert(place);
     }
 
     fn deliver(&self, state: &mut State, place: Place, stays: bool) -> Option<()> {
         let read = state.exports.get(place)?.clone();
-        let taken = lifecycle::acquire(&read, time(state.now), lease(state.now), &self.tries_to_take());
+        let taken = lifecycle::acquire(&read, time(state.now), lease(state.now), &self.retry_policy());
         if !stays {
             state.messages.remove(&place);
         }
@@ -287,7 +288,7 @@ impl Protocol {
         let (place, own) = (generator.place, generator.own.clone());
         match generator.next.clone() {
             Work::Take(at) => {
-                let Ok(step) = lifecycle::acquire(&own, time(at), lease(at), &self.tries_to_take()) else {
+                let Ok(step) = lifecycle::acquire(&own, time(at), lease(at), &self.retry_policy()) else {
                     return Came::Lost;
                 };
                 if !self.apply_own(state, generator, &step, None) {
@@ -320,7 +321,7 @@ impl Protocol {
             }
             Work::Checkpoint | Work::CheckpointWhole => {
                 let is_whole = generator.next == Work::CheckpointWhole;
-                let step = lifecycle::advance_checkpoint(&own, now, generator.draft.parts.len() as u64);
+                let step = lifecycle::advance_checkpoint(&own, now, progress(generator.draft.parts.len()));
                 let checkpoint = generator.draft.checkpoint(is_whole);
                 if !self.apply_own(state, generator, &step, checkpoint) {
                     return Came::Lost;
@@ -340,7 +341,12 @@ impl Protocol {
                     totals: Totals::default(),
                     expires_at: now.plus(own.settings.file_retention),
                 };
-                if !self.apply_own(state, generator, &lifecycle::record_file(&own, now, file), None) {
+                if !self.apply_own(
+                    state,
+                    generator,
+                    &lifecycle::record_file(&own, now, file, self.payouts() as u64),
+                    None,
+                ) {
                     return Came::Lost;
                 }
                 Came::On(self.deliver_file(&generator.own, state.now))
@@ -450,7 +456,7 @@ impl Protocol {
         let checkpoint = (draft.parts.len() > draft.checkpointed).then(|| draft.checkpoint(false)).flatten();
         let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
         let written = draft.parts.len();
-        let step = lifecycle::continue_later(&own, now, written as u64, has_advanced, now.plus(TICK));
+        let step = lifecycle::continue_later(&own, now, progress(written), has_advanced, now.plus(TICK));
         if !self.apply_own(state, generator, &step, checkpoint) {
             return Came::Lost;
         }
@@ -651,7 +657,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let faulty = state.invalid_rows > 0;
+        let has_invalid_rows = state.invalid_rows > 0;
         if state.now < self.last_tick {
             actions.push(Action::Tick);
         }
@@ -660,21 +666,21 @@ impl Model for Protocol {
         }
         for place in &state.messages {
             actions.extend([true, false].map(|stays| Action::Deliver { place: *place, stays }));
-            if faulty {
+            if has_invalid_rows {
                 actions.push(Action::Lose(*place));
             }
         }
         for (slot, generator) in state.generators.iter().enumerate() {
             actions.push(Action::Generate(slot, Outcome::Answered));
-            if faulty {
+            if has_invalid_rows {
                 let invalid_rows = [Outcome::NoEffect, Outcome::NoAnswer, Outcome::Died];
                 actions.extend(invalid_rows.map(|outcome| Action::Generate(slot, outcome)));
             }
-            if generator.next == Work::Mail && faulty {
+            if generator.next == Work::Mail && has_invalid_rows {
                 actions.push(Action::Generate(slot, Outcome::Refused));
             }
             // Whose table denies can record nothing, not even that.
-            if matches!(generator.next, Work::Put | Work::Write | Work::Mail) && faulty {
+            if matches!(generator.next, Work::Put | Work::Write | Work::Mail) && has_invalid_rows {
                 actions.push(Action::Generate(slot, Outcome::Denied));
             }
             if generator.next == Work::Write {
@@ -691,7 +697,7 @@ impl Model for Protocol {
         }
         for slot in 0..state.sweepers.len() {
             actions.push(Action::SweepOn(slot, Outcome::Answered));
-            if faulty {
+            if has_invalid_rows {
                 actions.push(Action::SweepOn(slot, Outcome::Died));
             }
         }
@@ -700,7 +706,7 @@ impl Model for Protocol {
         }
         for slot in 0..state.resends.len() {
             actions.push(Action::ResendOn(slot, Outcome::Answered));
-            if faulty {
+            if has_invalid_rows {
                 actions.push(Action::ResendOn(slot, Outcome::Died));
             }
         }
@@ -714,14 +720,14 @@ impl Model for Protocol {
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
-        let is_fault = match action {
+        let is_failure = match action {
             Action::Lose(_) => true,
             Action::Generate(_, outcome) | Action::SweepOn(_, outcome) | Action::ResendOn(_, outcome) => {
                 outcome != Outcome::Answered
             }
             _ => false,
         };
-        if is_fault {
+        if is_failure {
             state.invalid_rows -= 1;
         }
         match action {
@@ -762,4 +768,9 @@ impl Model for Protocol {
             Property::sometimes("an export is EXPIRED", |_, state: &State| has(state, Status::Expired)),
         ]
     }
+}
+
+/// The progress after so many parts, of a row each.
+const fn progress(parts: usize) -> Progress {
+    Progress { rows_read: parts as u64, rows: parts as u64 }
 }

@@ -232,7 +232,7 @@ pub enum Work {
     Write,
     /// Stores a checkpoint of what is written.
     Checkpoint,
-    /// Gives the work to the next invocation, and rings.
+    /// Continues in the next invocation: releases the lease and enqueues the job.
     HandOver,
     /// Stores the checkpoint of the whole file.
     CheckpointWhole,
@@ -248,7 +248,7 @@ pub enum Work {
     Abort(Box<Work>),
     /// Ends the export as failed.
     Fail(Reason),
-    /// Gives the lease up after an error of this kind, and rings.
+    /// Releases the lease after an error of this kind, and enqueues the job.
     GiveUp(ErrorKind),
     /// Nothing: the invocation ends.
     End,

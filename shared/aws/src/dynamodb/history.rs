@@ -69,6 +69,10 @@ impl Attributes for BorrowedItem<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.into())
     }
+
+    fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| &**name).collect()
+    }
 }
 
 /// An attribute value, as in `{"S": "…"}`.

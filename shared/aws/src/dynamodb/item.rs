@@ -25,6 +25,9 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
 /// An item's attributes by name, read by the SDK or by [`history`](super::history).
 pub(super) trait Attributes {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+
+    /// The names of all attributes.
+    fn names(&self) -> Vec<&str>;
 }
 
 /// An attribute value of one of the types that records use.
@@ -40,6 +43,10 @@ pub(super) enum Attribute<'a> {
 impl Attributes for Item {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         self.get(name).map(Attribute::from)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.keys().map(String::as_str).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use exports_domain::csv_encoder::{CsvEncoder, EncodedRows};
 use exports_domain::export_type::{Column, ExportType, FileColumns};
 use exports_domain::row::Value;
+use exports_domain::row_selection::RowSelection;
 
 use super::json::{JsonError, JsonReader};
 use super::record::{SORT, TENANT};
@@ -29,10 +30,11 @@ pub(super) struct Page {
 ///
 /// # Errors
 /// [`JsonError`] if the body is not a Query response in UTF-8 JSON, or an item has no sort key.
-pub(super) fn read_page(body: &[u8], columns: FileColumns) -> Result<Page, JsonError> {
+pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, JsonError> {
     let mut json = JsonReader::new(body)?;
     // A row is about a third of the size of its item.
-    let mut lines = CsvEncoder::new(columns, body.len() / 5 * 2);
+    let columns = selection.columns;
+    let mut lines = CsvEncoder::new(columns, body.len() / 5 * 2).with_conditions(selection.conditions.clone());
     let (mut first, mut last) = (None, None);
     let mut has_items = false;
     json.object(|json, name| match &*name {

@@ -11,14 +11,16 @@ use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::export::{Export, ExportSettings, Failure, Lease, Resends, Status};
 use exports_domain::export_type::{Definition, ExportType, FileColumns};
 use exports_domain::file::ExportFile;
+use exports_domain::filter::{FilterField, FilterValue, RowFilter};
 use exports_domain::id::{ExportId, TenantId};
+use exports_domain::options::{ExportOptions, OPTIONS_VERSION};
 use exports_domain::ports::{CorruptRecord, RowKey, Upload};
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
 
 use super::item::{
-    Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time, get_text,
-    get_texts, number, text,
+    Attribute, Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time,
+    get_text, get_texts, number, text,
 };
 
 /// The partition key of the Exports and the source tables.
@@ -103,6 +105,7 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("createdAt", text(export.created_at()));
     put("updatedAt", text(export.updated_at));
     put("deadline", text(export.deadline));
+    put("options", options_value(&export.options));
     put("columnsVersion", number(export.columns.version));
     put("byteOrderMark", AttributeValue::Bool(export.settings.byte_order_mark));
     put("linkLifetimeSeconds", number(export.settings.link_lifetime.as_secs()));
@@ -117,6 +120,7 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("status", text(export.status));
     put("fencingToken", number(export.fencing_token));
     put("attempts", number(export.attempts));
+    put("rowsRead", number(export.rows_read));
     put("rowsWritten", number(export.rows_written));
     if let Some(at) = export.next_check_at {
         put(NEXT_CHECK_AT, text(at));
@@ -164,8 +168,11 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     };
     let id: ExportId = get(item, "exportId")?;
     let definition = id.export_type().definition();
+    // Before there were filters, every row that was read was written.
+    let rows_written = get_number(item, "rowsWritten")?;
     Ok(Export {
         id,
+        options: options(item, definition)?,
         columns: columns(item, id.export_type())?,
         tenant: get(item, TENANT)?,
         requested_by: get_map(item, "requestedBy", person)?.ok_or(ItemError("requestedBy"))?,
@@ -184,7 +191,8 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
         attempts: get_number(item, "attempts")?,
         lease,
         next_check_at: get_optional_time(item, NEXT_CHECK_AT)?,
-        rows_written: get_number(item, "rowsWritten")?,
+        rows_read: get_optional_number(item, "rowsRead")?.unwrap_or(rows_written),
+        rows_written,
         file: get_map(item, "file", |item| file(item, definition))?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
         failure: get_map(item, "failure", failure)?,
@@ -198,6 +206,50 @@ fn columns(item: &dyn Attributes, export_type: ExportType) -> Result<FileColumns
     let columns = FileColumns { export_type, version: get_number(item, "columnsVersion")? };
     let known = 1..=FileColumns::current(export_type).version;
     if known.contains(&columns.version) { Ok(columns) } else { Err(ItemError("columnsVersion")) }
+}
+
+fn options_value(options: &ExportOptions) -> AttributeValue {
+    let field = |(field, value): (FilterField, FilterValue)| {
+        let value = match value {
+            FilterValue::One(value) => AttributeValue::S(value),
+            FilterValue::Many(values) => AttributeValue::L(values.into_iter().map(AttributeValue::S).collect()),
+        };
+        (field.name().to_owned(), value)
+    };
+    let ExportOptions { filter, format } = options;
+    map_value([
+        ("version", number(OPTIONS_VERSION)),
+        ("filter", AttributeValue::M(filter.fields().into_iter().map(field).collect())),
+        ("format", text(format)),
+    ])
+}
+
+/// The options of the export; exports of before there were any have the defaults. Unknown ones are corrupt: this build
+/// would export more than was requested.
+fn options(item: &dyn Attributes, definition: &Definition) -> Result<ExportOptions, ItemError> {
+    const KNOWN: [&str; 3] = ["version", "filter", "format"];
+    let options = get_map(item, "options", |item| {
+        if get_number::<u32>(item, "version")? != OPTIONS_VERSION
+            || item.names().iter().any(|name| !KNOWN.contains(name))
+        {
+            return Err(ItemError("version"));
+        }
+        let filter = get_map(item, "filter", |item| {
+            let field = |name| Some((name, filter_value(item, name)?));
+            let fields = item.names().into_iter().map(field).collect::<Option<Vec<_>>>();
+            fields.and_then(|fields| RowFilter::from_fields(definition, fields)).ok_or(ItemError("filter"))
+        })?;
+        Ok(ExportOptions { filter: filter.ok_or(ItemError("filter"))?, format: get(item, "format")? })
+    });
+    Ok(options.map_err(|_| ItemError("options"))?.unwrap_or_default())
+}
+
+fn filter_value(item: &dyn Attributes, name: &str) -> Option<FilterValue> {
+    let text = |value| if let Attribute::Text(text) = value { Some(text.to_owned()) } else { None };
+    match item.attribute(name)? {
+        Attribute::List(values) => values.into_iter().map(text).collect::<Option<_>>().map(FilterValue::Many),
+        value => text(value).map(FilterValue::One),
+    }
 }
 
 fn map_value<const N: usize>(attributes: [(&str, AttributeValue); N]) -> AttributeValue {
@@ -286,13 +338,14 @@ fn add_total(totals: &mut Totals, line: &str, definition: &Definition) -> Option
     totals.add(currency, status, total).then_some(())
 }
 
-pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 11] {
+pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 12] {
     [
         ("version", number(CHECKPOINT_VERSION)),
         ("objectKey", text(&checkpoint.upload.key)),
         ("uploadId", text(&checkpoint.upload.id)),
         ("parts", number(checkpoint.parts)),
         ("after", text(&checkpoint.after.0)),
+        ("rowsRead", number(checkpoint.rows_read)),
         ("rows", number(checkpoint.rows)),
         ("bytes", number(checkpoint.bytes)),
         ("totals", totals_value(&checkpoint.totals)),
@@ -316,6 +369,7 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         upload: Upload { key: get_text(item, "objectKey")?.to_owned(), id: get_text(item, "uploadId")?.to_owned() },
         parts: get_number(item, "parts")?,
         after: RowKey(get_text(item, "after")?.to_owned()),
+        rows_read: get_number(item, "rowsRead")?,
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         totals: totals(item, definition)?,

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
-use exports_domain::export_type::{ExportType, FileColumns};
+use exports_domain::export_type::ExportType;
 use exports_domain::id::TenantId;
 use exports_domain::ports::{KeyRange, RowKey, RowPage, RowSource};
+use exports_domain::row_selection::RowSelection;
 
 use super::item::text;
 use super::page::read_page;
@@ -42,11 +43,13 @@ impl SourceTables {
 impl RowSource for SourceTables {
     async fn read_page(
         &self,
-        columns: FileColumns,
+        selection: &RowSelection,
         tenant: &TenantId,
         range: &KeyRange,
     ) -> Result<RowPage, DependencyError> {
-        let deserializer = DeserializerOverride::new(move |body| Ok(read_page(body, columns)?));
+        let columns = selection.columns;
+        let selection = selection.clone();
+        let deserializer = DeserializerOverride::new(move |body| Ok(read_page(body, &selection)?));
         // The start key need not belong to an item.
         let start = range.after.as_ref().map(|after| key(tenant, after.0.clone()));
         self.client

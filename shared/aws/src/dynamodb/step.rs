@@ -107,6 +107,7 @@ impl Update {
                 self.set(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(*status, id)));
             }
             Change::NoNextCheck => self.remove(&[NEXT_CHECK_AT, NEXT_CHECK_STATE]),
+            Change::RowsRead(rows) => self.set("rowsRead", number(rows)),
             Change::Rows(rows) => self.set("rowsWritten", number(rows)),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));

@@ -11,23 +11,28 @@ use exports_domain::caller::{ApiKeyRecord, KeyHash};
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, Failure, Lease, Resends, Status};
+use exports_domain::export::{Export, Failure, Lease, Progress, Resends, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
+use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::lifecycle::{self, Change, CorruptFailedBy, FailedBy, Guard, RetryPolicy, Step};
+use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPosition, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey,
     RowPage, RowSource, ScheduledCheck, Upload,
 };
 use exports_domain::row::Value;
-use exports_domain::testing::{MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, row, start};
+use exports_domain::row_selection::RowSelection;
+use exports_domain::testing::{
+    MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, row, row_status, start,
+};
 use exports_domain::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::item::{Item, text};
+use super::item::{Item, ItemError, text};
 use super::record::{
     CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, checkpoint_attributes, checkpoint_sort, export_sort,
     from_item, key, lock_sort, next_check_state, to_item,
@@ -126,6 +131,8 @@ impl LocalTables {
     }
 }
 
+const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
+
 fn export_with_id(random: u8) -> Export {
     let id = ExportId::new(export().id.export_type(), start(), &[random; 10]);
     Export { id, ..export() }
@@ -175,7 +182,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     match choice % 15 {
         0 => lifecycle::release(read, now, ErrorKind::Transient, later),
         13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
-        1 => lifecycle::record_file(read, now, file()),
+        1 => lifecycle::record_file(read, now, file(), 5),
         2 => lifecycle::ready(read, now, later),
         3 => lifecycle::fail(read, now, FailedBy::Owner, Failure::attempts_used_up(2)),
         4 => lifecycle::fail(read, now, FailedBy::AttemptsUsedUp { max: 2 }, Failure::attempts_used_up(2)),
@@ -186,16 +193,19 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         11 => lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, Failure::deadline_passed_corrupt()),
         12 => lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, Failure::failed_by_administrator(None)),
         14 => lifecycle::cancel(read, now, Failure::cancelled(read.requested_by.clone()))
-            .unwrap_or_else(|_| lifecycle::record_progress(read, now, 7)),
-        8 => lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, 7)),
+            .unwrap_or_else(|_| lifecycle::record_progress(read, now, PROGRESS)),
+        8 => {
+            lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, PROGRESS))
+        }
         _ => lifecycle::acquire(read, now, lease, &policy)
             .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
     }
 }
 
 /// Attributes with values that the product never writes.
-fn corruptions() -> [(&'static str, AttributeValue); 6] {
+fn corruptions() -> [(&'static str, AttributeValue); 7] {
     [
+        ("options", AttributeValue::M(Item::from([("version".to_owned(), AttributeValue::N("2".into()))]))),
         ("recipientTo", AttributeValue::S("nobody".into())),
         ("requestedBy", AttributeValue::Null(true)),
         ("fencingToken", AttributeValue::S("1".into())),
@@ -353,7 +363,7 @@ async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
         let acquire = lifecycle::acquire(&first, start(), lease.clone(), &policy).unwrap();
         let owned = acquire.changed(&first);
         apply(&acquire).await.unwrap();
-        let advance = lifecycle::advance_checkpoint(&owned, start(), 7);
+        let advance = lifecycle::advance_checkpoint(&owned, start(), PROGRESS);
         table.exports.apply_with_checkpoint(&first.tenant, &first.id, &advance, &checkpoint()).await.unwrap();
         let item = table.export_item(&first).await;
         let corrupt: Item = item.into_iter().chain([(attribute.to_owned(), value)]).collect();
@@ -683,6 +693,53 @@ fn corrupt_item_error_names_the_attribute() {
     }
 }
 
+fn filtered_export() -> Export {
+    let filter = RowFilter {
+        created_at_from: Some(start().minus(Duration::from_secs(86_400))),
+        statuses: ["SETTLED", "FAILED"].map(row_status).into(),
+        currencies: ["EUR"].map(|code| code.parse().unwrap()).into(),
+        ..RowFilter::default()
+    };
+    Export { options: ExportOptions { filter, ..ExportOptions::default() }, ..export() }
+}
+
+#[test]
+fn options_are_recorded() {
+    assert_eq!(from_item(&to_item(&filtered_export())).unwrap(), filtered_export());
+    // An export of before there were options.
+    let mut item = to_item(&export());
+    item.remove("options").unwrap();
+    assert_eq!(from_item(&item).unwrap(), export());
+}
+
+#[test]
+fn unknown_options_are_corrupt() {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let map = |name: &str, value| AttributeValue::M(Item::from([(name.to_owned(), value)]));
+    for (name, value) in [
+        ("version", AttributeValue::N("2".into())),
+        ("version", text("1")),
+        ("format", text("PARQUET")),
+        ("locale", text("fr")),
+        ("filter", text("all")),
+        ("filter", map("country", text("FR"))),
+        ("filter", map("statuses", AttributeValue::L(vec![text("PAID")]))),
+        ("filter", map("statuses", AttributeValue::L(vec![AttributeValue::N("1".into())]))),
+        ("filter", map("createdAtFrom", AttributeValue::N("1".into()))),
+    ] {
+        let mut item = to_item(&filtered_export());
+        let Some(AttributeValue::M(options)) = item.get_mut("options") else { panic!("no options") };
+        options.insert(name.to_owned(), value.clone());
+        assert_eq!(from_item(&item), Err(ItemError("options")), "{name}: {value:?}");
+    }
+    for missing in ["version", "format", "filter"] {
+        let mut item = to_item(&filtered_export());
+        let Some(AttributeValue::M(options)) = item.get_mut("options") else { panic!("no options") };
+        options.remove(missing);
+        assert_eq!(from_item(&item), Err(ItemError("options")), "{missing}");
+    }
+}
+
 #[tokio::test]
 async fn api_key_is_found_by_hash_and_stored_once() {
     let table = local_tables().await;
@@ -745,7 +802,7 @@ async fn read_range(table: &LocalTables, after: Option<&str>, up_to: &str) -> Ve
     let mut range = KeyRange { after: after.map(key), up_to: key(up_to) };
     let mut pages = Vec::new();
     loop {
-        let page = table.rows.read_page(export().columns, &export().tenant, &range).await.unwrap();
+        let page = table.rows.read_page(&export().row_selection(), &export().tenant, &range).await.unwrap();
         range.after = page.next.clone();
         pages.push(page);
         if range.after.is_none() || range.is_empty() {
@@ -820,7 +877,7 @@ async fn read_page_reads_the_table_of_the_type() {
     for export_type in ExportType::ALL {
         let range = KeyRange { after: None, up_to: RowKey("9".to_owned()) };
         let columns = FileColumns::current(export_type);
-        let page = table.rows.read_page(columns, &export().tenant, &range).await.unwrap();
+        let page = table.rows.read_page(&RowSelection::all(columns), &export().tenant, &range).await.unwrap();
         assert_eq!((page.encoded.rows, page.encoded.invalid_rows.count), (1, 0), "{export_type:?}");
         assert_eq!(ids(&[page]), [export_type.slug()]);
     }
@@ -834,11 +891,21 @@ async fn read_page_of_an_empty_range_is_rejected() {
         let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
         assert!(range.is_empty());
         let tenant = export().tenant;
-        assert!(table.rows.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent()));
-        assert!(memory.read_page(export().columns, &tenant, &range).await.is_err_and(|error| error.is_permanent()));
+        assert!(
+            table
+                .rows
+                .read_page(&export().row_selection(), &tenant, &range)
+                .await
+                .is_err_and(|error| error.is_permanent())
+        );
+        assert!(
+            memory.read_page(&export().row_selection(), &tenant, &range).await.is_err_and(|error| error.is_permanent())
+        );
     }
     let range = KeyRange { after: Some(key("a")), up_to: key("b") };
-    assert!(!range.is_empty() && table.rows.read_page(export().columns, &export().tenant, &range).await.is_ok());
+    assert!(
+        !range.is_empty() && table.rows.read_page(&export().row_selection(), &export().tenant, &range).await.is_ok()
+    );
 }
 
 #[tokio::test]
@@ -875,16 +942,16 @@ async fn checkpoint_is_written_with_its_step_and_deleted_at_the_end() {
     let checkpoint = checkpoint();
     let find = async || table.exports.find_checkpoint(&read.tenant, &read.id).await.unwrap();
 
-    let late = lifecycle::advance_checkpoint(&read, start(), 7);
+    let late = lifecycle::advance_checkpoint(&read, start(), PROGRESS);
     let rejected = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
     assert_eq!(unwrap_conflict(rejected), Err(Some(Box::new(owner.clone()))));
     assert_eq!(find().await, None);
 
-    let step = lifecycle::advance_checkpoint(&owner, start(), 7);
+    let step = lifecycle::advance_checkpoint(&owner, start(), PROGRESS);
     table.exports.apply_with_checkpoint(&read.tenant, &read.id, &step, &checkpoint).await.unwrap();
     assert_eq!(find().await, Some(checkpoint));
     let now = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
-    assert_eq!((now.rows_written, now.attempts), (7, 0));
+    assert_eq!((now.rows_read, now.rows_written, now.attempts), (9, 7, 0));
 
     let fail = lifecycle::fail(&now, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&read.tenant, &read.id, &fail).await.unwrap();
@@ -895,7 +962,8 @@ async fn checkpoint_is_written_with_its_step_and_deleted_at_the_end() {
 async fn find_checkpoint_ignores_other_versions_and_corrupt_items() {
     let table = local_tables().await;
     for (name, value) in [
-        ("version", AttributeValue::N("2".into())),
+        ("version", AttributeValue::N("1".into())),
+        ("version", AttributeValue::N("3".into())),
         ("sha256State", AttributeValue::S("x".into())),
         ("parts", AttributeValue::Null(true)),
     ] {
@@ -912,6 +980,7 @@ fn checkpoint() -> Checkpoint {
         upload: Upload { key: "exports/acme/x/1.csv".into(), id: "u".into() },
         parts: 2,
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".into()),
+        rows_read: 9,
         rows: 7,
         bytes: 900,
         totals: file().totals,

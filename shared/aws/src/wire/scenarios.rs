@@ -9,17 +9,20 @@ use exports_domain::caller::{ApiKeyRecord, KeyHash};
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, Failure, FailureCode, Lease, Resends, Status};
+use exports_domain::export::{Export, Failure, FailureCode, Lease, Progress, Resends, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
+use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::idempotency::Idempotency;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
+use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
     ApiKeyStore as _, CheckPosition, ExportStore as _, FileLinks as _, FileStore as _, JobQueue as _, KeyRange,
     MailSender as _, Part, RowKey, RowSource as _, Upload, UploadAborter as _,
 };
-use exports_domain::testing::{address, export, file, operator, ready_export, start};
+use exports_domain::row_selection::RowSelection;
+use exports_domain::testing::{address, export, file, operator, ready_export, row_status, start};
 use exports_domain::time::Timestamp;
 use serde_json::json;
 
@@ -136,6 +139,17 @@ fn key_hash() -> KeyHash {
 fn accepting() -> Vec<Scenario> {
     vec![
         scenario!("accept_export", [ok(json!({}))], |config| exports(&config).accept_export(&export(), None)),
+        scenario!("accept_export.filter", [ok(json!({}))], |config| async move {
+            let filter = RowFilter {
+                created_at_from: Some(start().minus(days(7))),
+                created_at_to: Some(start()),
+                statuses: ["SETTLED", "FAILED"].map(row_status).into(),
+                currencies: ["EUR".parse().unwrap()].into(),
+                ..RowFilter::default()
+            };
+            let options = ExportOptions { filter, ..ExportOptions::default() };
+            exports(&config).accept_export(&Export { options, ..export() }, None).await
+        }),
         scenario!("accept_export.idempotency-key", [ok(json!({}))], |config| async move {
             let kept = Export { settings: export().settings.with_history_retention(Some(days(90))), ..export() };
             let idempotency = Idempotency { key: "key-hash".to_owned(), fingerprint: "fingerprint".to_owned() };
@@ -180,27 +194,25 @@ fn reading() -> Vec<Scenario> {
             let after = CheckPosition { at: start().to_string(), tenant, key: format!("EXPORT#{}", export().id) };
             exports(&config).scheduled_checks(Status::Ready, 3, start(), Some(&after), 100).await
         }),
-        scenario!("read_page", [end()], |config| tables(&config).1.read_page(
-            export().columns,
-            &export().tenant,
-            &KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) }
-        )),
-        scenario!("read_page.after", [end()], |config| tables(&config).1.read_page(
-            export().columns,
-            &export().tenant,
-            &KeyRange {
+        scenario!("read_page", [end()], |config| async move {
+            let range = KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) };
+            tables(&config).1.read_page(&export().row_selection(), &export().tenant, &range).await
+        }),
+        scenario!("read_page.after", [end()], |config| async move {
+            let range = KeyRange {
                 after: Some(RowKey("2026-10-07T08:30:00.000Z#po_1".to_owned())),
-                up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned())
-            }
-        )),
+                up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()),
+            };
+            tables(&config).1.read_page(&export().row_selection(), &export().tenant, &range).await
+        }),
     ];
     // The other types differ in their table only.
     scenarios.extend(ExportType::ALL.into_iter().filter(|other| *other != export().id.export_type()).map(|other| {
-        scenario!(format!("read_page.{}", other.slug()), [end()], |config| tables(&config).1.read_page(
-            FileColumns::current(other),
-            &export().tenant,
-            &KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) }
-        ))
+        scenario!(format!("read_page.{}", other.slug()), [end()], |config| async move {
+            let range = KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) };
+            let selection = RowSelection::all(FileColumns::current(other));
+            tables(&config).1.read_page(&selection, &export().tenant, &range).await
+        })
     }));
     scenarios
 }
@@ -220,6 +232,8 @@ fn owned() -> Export {
     Export { fencing_token: 1, attempts: 1, lease: Some(lease()), ..export() }
 }
 
+const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
+
 fn lease() -> Lease {
     Lease { holder: "request-id".to_owned(), until: later() }
 }
@@ -233,6 +247,7 @@ fn checkpoint() -> Checkpoint {
         upload: upload(),
         parts: 2,
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+        rows_read: 9,
         rows: 7,
         bytes: 900,
         totals: file().totals,
@@ -272,10 +287,10 @@ fn steps() -> Vec<Scenario> {
         ),
         ("release", "", lifecycle::release(&owned(), now, ErrorKind::Transient, later())),
         ("release", "permanent", lifecycle::release(&owned(), now, ErrorKind::Permanent, later())),
-        ("record_progress", "", lifecycle::record_progress(&owned(), now, 7)),
-        ("continue_later", "", lifecycle::continue_later(&owned(), now, 7, false, later())),
-        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, 7, true, later())),
-        ("record_file", "", lifecycle::record_file(&owned(), now, file())),
+        ("record_progress", "", lifecycle::record_progress(&owned(), now, PROGRESS)),
+        ("continue_later", "", lifecycle::continue_later(&owned(), now, PROGRESS, false, later())),
+        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, PROGRESS, true, later())),
+        ("record_file", "", lifecycle::record_file(&owned(), now, file(), 5)),
         ("ready", "", lifecycle::ready(&owned(), now, later())),
         ("fail", "owner", lifecycle::fail(&owned(), now, FailedBy::Owner, failure())),
         ("fail", "attempts-used-up", lifecycle::fail(&owned(), now, FailedBy::AttemptsUsedUp { max: 5 }, failure())),
@@ -299,10 +314,10 @@ fn steps() -> Vec<Scenario> {
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
     scenarios.push(applied(name("apply_step", "fail", "lock-is-anothers"), "fail", fail, responses));
     for (step, case, made) in [
-        ("advance_checkpoint", "", lifecycle::advance_checkpoint(&owned(), now, 7)),
-        ("record_progress", "", lifecycle::record_progress(&owned(), now, 7)),
-        ("continue_later", "", lifecycle::continue_later(&owned(), now, 7, false, later())),
-        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, 7, true, later())),
+        ("advance_checkpoint", "", lifecycle::advance_checkpoint(&owned(), now, PROGRESS)),
+        ("record_progress", "", lifecycle::record_progress(&owned(), now, PROGRESS)),
+        ("continue_later", "", lifecycle::continue_later(&owned(), now, PROGRESS, false, later())),
+        ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, PROGRESS, true, later())),
     ] {
         scenarios.push(Scenario {
             name: name("apply_with_checkpoint", step, case),

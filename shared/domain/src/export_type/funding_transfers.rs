@@ -2,7 +2,10 @@
 //! refunds.
 
 use super::ColumnKind::{Amount, Currency, OneOf, Status, Text, Time};
-use super::{Definition, optional, required, required_if, status};
+use super::{Definition, filter, optional, required, required_if, status};
+use crate::filter::FilterKind::{
+    self, CreatedAt, Currencies, SourceBalanceAccountType, Statuses, SupplierIds, TargetBalanceAccountType,
+};
 
 /// The types of a balance account.
 const ACCOUNT_TYPES: &[&str] = &["MARKETPLACE", SUPPLIER];
@@ -66,5 +69,14 @@ pub(super) const DEFINITION: Definition = Definition {
         status("PENDING", "Submitted to the payment service provider."),
         status("COMPLETED", "The target account is credited."),
         status("FAILED", "Rejected by the payment service provider."),
+    ],
+    filters: &[
+        filter(CreatedAt, &["createdAt"]),
+        filter(Statuses, &["status"]),
+        filter(Currencies, &["currency"]),
+        filter(SupplierIds, &["sourceSupplierId", "targetSupplierId"]),
+        filter(FilterKind::Amount, &["amountMinor"]),
+        filter(SourceBalanceAccountType, &["sourceBalanceAccountType"]),
+        filter(TargetBalanceAccountType, &["targetBalanceAccountType"]),
     ],
 };

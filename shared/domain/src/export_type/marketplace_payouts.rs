@@ -2,7 +2,8 @@
 //! balance account to its bank.
 
 use super::ColumnKind::{Amount, Count, Currency, Status, Text, Time};
-use super::{Definition, optional, required, status};
+use super::{Definition, filter, optional, required, status};
+use crate::filter::FilterKind::{CreatedAt, Currencies, Statuses};
 
 pub(super) const DEFINITION: Definition = Definition {
     slug: "marketplace-payouts",
@@ -35,4 +36,5 @@ pub(super) const DEFINITION: Definition = Definition {
         status("FAILED", "Rejected by the bank."),
         status("INSUFFICIENT_FUNDS", "The balance account did not hold enough."),
     ],
+    filters: &[filter(CreatedAt, &["createdAt"]), filter(Statuses, &["status"]), filter(Currencies, &["currency"])],
 };

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::filter::{FilterDefinition, FilterKind};
+
 mod funding_transfers;
 mod marketplace_payouts;
 mod supplier_payouts;
@@ -41,6 +43,8 @@ pub struct Definition {
     pub columns: &'static [Column],
     /// The statuses that a row can have.
     pub statuses: &'static [StatusDefinition],
+    /// The filters of its exports.
+    pub filters: &'static [FilterDefinition],
 }
 
 /// A column of the file, and an attribute of the source table.
@@ -164,6 +168,12 @@ impl Definition {
         self.statuses.iter().enumerate().map(|(index, status)| RowStatus { index, name: status.name })
     }
 
+    /// Its filter of this kind, if it has one.
+    #[must_use]
+    pub fn filter(&self, kind: FilterKind) -> Option<&FilterDefinition> {
+        self.filters.iter().find(|filter| filter.kind == kind)
+    }
+
     /// The status with this name.
     #[must_use]
     pub fn status(&self, name: &str) -> Option<RowStatus> {
@@ -238,9 +248,35 @@ const fn status(name: &'static str, description: &'static str) -> StatusDefiniti
     StatusDefinition { name, description }
 }
 
+const fn filter(kind: FilterKind, attributes: &'static [&'static str]) -> FilterDefinition {
+    FilterDefinition { kind, attributes }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_compare_columns_of_their_type() {
+        for export_type in ExportType::ALL {
+            let definition = export_type.definition();
+            for (index, FilterDefinition { kind, attributes }) in definition.filters.iter().enumerate() {
+                assert!(definition.filters.iter().position(|filter| filter.kind == *kind) == Some(index), "{kind:?}");
+                assert!(!attributes.is_empty(), "{kind:?}");
+                for attribute in *attributes {
+                    let column = definition.columns.iter().find(|column| column.attribute == *attribute);
+                    let expected = match kind {
+                        FilterKind::CreatedAt => Some(ColumnKind::Time),
+                        FilterKind::Statuses => Some(ColumnKind::Status),
+                        FilterKind::Currencies => Some(ColumnKind::Currency),
+                        FilterKind::Amount => Some(ColumnKind::Amount),
+                        _ => None,
+                    };
+                    assert!(column.is_some_and(|column| expected.is_none_or(|kind| column.kind == kind)), "{kind:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn definition_has_one_column_of_each_special_kind() {

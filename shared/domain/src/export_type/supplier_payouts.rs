@@ -2,7 +2,8 @@
 //! The amount is the captured amount minus commission and fees, adjusted for refunds.
 
 use super::ColumnKind::{Amount, Count, Currency, OtherAmount, Status, Text, Time};
-use super::{Definition, optional, required, status};
+use super::{Definition, filter, optional, required, status};
+use crate::filter::FilterKind::{CreatedAt, Currencies, Statuses, SupplierIds};
 
 pub(super) const DEFINITION: Definition = Definition {
     slug: "supplier-payouts",
@@ -42,5 +43,11 @@ pub(super) const DEFINITION: Definition = Definition {
         status("FAILED", "Rejected by the bank."),
         status("INSUFFICIENT_FUNDS", "The balance account did not hold enough."),
         status("SKIPPED", "Nothing is paid, because the amount is zero."),
+    ],
+    filters: &[
+        filter(CreatedAt, &["createdAt"]),
+        filter(Statuses, &["status"]),
+        filter(Currencies, &["currency"]),
+        filter(SupplierIds, &["supplierId"]),
     ],
 };

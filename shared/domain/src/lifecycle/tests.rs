@@ -4,6 +4,7 @@ use crate::email::Recipients;
 use crate::export::{ExportSettings, FailureCode};
 use crate::export_type::ExportType;
 use crate::id::ExportId;
+use crate::options::ExportOptions;
 use crate::totals::Totals;
 use proptest::prelude::*;
 
@@ -30,6 +31,11 @@ fn lease(until: Timestamp) -> Lease {
 }
 
 /// A newly accepted export.
+/// The progress after so many rows, half of which are in the file.
+fn progress(rows_read: u64) -> Progress {
+    Progress { rows_read, rows: rows_read / 2 }
+}
+
 pub fn export() -> Export {
     let email = "ann@example.com".parse::<crate::email::EmailAddress>().unwrap();
     let recipients = Recipients::new(email.clone(), ["cc@example.com".parse().unwrap()]).unwrap();
@@ -39,7 +45,8 @@ pub fn export() -> Export {
         user: Person { email, name: "Ann".parse().unwrap() },
     };
     let id = ExportId::new(ExportType::MarketplacePayouts, start(), &[7; 10]);
-    Export::accept(id, &caller, recipients, ExportSettings::new(72 * HOUR, 720 * HOUR, 6 * HOUR, false), HOUR / 60)
+    let settings = ExportSettings::new(72 * HOUR, 720 * HOUR, 6 * HOUR, false);
+    Export::accept(id, &caller, recipients, ExportOptions::default(), settings, HOUR / 60)
 }
 
 /// A complete file.
@@ -120,7 +127,7 @@ fn acquire_succeeds_once_for_two_readers_of_a_record() {
 fn acquire_fails_if_a_file_was_recorded_since_the_read() {
     let late_owner = acquired(minutes(0), &export());
     let read = late_owner.clone();
-    let recorded = record_file(&late_owner, minutes(6), file()).apply(&late_owner).unwrap();
+    let recorded = record_file(&late_owner, minutes(6), file(), 5).apply(&late_owner).unwrap();
     let acquire_at = |read: &Export| acquire(read, minutes(6), lease(minutes(11)), &retry()).unwrap();
     assert_eq!(acquire_at(&read).apply(&recorded), None, "read before the file was recorded");
     assert_eq!(acquire_at(&recorded).apply(&recorded).unwrap().file, Some(file()));
@@ -133,10 +140,10 @@ fn former_owner_cannot_write() {
     for step in [
         release(&first, minutes(7), ErrorKind::Transient, minutes(8)),
         release(&first, minutes(7), ErrorKind::Permanent, minutes(8)),
-        record_file(&first, minutes(7), file()),
-        record_progress(&first, minutes(7), 9),
-        advance_checkpoint(&first, minutes(7), 9),
-        continue_later(&first, minutes(7), 9, true, minutes(8)),
+        record_file(&first, minutes(7), file(), 5),
+        record_progress(&first, minutes(7), progress(9)),
+        advance_checkpoint(&first, minutes(7), progress(9)),
+        continue_later(&first, minutes(7), progress(9), true, minutes(8)),
         ready(&Export { file: Some(file()), ..first.clone() }, minutes(7), minutes(100)),
         fail(&first, minutes(7), FailedBy::Owner, failure()),
     ] {
@@ -172,10 +179,13 @@ fn permanent_error_is_kept_until_the_checkpoint_advances() {
     for third in [acquired(minutes(12), &second), acquired(minutes(8), &released(&second, minutes(7), minutes(8)))] {
         assert_eq!(retry().wait_after_error(&Export { attempts: 1, ..third }, minutes(13), ErrorKind::Permanent), None);
     }
-    for step in [advance_checkpoint(&second, minutes(7), 9), continue_later(&second, minutes(7), 9, true, minutes(8))] {
+    for step in [
+        advance_checkpoint(&second, minutes(7), progress(9)),
+        continue_later(&second, minutes(7), progress(9), true, minutes(8)),
+    ] {
         assert_eq!(step.apply(&second).unwrap().permanent_error_at, None, "the checkpoint has advanced since");
     }
-    let without_progress = continue_later(&second, minutes(7), 9, false, minutes(8)).apply(&second).unwrap();
+    let without_progress = continue_later(&second, minutes(7), progress(9), false, minutes(8)).apply(&second).unwrap();
     assert_eq!(without_progress.permanent_error_at, Some(minutes(1)));
 }
 
@@ -198,15 +208,33 @@ fn permanent_error_is_final_without_another_attempt() {
 #[test]
 fn attempts_are_reset_when_the_checkpoint_advances() {
     let export = acquired(minutes(0), &Export { attempts: 1, ..export() });
-    let after = advance_checkpoint(&export, minutes(1), 500).apply(&export).unwrap();
-    assert_eq!((after.attempts, after.rows_written, &after.lease), (0, 500, &export.lease));
-    assert_eq!(record_progress(&export, minutes(1), 400).apply(&export).unwrap().attempts, 2);
+    let after = advance_checkpoint(&export, minutes(1), progress(500)).apply(&export).unwrap();
+    assert_eq!((after.attempts, after.rows_read, after.rows_written, &after.lease), (0, 500, 250, &export.lease));
+    assert_eq!(record_progress(&export, minutes(1), progress(400)).apply(&export).unwrap().attempts, 2);
+}
+
+#[test]
+fn progress_never_goes_backwards() {
+    let export = acquired(minutes(0), &Export { rows_read: 100, rows_written: 50, ..export() });
+    for (rows_read, expected) in [(80, (100, 50)), (100, (100, 50)), (120, (120, 60))] {
+        for step in [
+            record_progress(&export, minutes(1), progress(rows_read)),
+            advance_checkpoint(&export, minutes(1), progress(rows_read)),
+            continue_later(&export, minutes(1), progress(rows_read), true, minutes(2)),
+        ] {
+            let after = step.apply(&export).unwrap();
+            assert_eq!((after.rows_read, after.rows_written), expected);
+        }
+    }
+    let recorded = record_file(&export, minutes(1), file(), 5).apply(&export).unwrap();
+    assert_eq!(recorded.rows_read, 100);
 }
 
 #[test]
 fn continue_later_without_progress_costs_an_attempt() {
     let export = acquired(minutes(0), &Export { attempts: 1, ..export() });
-    let continued = |advanced| continue_later(&export, minutes(4), 9, advanced, minutes(5)).apply(&export).unwrap();
+    let continued =
+        |advanced| continue_later(&export, minutes(4), progress(9), advanced, minutes(5)).apply(&export).unwrap();
     assert_eq!(
         (continued(true).attempts, continued(true).lease, continued(true).next_check_at),
         (0, None, Some(minutes(5)))
@@ -218,8 +246,8 @@ fn continue_later_without_progress_costs_an_attempt() {
 fn ready_requires_a_file_and_releases_the_lock() {
     let export = acquired(minutes(0), &export());
     assert_eq!(ready(&export, minutes(1), minutes(100)).apply(&export), None);
-    let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
-    assert_eq!(export.rows_written, 3);
+    let export = record_file(&export, minutes(1), file(), 5).apply(&export).unwrap();
+    assert_eq!((export.rows_read, export.rows_written), (5, 3));
     let step = ready(&export, minutes(2), minutes(100));
     assert!(step.leaves_pending);
     let export = step.apply(&export).unwrap();
@@ -246,7 +274,7 @@ fn fail_requires_a_valid_reason_and_releases_the_lock() {
 fn administrator_fails_only_a_pending_export_leased_or_not() {
     let fresh = export();
     let held =
-        record_file(&acquired(minutes(0), &fresh), minutes(1), file()).apply(&acquired(minutes(0), &fresh)).unwrap();
+        record_file(&acquired(minutes(0), &fresh), minutes(1), file(), 5).apply(&acquired(minutes(0), &fresh)).unwrap();
     // Decided before the lease was acquired, because the guards do not depend on the owner.
     let step = fail(&fresh, minutes(1), FailedBy::Administrator, failure());
     assert!(step.leaves_pending);
@@ -299,7 +327,7 @@ fn cancel_after_the_end_or_with_a_file_fails() {
 fn either_the_file_is_recorded_or_the_export_is_cancelled() {
     let held = acquired(minutes(0), &export());
     let cancel = cancel(&held, minutes(1), cancelled()).unwrap();
-    let record = record_file(&held, minutes(1), file());
+    let record = record_file(&held, minutes(1), file(), 9);
     assert_eq!(cancel.apply(&record.apply(&held).unwrap()), None);
     assert_eq!(record.apply(&cancel.apply(&held).unwrap()), None);
 }
@@ -311,10 +339,10 @@ fn nothing_changes_a_cancelled_export() {
     let own = Export { file: Some(file()), ..held.clone() };
     let mut steps = vec![
         release(&held, minutes(2), ErrorKind::Transient, minutes(3)),
-        record_progress(&held, minutes(2), 9),
-        advance_checkpoint(&held, minutes(2), 9),
-        continue_later(&held, minutes(2), 9, true, minutes(3)),
-        record_file(&held, minutes(2), file()),
+        record_progress(&held, minutes(2), progress(9)),
+        advance_checkpoint(&held, minutes(2), progress(9)),
+        continue_later(&held, minutes(2), progress(9), true, minutes(3)),
+        record_file(&held, minutes(2), file(), 9),
         ready(&own, minutes(2), minutes(100)),
         fail(&held, minutes(2), FailedBy::Owner, failure()),
         fail(&held, minutes(999), FailedBy::AttemptsUsedUp { max: 1 }, failure()),
@@ -375,7 +403,7 @@ fn two_sweeps_re_enqueue_once() {
 
 fn ready_export() -> Export {
     let export = acquired(minutes(0), &export());
-    let export = record_file(&export, minutes(1), file()).apply(&export).unwrap();
+    let export = record_file(&export, minutes(1), file(), 5).apply(&export).unwrap();
     ready(&export, minutes(1), minutes(100)).apply(&export).unwrap()
 }
 
@@ -443,16 +471,16 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
         0 => acquire(export, now, lease(now.plus(HOUR / 12)), &retry()).ok()?,
         1 if choice > 128 => release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
         1 => release(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
-        2 => record_file(export, now, file()),
+        2 => record_file(export, now, file(), 5),
         3 => ready(export, now, now.plus(HOUR)),
         4 => fail(export, now, FailedBy::Owner, failure()),
         5 => fail(export, now, FailedBy::AttemptsUsedUp { max: 3 }, failure()),
         6 => re_enqueue(export, export.next_check_at?, now.plus(HOUR / 60)),
         7 => count_resend(export, now, 3).ok()?,
-        9 => record_progress(export, now, 7),
-        10 => advance_checkpoint(export, now, 8),
+        9 => record_progress(export, now, progress(7)),
+        10 => advance_checkpoint(export, now, progress(8)),
         12 => fail(export, now, FailedBy::Administrator, failure()),
-        11 => continue_later(export, now, 9, choice > 128, now.plus(HOUR / 60)),
+        11 => continue_later(export, now, progress(9), choice > 128, now.plus(HOUR / 60)),
         8 => resent(now, recipients, now.plus(HOUR)),
         13 => fail_corrupt(now, CorruptFailedBy::DeadlinePassed, failure()),
         14 => fail_corrupt(now, CorruptFailedBy::Administrator, failure()),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::tests::request;
 use crate::validation::MAX_VALIDATION_ERRORS;
+use exports_domain::export_type::ExportType;
 use exports_domain::testing::address;
 use proptest::prelude::*;
 use serde_json::json;
@@ -49,6 +50,7 @@ fn absent_body_is_accepted_with_any_content_type() {
 fn absent_cc_differs_from_empty_cc() {
     assert_eq!(parse("{}"), Ok(None));
     assert_eq!(parse(" { } "), Ok(None));
+    assert_eq!(parse(r#"{"cc":null}"#), Ok(None));
     assert_eq!(parse(r#"{"cc":[]}"#), Ok(Some(Recipients::only(address("ann@example.com")))));
 }
 
@@ -85,14 +87,16 @@ fn every_invalid_field_is_reported() {
 
 #[test]
 fn cc_of_wrong_type_is_rejected() {
-    for body in [r#"{"cc":"a@b.c"}"#, r#"{"cc":null}"#, r#"{"cc":{}}"#, r#"{"cc":1}"#] {
+    for body in [r#"{"cc":"a@b.c"}"#, r#"{"cc":{}}"#, r#"{"cc":1}"#] {
         assert_eq!(codes_and_fields(body), [(ValidationCode::Format, Some("cc".into()))], "{body}");
     }
 }
 
 #[test]
 fn duplicate_cc_is_rejected() {
-    assert_eq!(codes_and_fields(r#"{"cc":["a@b.c"],"cc":["d@b.c"]}"#), [(ValidationCode::Format, Some("cc".into()))]);
+    for body in [r#"{"cc":["a@b.c"],"cc":["d@b.c"]}"#, r#"{"cc":null,"cc":[]}"#] {
+        assert_eq!(codes_and_fields(body), [(ValidationCode::Format, Some("cc".into()))]);
+    }
 }
 
 #[test]
@@ -208,4 +212,52 @@ fn recorded_cc_at_disallowed_domain_is_rejected() {
         panic!("accepted")
     };
     assert_eq!(errors.into_iter().map(|error| error.field).collect::<Vec<_>>(), [Some("cc[1]".to_owned())]);
+}
+
+fn parse_launch(body: &str) -> Result<Launch, BodyError> {
+    let request = request(json!({"content-type": "application/json"}), Some(body));
+    let definition = ExportType::MarketplacePayouts.definition();
+    launch(&request, definition, &address("ann@example.com"), &AllowedDomains::default())
+}
+
+#[test]
+fn launch_without_options_has_the_defaults() {
+    let expected =
+        Launch { recipients: Recipients::only(address("ann@example.com")), options: ExportOptions::default() };
+    for body in ["", "{}", r#"{"cc":null,"filter":null,"format":null}"#, r#"{"filter":{},"format":"CSV"}"#] {
+        assert_eq!(parse_launch(body).as_ref(), Ok(&expected), "{body}");
+    }
+}
+
+#[test]
+fn every_invalid_field_of_a_launch_is_reported() {
+    let body = r#"{"cc":["x"],"filter":{"statuses":[]},"format":"PDF","bcc":[],"format":"CSV"}"#;
+    let Err(BodyError::ValidationErrors(errors)) = parse_launch(body) else { panic!("accepted") };
+    let codes_and_fields: Vec<_> = errors.iter().map(|error| (error.code, error.field.as_deref())).collect();
+    let expected = [
+        (ValidationCode::Format, Some("cc[0]")),
+        (ValidationCode::Missing, Some("filter.statuses")),
+        (ValidationCode::Enumeration, Some("format")),
+        (ValidationCode::Format, Some("bcc")),
+        (ValidationCode::Format, Some("format")),
+    ];
+    assert_eq!(codes_and_fields, expected);
+}
+
+#[test]
+fn format_of_wrong_type_or_unknown_name_is_rejected() {
+    for (format, code) in
+        [("7", ValidationCode::Format), ("{}", ValidationCode::Format), ("\"csv\"", ValidationCode::Enumeration)]
+    {
+        let Err(BodyError::ValidationErrors(errors)) = parse_launch(&format!(r#"{{"format":{format}}}"#)) else {
+            panic!("accepted")
+        };
+        assert_eq!((errors[0].code, errors[0].field.as_deref()), (code, Some("format")), "{format}");
+    }
+}
+
+#[test]
+fn resend_has_no_options() {
+    let unknown = ["filter", "format"].map(|name| (ValidationCode::Format, Some(name.to_owned())));
+    assert_eq!(codes_and_fields(r#"{"filter":{},"format":"CSV"}"#), unknown);
 }

@@ -1,0 +1,58 @@
+//! What an export was launched with in addition to its recipients.
+//!
+//! The options are frozen on the record. A record with options that this build does not know is corrupt: ignoring them
+//! would export more than was requested.
+
+use crate::filter::RowFilter;
+
+/// The version of new options.
+pub const OPTIONS_VERSION: u32 = 1;
+
+/// The options of an export.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// The rows to include.
+    pub filter: RowFilter,
+    /// The format of the file.
+    pub format: FileFormat,
+}
+
+/// The format of a file.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[strum(parse_err_ty = ParseFileFormatError, parse_err_fn = ParseFileFormatError::new)]
+pub enum FileFormat {
+    /// Comma-separated values, with `;` as the separator.
+    #[default]
+    Csv,
+}
+
+impl FileFormat {
+    /// The name in requests, responses and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The text is not a file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be CSV")]
+pub struct ParseFileFormatError;
+
+impl ParseFileFormatError {
+    const fn new(_: &str) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,277 @@
+//! The bounds of a period in requests: `createdAtFrom` and `createdAtTo`.
+//!
+//! A bound is a time or a date. A time is in RFC 3339 format with any offset and fraction, such as
+//! `2026-10-08T02:00:01.5+02:00`. A space in place of the offset's `+` is accepted, because an unencoded `+` in a query
+//! string is a space. A date, such as `2026-10-08`, is the whole day in UTC, and a time without a fraction is its whole
+//! second. Both bounds are inclusive. Recorded times have millisecond precision, so finer lower bounds are rounded up and
+//! finer upper bounds are rounded down. A period between two milliseconds is valid and contains nothing.
+
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime, date};
+
+use crate::time::Timestamp;
+
+/// A bound as written: the span of time that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeBound {
+    /// The first nanosecond since the Unix epoch.
+    first: i128,
+    /// The last one.
+    last: i128,
+    /// Whether the text has further digits after the nanoseconds.
+    has_more_digits: bool,
+}
+
+/// The text is not a time or date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time with an offset, such as 2026-10-08T00:00:01Z, or a date, such as 2026-10-08")]
+pub struct ParseTimeBoundError;
+
+impl TimeBound {
+    /// The first millisecond of a period that starts with this bound.
+    #[must_use]
+    pub fn as_from(self) -> Timestamp {
+        timestamp(-(-self.first - i128::from(self.has_more_digits)).div_euclid(1_000_000))
+    }
+
+    /// The last millisecond of a period that ends with this bound.
+    #[must_use]
+    pub fn as_to(self) -> Timestamp {
+        timestamp(self.last.div_euclid(1_000_000))
+    }
+
+    /// Whether a period from this bound to `to` ends before it starts.
+    #[must_use]
+    pub const fn is_after(self, to: Self) -> bool {
+        self.first > to.last
+    }
+}
+
+fn timestamp(milliseconds: i128) -> Timestamp {
+    let limit = if milliseconds < 0 { i64::MIN } else { i64::MAX };
+    Timestamp::from_millis(i64::try_from(milliseconds).unwrap_or(limit))
+}
+
+impl FromStr for TimeBound {
+    type Err = ParseTimeBoundError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTimeBoundError> {
+        let text = text.as_bytes();
+        if text.len() == 10 {
+            let date = parse_date(text)?;
+            let (first, last) = (since_epoch(date.at(0, 0, 0, 0)), since_epoch(date.at(23, 59, 59, 999_999_999)));
+            return Ok(Self { first, last, has_more_digits: false });
+        }
+        parse_time(text)
+    }
+}
+
+/// Nanoseconds since the Unix epoch. `jiff::Timestamp` does not reach the end of the year 9999.
+fn since_epoch(time: DateTime) -> i128 {
+    time.duration_since(date(1970, 1, 1).at(0, 0, 0, 0)).as_nanos()
+}
+
+/// `2026-10-08`
+fn parse_date(text: &[u8]) -> Result<Date, ParseTimeBoundError> {
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return Err(ParseTimeBoundError) };
+    let year = i16::try_from(number(&[*y1, *y2, *y3, *y4])?).map_err(|_| ParseTimeBoundError)?;
+    Date::new(year, two_digits(*m1, *m2)?, two_digits(*d1, *d2)?).map_err(|_| ParseTimeBoundError)
+}
+
+/// `2026-10-08T00:00:01.5+02:00`
+fn parse_time(text: &[u8]) -> Result<TimeBound, ParseTimeBoundError> {
+    let (date, rest) = text.split_at_checked(10).ok_or(ParseTimeBoundError)?;
+    let [b'T' | b't', h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = rest else { return Err(ParseTimeBoundError) };
+    // RFC 3339 allows leap seconds. They count as the second before.
+    let second = match two_digits(*s1, *s2)? {
+        60 => 59,
+        second => second,
+    };
+    let time = jiff::civil::Time::new(two_digits(*h1, *h2)?, two_digits(*m1, *m2)?, second, 0);
+    let time = time.map_err(|_| ParseTimeBoundError)?;
+    let (fraction, offset) = match rest {
+        [b'.', rest @ ..] => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (digits, offset) =
+                rest.split_at_checked(digits).filter(|(digits, _)| !digits.is_empty()).ok_or(ParseTimeBoundError)?;
+            (Some(digits), offset)
+        }
+        rest => (None, rest),
+    };
+    let local = since_epoch(parse_date(date)?.to_datetime(time));
+    let second = local - i128::from(parse_offset(offset)?) * 60 * 1_000_000_000;
+    let Some(fraction) = fraction else {
+        return Ok(TimeBound { first: second, last: second + 999_999_999, has_more_digits: false });
+    };
+    let at = second + nanoseconds(fraction)?;
+    let has_more_digits = fraction.iter().skip(9).any(|digit| *digit != b'0');
+    Ok(TimeBound { first: at, last: at, has_more_digits })
+}
+
+/// The first nine digits of a fraction.
+fn nanoseconds(fraction: &[u8]) -> Result<i128, ParseTimeBoundError> {
+    let mut digits = [b'0'; 9];
+    for (digit, byte) in digits.iter_mut().zip(fraction) {
+        *digit = *byte;
+    }
+    Ok(number(&digits)?.into())
+}
+
+/// The offset in minutes: `Z`, `+02:00`.
+fn parse_offset(text: &[u8]) -> Result<i64, ParseTimeBoundError> {
+    let (sign, h1, h2, m1, m2) = match text {
+        [b'Z' | b'z'] => return Ok(0),
+        [b'+' | b' ', h1, h2, b':', m1, m2] => (1, h1, h2, m1, m2),
+        [b'-', h1, h2, b':', m1, m2] => (-1, h1, h2, m1, m2),
+        _ => return Err(ParseTimeBoundError),
+    };
+    let (hours, minutes) = (two_digits(*h1, *h2)?, two_digits(*m1, *m2)?);
+    if hours > 23 || minutes > 59 {
+        return Err(ParseTimeBoundError);
+    }
+    Ok(sign * (i64::from(hours) * 60 + i64::from(minutes)))
+}
+
+fn two_digits(tens: u8, ones: u8) -> Result<i8, ParseTimeBoundError> {
+    i8::try_from(number(&[tens, ones])?).map_err(|_| ParseTimeBoundError)
+}
+
+fn number(digits: &[u8]) -> Result<i64, ParseTimeBoundError> {
+    digits.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')).ok_or(ParseTimeBoundError)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bound(text: &str) -> Result<TimeBound, ParseTimeBoundError> {
+        text.parse()
+    }
+
+    fn from(text: &str) -> Result<String, ParseTimeBoundError> {
+        bound(text).map(|bound| bound.as_from().to_string())
+    }
+
+    fn to(text: &str) -> Result<String, ParseTimeBoundError> {
+        bound(text).map(|bound| bound.as_to().to_string())
+    }
+
+    #[test]
+    fn date_is_whole_day_in_utc() {
+        assert_eq!(from("2026-10-08").as_deref(), Ok("2026-10-08T00:00:00.000Z"));
+        assert_eq!(to("2026-10-08").as_deref(), Ok("2026-10-08T23:59:59.999Z"));
+        assert_eq!(to("2028-02-29").as_deref(), Ok("2028-02-29T23:59:59.999Z"));
+    }
+
+    #[test]
+    fn time_accepts_any_offset() {
+        for text in [
+            "2026-10-08T08:30:00Z",
+            "2026-10-08t08:30:00z",
+            "2026-10-08T08:30:00.000000000Z",
+            "2026-10-08T10:30:00+02:00",
+            "2026-10-08T10:30:00 02:00",
+            "2026-10-08T03:45:00-04:45",
+            "2026-10-09T08:29:00+23:59",
+            "2026-10-08T08:30:00-00:00",
+        ] {
+            assert_eq!(from(text).as_deref(), Ok("2026-10-08T08:30:00.000Z"), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_without_fraction_includes_its_whole_second() {
+        assert_eq!(to("2026-10-08T08:30:00Z").as_deref(), Ok("2026-10-08T08:30:00.999Z"));
+        assert_eq!(to("2026-10-08T10:30:00+02:00").as_deref(), Ok("2026-10-08T08:30:00.999Z"));
+        assert_eq!(to("2026-10-08T08:30:00.0Z").as_deref(), Ok("2026-10-08T08:30:00.000Z"));
+    }
+
+    #[test]
+    fn period_is_compared_as_written() {
+        for (from, to, is_after) in [
+            ("2026-10-08", "2026-10-08", false),
+            ("2026-10-09", "2026-10-08", true),
+            ("2026-10-08T23:59:59.999999999Z", "2026-10-08", false),
+            ("2026-10-08T08:30:00.5Z", "2026-10-08T08:30:00Z", false),
+            ("2026-10-08T08:30:01Z", "2026-10-08T08:30:00Z", true),
+            ("2026-10-08T08:30:00.0001Z", "2026-10-08T08:30:00.0002Z", false),
+            ("2026-10-08T08:30:00.0002Z", "2026-10-08T08:30:00.0001Z", true),
+            ("2026-10-08T08:30:00.00000000001Z", "2026-10-08T08:30:00.00000000002Z", false),
+        ] {
+            assert_eq!(bound(from).unwrap().is_after(bound(to).unwrap()), is_after, "{from} {to}");
+        }
+        // No millisecond lies between these.
+        let (early, late) = (bound("2026-10-08T08:30:00.0001Z").unwrap(), bound("2026-10-08T08:30:00.0002Z").unwrap());
+        assert!(early.as_from() > late.as_to());
+    }
+
+    #[test]
+    fn fraction_is_rounded_into_the_range() {
+        assert_eq!(from("2026-10-08T08:30:00.0010000000001Z").as_deref(), Ok("2026-10-08T08:30:00.002Z"));
+        assert_eq!(from("2026-10-08T08:30:00.0001Z").as_deref(), Ok("2026-10-08T08:30:00.001Z"));
+        assert_eq!(to("2026-10-08T08:30:00.0019999999999Z").as_deref(), Ok("2026-10-08T08:30:00.001Z"));
+        assert_eq!(from("1969-12-31T23:59:59.9999Z").as_deref(), Ok("1970-01-01T00:00:00.000Z"));
+        assert_eq!(to("1969-12-31T23:59:59.9999Z").as_deref(), Ok("1969-12-31T23:59:59.999Z"));
+    }
+
+    #[test]
+    fn extreme_dates_are_accepted() {
+        assert_eq!(from("0000-01-01").as_deref(), Ok("0000-01-01T00:00:00.000Z"));
+        // Clamped to the maximum of `Timestamp`.
+        assert_eq!(to("9999-12-31").as_deref(), Ok("9999-12-31T23:59:59.999Z"));
+        assert_eq!(to("9999-12-31T23:59:60-23:59").as_deref(), Ok("9999-12-31T23:59:59.999Z"));
+        assert_eq!(from("2016-12-31T23:59:60Z").as_deref(), Ok("2016-12-31T23:59:59.000Z"));
+    }
+
+    #[test]
+    fn malformed_text_is_rejected() {
+        for text in [
+            "",
+            "2026",
+            "2026-10",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-10-8",
+            "20261008",
+            "+026-10-08",
+            "2026-10-08T",
+            "2026-10-08T08:30Z",
+            "2026-10-08T08:30:00",
+            "2026-10-08 08:30:00Z",
+            "2026-10-08T24:00:00Z",
+            "2026-10-08T08:60:00Z",
+            "2026-10-08T08:30:61Z",
+            "2026-10-08T08:30:00.Z",
+            "2026-10-08T08:30:00,5Z",
+            "2026-10-08T08:30:00+02",
+            "2026-10-08T08:30:00+0200",
+            "2026-10-08T08:30:00+24:00",
+            "2026-10-08T08:30:00+02:60",
+            "2026-10-08T08:30:00Z ",
+            "2026-10-08T08:30:00Z[UTC]",
+            "yesterday",
+            "1791417601000",
+            "２026-10-08",
+        ] {
+            assert_eq!(from(text), Err(ParseTimeBoundError), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn formatted_time_parses_to_itself(millis in 0..253_402_207_200_000_i64) {
+            let time = Timestamp::from_millis(millis);
+            let bound = bound(&time.to_string()).unwrap();
+            prop_assert_eq!((bound.as_from(), bound.as_to()), (time, time));
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in "[0-9TZtz:+. -]{0,40}|\\PC{0,40}") {
+            let _ = (from(&text), to(&text));
+        }
+    }
+}
