@@ -147,8 +147,8 @@ def sample_records(stack: Stack) -> dict[str, dict[str, Any]]:
         while call("GET", f"{stack.apiUrl}{EXPORTS}/{export_id}", key)[1]["status"] != status:
             assert time.monotonic() < deadline, f"{export_id} is not {status}"
             time.sleep(0.5)
-        key = {"tenantId": {"S": "samples"}, "sk": {"S": f"EXPORT#{export_id}"}}
-        records[status] = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=key)["Item"]
+        record_key = {"tenantId": {"S": "samples"}, "sk": {"S": f"EXPORT#{export_id}"}}
+        records[status] = stack.client("dynamodb").get_item(TableName=stack.exportsTable, Key=record_key)["Item"]
     return records
 
 
