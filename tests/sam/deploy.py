@@ -22,7 +22,7 @@ README, DEPLOY = ROOT / "README.md", ROOT / "DEPLOY.md"
 NAME = "payouts-export-dev"
 SENDER, READER = "exports@marketplace.example", "you@marketplace.example"
 # The output after which a command that runs until Ctrl-C is done, by its option.
-DONE = {"--watch": "Skipped infra sync|Infra sync completed", "--tail": "export is ready"}
+DONE = {"--watch": "Skipped infra sync|Infra sync completed", "--tail": "export is READY"}
 
 
 def main() -> int:
