@@ -15,11 +15,9 @@ use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::caller::Person;
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Failure};
+use exports_domain::fail_export::mail_failure;
 use exports_domain::lifecycle::{self, CancelError};
-use exports_domain::mail::Mail;
-use exports_domain::ports::{
-    ApiKeyStore, ApplyError, ExportStore, MailSender, SendError, System, Upload, UploadAborter,
-};
+use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, MailSender, System, Upload, UploadAborter};
 use exports_domain::time::Timestamp;
 use exports_http::auth::Authenticator;
 use exports_http::view::ExportView;
@@ -114,11 +112,7 @@ impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
         if export.requested_by.email.is_same_mailbox(&cancelled_by.email) {
             return;
         }
-        let sent = match Mail::failed(export, failure, self.back_office.as_ref()) {
-            Ok(mail) => self.mail.send_mail(&mail).await,
-            Err(error) => Err(SendError::from(DependencyError::permanent("write the mail", error))),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = mail_failure(self.mail, self.back_office.as_ref(), export, failure).await {
             warn!(error = %Chain(&error), "the requester was not mailed");
         }
     }

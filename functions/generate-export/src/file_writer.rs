@@ -127,7 +127,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     fn is_last(&self, export: &Export, error: &WriteFileError) -> bool {
         match error {
             WriteFileError::Failed(_) => true,
-            // Another owner may continue it, unless the export has ended meanwhile, for example because it was cancelled.
+            // Another owner may continue it, unless the export has ended, for example because it was cancelled.
             WriteFileError::Apply(ApplyError::Conflict(record)) => {
                 record.as_ref().is_some_and(|record| record.ended_without_file_under(export.fencing_token))
             }

@@ -134,7 +134,7 @@ impl<S: ExportStore> Generator<'_, S> {
         match self.process(&mut export, invocation).await {
             Ok(()) => {}
             Err(Stopped::LeaseLost) => warn!(fencing_token = export.fencing_token, "lost the lease"),
-            Err(Stopped::Ended) => info!("stopped: the export has ended meanwhile"),
+            Err(Stopped::Ended) => info!("stopped: the export has ended"),
             Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
             Err(Stopped::OutOfTime { has_advanced }) => self.continue_later(&export, has_advanced).await,
             Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,

@@ -1,8 +1,8 @@
-//! The plan of a read: which key ranges are read by whom, in which order their pages are returned.
+//! The plan of a read: the key ranges of each reader, and the order in which their pages are returned.
 //!
 //! The key range of all rows is split into segments of a few pages each, by how dense the rows were so far. A segment
 //! that turns out longer than planned (many rows of one day, or of one millisecond) returns its rest to the plan, which
-//! splits it again with what was learned.
+//! splits it again by the density found.
 
 use std::collections::VecDeque;
 

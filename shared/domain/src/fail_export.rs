@@ -24,10 +24,22 @@ pub async fn fail_export(
 ) -> Result<Result<(), SendError>, ApplyError> {
     let step = fail(export, now, failed_by, failure.clone());
     exports.apply_step(&export.tenant, &export.id, &step).await?;
-    match Mail::failed(export, &failure, back_office) {
-        Ok(message) => Ok(mail.send_mail(&message).await),
-        Err(error) => Ok(Err(DependencyError::permanent("write the failure mail", error).into())),
-    }
+    Ok(mail_failure(mail, back_office, export, &failure).await)
+}
+
+/// Mails the requester of a failed export.
+///
+/// # Errors
+/// [`SendError`]; also if the mail cannot be written.
+pub async fn mail_failure(
+    mail: &dyn MailSender,
+    back_office: Option<&BackOfficeUrl>,
+    export: &Export,
+    failure: &Failure,
+) -> Result<(), SendError> {
+    let message = Mail::failed(export, failure, back_office)
+        .map_err(|error| DependencyError::permanent("write the failure mail", error))?;
+    mail.send_mail(&message).await
 }
 
 #[cfg(test)]
