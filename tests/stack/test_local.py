@@ -70,25 +70,31 @@ def test_port_serves_until_interrupted() -> None:
         ["cargo", "local", "--port", str(port)], cwd=ROOT, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert process.stdout is not None
-    printed = ""
-    for line in process.stdout:
-        printed += line
-        if "Serving until Ctrl-C" in line:
-            break
-    described = json.loads((OUTPUT / "stack.json").read_text())
-    assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
-    assert len({described[export_type.key] for export_type in EXPORT_TYPES}) == len(EXPORT_TYPES)
-    for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            assert answer.status == 200
-    began = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=30) == 0
-    assert time.monotonic() - began < 30
-    for url in (described["apiUrl"], described["awsEndpointUrl"]):
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5).close()
+    try:
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if "Serving until Ctrl-C" in line:
+                break
+        described = json.loads((OUTPUT / "stack.json").read_text())
+        assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
+        assert len({described[export_type.key] for export_type in EXPORT_TYPES}) == len(EXPORT_TYPES)
+        for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                assert answer.status == 200
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+        assert time.monotonic() - began < 30
+        for url in (described["apiUrl"], described["awsEndpointUrl"]):
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5).close()
+    finally:
+        if process.poll() is None:
+            # The emulator and the functions end with the process that started them.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_port_in_use_is_named_before_anything_is_done() -> None:
