@@ -6,14 +6,17 @@ import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import build
+from runner import parts
 from runner.parts import PROFILE, ROOT, WORKSPACE
 
 QUICK = ("--profile", PROFILE)
-TESTS = ("test", "--no-run", *QUICK, *WORKSPACE)
+TESTS = ("test", "--no-run", *QUICK, *parts.TESTS)
 CHECKS = ("check", "--all-targets", *QUICK, *WORKSPACE)
 
 
@@ -66,3 +69,12 @@ def test_release_build_leaves_the_features_of_tests_out() -> None:
     tokio = [unit for unit in release if "#tokio@" in unit]
     assert tokio
     assert not [unit for unit in tokio if "test-util" in unit]
+
+
+def test_binaries_which_are_built_without_tests_have_none() -> None:
+    command = ["cargo", "metadata", "--no-deps", "--format-version=1", "--locked"]
+    metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    targets = [target for package in metadata["packages"] for target in package["targets"]]
+    sources = [Path(target["src_path"]) for target in targets if target["kind"] == ["bin"]]
+    assert sources
+    assert not [path for path in sources if re.search(r"#\[(cfg\()?test\b", path.read_text(encoding="utf-8"))]

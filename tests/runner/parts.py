@@ -17,6 +17,8 @@ RELEASE = {"FUNCTIONS_PROFILE": "release"}
 # One selection of packages and features for clippy, rustdoc and the tests, so that cargo compiles dependencies once for
 # checking and once for running. The functions are built by themselves, with the same dependencies: see tests/features.
 WORKSPACE = ("--locked", "--workspace", "--all-features")
+# Without the binaries, which have no tests: each is linked with the AWS SDK.
+TESTS = (*WORKSPACE, "--lib", "--test", "*")
 VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), Path("target/sam-venv")
 PYTHON = VENV / "bin" / "python"
 LOAD_TENANTS = 20
@@ -75,9 +77,9 @@ def invariants(job: Job) -> None:
 def test_programs(job: Job) -> None:
     """The test programs."""
     if shutil.which("cargo-nextest"):
-        job.compile("cargo", "nextest", "run", "--no-run", "--cargo-profile", PROFILE, *WORKSPACE)
+        job.compile("cargo", "nextest", "run", "--no-run", "--cargo-profile", PROFILE, *TESTS)
     else:
-        job.compile("cargo", "test", "--no-run", "--profile", PROFILE, *WORKSPACE)
+        job.compile("cargo", "test", "--no-run", "--profile", PROFILE, *TESTS)
 
 
 # ---------------------------------------------------------------------------------------------------------- parts
@@ -133,12 +135,12 @@ def unit(job: Job) -> None:
     """Unit tests, property tests and examples in the documentation."""
     if shutil.which("cargo-nextest"):
         ignored = ["--run-ignored", "all"] if job.options.whole else []
-        job.command("cargo", "nextest", "run", "--cargo-profile", PROFILE, *WORKSPACE, *ignored)
-        job.command("cargo", "test", "--profile", PROFILE, "--doc", *WORKSPACE)
+        job.command("cargo", "nextest", "run", "--cargo-profile", PROFILE, *TESTS, *ignored)
     else:
         job.report("cargo-nextest is not installed: cargo test does the same, but slower")
         ignored = ["--", "--include-ignored"] if job.options.whole else []
-        job.command("cargo", "test", "--profile", PROFILE, *WORKSPACE, *ignored)
+        job.command("cargo", "test", "--profile", PROFILE, *TESTS, *ignored)
+    job.command("cargo", "test", "--profile", PROFILE, "--doc", *WORKSPACE)
 
 
 def e2e(job: Job) -> None:

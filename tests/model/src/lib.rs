@@ -18,6 +18,8 @@
 mod broken;
 mod protocol;
 mod state;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use broken::Broken;

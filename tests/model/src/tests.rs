@@ -1,10 +1,10 @@
 //! The protocol holds its invariants within bounds, and would not without its safeguards.
-#![expect(clippy::disallowed_macros, clippy::indexing_slicing, clippy::panic, reason = "this is all test code")]
+#![expect(clippy::disallowed_macros, reason = "a test prints how large its model is")]
 
 use std::time::Instant;
 
+use crate::{Broken, Protocol};
 use exports_domain::invariants::Invariant;
-use model::{Broken, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// Two generators write one small file, and an administrator may end it.
