@@ -17,6 +17,9 @@ from typing import Protocol
 from runner import tools
 from runner.job import Job
 
+# How many parts with a stack run at once. They mostly wait, but with more of them emulators lose calls.
+STACKS_PER_PROCESSOR = 1.0
+
 
 class Uses(enum.Enum):
     """The resource that a part uses while it runs."""
@@ -45,8 +48,9 @@ class Plan:
 
 
 def limits(processors: int) -> dict[Uses, int]:
-    """How many parts may use each resource at once. With more stacks than processors, emulators lose calls."""
-    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: processors}
+    """How many parts may use each resource at once."""
+    stacks = max(1, int(processors * STACKS_PER_PROCESSOR))
+    return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: stacks}
 
 
 def with_needs(plans: Mapping[str, Plan], names: Sequence[str]) -> list[str]:
