@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -212,8 +214,7 @@ class Stack:
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root user, to which no IAM policies apply."""
         if service not in self._clients:
-            # Not boto3's default session, which threads cannot create safely.
-            session = boto3.session.Session("test", "test", region_name=self.region)
+            session = _session(self.region)
             # Path style, because bucket host names do not resolve. No retries: tests must see the first response.
             config = Config(
                 s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, max_pool_connections=64,
@@ -260,7 +261,7 @@ class Stack:
     @functools.cached_property
     def _dynamodb(self) -> Any:
         """Cached, because boto3 needs 0.1 s to create it."""
-        session = boto3.session.Session("test", "test", region_name=self.region)
+        session = _session(self.region)
         return session.resource("dynamodb", endpoint_url=self.awsEndpointUrl)
 
     def configure(self, crate: str, **variables: str) -> None:
@@ -527,6 +528,19 @@ class _Log:
                 self._seen[stream] += 1
                 self._latest = max(self._latest, event["timestamp"])
         return len(self._lines) > known
+
+
+@functools.cache
+def _models() -> Any:
+    """The models of the AWS services, shared by all sessions. Otherwise boto3 reads them for each."""
+    return botocore.loaders.create_loader()
+
+
+def _session(region: str) -> boto3.session.Session:
+    """Not boto3's default session, which threads cannot create safely."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _models())
+    return boto3.session.Session("test", "test", region_name=region, botocore_session=core)
 
 
 def _resolve(value: Any, names: Mapping[str, str]) -> Any:
