@@ -15,7 +15,6 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -24,6 +23,8 @@ from ministack.core import lambda_runtime
 from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc, sqs
 from ministack.services.cloudformation import provisioners
+
+from strict.connections import local_ports
 
 MAX_NAME = 64
 MAX_ENVIRONMENT_BYTES = 4096
@@ -236,17 +237,6 @@ async def _cut(ports: Iterable[int], quietly: bool) -> None:
                 server.writer.close()
 
 
-def _ports(process: int) -> set[int]:
-    """The local ports of a process's TCP connections."""
-    inodes = set()
-    for file in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if (target := os.readlink(file)).startswith("socket:["):
-                inodes.add(target[8:-1])
-    rows = [row.split() for row in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
-
-
 def _environment(*arguments: Any) -> dict[str, str]:
     """Gives SES a separate host, as each service has in AWS.
 
@@ -310,7 +300,8 @@ class FrozenWorker(lambda_runtime.ProvidedWorker):
         self._is_frozen = False
         with contextlib.suppress(OSError):  # the process was killed
             quietly = _variables(self.config).get("STACK_FROZEN_CONNECTIONS") == "dead"
-            asyncio.run_coroutine_threadsafe(_cut(_ports(process.pid), quietly), app._MAIN_LOOP).result()
+            ports = local_ports(process.pid, int(os.environ["GATEWAY_PORT"]))
+            asyncio.run_coroutine_threadsafe(_cut(ports, quietly), app._MAIN_LOOP).result()
         process.send_signal(signal.SIGCONT)
 
 
