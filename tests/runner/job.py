@@ -84,6 +84,11 @@ class Job:
         """Deletes the logs of the stacks."""
         shutil.rmtree(self.stack_logs, ignore_errors=True)
 
+    def report_unanswered(self) -> None:
+        """Reports the requests that a stack's emulator did not answer."""
+        for log in sorted(self.stack_logs.glob("gateway-*.log")):
+            self.report(f"{log.name}:\n{log.read_text(errors='replace').rstrip()}")
+
     @property
     def failed(self) -> bool:
         return bool(self.counts.failed or self.reasons)

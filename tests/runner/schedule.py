@@ -17,8 +17,8 @@ from typing import Protocol
 from runner import tools
 from runner.job import Job
 
-# How many parts with a stack run at once. They mostly wait, but with more of them emulators lose calls.
-STACKS_PER_PROCESSOR = 1.0
+# How many parts with a stack run at once. They mostly wait.
+STACKS_PER_PROCESSOR = 1.5
 
 
 class Uses(enum.Enum):
@@ -139,6 +139,8 @@ class Schedule:
             job.fail(f"{type(error).__name__}: {error}")
         finally:
             job.seconds = time.monotonic() - job.began
-            if not job.failed:
+            if job.failed:
+                job.report_unanswered()
+            else:
                 job.forget_stacks()
             self._ended.put(job.name)

@@ -68,11 +68,11 @@ def run(plans: dict[str, Plan], processors: int = 1) -> tuple[Watcher, dict[str,
 
 def test_stacks_run_beside_one_compiler() -> None:
     plans = {"one": Plan(sleeps, Uses.COMPILER), "two": Plan(sleeps, Uses.COMPILER)}
-    plans |= {name: Plan(sleeps, Uses.STACK) for name in ("first", "second", "third")}
+    plans |= {name: Plan(sleeps, Uses.STACK) for name in ("first", "second", "third", "fourth")}
     watcher, _ = run(plans, processors=2)
-    assert {"one", "first", "second"} in watcher.at_once
+    assert {"one", "first", "second", "third"} in watcher.at_once
     assert not any({"one", "two"} <= at_once for at_once in watcher.at_once)
-    assert not any({"first", "second", "third"} <= at_once for at_once in watcher.at_once)
+    assert not any({"first", "second", "third", "fourth"} <= at_once for at_once in watcher.at_once)
 
 
 def test_part_starts_only_after_what_it_needs() -> None:
@@ -96,6 +96,16 @@ def test_part_that_raises_has_failed() -> None:
 
     _, jobs = run({"test": Plan(raises, Uses.STACK)})
     assert jobs["test"].reasons == ["OSError: no space left"]
+
+
+def test_failed_part_reports_what_the_emulator_did_not_answer() -> None:
+    def fails(job: Job) -> None:
+        job.stack_logs.mkdir()
+        (job.stack_logs / "gateway-1.log").write_text("GET /v1/caller: RemoteDisconnected\n")
+        breaks(job)
+
+    _, jobs = run({"test": Plan(fails, Uses.STACK)})
+    assert jobs["test"].log.read_text().endswith("gateway-1.log:\nGET /v1/caller: RemoteDisconnected\n")
 
 
 def test_parts_come_with_all_that_they_need() -> None:
