@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -104,9 +105,12 @@ class Job:
         """
         return self._must_succeed(command, *self._run(command, environment))
 
-    def compile(self, *command: str | Path, **environment: str) -> bool:
+    def compile(self, *command: str | Path, may_warn: bool = True, **environment: str) -> bool:
         """Runs a command that compiles, with a lower priority than tests, because some tests measure time."""
-        return self._must_succeed(command, *self._run(command, environment, niceness=COMPILER_NICENESS))
+        code, output = self._run(command, environment, niceness=COMPILER_NICENESS)
+        if not may_warn and re.search(r"generated \d+ warnings?", output):
+            self.fail(f"warnings of {_line(command)}")
+        return self._must_succeed(command, code, output)
 
     def succeeds(self, *command: str | Path, seconds: float) -> bool:
         """Whether a command succeeds within this time. A failure does not fail the part."""

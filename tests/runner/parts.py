@@ -14,9 +14,12 @@ from runner.schedule import Plan, Uses
 
 PROFILE = "quick"
 RELEASE = {"FUNCTIONS_PROFILE": "release"}
-# One selection of packages and features for clippy, rustdoc and the tests, so that cargo compiles dependencies once for
-# checking and once for running. The functions are built by themselves, with the same dependencies: see tests/features.
+# One selection of packages and features for clippy, rustdoc and the tests, so that cargo compiles dependencies once.
+# The functions are built by themselves, with the same dependencies: see tests/features.
 WORKSPACE = ("--locked", "--workspace", "--all-features")
+# Clippy checks the project's crates while they are compiled for the tests, and rustdoc.py the documentation while its
+# examples are. `cargo clippy` and `cargo doc` would compile all dependencies a second time, only to check them.
+CHECKED = {"RUSTC_WORKSPACE_WRAPPER": "clippy-driver", "RUSTDOC": str(ROOT / "tests" / "runner" / "rustdoc.py")}
 # Without the binaries, which have no tests: each is linked with the AWS SDK.
 TESTS = (*WORKSPACE, "--lib", "--test", "*")
 VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), Path("target/sam-venv")
@@ -71,15 +74,19 @@ def release_functions(job: Job) -> None:
 
 def invariants(job: Job) -> None:
     """The program that checks invariants in the fault runs."""
-    job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "check-invariants")
+    job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "check-invariants", **CHECKED)
 
 
 def test_programs(job: Job) -> None:
     """The test programs."""
+    job.compile(*_tests("--no-run"), **CHECKED)
+
+
+def _tests(*options: str) -> tuple[str, ...]:
+    """The command that runs the test programs."""
     if shutil.which("cargo-nextest"):
-        job.compile("cargo", "nextest", "run", "--no-run", "--cargo-profile", PROFILE, *TESTS)
-    else:
-        job.compile("cargo", "test", "--no-run", "--profile", PROFILE, *TESTS)
+        return ("cargo", "nextest", "run", "--cargo-profile", PROFILE, *TESTS, *options)
+    return ("cargo", "test", "--profile", PROFILE, *TESTS, *options)
 
 
 # ---------------------------------------------------------------------------------------------------------- parts
@@ -123,24 +130,24 @@ def supply(job: Job) -> None:
 
 def clippy(job: Job) -> None:
     """The compiler and clippy emit no warnings."""
-    job.compile("cargo", "clippy", "--profile", PROFILE, *WORKSPACE, "--all-targets", "--", "-D", "warnings")
+    # Cargo repeats the warnings of what it has compiled before.
+    for command in (_tests("--no-run"), ("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bins")):
+        job.compile(*command, may_warn=False, **CHECKED)
 
 
 def doc(job: Job) -> None:
-    """The documentation builds without warnings."""
-    job.compile("cargo", "doc", "--profile", PROFILE, *WORKSPACE, "--no-deps", RUSTDOCFLAGS="-D warnings")
+    """The documentation builds without warnings, and its examples run."""
+    job.compile("cargo", "test", "--profile", PROFILE, "--doc", *WORKSPACE, **CHECKED)
 
 
 def unit(job: Job) -> None:
-    """Unit tests, property tests and examples in the documentation."""
+    """Unit tests and property tests."""
     if shutil.which("cargo-nextest"):
         ignored = ["--run-ignored", "all"] if job.options.whole else []
-        job.command("cargo", "nextest", "run", "--cargo-profile", PROFILE, *TESTS, *ignored)
     else:
         job.report("cargo-nextest is not installed: cargo test does the same, but slower")
         ignored = ["--", "--include-ignored"] if job.options.whole else []
-        job.command("cargo", "test", "--profile", PROFILE, *TESTS, *ignored)
-    job.command("cargo", "test", "--profile", PROFILE, "--doc", *WORKSPACE)
+    job.command(*_tests(*ignored), **CHECKED)
 
 
 def e2e(job: Job) -> None:
@@ -265,8 +272,8 @@ PLANS: dict[str, Plan] = {
     "faults": Plan(faults, Uses.STACK, needs=("python", "functions", "invariants")),
     "e2e-timed": Plan(e2e_timed, Uses.STACK, needs=("python", "functions")),
     "test-programs": Plan(test_programs, Uses.COMPILER, tools=_RUST, is_preparation=True),
-    "clippy": Plan(clippy, Uses.COMPILER, tools=_RUST),
-    "doc": Plan(doc, Uses.COMPILER, tools=_RUST),
+    "clippy": Plan(clippy, Uses.COMPILER, needs=("test-programs",), tools=_RUST),
+    "doc": Plan(doc, Uses.COMPILER, needs=("test-programs",), tools=_RUST),
     "unit": Plan(unit, Uses.COMPILER, needs=("test-programs",)),
     "sam-python": Plan(sam_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply-python": Plan(supply_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
