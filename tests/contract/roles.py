@@ -244,8 +244,8 @@ def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str
         bucket = f"arn:aws:s3:::{environment['EXPORTS_BUCKET']}"
         key = request.path.split("/", 2)[2]
         yield f"s3:{S3_ACTIONS[operation]}", f"{bucket}/{key}"
-        if operation == "HeadObject":
-            # Without it, a missing object is 403 instead of 404 (S3 API Reference, HeadObject, "Permissions").
+        if operation == "HeadObject" or (operation == "GetObject" and not is_download(request)):
+            # Without it, a missing object is 403 instead of 404 (S3 API Reference, "Permissions" of both).
             yield "s3:ListBucket", bucket
     elif request.service == "sqs":
         assert operation == "SendMessage"
@@ -285,13 +285,18 @@ def calls(crate: str) -> tuple[Request, ...]:
     For the link signer, the request that a presigned URL makes.
     """
     if crate == SIGNER:
-        return tuple(request for request in requests() if request.operation == "GetObject")
+        return tuple(request for request in requests() if is_download(request))
     return tuple(
         request
         for request in requests()
-        if request.operation != "GetObject" and request.port in methods(crate)
+        if not is_download(request) and request.port in methods(crate)
         if request.step is None or request.step in steps(crate)
     )
+
+
+def is_download(request: Request) -> bool:
+    """Whether it is the request that a presigned URL makes."""
+    return (request.port, request.operation) == ("FileLinks::sign_link", "GetObject")
 
 
 @functools.cache

@@ -86,7 +86,7 @@ def test_policy_grants_single_actions_on_named_resources(name: str) -> None:
         for resource in as_list(statement["Resource"]):
             text = json.dumps(resource)
             # Object keys and recipients are not known at deployment.
-            bare = text.replace("${ExportsBucket.Arn}/exports/*", "").replace(IDENTITIES, "")
+            bare = re.sub(r"\$\{ExportsBucket\.Arn\}/(exports|unfinished)/\*", "", text).replace(IDENTITIES, "")
             assert "*" not in bare, f"{name}: name the resource {text}"
 
 
@@ -269,6 +269,8 @@ def test_lifecycle_rules_delete_files_and_unfinished_uploads() -> None:
     assert uploads["Status"] == "Enabled"
     # One day more than the longest ExportDeadline: an export continues its first upload.
     assert uploads["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 8
+    parts = rules["delete-unfinished-parts"]
+    assert (parts["Status"], parts["Prefix"], parts["ExpirationInDays"]) == ("Enabled", "unfinished/", 8)
 
 
 def test_trail_records_file_operations_for_a_year() -> None:
@@ -279,7 +281,10 @@ def test_trail_records_file_operations_for_a_year() -> None:
     assert selector["FieldSelectors"] == [
         {"Field": "eventCategory", "Equals": ["Data"]},
         {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
-        {"Field": "resources.ARN", "StartsWith": [{"Fn::Sub": "${ExportsBucket.Arn}/exports/"}]},
+        {
+            "Field": "resources.ARN",
+            "StartsWith": [{"Fn::Sub": f"${{ExportsBucket.Arn}}/{folder}/"} for folder in ("exports", "unfinished")],
+        },
     ]
     assert trail["S3BucketName"] == {"Ref": "DownloadLogBucket"}
     (rule,) = properties("DownloadLogBucket")["LifecycleConfiguration"]["Rules"]

@@ -130,7 +130,13 @@ class Tenant:
         return next((item["exportId"] for item in self.items() if item["sk"] == export_type.lock), None)
 
     def objects(self) -> list[str]:
-        listed = self.stack.client("s3").list_objects_v2(Bucket=self.stack.bucket, Prefix=f"exports/{self.id}/")
+        return self._keys(f"exports/{self.id}/")
+
+    def unfinished_parts(self) -> list[str]:
+        return self._keys(f"unfinished/{self.id}/")
+
+    def _keys(self, prefix: str) -> list[str]:
+        listed = self.stack.client("s3").list_objects_v2(Bucket=self.stack.bucket, Prefix=prefix)
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def content(self, key: str) -> bytes:
@@ -159,6 +165,7 @@ class Tenant:
             "items": self.items(),
             "objects": self.objects(),
             "uploads": self.unfinished_uploads(),
+            "parts": self.unfinished_parts(),
             "mails": self.stack.mails(),
             "messages": undelivered(self.stack, self.stack.jobsQueueUrl),
         }

@@ -36,13 +36,13 @@ def colleague_of(tenant: Tenant) -> tuple[str, dict[str, str]]:
 
 
 def assert_left_nothing(tenant: Tenant, export_id: str) -> None:
-    """The export has no file, upload, checkpoint or lease."""
+    """The export has no file, upload, unfinished part, checkpoint or lease."""
     record = tenant.record(export_id)
     assert record["status"] == "FAILED"
     assert not {"file", "leaseUntil", "nextCheckAt", "nextCheckState"} & record.keys()
     assert [item["sk"] for item in tenant.items() if item["sk"].startswith("CHECKPOINT#")] == []
     assert [key for key in tenant.objects() if export_id in key] == []
-    assert tenant.unfinished_uploads() == []
+    assert (tenant.unfinished_uploads(), tenant.unfinished_parts()) == ([], [])
 
 
 def test_cancelled_before_its_job_the_export_fails_and_the_next_is_accepted(tenant: Tenant) -> None:

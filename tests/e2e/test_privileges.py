@@ -32,7 +32,7 @@ by `test_privileges.py`, which fails if anything else is allowed or denied.
 
 """
 SIGNER = "link signer"
-FILE, OTHER_FILE = "exports/privileges/file.csv", "privileges/file.csv"
+FILE, PART, OTHER_FILE = "exports/privileges/file.csv", "unfinished/privileges/part", "privileges/file.csv"
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 KEY = {"tenantId": {"S": "privileges"}, "sk": {"S": "EXPORT#none"}}
 # The generator drops this job message.
@@ -134,6 +134,9 @@ ATTEMPTS: dict[str, Attempt] = {
     # Of a file that does not exist, because other attempts read theirs.
     "files: delete": bucket("delete_object", Key=f"{FILE}.never-there"),
     "files: list": bucket("list_objects_v2"),
+    "unfinished parts: read": bucket("get_object", Key=PART),
+    "unfinished parts: write": bucket("put_object", Key=PART, Body=b"x"),
+    "unfinished parts: delete": bucket("delete_object", Key=f"{PART}.never-there"),
     "bucket elsewhere: read": bucket("get_object", Key=OTHER_FILE),
     "bucket elsewhere: write": bucket("put_object", Key=OTHER_FILE, Body=b"x"),
     "bucket: change its policy": bucket("delete_bucket_policy"),
@@ -177,12 +180,16 @@ ALLOWED: dict[str, set[str]] = {
         "mail: send as the sender",
     },
     "cancel-export": AUTHENTICATION
-    | {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
+    | {
+        "exports: read one", "exports: change", "exports: delete", "unfinished parts: delete",
+        "mail: send as the sender",
+    },
     "generate-export": {
         "exports: read one", "exports: add", "exports: change", "exports: delete",
         *(f"{export_type.title.lower()}: list a tenant's" for export_type in EXPORT_TYPES),
-        "files: read", "files: write", "files: delete", "files: list", "jobs: send", "jobs: receive",
-        "signing key: read", "mail: send as the sender",
+        "files: read", "files: write", "files: delete", "files: list", "unfinished parts: read",
+        "unfinished parts: write", "unfinished parts: delete", "jobs: send", "jobs: receive", "signing key: read",
+        "mail: send as the sender",
     },
     "sweep-exports": {
         "exports: read one", "exports: find by next check time", "exports: change", "exports: delete", "jobs: send",
@@ -197,7 +204,7 @@ ALLOWED: dict[str, set[str]] = {
 @pytest.fixture(scope="module")
 def world(stack: Stack) -> Iterator[World]:
     await_quiet(stack)
-    for key in (FILE, OTHER_FILE):
+    for key in (FILE, PART, OTHER_FILE):
         stack.client("s3").put_object(Bucket=stack.bucket, Key=key, Body=b"x")
     secrets = stack.client("secretsmanager")
     other = secrets.create_secret(Name="privileges", SecretString="x")["ARN"]
@@ -205,7 +212,7 @@ def world(stack: Stack) -> Iterator[World]:
     yield World(stack, variables["LINK_SIGNER_SECRET"], other)
     await_quiet(stack)
     secrets.delete_secret(SecretId=other, ForceDeleteWithoutRecovery=True)
-    for key in (FILE, OTHER_FILE):
+    for key in (FILE, PART, OTHER_FILE):
         stack.client("s3").delete_object(Bucket=stack.bucket, Key=key)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from expected_csv import Payout, expected_csv
 from held_uploads import held_uploads
-from interventions import changed_settings, fast_redelivery, held_queue, kill
+from interventions import changed_settings, fast_redelivery, held_queue, kill, timeout_of
 from past_exports import days_from_now
 from payouts import large_payouts, plain_payouts
 from stack import Stack
@@ -85,6 +85,27 @@ def test_mail_after_a_failed_attempt_uses_the_recorded_file(brisk_tenant: Tenant
     assert tenant.record(export_id)["fencingToken"] == 2
     assert tenant.objects() == [f"exports/{tenant.id}/{export_id}/1.csv"]
     assert_done_once(tenant, payouts)
+
+
+def test_export_that_fills_no_part_continues_after_the_last_row_read(brisk_tenant: Tenant) -> None:
+    """Reading takes longer than the two invocations that the attempts allow without progress."""
+    tenant, payouts = brisk_tenant, large_payouts(600)
+    for row in (payouts[7], payouts[300], payouts[599]):
+        row["status"] = "FAILED"
+    tenant.put_payouts(payouts)
+    with (
+        fast_redelivery(tenant.stack, visibility_seconds=2, max_receives=20),
+        timeout_of(tenant.stack, "generate-export", 4),
+        changed_settings(tenant.stack, "generate-export", READERS="1"),
+    ):
+        export_id = tenant.post({"filter": {"statuses": ["FAILED"]}}).json()["exportId"]
+        wait_for("an unfinished part", tenant.unfinished_parts, seen=lambda: tenant.describe(export_id))
+        tenant.await_status(export_id, "READY", sweeping=True)
+    record = tenant.record(export_id)
+    assert (record["rowsRead"], record["rowsWritten"]) == (len(payouts), 3)
+    assert record["fencingToken"] > 2
+    assert (tenant.unfinished_uploads(), tenant.unfinished_parts()) == ([], [])
+    assert_done_once(tenant, [row for row in payouts if row["status"] == "FAILED"])
 
 
 def test_job_message_delivered_ten_times_makes_one_file_and_mail(brisk_tenant: Tenant) -> None:

@@ -335,7 +335,13 @@ class Case:
         return sum(int(attributes[name]) for name in names)
 
     def objects(self) -> list[str]:
-        listed = self.bench.s3.list_objects_v2(Bucket=self.bench.stack.bucket, Prefix=f"exports/{self.tenant}/")
+        return self._keys(f"exports/{self.tenant}/")
+
+    def unfinished_parts(self) -> list[str]:
+        return self._keys(f"unfinished/{self.tenant}/")
+
+    def _keys(self, prefix: str) -> list[str]:
+        listed = self.bench.s3.list_objects_v2(Bucket=self.bench.stack.bucket, Prefix=prefix)
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def uploads(self) -> list[str]:

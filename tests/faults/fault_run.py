@@ -218,6 +218,7 @@ def _run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:
             allowed = flow.allowed_statuses(*injections)
             problems += [f"a client received {status}" for status in case.statuses if status not in allowed]
             problems += _left_uploads(injections, case)
+            problems += _left_unfinished_parts(injections, case)
             problems += _out_of_time(flow, injections, case)
         except AssertionError as error:
             problems.append(str(error))
@@ -254,6 +255,18 @@ def _left_uploads(injections: tuple[Injection, ...], case: Case) -> list[str]:
     if not must_abort or case.lost_processes["generate-export"]:
         return []
     return [f"the upload to {key} was not aborted" for key in case.uploads()]
+
+
+def _left_unfinished_parts(injections: tuple[Injection, ...], case: Case) -> list[str]:
+    """Unfinished parts must be deleted when they are no longer needed. If a process is lost, or storing, naming or
+    deleting the part fails, the bucket's lifecycle rule deletes it."""
+    failed_operations = {injection.operation for injection in injections}
+    is_excused = failed_operations & {
+        "s3:PutObject", "s3:DeleteObject", "dynamodb:TransactWriteItems", "dynamodb:GetItem",
+    }  # fmt: skip
+    if is_excused or case.lost_processes:
+        return []
+    return [f"the unfinished part {key} was not deleted" for key in case.unfinished_parts()]
 
 
 def _out_of_time(flow: Flow, injections: tuple[Injection, ...], case: Case) -> list[str]:

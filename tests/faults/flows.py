@@ -239,6 +239,14 @@ def cancel_in_progress(case: Case) -> None:
     assert not case.objects(), "the file of a cancelled export was not deleted"
 
 
+def cancel_between_invocations(case: Case) -> None:
+    """The generator has stored an unfinished part and released the lease."""
+    assert case.post() == 202
+    case.deliver()
+    case.drop_messages()
+    cancel_by_caller(case)
+
+
 def cancel_by_caller(case: Case) -> None:
     """The caller repeats the request after a transient error or without a response."""
     (export_id,) = case.accepted
@@ -310,6 +318,12 @@ CONTINUED = Flow(
     # Reads for two seconds and keeps six for the checkpoint. Under load, some attempts may make no progress.
     settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_ATTEMPTS": "10", "CONTINUE_BEFORE": "6s"},
 )  # fmt: skip
+# Reads for six seconds of eight. The payouts take longer, and fill no part.
+BETWEEN_PARTS: dict[str, Any] = {
+    "payouts": 72, "page_seconds": 0.4, "generate_seconds": 8.0, "is_time_limited": True,
+    "settings": {"CHECKPOINT_EVERY": "1s", "MAX_ATTEMPTS": "10", "CONTINUE_BEFORE": "2s"},
+}  # fmt: skip
+CONTINUED_BETWEEN_PARTS = Flow("generate, continued between parts", "generate-export", generate, **BETWEEN_PARTS)
 INVALID_ROW = Flow(
     "generate, invalid row", "generate-export", generate_invalid, outcome="FAILED INVALID_ROWS", payouts=6,
     page_seconds=0.0, settings=PARTS,
@@ -325,6 +339,7 @@ FLOWS = [
         settings={**PARTS, "READERS": "4", "CHECKPOINT_EVERY": "1s"},
     ),
     CONTINUED,
+    CONTINUED_BETWEEN_PARTS,
     INVALID_ROW,
     RE_ENQUEUE,
     Flow(
@@ -347,6 +362,10 @@ FLOWS = [
     Flow(
         "cancel, in progress", "cancel-export", cancel_in_progress, outcome="FAILED CANCELLED",
         given=(STALLED_AT_FILE,),
+    ),
+    Flow(
+        "cancel, between invocations", "cancel-export", cancel_between_invocations, outcome="FAILED CANCELLED",
+        **BETWEEN_PARTS,
     ),
     Flow("get", "get-export", read_export),
     Flow("list", "list-exports", read_history),
@@ -420,6 +439,9 @@ PERSISTENT = [
     Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), USED_UP),
     Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Failure.LOST,), USED_UP),
     Persistent(IN_PARTS, "s3:HeadObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_FILE,)),
+    Persistent(CONTINUED_BETWEEN_PARTS, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(CONTINUED_BETWEEN_PARTS, "s3:GetObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
+    Persistent(CONTINUED_BETWEEN_PARTS, "s3:DeleteObject", 1, (*ERRORS, Failure.LOST, *KILLED), "READY"),
     Persistent(INVALID_ROW, "s3:AbortMultipartUpload", 1, (*ERRORS, Failure.LOST), INVALID_ROW.outcome),
     Persistent(INVALID_ROW, "s3:AbortMultipartUpload", 1, KILLED, USED_UP),
     # The sweep re-enqueues a lost job message. If the sweep cannot either, the export passes its deadline.

@@ -5,19 +5,20 @@
 //! Cancelling an export that was cancelled before changes nothing and returns it.
 //!
 //! An owner with a live lease notices the cancellation at its next write, and deletes what it wrote. If no lease is
-//! live, this function aborts the upload. The requester is mailed unless they cancelled the export themselves. Neither
-//! an upload that is not aborted nor a mail that is not sent fails the request: the bucket's lifecycle rule aborts the
-//! upload, and the history shows the export as cancelled.
+//! live, this function deletes the unfinished file. The requester is mailed unless they cancelled the export themselves.
+//! Neither an unfinished file that is not deleted nor a mail that is not sent fails the request: the bucket's lifecycle
+//! rules delete the file, and the history shows the export as cancelled.
 
 use std::time::Duration;
 
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::caller::Person;
+use exports_domain::checkpoint::Checkpoint;
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Failure};
 use exports_domain::fail_export::mail_failure;
 use exports_domain::lifecycle::{self, CancelError};
-use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, MailSender, System, Upload, UploadAborter};
+use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, MailSender, System, UnfinishedFiles};
 use exports_domain::time::Timestamp;
 use exports_http::auth::Authenticator;
 use exports_http::view::ExportView;
@@ -25,7 +26,7 @@ use exports_http::{ApiError, Request, Success};
 use exports_telemetry::{Chain, Metric};
 use tracing::{info, warn};
 
-/// How long the caller waits for the upload to be aborted and the mail to be sent, once the export is cancelled.
+/// How long the caller waits for the unfinished file to be deleted and the mail to be sent, once the export is cancelled.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The handler.
@@ -34,8 +35,8 @@ pub struct CancelExport<'a, K, S> {
     pub callers: Authenticator<'a, K>,
     /// Where exports are kept.
     pub exports: &'a S,
-    /// Aborts the upload of an export without an owner.
-    pub uploads: &'a dyn UploadAborter,
+    /// The unfinished files of exports without an owner.
+    pub unfinished: &'a dyn UnfinishedFiles,
     /// Mails the requesters.
     pub mail: &'a dyn MailSender,
     /// The back office that mails link to, if known.
@@ -62,7 +63,7 @@ impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
             Err(error) => return not_cancelled(error, &export, now),
         };
         // Read before the step deletes the checkpoint.
-        let upload = self.upload_without_owner(&export, now).await;
+        let checkpoint = self.checkpoint_without_owner(&export, now).await;
         match self.exports.apply_step(&export.tenant, &export.id, &step).await {
             Ok(()) => {}
             Err(ApplyError::Conflict(Some(changed))) => {
@@ -77,33 +78,40 @@ impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
         info!("export cancelled");
         exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
 
-        let clean_up = async { tokio::join!(self.abort(upload), self.notify(&export, &failure, &caller.user)) };
+        let clean_up = async { tokio::join!(self.discard(checkpoint), self.notify(&export, &failure, &caller.user)) };
         if tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await.is_err() {
-            warn!("the upload was not aborted or the mail was not sent in time");
+            warn!("the unfinished file was not deleted or the mail was not sent in time");
         }
         Ok(Success::ok(&ExportView::new(&step.changed(&export), now)))
     }
 
-    /// The upload that no owner will abort: that of the checkpoint, if no lease is live.
-    async fn upload_without_owner(&self, export: &Export, now: Timestamp) -> Option<Upload> {
+    /// The checkpoint of a file that no owner will delete, because no lease is live.
+    async fn checkpoint_without_owner(&self, export: &Export, now: Timestamp) -> Option<Checkpoint> {
         let is_owned = export.lease.as_ref().is_some_and(|lease| lease.until > now);
         if is_owned || export.fencing_token == 0 {
             return None;
         }
         match self.exports.find_checkpoint(&export.tenant, &export.id).await {
-            Ok(checkpoint) => Some(checkpoint?.upload),
+            Ok(checkpoint) => checkpoint,
             Err(error) => {
-                warn!(error = %Chain(&error), "unknown whether there is an upload to abort");
+                warn!(error = %Chain(&error), "unknown whether there is an unfinished file");
                 None
             }
         }
     }
 
-    async fn abort(&self, upload: Option<Upload>) {
+    /// Deletes what the checkpoint names.
+    async fn discard(&self, checkpoint: Option<Checkpoint>) {
+        let Some(Checkpoint { upload, unfinished, .. }) = checkpoint else { return };
         if let Some(upload) = upload
-            && let Err(error) = self.uploads.abort_upload(&upload).await
+            && let Err(error) = self.unfinished.abort_upload(&upload).await
         {
             warn!(error = %Chain(&error), "the upload was not aborted");
+        }
+        if let Some(part) = unfinished
+            && let Err(error) = self.unfinished.delete_unfinished(&part.key).await
+        {
+            warn!(error = %Chain(&error), "the unfinished part was not deleted");
         }
     }
 

@@ -15,12 +15,12 @@ async fn main() -> Result<(), exports_http::Error> {
     let config = exports_aws::sdk_config(settings)?;
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
-    let uploads = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
+    let unfinished = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
     let mail = Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET"));
     let function = CancelExport {
         callers: Authenticator::new(&keys),
         exports: &exports,
-        uploads: &uploads,
+        unfinished: &unfinished,
         mail: &mail,
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         system: &LambdaSystem,

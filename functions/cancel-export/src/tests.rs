@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use exports_domain::caller::{Caller, ClientType};
-use exports_domain::checkpoint::Checkpoint;
+use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::export::{Lease, Progress, Status};
+use exports_domain::file::unfinished_key;
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{FailedBy, Step};
 use exports_domain::ports::{FileStore as _, RowKey};
@@ -49,7 +50,7 @@ impl World {
         CancelExport {
             callers: Authenticator::new(&self.keys),
             exports: &self.exports,
-            uploads: &self.files,
+            unfinished: &self.files,
             mail: &self.mail,
             back_office: None,
             system: &self.system,
@@ -60,12 +61,15 @@ impl World {
         self.exports.export(&export().tenant, &export().id).unwrap()
     }
 
-    /// The upload of an earlier owner, and its checkpoint.
-    fn with_upload(self) -> Self {
+    /// The unfinished file of an earlier owner, and its checkpoint.
+    fn with_unfinished_file(self) -> Self {
+        let key = unfinished_key(&export().tenant, &export().id, 1, 1);
+        block_on(self.files.put_unfinished(&key, b"x".to_vec())).unwrap();
         let upload = block_on(self.files.start_upload(&file().key, &file().name)).unwrap();
         let checkpoint = Checkpoint {
-            upload,
+            upload: Some(upload),
             parts: 1,
+            unfinished: Some(UnfinishedPart { key, bytes: 1, crc64: 0 }),
             after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
             rows_read: 1,
             rows: 1,
@@ -182,25 +186,25 @@ async fn export_with_a_file_or_an_end_is_not_cancellable() {
 }
 
 #[tokio::test]
-async fn upload_without_owner_is_aborted() {
+async fn unfinished_file_without_owner_is_deleted() {
     for lease_over in [owned(MINUTE), Export { lease: None, ..owned(MINUTE) }] {
-        let world = world(lease_over).with_upload();
+        let world = world(lease_over).with_unfinished_file();
         assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
-        assert_eq!(world.files.unfinished_uploads(), 0);
+        assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0));
         assert_eq!(world.exports.checkpoint(&export().tenant, &export().id), None);
     }
 }
 
 #[tokio::test]
-async fn upload_of_a_live_owner_is_left_to_it() {
-    let world = world(owned(2 * MINUTE)).with_upload();
+async fn unfinished_file_of_a_live_owner_is_left_to_it() {
+    let world = world(owned(2 * MINUTE)).with_unfinished_file();
     assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
-    assert_eq!(world.files.unfinished_uploads(), 1);
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
 }
 
 #[tokio::test]
-async fn upload_that_is_not_aborted_does_not_fail_the_request() {
-    let world = world(owned(MINUTE)).with_upload();
+async fn unfinished_file_that_is_not_deleted_does_not_fail_the_request() {
+    let world = world(owned(MINUTE)).with_unfinished_file();
     world.files.failures.deny();
     assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
     assert!(world.record().is_cancelled());
@@ -208,11 +212,11 @@ async fn upload_that_is_not_aborted_does_not_fail_the_request() {
 }
 
 #[tokio::test]
-async fn export_that_is_not_cancelled_keeps_its_upload() {
-    let world = world(owned(MINUTE)).with_upload();
+async fn export_that_is_not_cancelled_keeps_its_unfinished_file() {
+    let world = world(owned(MINUTE)).with_unfinished_file();
     change_before_write(&world, |export| Some(lifecycle::record_file(export, start(), file(), 5)));
     assert_eq!(code(&response_to(&world, "cancel").await), Some("EXPORT_NOT_CANCELLABLE"));
-    assert_eq!(world.files.unfinished_uploads(), 1);
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
 }
 
 /// Applies a step just before this function's own write.

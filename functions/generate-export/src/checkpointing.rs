@@ -1,13 +1,20 @@
 //! Progress and checkpoints on the record, and continuing in the next invocation.
 
-use exports_domain::checkpoint::Checkpoint;
-use exports_domain::export::{Export, Progress};
+use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
+use exports_domain::error::DependencyError;
+use exports_domain::export::Export;
+use exports_domain::file::unfinished_key;
 use exports_domain::lifecycle;
 use exports_domain::ports::{ApplyError, ExportStore};
 use exports_domain::time::Timestamp;
+use futures_util::stream::StreamExt;
+use tokio::time::timeout;
 use tracing::info;
 
-use crate::file_writer::{FileWriter, WriteFileError};
+use crate::file_writer::{FileWriter, PartsInFlight, WriteFileError};
+use crate::limits::Times;
+use crate::statistics::crc64;
+use crate::unfinished_file::UnfinishedFile;
 use crate::upload_state::UploadState;
 
 impl<S: ExportStore> FileWriter<'_, S> {
@@ -37,57 +44,83 @@ impl<S: ExportStore> FileWriter<'_, S> {
         now: Timestamp,
     ) -> Result<(), ApplyError> {
         let progress = state.statistics.progress();
-        let advances = state.advances(checkpoint);
-        let step = match advances {
+        let step = match state.advances(checkpoint) {
             true => lifecycle::advance_checkpoint(export, now, progress),
             false => lifecycle::record_progress(export, now, progress),
         };
         self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await?;
-        state.checkpointed = checkpoint.parts;
-        state.has_advanced |= advances;
         *export = step.changed(export);
+        state.stored(checkpoint).discard(self.files).await;
         Ok(())
     }
 
-    /// Releases the lease for the next invocation, with a checkpoint if there is a new one. The unfinished part is
-    /// dropped. Returns the error that ends this invocation's work.
+    /// Stores the unfinished part, and releases the lease for the next invocation with a checkpoint of everything read.
+    /// Returns the error that ends this invocation's work.
     pub(crate) async fn continue_later(
         &self,
         export: &mut Export,
         state: &mut UploadState,
-        now: Timestamp,
+        parts: &mut PartsInFlight<'_>,
+        times: &Times,
     ) -> WriteFileError {
-        let checkpoint = state.checkpoint();
-        self.continue_later_with(export, state, checkpoint, now).await
+        let left = times.store_by.since(self.system.now());
+        let unfinished = match timeout(left, self.store_unfinished_part(export, state, parts)).await {
+            Ok(Ok(unfinished)) => unfinished,
+            Ok(Err(error)) => return error.into(),
+            Err(elapsed) => return DependencyError::transient("store the unfinished part", elapsed).into(),
+        };
+        match state.checkpoint_of_all(unfinished, false) {
+            Some(checkpoint) => self.continue_from(export, state, &checkpoint).await,
+            None => DependencyError::transient("continue later", "parts are missing").into(),
+        }
     }
 
-    /// The same with this checkpoint.
-    pub(crate) async fn continue_later_with(
+    /// Uploads the parts that are cut, and stores the bytes after them, if there are any, as an object of their own.
+    async fn store_unfinished_part(
+        &self,
+        export: &Export,
+        state: &mut UploadState,
+        parts: &mut PartsInFlight<'_>,
+    ) -> Result<Option<UnfinishedPart>, DependencyError> {
+        while let Some(part) = parts.next().await {
+            state.add_part(part?);
+        }
+        if state.buffer.is_empty() {
+            return Ok(None);
+        }
+        let bytes = std::mem::take(&mut state.buffer);
+        let key = unfinished_key(&export.tenant, &export.id, export.fencing_token, state.statistics.rows_read);
+        let part = UnfinishedPart { key, bytes: bytes.len() as u64, crc64: crc64(&bytes) };
+        self.files.put_unfinished(&part.key, bytes).await?;
+        Ok(Some(part))
+    }
+
+    /// Releases the lease for the next invocation with this checkpoint, in one write. Returns the error that ends this
+    /// invocation's work.
+    pub(crate) async fn continue_from(
         &self,
         export: &mut Export,
         state: &mut UploadState,
-        checkpoint: Option<Checkpoint>,
-        now: Timestamp,
+        checkpoint: &Checkpoint,
     ) -> WriteFileError {
-        let has_advanced =
-            state.has_advanced || checkpoint.as_ref().is_some_and(|checkpoint| state.advances(checkpoint));
-        let progress = checkpoint.as_ref().map_or_else(Progress::default, |checkpoint| Progress {
-            rows_read: checkpoint.rows_read,
-            rows: checkpoint.rows,
-        });
+        let now = self.system.now();
+        let has_advanced = state.has_advanced || state.advances(checkpoint);
+        let progress = state.statistics.progress();
         let step = lifecycle::continue_later(export, now, progress, has_advanced, now.plus(self.re_enqueue_after));
-        let applied = match &checkpoint {
-            Some(checkpoint) => self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await,
-            None => self.exports.apply_step(&export.tenant, &export.id, &step).await,
-        };
-        match applied {
+        match self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await {
             Ok(()) => {
-                state.checkpointed = checkpoint.map_or(state.checkpointed, |checkpoint| checkpoint.parts);
                 *export = step.changed(export);
-                info!(parts = state.checkpointed, rows = progress.rows, "continuing in the next invocation");
+                state.stored(checkpoint).discard(self.files).await;
+                info!(parts = checkpoint.parts, rows_read = progress.rows_read, "continuing in the next invocation");
                 WriteFileError::OutOfTime { has_advanced }
             }
-            Err(error) => error.into(),
+            Err(error) => {
+                if let ApplyError::Conflict(_) = error {
+                    // No checkpoint names the part that was stored for this one.
+                    UnfinishedFile { upload: None, ..UnfinishedFile::of(checkpoint) }.discard(self.files).await;
+                }
+                error.into()
+            }
         }
     }
 }

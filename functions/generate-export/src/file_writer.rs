@@ -9,6 +9,7 @@
 //! | `resume` | what an earlier owner left |
 //! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
 //! | `upload_state` | the parts, and the content of a checkpoint |
+//! | `unfinished_file` | what an unfinished file has in the bucket |
 
 use std::time::Duration;
 
@@ -18,32 +19,31 @@ use exports_domain::export::{Export, Failure};
 use exports_domain::file::{ExportFile, download_name, object_key};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{
-    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload, UploadAborter,
+    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload,
 };
 use exports_domain::time::Timestamp;
-use exports_telemetry::Chain;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tracing::warn;
 
 use crate::limits::{FileLimits, Times};
 use crate::plan::Batch;
 use crate::reader::Reader;
 use crate::resume::Resumed;
 use crate::statistics::FileStatistics;
+use crate::unfinished_file::UnfinishedFile;
 use crate::upload_state::UploadState;
 
 /// How many parts are uploaded at once while the next one is filled.
 const PARTS_IN_FLIGHT: usize = 2;
 
-type PartsInFlight<'a> = FuturesUnordered<BoxFuture<'a, Result<Part, DependencyError>>>;
+pub(crate) type PartsInFlight<'a> = FuturesUnordered<BoxFuture<'a, Result<Part, DependencyError>>>;
 
 /// Why no file was written.
 #[derive(Debug)]
 pub enum WriteFileError {
     /// The export must fail: some rows are invalid, or the file would be too large.
     Failed(Failure),
-    /// The invocation ran out of time. The lease is released, with a checkpoint if there was progress.
+    /// The invocation ran out of time. The lease is released, with a checkpoint.
     OutOfTime {
         /// Whether the checkpoint advanced.
         has_advanced: bool,
@@ -54,14 +54,14 @@ pub enum WriteFileError {
     Dependency {
         /// Its error.
         error: DependencyError,
-        /// The upload that a later invocation can continue.
-        upload: Option<Upload>,
+        /// What a later invocation can continue.
+        continuable: UnfinishedFile,
     },
 }
 
 impl From<DependencyError> for WriteFileError {
     fn from(error: DependencyError) -> Self {
-        Self::Dependency { error, upload: None }
+        Self::Dependency { error, continuable: UnfinishedFile::default() }
     }
 }
 
@@ -78,6 +78,8 @@ pub struct WrittenFile {
     pub file: ExportFile,
     /// The number of rows read for it.
     pub rows_read: u64,
+    /// What the stored checkpoint names and nobody needs once the file is recorded.
+    pub unfinished: UnfinishedFile,
 }
 
 /// Writes the file of one export.
@@ -104,7 +106,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// Writes the file of `export`, continuing from its checkpoint if there is one.
     ///
     /// # Errors
-    /// [`WriteFileError`]. The upload is aborted, unless a later invocation can continue it.
+    /// [`WriteFileError`]. What was written is deleted, unless a later invocation can continue it.
     pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, WriteFileError> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
         let mut state = match self.resume(export).await? {
@@ -112,12 +114,15 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Resumed::Complete(file) => return Ok(file),
         };
         let mut written = self.write_rows(export, &mut state, &times).await;
-        if let (Err(error), Some(upload)) = (&mut written, state.upload) {
-            // An upload with a checkpoint is continued by the next attempt, if there is one.
-            if state.checkpointed == 0 || self.is_last(export, error) {
-                self.abort(&upload).await;
-            } else if let WriteFileError::Dependency { upload: continuable, .. } = error {
-                *continuable = Some(upload);
+        if let Err(error) = &mut written {
+            if let Some(upload) = state.unnamed_upload() {
+                self.abort(upload).await;
+            }
+            // The next attempt, if there is one, continues what the checkpoint names.
+            if self.is_last(export, error) {
+                state.named.discard(self.files).await;
+            } else if let WriteFileError::Dependency { continuable, .. } = error {
+                *continuable = state.named;
             }
         }
         written
@@ -191,7 +196,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
                     invalid_rows.are_all = false;
                     break;
                 }
-                return Err(self.continue_later(export, state, now).await);
+                return Err(self.continue_later(export, state, &mut uploads, times).await);
             }
             if now.since(reported_at) >= self.limits.checkpoint_every {
                 reported_at = now;
@@ -204,7 +209,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         }
         if state.upload.is_none() {
             self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
-            return Ok(self.file(export, key, &state.statistics));
+            let written = self.file(export, key, &state.statistics);
+            return Ok(WrittenFile { unfinished: std::mem::take(&mut state.named), ..written });
         }
         if !state.buffer.is_empty() {
             let (upload, number, bytes) = self.cut_part(state, &key, &name).await?;
@@ -244,11 +250,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
         times: &Times,
     ) -> Result<WrittenFile, WriteFileError> {
         let now = self.system.now();
-        let (Some(upload), Some(checkpoint)) = (state.upload.clone(), state.whole_checkpoint()) else {
+        let (Some(upload), Some(checkpoint)) = (state.upload.clone(), state.checkpoint_of_all(None, true)) else {
             return Err(DependencyError::transient("complete the upload", "parts are missing").into());
         };
         if now > times.complete_by && (state.has_advanced || state.advances(&checkpoint)) {
-            return Err(self.continue_later_with(export, state, Some(checkpoint), now).await);
+            return Err(self.continue_from(export, state, &checkpoint).await);
         }
         self.store_checkpoint(export, state, &checkpoint, now).await?;
         let (bytes, crc64) = (state.statistics.bytes, state.statistics.crc64());
@@ -259,7 +265,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Err(CompleteError::UploadLost(reason)) => {
                 // An earlier attempt may have completed it and lost the response.
                 if self.files.file_size(&upload.key).await? != Some(bytes) {
-                    self.abort(&upload).await;
+                    self.abort(upload).await;
                     let reason = format!("the upload is lost: {reason}");
                     return Err(DependencyError::transient("complete the upload", reason).into());
                 }
@@ -268,12 +274,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         Ok(self.file(export, upload.key, &state.statistics))
     }
 
-    pub(crate) async fn abort(&self, upload: &Upload) {
-        let uploads: &dyn UploadAborter = self.files;
-        if let Err(error) = uploads.abort_upload(upload).await {
-            // The bucket's lifecycle rule aborts it some days later.
-            warn!(error = %Chain(&error), "the upload was not aborted");
-        }
+    async fn abort(&self, upload: Upload) {
+        UnfinishedFile { upload: Some(upload), part_key: None }.discard(self.files).await;
     }
 
     pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> WrittenFile {
@@ -286,6 +288,6 @@ impl<S: ExportStore> FileWriter<'_, S> {
             totals: statistics.totals.clone(),
             expires_at: self.system.now().plus(export.settings.file_retention),
         };
-        WrittenFile { file, rows_read: statistics.rows_read }
+        WrittenFile { file, rows_read: statistics.rows_read, unfinished: UnfinishedFile::default() }
     }
 }

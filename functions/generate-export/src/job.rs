@@ -12,7 +12,7 @@ use exports_domain::lifecycle::{self, AcquireError, FailedBy, RetryPolicy, Step}
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, FileLinks, FileStore, JobQueue, MailSender, ReadError, RowSource,
-    SendError, System, Upload, UploadAborter,
+    SendError, System,
 };
 use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::Invocation;
 use crate::file_writer::{FileWriter, WriteFileError, WrittenFile};
 use crate::limits::FileLimits;
+use crate::unfinished_file::UnfinishedFile;
 
 /// The generator's limits.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ enum Stopped {
 /// A file, complete or not, that is not recorded.
 struct Unrecorded {
     key: String,
-    upload: Option<Upload>,
+    unfinished: UnfinishedFile,
 }
 
 impl From<DependencyError> for Stopped {
@@ -207,20 +208,20 @@ impl<S: ExportStore> Generator<'_, S> {
             re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
-        let WrittenFile { file, rows_read } = match writer.write(export).await {
+        let WrittenFile { file, rows_read, unfinished } = match writer.write(export).await {
             Ok(written) => written,
             Err(WriteFileError::Failed(failure)) => return Err(Stopped::Failed(failure)),
             Err(WriteFileError::OutOfTime { has_advanced }) => return Err(Stopped::OutOfTime { has_advanced }),
             Err(WriteFileError::Apply(error)) => return Err(error.into()),
-            Err(WriteFileError::Dependency { error, upload }) => {
+            Err(WriteFileError::Dependency { error, continuable: unfinished }) => {
                 let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
-                let key = upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
-                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, upload }) });
+                let key = unfinished.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
+                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, unfinished }) });
             }
         };
         let step = lifecycle::record_file(export, self.system.now(), file.clone(), rows_read);
         if let Err(rejected) = self.apply(export, &step).await {
-            let unrecorded = Unrecorded { key: file.key, upload: None };
+            let unrecorded = Unrecorded { key: file.key, unfinished };
             return Err(match rejected {
                 ApplyError::Dependency(error) => Stopped::Error { error, unrecorded: Some(unrecorded) },
                 ApplyError::Conflict(record) => {
@@ -231,6 +232,7 @@ impl<S: ExportStore> Generator<'_, S> {
         }
         *export = step.changed(export);
         info!(rows_read, rows = file.rows, bytes = file.bytes, "file recorded");
+        unfinished.discard(self.files).await;
         Ok(file)
     }
 
@@ -239,12 +241,7 @@ impl<S: ExportStore> Generator<'_, S> {
         if !record.is_some_and(|record| record.ended_without_file_under(export.fencing_token)) {
             return;
         }
-        let uploads: &dyn UploadAborter = self.files;
-        if let Some(upload) = &unrecorded.upload
-            && let Err(error) = uploads.abort_upload(upload).await
-        {
-            warn!(error = %Chain(&error), "the upload was not aborted");
-        }
+        unrecorded.unfinished.discard(self.files).await;
         // A complete upload is a file. If this fails, the bucket's lifecycle rule deletes it.
         if let Err(error) = self.files.delete_file(&unrecorded.key).await {
             warn!(error = %Chain(&error), "the file was not deleted");

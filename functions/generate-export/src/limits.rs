@@ -30,6 +30,8 @@ const RECORD_BEFORE: Duration = Duration::from_secs(10);
 pub(crate) struct Times {
     /// Reading continues in the next invocation.
     pub continue_at: Timestamp,
+    /// Storing the unfinished part is abandoned. Most of the time is for the last page, which may come late.
+    pub store_by: Timestamp,
     /// After this, a file that was written here is completed by the next invocation.
     pub complete_by: Timestamp,
     /// A completion is abandoned.
@@ -39,8 +41,10 @@ pub(crate) struct Times {
 impl Times {
     pub(crate) fn new(started_at: Timestamp, ends_at: Timestamp, limits: &FileLimits) -> Self {
         let total = ends_at.since(started_at);
+        let continue_before = limits.continue_before.min(total / 4);
         Self {
-            continue_at: ends_at.minus(limits.continue_before.min(total / 4)),
+            continue_at: ends_at.minus(continue_before),
+            store_by: ends_at.minus(continue_before / 4),
             complete_by: ends_at.minus(limits.completion_takes.min(total / 2)),
             record_at: ends_at.minus(RECORD_BEFORE.min(total / 4)),
         }

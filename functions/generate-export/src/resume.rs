@@ -7,7 +7,7 @@ use exports_domain::ports::{ExportStore, Part};
 use tracing::{info, warn};
 
 use crate::file_writer::{FileWriter, WrittenFile};
-use crate::statistics::FileStatistics;
+use crate::statistics::{FileStatistics, crc64};
 use crate::upload_state::UploadState;
 
 /// What an earlier owner left.
@@ -19,7 +19,7 @@ pub(crate) enum Resumed {
 }
 
 impl<S: ExportStore> FileWriter<'_, S> {
-    /// Finds the checkpoint of an earlier owner and checks that its upload can be continued.
+    /// Finds the checkpoint of an earlier owner and checks that its file can be continued.
     pub(crate) async fn resume(&self, export: &Export) -> Result<Resumed, DependencyError> {
         // The first owner has no predecessor.
         let checkpoint = match export.fencing_token {
@@ -28,41 +28,48 @@ impl<S: ExportStore> FileWriter<'_, S> {
         };
         let Some(checkpoint) = checkpoint else { return Ok(Resumed::State(Box::default())) };
         let Some(statistics) = FileStatistics::of_checkpoint(&checkpoint) else {
-            warn!("restarting the file: the checkpoint is corrupt");
-            self.abort(&checkpoint.upload).await;
-            return Ok(restart(&checkpoint));
+            return Ok(restart(&checkpoint, "the checkpoint is corrupt"));
         };
-        let parts = self.files.list_parts(&checkpoint.upload).await?;
-        let parts =
-            parts.map(|parts| parts.into_iter().filter(|part| part.number <= checkpoint.parts).collect::<Vec<_>>());
-        match parts {
-            Some(parts) if is_contiguous(&parts, &checkpoint) => {
-                info!(parts = checkpoint.parts, rows = checkpoint.rows, "continuing from the checkpoint");
-                Ok(Resumed::State(Box::new(UploadState::resume(checkpoint, statistics, parts))))
-            }
-            Some(_) => {
-                warn!("restarting the file: parts of the upload are missing");
-                self.abort(&checkpoint.upload).await;
-                Ok(restart(&checkpoint))
-            }
-            None => {
+        let mut parts = Vec::new();
+        if let Some(upload) = &checkpoint.upload {
+            match self.files.list_parts(upload).await? {
+                Some(listed) => parts = listed,
                 // It may be complete: an earlier owner could not record it.
-                if checkpoint.is_whole && self.files.file_size(&checkpoint.upload.key).await? == Some(statistics.bytes)
-                {
-                    return Ok(Resumed::Complete(self.file(export, checkpoint.upload.key, &statistics)));
+                None if checkpoint.is_whole && self.files.file_size(&upload.key).await? == Some(statistics.bytes) => {
+                    return Ok(Resumed::Complete(self.file(export, upload.key.clone(), &statistics)));
                 }
-                warn!("restarting the file: the upload is lost");
-                Ok(restart(&checkpoint))
+                None => return Ok(restart(&checkpoint, "the upload is lost")),
             }
         }
+        parts.retain(|part| part.number <= checkpoint.parts);
+        if !is_contiguous(&parts, &checkpoint) {
+            return Ok(restart(&checkpoint, "parts of the upload are missing"));
+        }
+        let Some(unfinished) = self.unfinished_bytes(&checkpoint).await? else {
+            return Ok(restart(&checkpoint, "the unfinished part is missing or has changed"));
+        };
+        info!(parts = checkpoint.parts, rows_read = checkpoint.rows_read, "continuing from the checkpoint");
+        Ok(Resumed::State(Box::new(UploadState::resume(checkpoint, statistics, parts, unfinished))))
+    }
+
+    /// The bytes of the unfinished part; `None` if they are not those of the checkpoint.
+    async fn unfinished_bytes(&self, checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>, DependencyError> {
+        let Some(part) = &checkpoint.unfinished else { return Ok(Some(Vec::new())) };
+        let stored = self.files.get_unfinished(&part.key).await?;
+        Ok(stored.filter(|bytes| bytes.len() as u64 == part.bytes && crc64(bytes) == part.crc64))
     }
 }
 
-fn restart(checkpoint: &Checkpoint) -> Resumed {
+/// Starts the file over. What `checkpoint` names is deleted after the first write that shows that this owner has not
+/// lost the lease: if it has, another one continues from a later checkpoint, which may name the same upload.
+fn restart(checkpoint: &Checkpoint, reason: &str) -> Resumed {
+    warn!("restarting the file: {reason}");
     Resumed::State(Box::new(UploadState::restart(checkpoint)))
 }
 
+/// Whether these are all parts of the checkpoint, of the right size in total.
 fn is_contiguous(parts: &[Part], checkpoint: &Checkpoint) -> bool {
+    let unfinished = checkpoint.unfinished.as_ref().map_or(0, |part| part.bytes);
     parts.iter().map(|part| part.number).eq(1..=checkpoint.parts)
-        && parts.iter().map(|part| part.bytes).sum::<u64>() == checkpoint.bytes
+        && parts.iter().map(|part| part.bytes).sum::<u64>() + unfinished == checkpoint.bytes
 }

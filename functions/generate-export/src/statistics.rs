@@ -1,6 +1,6 @@
 //! Counts and checksums of a file while it is written.
 
-use crc_fast::{CrcAlgorithm, Digest as Crc};
+use crc_fast::{CrcAlgorithm, Digest as Crc, checksum};
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::error::DependencyError;
@@ -95,16 +95,23 @@ impl FileStatistics {
     }
 }
 
+/// The CRC64NVME of these bytes alone.
+#[must_use]
+pub fn crc64(bytes: &[u8]) -> u64 {
+    checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exports_domain::ports::{RowKey, Upload};
+    use exports_domain::ports::RowKey;
     use proptest::prelude::*;
 
     fn checkpoint(statistics: &FileStatistics) -> Checkpoint {
         Checkpoint {
-            upload: Upload { key: String::new(), id: String::new() },
-            parts: 1,
+            upload: None,
+            parts: 0,
+            unfinished: None,
             after: RowKey(String::new()),
             rows_read: statistics.rows_read,
             rows: statistics.rows,
@@ -136,6 +143,7 @@ mod tests {
         let mut statistics = FileStatistics::default();
         statistics.add_bytes(b"123456789");
         assert_eq!(statistics.crc64(), 0xae8b_1486_0a79_9888);
+        assert_eq!(crc64(b"123456789"), 0xae8b_1486_0a79_9888);
         assert!(statistics.sha256().starts_with("15e2b0d3c33891eb"));
     }
 

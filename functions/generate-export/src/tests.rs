@@ -1,14 +1,17 @@
+use std::collections::BTreeMap;
+use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
+use exports_aws::dynamodb::inspection::{self, StoredItem};
 use exports_domain::export::{Export, Failure, FailureCode, Status};
 use exports_domain::file::object_key;
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;
-use exports_domain::lifecycle::{self, CancelError, RetryPolicy};
+use exports_domain::lifecycle::{self, CancelError, RetryPolicy, Step};
 use exports_domain::options::ExportOptions;
-use exports_domain::ports::System;
+use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;
 use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryLinks, MemoryMailbox, MemoryPayouts, MemoryQueue, MemoryStore,
@@ -717,6 +720,14 @@ impl World {
         let invocation = Invocation { request_id: request_id.to_owned(), ends_at: self.system.now().plus(time) };
         self.generator().run(&export().tenant, &export().id, &invocation).await.unwrap();
     }
+
+    /// Short invocations until one ends between parts. Some end with a part.
+    async fn leave_unfinished_part(&self) {
+        while self.files.unfinished().is_empty() {
+            assert_eq!(self.record().status, Status::Pending);
+            self.deliver_for("r", Duration::from_secs(9)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -734,20 +745,214 @@ async fn chain_of_more_than_twenty_hops_writes_the_same_file() {
     assert_eq!(world.record().status, Status::Ready);
     assert_eq!(stored(&world), undisturbed(300).await);
     assert_eq!((world.mail.mails().len(), world.files.unfinished_uploads()), (1, 0));
+    assert_eq!(world.files.unfinished().len(), 0);
     assert_eq!(world.queue.enqueued().len(), hops - 1);
     assert_eq!(world.exports.checkpoint(&export().tenant, &export().id), None);
 }
 
+/// [`hopping`] with parts that no invocation fills.
+fn hopping_without_parts(payouts: u64) -> World {
+    with_part_size(1 << 20, hopping(payouts))
+}
+
+fn with_part_size(part_size: usize, world: World) -> World {
+    let file = FileLimits { part_size, ..world.limits.file };
+    World { limits: Limits { file, ..world.limits.clone() }, ..world }
+}
+
 #[tokio::test]
-async fn hop_that_cannot_get_further_spends_a_try_until_they_are_used_up() {
-    let world = hopping(200);
-    for hop in 1..=3 {
-        world.deliver_for("r", Duration::from_millis(1500)).await;
-        assert_eq!(world.record().fencing_token, hop);
+async fn filter_that_matches_three_rows_advances_in_every_short_invocation() {
+    let filter = || RowFilter { statuses: ["FAILED"].map(row_status).into(), ..RowFilter::default() };
+    let rows = || {
+        let rows = (0..300).map(|i| {
+            let row = payout(&format!("po_{i:03}"), start_less(300 - i));
+            if [7, 150, 299].contains(&i) { with_value(row, "status", Value::Text("FAILED")) } else { row }
+        });
+        MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2)
+    };
+    let whole = World { rows: rows(), ..filtered(0, filter()) };
+    whole.deliver("r1").await;
+    let world = hopping_without_parts(0);
+    let world = World { rows: rows(), exports: filtered(0, filter()).exports, ..world };
+    let mut rows_read = Vec::new();
+    while world.record().status == Status::Pending {
+        assert!(rows_read.len() < 100, "{:?}", world.record());
+        world.deliver_for(&format!("hop {}", rows_read.len()), Duration::from_secs(9)).await;
+        rows_read.push(world.record().rows_read);
+        if world.record().status == Status::Pending {
+            assert_eq!((world.record().attempts, world.record().lease), (0, None));
+            let checkpoint = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
+            assert_eq!(
+                (checkpoint.upload, checkpoint.parts, checkpoint.rows_read),
+                (None, 0, *rows_read.last().unwrap())
+            );
+            let part = checkpoint.unfinished.unwrap();
+            assert_eq!(world.files.unfinished().keys().collect::<Vec<_>>(), [&part.key], "earlier ones are deleted");
+        }
+    }
+    assert!(rows_read.len() > 20 && rows_read.is_sorted_by(|a, b| a < b), "{rows_read:?}");
+    assert_eq!((world.record().status, world.record().rows_read), (Status::Ready, 300));
+    assert_eq!(lines(&world), ["po_007", "po_150", "po_299"]);
+    assert_eq!(stored(&world), stored(&whole));
+    assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
+}
+
+#[tokio::test]
+async fn part_that_spans_invocations_is_written_once_and_no_row_is_read_twice() {
+    let (world, at_once) = (hopping_without_parts(100), world(100));
+    at_once.deliver("r").await;
+    // Two or three parts in all, and dozens of invocations.
+    let world = with_part_size(5000, World { files: MemoryFiles::with_min_part_size(5000), ..world });
+    let mut hops = 0;
+    while world.record().status == Status::Pending {
+        hops += 1;
+        assert!(hops < 100, "{:?}", world.record());
+        world.deliver_for("r", Duration::from_secs(9)).await;
+    }
+    let file = world.record().file.unwrap();
+    assert!(hops > 10 && (2..5).contains(&world.files.files()[&file.key].parts.len()), "{hops} invocations");
+    assert_eq!(stored(&world), stored(&at_once));
+    assert_eq!(world.record().rows_read, 100);
+    // A page that was read ahead may be read again by the next invocation.
+    let readers = u64::try_from(world.limits.file.readers).unwrap();
+    let most = at_once.rows.reads() + hops * readers * 4;
+    assert!(world.rows.reads() <= most, "{} reads, at most {most}", world.rows.reads());
+    assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
+}
+
+/// What is done to the unfinished parts.
+type Spoil = fn(&MemoryFiles);
+
+const SPOILS: [(&str, Spoil); 3] = [
+    ("deleted", MemoryFiles::forget_unfinished),
+    ("another size", |files| files.replace_unfinished(b"x")),
+    ("another content", |files| {
+        let mut bytes = files.unfinished().into_values().next().unwrap_or_default();
+        bytes.reverse();
+        files.replace_unfinished(&bytes);
+    }),
+];
+
+#[tokio::test]
+async fn unfinished_part_that_is_not_the_one_stored_restarts_the_file() {
+    for part_size in [250, 1 << 20] {
+        for (name, spoil) in SPOILS {
+            let world = with_part_size(part_size, hopping(40));
+            world.leave_unfinished_part().await;
+            let before = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
+            assert_eq!(before.upload.is_some(), part_size == 250);
+            spoil(&world.files);
+            world.deliver("r").await;
+            assert_eq!((world.record().status, world.record().file.unwrap().rows), (Status::Ready, 40), "{name}");
+            assert_eq!(stored(&world), undisturbed(40).await, "{name}");
+            assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unfinished_part_that_is_lost_again_and_again_uses_up_the_attempts() {
+    let world = hopping_without_parts(200);
+    for attempts in [0, 1, 2, 3] {
+        world.deliver_for("r", Duration::from_secs(9)).await;
+        assert_eq!(world.record().attempts, attempts, "only the first invocation gets further");
+        world.files.forget_unfinished();
     }
     let record = world.record();
     assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
     assert!(world.lock_is_free());
+}
+
+#[tokio::test]
+async fn last_attempt_deletes_the_unfinished_part() {
+    for part_size in [250, 1 << 20] {
+        let world = with_part_size(part_size, hopping(100));
+        world.leave_unfinished_part().await;
+        world.rows.failures.inject();
+        for _ in 0..3 {
+            assert_eq!(world.record().status, Status::Pending);
+            world.deliver("r").await;
+        }
+        assert_eq!((world.record().status, world.files.unfinished().len()), (Status::Failed, 0));
+        assert_eq!(world.files.unfinished_uploads(), 0);
+    }
+}
+
+#[tokio::test]
+async fn owner_that_lost_its_lease_keeps_what_its_successor_continues() {
+    let world = hopping(100);
+    world.leave_unfinished_part().await;
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
+    // The owner stalls between reading the checkpoint and its unfinished part. Meanwhile another one continues, and
+    // deletes the part that it replaced.
+    world.files.forget_unfinished();
+    world.exports.before_apply(|number, store| {
+        if number == 1 {
+            let record = store.export(&export().tenant, &export().id).unwrap();
+            store.put_export(Export { fencing_token: record.fencing_token + 1, ..record });
+        }
+    });
+    world.deliver_for("stalled", Duration::from_secs(9)).await;
+    assert_eq!(world.record().status, Status::Pending);
+    assert_eq!(world.files.unfinished_uploads(), 1, "its own upload is aborted, and the successor's is not");
+    assert_eq!(world.files.unfinished().len(), 0, "no checkpoint names its own unfinished part");
+}
+
+#[tokio::test]
+async fn continued_export_cancelled_at_any_write_leaves_nothing() {
+    for part_size in [250, 1 << 20] {
+        let mut cancelled = 0;
+        // The first write acquires the lease.
+        for write in 1..100 {
+            let world = with_part_size(part_size, hopping(100));
+            world.leave_unfinished_part().await;
+            let told = cancel_at(write, &world);
+            world.deliver_for("r", Duration::from_secs(9)).await;
+            if told.lock().unwrap().is_none() {
+                break;
+            }
+            cancelled += 1;
+            let case = format!("parts of {part_size}, write {write}");
+            assert!(world.record().is_cancelled(), "{case}");
+            assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0), "{case}");
+            assert_eq!(world.files.unfinished().len(), 0, "{case}");
+        }
+        assert!(cancelled > 2, "{cancelled} writes");
+    }
+}
+
+#[tokio::test]
+async fn failure_at_any_call_of_an_invocation_that_continues_ends_with_the_same_file() {
+    let whole = undisturbed(100).await;
+    for part_size in [250, 1 << 20] {
+        for is_bucket in [true, false] {
+            for calls in 0..100 {
+                let world = with_part_size(part_size, hopping(100));
+                world.deliver_for("r1", Duration::from_secs(9)).await;
+                let failures = if is_bucket { &world.files.failures } else { &world.exports.failures };
+                failures.inject_after(calls);
+                let invocation = Invocation {
+                    request_id: "r2".to_owned(),
+                    ends_at: world.system.now().plus(Duration::from_secs(9)),
+                };
+                let _ = world.generator().run(&export().tenant, &export().id, &invocation).await;
+                failures.stop();
+                let disturbed = world.record().attempts > 0 || world.record().fencing_token < 2;
+                world.system.advance(6 * MINUTE);
+                for _ in 0..100 {
+                    world.deliver_for("r", Duration::from_secs(9)).await;
+                }
+                let case = format!("parts of {part_size}, bucket {is_bucket}, {calls} calls");
+                assert_eq!(world.record().status, Status::Ready, "{case}");
+                assert_eq!(stored(&world), whole, "{case}");
+                assert_eq!(world.files.unfinished_uploads(), 0, "{case}");
+                if !disturbed && calls > 10 {
+                    break;
+                }
+                assert!(calls < 99, "{case}: never undisturbed");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -807,6 +1012,49 @@ async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
     assert!(reads <= left + 8, "{reads} reads for {left} pages that were left");
     assert_eq!(stored(&world), undisturbed(40).await);
     assert_eq!(world.record().file.unwrap().key, object_key(&export().tenant, &export().id, 1));
+}
+
+/// An item of the golden stored forms, as earlier builds wrote it.
+fn stored_item(name: &str) -> StoredItem {
+    let path = format!("{}/../../shared/aws/golden/stored/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let json: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    inspection::read(&inspection::item_from_json(json).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn file_that_an_earlier_build_began_is_finished() {
+    let at_once = world(6);
+    at_once.deliver("r").await;
+    let (whole, reads_at_once) = (stored(&at_once), at_once.rows.reads());
+    for name in
+        ["checkpoint-with-unfinished-part", "checkpoint-with-upload", "checkpoint-with-upload-and-unfinished-part"]
+    {
+        let world = world(6);
+        let StoredItem::Export(record) = stored_item("export-continued") else { panic!("not a record") };
+        world.exports.put_export(*record);
+        let StoredItem::Checkpoint(tenant, id, Some(checkpoint)) = stored_item(name) else { panic!("{name}") };
+        let bytes = &whole[..usize::try_from(checkpoint.bytes).unwrap()];
+        let unfinished = checkpoint.unfinished.as_ref().map_or(0, |part| part.bytes);
+        let (part, unfinished) = bytes.split_at(bytes.len() - usize::try_from(unfinished).unwrap());
+        if let Some(upload) = &checkpoint.upload {
+            assert_eq!(&world.files.start_upload(&upload.key, "file.csv").await.unwrap(), upload, "{name}");
+            world.files.upload_part(upload, 1, part.to_vec()).await.unwrap();
+        }
+        if let Some(stored) = &checkpoint.unfinished {
+            world.files.put_unfinished(&stored.key, unfinished.to_vec()).await.unwrap();
+        }
+        let step = Step { guards: Vec::new(), changes: Vec::new(), leaves_pending: false };
+        world.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
+
+        world.system.advance(MINUTE);
+        world.deliver("r").await;
+        assert_eq!((world.record().status, stored(&world)), (Status::Ready, whole.clone()), "{name}");
+        let (file, at_once) = (world.record().file.unwrap(), at_once.record().file.unwrap());
+        assert_eq!((file.sha256, file.totals, file.rows), (at_once.sha256, at_once.totals, at_once.rows), "{name}");
+        assert_eq!(world.record().rows_read, 6);
+        assert!(world.rows.reads() < reads_at_once, "{name}: the first rows are read again");
+        assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0), "{name}");
+    }
 }
 
 #[tokio::test]

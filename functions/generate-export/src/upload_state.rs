@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use exports_domain::checkpoint::Checkpoint;
+use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::ports::{Part, RowKey, Upload};
 
 use crate::statistics::FileStatistics;
+use crate::unfinished_file::UnfinishedFile;
 
 /// A page of rows at most, as DynamoDB returns it.
 const PAGE: usize = 1024 * 1024;
@@ -29,12 +30,14 @@ pub(crate) struct UploadState {
     after_gap: BTreeMap<u32, Part>,
     /// The state at the end of each part that is not in a checkpoint yet.
     marks: BTreeMap<u32, Mark>,
-    /// How many parts the stored checkpoint has.
-    pub checkpointed: u32,
-    /// The rows read at the furthest checkpoint of earlier owners. Only more rows are progress, whether this file
+    /// What the stored checkpoint names, which the next attempt can continue.
+    pub named: UnfinishedFile,
+    /// How many parts of the upload the stored checkpoint has.
+    checkpointed: u32,
+    /// The last row read at the furthest checkpoint of earlier owners. Only further rows are progress, whether this file
     /// continues from there or restarts. Rows read count, not rows written: a filter may exclude most of them.
-    known_rows_read: u64,
-    /// Whether the stored checkpoint has more rows than that.
+    known_after: Option<RowKey>,
+    /// Whether the stored checkpoint is further than that.
     pub has_advanced: bool,
 }
 
@@ -45,23 +48,42 @@ struct Mark {
 }
 
 impl UploadState {
-    /// A file that starts over because the upload of `checkpoint` is unusable.
+    /// A file that starts over because what `checkpoint` names is unusable.
     pub(crate) fn restart(checkpoint: &Checkpoint) -> Self {
-        Self { known_rows_read: checkpoint.rows_read, ..Self::default() }
+        let named = UnfinishedFile::of(checkpoint);
+        Self { named, known_after: Some(checkpoint.after.clone()), ..Self::default() }
     }
 
-    /// A file that continues from `checkpoint`.
-    pub(crate) fn resume(checkpoint: Checkpoint, statistics: FileStatistics, parts: Vec<Part>) -> Self {
+    /// A file that continues from `checkpoint`, with these parts and the bytes of its unfinished part.
+    pub(crate) fn resume(
+        checkpoint: Checkpoint,
+        statistics: FileStatistics,
+        parts: Vec<Part>,
+        unfinished: Vec<u8>,
+    ) -> Self {
         Self {
-            upload: Some(checkpoint.upload),
             statistics,
-            after: Some(checkpoint.after),
+            after: Some(checkpoint.after.clone()),
+            buffer: unfinished,
             parts_cut: checkpoint.parts,
             parts,
             checkpointed: checkpoint.parts,
-            known_rows_read: checkpoint.rows_read,
-            ..Self::default()
+            upload: checkpoint.upload.clone(),
+            ..Self::restart(&checkpoint)
         }
+    }
+
+    /// The upload, if the stored checkpoint does not name it.
+    pub(crate) fn unnamed_upload(&self) -> Option<Upload> {
+        self.upload.clone().filter(|upload| self.named.upload.as_ref() != Some(upload))
+    }
+
+    /// Records that `checkpoint` is stored. Returns what the checkpoint before it named and this one does not.
+    pub(crate) fn stored(&mut self, checkpoint: &Checkpoint) -> UnfinishedFile {
+        self.checkpointed = checkpoint.parts;
+        self.has_advanced |= self.advances(checkpoint);
+        let UnfinishedFile { upload, part_key } = std::mem::replace(&mut self.named, UnfinishedFile::of(checkpoint));
+        UnfinishedFile { upload: upload.filter(|upload| self.named.upload.as_ref() != Some(upload)), part_key }
     }
 
     /// Appends bytes without rows.
@@ -94,40 +116,45 @@ impl UploadState {
         }
     }
 
-    /// Whether the checkpoint has more rows than those of earlier owners.
-    pub(crate) const fn advances(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.rows_read > self.known_rows_read
+    /// Whether the checkpoint is further than those of earlier owners.
+    pub(crate) fn advances(&self, checkpoint: &Checkpoint) -> bool {
+        self.known_after.as_ref().is_none_or(|known| checkpoint.after > *known)
     }
 
     /// The checkpoint after the last contiguous part, if it has more parts than the stored one.
     pub(crate) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        self.checkpoint_after(self.checkpointed + 1, false)
+        let parts = self.uploaded().filter(|parts| *parts > self.checkpointed)?;
+        self.marks = self.marks.split_off(&parts);
+        let mark = self.marks.remove(&parts)?;
+        self.describe(parts, &mark.statistics, mark.after)
     }
 
-    /// The checkpoint of the whole file, if every part is uploaded.
-    pub(crate) fn whole_checkpoint(&mut self) -> Option<Checkpoint> {
-        self.checkpoint_after(self.parts_cut, true)
+    /// The checkpoint of everything read, if every part that was cut is uploaded and `unfinished` has the bytes after
+    /// them.
+    pub(crate) fn checkpoint_of_all(&self, unfinished: Option<UnfinishedPart>, is_whole: bool) -> Option<Checkpoint> {
+        let parts = self.uploaded().filter(|parts| *parts == self.parts_cut)?;
+        let checkpoint = self.describe(parts, &self.statistics, self.after.clone())?;
+        Some(Checkpoint { unfinished, is_whole, ..checkpoint })
     }
 
-    fn checkpoint_after(&mut self, min_parts: u32, is_whole: bool) -> Option<Checkpoint> {
-        let parts = u32::try_from(self.parts.len()).ok().filter(|parts| *parts >= min_parts)?;
-        let (statistics, after) = match self.marks.get(&parts) {
-            Some(mark) => (&mark.statistics, &mark.after),
-            None => (&self.statistics, &self.after),
-        };
-        let checkpoint = Checkpoint {
-            upload: self.upload.clone()?,
+    /// The number of contiguous parts.
+    fn uploaded(&self) -> Option<u32> {
+        u32::try_from(self.parts.len()).ok()
+    }
+
+    fn describe(&self, parts: u32, statistics: &FileStatistics, after: Option<RowKey>) -> Option<Checkpoint> {
+        Some(Checkpoint {
+            upload: self.upload.clone(),
             parts,
-            after: after.clone()?,
+            unfinished: None,
+            after: after?,
             rows_read: statistics.rows_read,
             rows: statistics.rows,
             bytes: statistics.bytes,
             totals: statistics.totals.clone(),
             sha256: statistics.sha256_state(),
             crc64: statistics.crc64_state(),
-            is_whole,
-        };
-        self.marks = self.marks.split_off(&(parts + 1));
-        Some(checkpoint)
+            is_whole: false,
+        })
     }
 }

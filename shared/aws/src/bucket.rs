@@ -16,7 +16,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
 use exports_domain::file::CONTENT_TYPE;
-use exports_domain::ports::{CompleteError, FileStore, Part, Upload, UploadAborter};
+use exports_domain::ports::{CompleteError, FileStore, Part, UnfinishedFiles, Upload};
 
 use crate::error::dependency_error;
 
@@ -51,7 +51,7 @@ fn disposition(download_name: &str) -> String {
 }
 
 #[async_trait]
-impl UploadAborter for ExportsBucket {
+impl UnfinishedFiles for ExportsBucket {
     async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
         let aborted = self
             .client
@@ -66,6 +66,17 @@ impl UploadAborter for ExportsBucket {
             Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
             Err(error) => Err(dependency_error("abort the upload", error)),
         }
+    }
+
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
+        self.client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| dependency_error("delete the unfinished file", error))?;
+        Ok(())
     }
 }
 
@@ -202,6 +213,32 @@ impl FileStore for ExportsBucket {
                 _ => Err(dependency_error(action, error).into()),
             },
         }
+    }
+
+    async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .body(ByteStream::from(bytes))
+            .customize()
+            .disable_payload_signing()
+            .send()
+            .await
+            .map_err(|error| dependency_error("write the unfinished file", error))?;
+        Ok(())
+    }
+
+    async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
+        let action = "read the unfinished file";
+        let found = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(found) => found,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(dependency_error(action, error)),
+        };
+        let bytes = found.body.collect().await.map_err(|error| DependencyError::transient(action, error))?;
+        Ok(Some(bytes.to_vec()))
     }
 
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {

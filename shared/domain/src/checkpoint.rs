@@ -4,29 +4,43 @@ use crate::ports::{RowKey, Upload};
 use crate::totals::Totals;
 
 /// The version of new checkpoints. A checkpoint of any other version is ignored, and its export's file restarts.
-pub const CHECKPOINT_VERSION: u32 = 2;
+pub const CHECKPOINT_VERSION: u32 = 1;
 
-/// The state of a multipart upload and of the file statistics after its last contiguous part.
+/// The state of a file after a row: what is uploaded, what is kept beside it, and the file statistics of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The upload.
-    pub upload: Upload,
+    /// The upload; a file that has filled no part yet has none.
+    pub upload: Option<Upload>,
     /// The number of contiguous parts, from part 1.
     pub parts: u32,
-    /// The key of the last row read for those parts.
+    /// The bytes after those parts, if there are any.
+    pub unfinished: Option<UnfinishedPart>,
+    /// The key of the last row read.
     pub after: RowKey,
-    /// The number of rows read for those parts.
+    /// The number of rows read.
     pub rows_read: u64,
-    /// The number of rows in those parts.
+    /// The number of rows written.
     pub rows: u64,
-    /// The size of those parts.
+    /// The size of all parts.
     pub bytes: u64,
-    /// The totals of those parts.
+    /// The totals of the rows written.
     pub totals: Totals,
-    /// The state of the SHA-256 over those parts, in the format of its library.
+    /// The state of the SHA-256 over all parts, in the format of its library.
     pub sha256: Vec<u8>,
-    /// The state of the CRC64NVME over those parts.
+    /// The state of the CRC64NVME over all parts.
     pub crc64: u64,
-    /// Whether those parts are the complete file: the upload only has to be completed.
+    /// Whether the parts are the complete file: the upload only has to be completed.
     pub is_whole: bool,
+}
+
+/// A part that was not filled when its invocation ended. Its bytes are kept in an object of their own, because S3
+/// accepts a part of less than 5 MiB only as the last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfinishedPart {
+    /// The [object key](crate::file::unfinished_key).
+    pub key: String,
+    /// The size.
+    pub bytes: u64,
+    /// The CRC64NVME of the bytes.
+    pub crc64: u64,
 }

@@ -1,4 +1,4 @@
-//! A finished file: its names, and what is recorded about it.
+//! A file: its names, and what is recorded about it.
 
 use std::time::Duration;
 
@@ -13,6 +13,14 @@ pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
 #[must_use]
 pub fn object_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> String {
     format!("exports/{tenant}/{export}/{fencing_token}.csv")
+}
+
+/// The object key of what an invocation leaves of an unfinished file for the next one. Every write has its own, so that
+/// a late write of a stalled owner replaces nothing that a checkpoint names: owners have different fencing tokens, and
+/// one owner has read more rows at each write. The signer of links may not read these objects.
+#[must_use]
+pub fn unfinished_key(tenant: &TenantId, export: &ExportId, fencing_token: u64, rows_read: u64) -> String {
+    format!("unfinished/{tenant}/{export}/{fencing_token}-{rows_read}")
 }
 
 /// The name of a downloaded file.

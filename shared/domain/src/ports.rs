@@ -316,16 +316,19 @@ pub enum CompleteError {
     Dependency(#[from] DependencyError),
 }
 
-/// The unfinished uploads of exports, for those who abort them.
+/// The unfinished files of exports, for those who discard them.
 #[async_trait]
-pub trait UploadAborter: Send + Sync {
+pub trait UnfinishedFiles: Send + Sync {
     /// Aborts the upload and deletes its parts. An upload that does not exist (any more) is not an error.
     async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
+
+    /// Deletes the object with this [unfinished key](crate::file::unfinished_key), if it exists.
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError>;
 }
 
 /// The files of exports, for the generator.
 #[async_trait]
-pub trait FileStore: UploadAborter {
+pub trait FileStore: UnfinishedFiles {
     /// Writes a file in one request.
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
@@ -348,6 +351,12 @@ pub trait FileStore: UploadAborter {
         crc64: u64,
         timeout: Duration,
     ) -> Result<(), CompleteError>;
+
+    /// Writes an object with this [unfinished key](crate::file::unfinished_key) in one request.
+    async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
+
+    /// The object with this unfinished key, or `None` if it does not exist (any more).
+    async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError>;
 
     /// Deletes the file with this key, if it exists.
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError>;

@@ -31,7 +31,7 @@ use crate::options::ExportOptions;
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
     FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
-    SendError, System, Upload, UploadAborter,
+    SendError, System, UnfinishedFiles, Upload,
 };
 use crate::row::Value;
 use crate::row_selection::RowSelection;
@@ -576,6 +576,7 @@ pub struct StoredFile {
 #[derive(Debug, Default)]
 pub struct MemoryFiles {
     files: Mutex<BTreeMap<String, StoredFile>>,
+    unfinished: Mutex<BTreeMap<String, Vec<u8>>>,
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
     started: AtomicU64,
     min_part_size: usize,
@@ -601,6 +602,21 @@ impl MemoryFiles {
     /// All complete files, by key.
     pub fn files(&self) -> BTreeMap<String, StoredFile> {
         lock(&self.files).clone()
+    }
+
+    /// All objects of unfinished files, by key.
+    pub fn unfinished(&self) -> BTreeMap<String, Vec<u8>> {
+        lock(&self.unfinished).clone()
+    }
+
+    /// Replaces the contents of all objects of unfinished files.
+    pub fn replace_unfinished(&self, bytes: &[u8]) {
+        lock(&self.unfinished).values_mut().for_each(|object| *object = bytes.to_vec());
+    }
+
+    /// Deletes all objects of unfinished files, as the lifecycle rule of the bucket does.
+    pub fn forget_unfinished(&self) {
+        lock(&self.unfinished).clear();
     }
 
     /// The number of uploads that are neither completed nor aborted.
@@ -639,10 +655,16 @@ fn part(number: u32, bytes: &[u8]) -> Part {
 }
 
 #[async_trait]
-impl UploadAborter for MemoryFiles {
+impl UnfinishedFiles for MemoryFiles {
     async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
         self.failures.check("abort the file")?;
         lock(&self.uploads).remove(&upload.id);
+        Ok(())
+    }
+
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
+        self.failures.check("delete the unfinished file")?;
+        lock(&self.unfinished).remove(key);
         Ok(())
     }
 }
@@ -715,6 +737,17 @@ impl FileStore for MemoryFiles {
         lock(&self.files).insert(known.key.clone(), StoredFile { download_name, bytes: complete, parts: sizes });
         uploads.remove(&upload.id);
         Ok(())
+    }
+
+    async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
+        self.failures.check("write the unfinished file")?;
+        lock(&self.unfinished).insert(key.to_owned(), bytes);
+        Ok(())
+    }
+
+    async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
+        self.failures.check("read the unfinished file")?;
+        Ok(lock(&self.unfinished).get(key).cloned())
     }
 
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {

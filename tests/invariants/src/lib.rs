@@ -20,9 +20,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, read};
+use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, item_from_json, read};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::id::ExportId;
 use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
@@ -91,7 +90,7 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
         match item {
             StoredItem::Export(export) => snapshot.exports.push(export),
             StoredItem::Lock(tenant, export_type, id) => snapshot.locks.push((tenant, *export_type, *id)),
-            StoredItem::Checkpoint(tenant, id) => snapshot.checkpoints.push((tenant, *id)),
+            StoredItem::Checkpoint(tenant, id, _) => snapshot.checkpoints.push((tenant, *id)),
             StoredItem::Idempotency => {}
         }
     }
@@ -150,31 +149,8 @@ struct Item(HashMap<String, AttributeValue>);
 impl<'de> Deserialize<'de> for Item {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let attributes = BTreeMap::<String, Value>::deserialize(deserializer)?;
-        let attributes = attributes.into_iter().map(|(name, value)| match attribute(&value) {
-            Some(value) => Ok((name, value)),
-            None => Err(serde::de::Error::custom(format!("the attribute {name} is not in DynamoDB JSON: {value}"))),
-        });
-        Ok(Self(attributes.collect::<Result<_, _>>()?))
+        item_from_json(attributes).map(Self).map_err(serde::de::Error::custom)
     }
-}
-
-/// Converts a value in DynamoDB JSON, if it has a type that the product writes.
-fn attribute(value: &Value) -> Option<AttributeValue> {
-    let (kind, value) = value.as_object().filter(|value| value.len() == 1)?.iter().next()?;
-    let text = || value.as_str().map(str::to_owned);
-    Some(match kind.as_str() {
-        "S" => AttributeValue::S(text()?),
-        "N" => AttributeValue::N(text()?),
-        "B" => AttributeValue::B(Blob::new(aws_smithy_types::base64::decode(text()?).ok()?)),
-        "BOOL" => AttributeValue::Bool(value.as_bool()?),
-        "NULL" => AttributeValue::Null(value.as_bool()?),
-        "L" => AttributeValue::L(value.as_array()?.iter().map(attribute).collect::<Option<_>>()?),
-        "M" => {
-            let members = value.as_object()?.iter().map(|(name, value)| Some((name.clone(), attribute(value)?)));
-            AttributeValue::M(members.collect::<Option<_>>()?)
-        }
-        _ => return None,
-    })
 }
 
 /// The attributes of a payout that the invariants use.

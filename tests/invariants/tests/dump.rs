@@ -51,6 +51,13 @@ fn payout(id: &str, created_at: &str) -> Value {
 /// A valid dump with one ready export.
 fn valid(path: &Path) -> Value {
     let sha256 = "a8d422c7e6afede35c6709dd24ff99389530fee73c7557fd06eef371a3888bfb";
+    let file = json!({
+        "key": s(KEY), "name": s("marketplace-payouts-acme-20261008T083000Z.csv"), "rows": n(2),
+        "bytes": n(CSV.len() as u64), "sha256": s(sha256),
+        "totals": { "L": [s("EUR SETTLED 1 -1250"), s("JPY PENDING 1 7")] },
+        "expiresAt": s("2026-11-07T08:31:00.000Z"),
+    });
+    let options = json!({ "M": { "version": n(1), "filter": { "M": {} }, "format": s("CSV") } });
     json!({
         "now": "2026-10-08T09:00:00.000Z",
         "quiet": true,
@@ -64,14 +71,10 @@ fn valid(path: &Path) -> Value {
                 "createdAt": s("2026-10-08T08:30:00.000Z"), "updatedAt": s("2026-10-08T08:31:00.000Z"),
                 "deadline": s("2026-10-08T14:30:00.000Z"), "columnsVersion": n(1), "byteOrderMark": { "BOOL": false },
                 "linkLifetimeSeconds": n(259_200), "fileRetentionSeconds": n(2_592_000), "timeLimitSeconds": n(21_600),
-                "fencingToken": n(1), "attempts": n(1), "rowsWritten": n(2), "nextCheckState": s("READY#7"),
+                "fencingToken": n(1), "attempts": n(1), "rowsRead": n(2), "rowsWritten": n(2),
+                "options": options, "nextCheckState": s("READY#7"),
                 "nextCheckAt": s("2026-10-11T08:31:00.000Z"), "linkExpiresAt": s("2026-10-11T08:31:00.000Z"),
-                "file": { "M": {
-                    "key": s(KEY), "name": s("marketplace-payouts-acme-20261008T083000Z.csv"), "rows": n(2),
-                    "bytes": n(CSV.len() as u64), "sha256": s(sha256),
-                    "totals": { "L": [s("EUR SETTLED 1 -1250"), s("JPY PENDING 1 7")] },
-                    "expiresAt": s("2026-11-07T08:31:00.000Z"),
-                } },
+                "file": { "M": file },
             },
             { "tenantId": s("acme"), "sk": s("IDEMPOTENCY#marketplace-payouts#ab"), "exportId": s(EXPORT), "ttl": n(1) },
         ],

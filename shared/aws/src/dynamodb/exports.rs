@@ -25,8 +25,8 @@ use exports_domain::time::Timestamp;
 use super::history::read_records;
 use super::item::{Item, ItemError, get, get_text, number, text};
 use super::record::{
-    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_partition, checkpoint_attributes,
-    checkpoint_from, checkpoint_sort, export_sort, export_sort_range, from_item, idempotency_sort, key, lock_sort,
+    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_partition, checkpoint_from,
+    checkpoint_item, checkpoint_sort, export_sort, export_sort_range, from_item, idempotency_sort, key, lock_sort,
     parse_export_sort, read, to_item,
 };
 use super::response::DeserializerOverride;
@@ -388,8 +388,7 @@ impl ExportStore for ExportsTable {
         step: &Step,
         checkpoint: &Checkpoint,
     ) -> Result<(), ApplyError> {
-        let mut item = key(tenant, checkpoint_sort(id));
-        item.extend(checkpoint_attributes(checkpoint));
+        let item = checkpoint_item(tenant, id, checkpoint);
         let build = || {
             let put = Put::builder().table_name(&self.table).set_item(Some(item)).build()?;
             let put = TransactWriteItem::builder().put(put).build();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::caller::Person;
-use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint};
+use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, UnfinishedPart};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::export::{Export, ExportSettings, Failure, Lease, Resends, Status};
 use exports_domain::export_type::{Definition, ExportType, FileColumns};
@@ -168,8 +168,6 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     };
     let id: ExportId = get(item, "exportId")?;
     let definition = id.export_type().definition();
-    // Before there were filters, every row that was read was written.
-    let rows_written = get_number(item, "rowsWritten")?;
     Ok(Export {
         id,
         options: options(item, definition)?,
@@ -191,8 +189,8 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
         attempts: get_number(item, "attempts")?,
         lease,
         next_check_at: get_optional_time(item, NEXT_CHECK_AT)?,
-        rows_read: get_optional_number(item, "rowsRead")?.unwrap_or(rows_written),
-        rows_written,
+        rows_read: get_number(item, "rowsRead")?,
+        rows_written: get_number(item, "rowsWritten")?,
         file: get_map(item, "file", |item| file(item, definition))?,
         link_expires_at: get_optional_time(item, "linkExpiresAt")?,
         failure: get_map(item, "failure", failure)?,
@@ -224,8 +222,7 @@ fn options_value(options: &ExportOptions) -> AttributeValue {
     ])
 }
 
-/// The options of the export; exports of before there were any have the defaults. Unknown ones are corrupt: this build
-/// would export more than was requested.
+/// The options of the export. Unknown ones are corrupt: this build would export more than was requested.
 fn options(item: &dyn Attributes, definition: &Definition) -> Result<ExportOptions, ItemError> {
     const KNOWN: [&str; 3] = ["version", "filter", "format"];
     let options = get_map(item, "options", |item| {
@@ -241,7 +238,7 @@ fn options(item: &dyn Attributes, definition: &Definition) -> Result<ExportOptio
         })?;
         Ok(ExportOptions { filter: filter.ok_or(ItemError("filter"))?, format: get(item, "format")? })
     });
-    Ok(options.map_err(|_| ItemError("options"))?.unwrap_or_default())
+    options.ok().flatten().ok_or(ItemError("options"))
 }
 
 fn filter_value(item: &dyn Attributes, name: &str) -> Option<FilterValue> {
@@ -338,22 +335,27 @@ fn add_total(totals: &mut Totals, line: &str, definition: &Definition) -> Option
     totals.add(currency, status, total).then_some(())
 }
 
-pub(super) fn checkpoint_attributes(checkpoint: &Checkpoint) -> [(String, AttributeValue); 12] {
-    [
-        ("version", number(CHECKPOINT_VERSION)),
-        ("objectKey", text(&checkpoint.upload.key)),
-        ("uploadId", text(&checkpoint.upload.id)),
-        ("parts", number(checkpoint.parts)),
-        ("after", text(&checkpoint.after.0)),
-        ("rowsRead", number(checkpoint.rows_read)),
-        ("rows", number(checkpoint.rows)),
-        ("bytes", number(checkpoint.bytes)),
-        ("totals", totals_value(&checkpoint.totals)),
-        ("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone()))),
-        ("crc64State", number(checkpoint.crc64)),
-        ("isWhole", AttributeValue::Bool(checkpoint.is_whole)),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
+/// An export's checkpoint as an item.
+pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Checkpoint) -> Item {
+    let mut item = key(tenant, checkpoint_sort(id));
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("version", number(CHECKPOINT_VERSION));
+    if let Some(Upload { key, id }) = &checkpoint.upload {
+        put("upload", map_value([("key", text(key)), ("id", text(id))]));
+    }
+    put("parts", number(checkpoint.parts));
+    if let Some(UnfinishedPart { key, bytes, crc64 }) = &checkpoint.unfinished {
+        put("unfinished", map_value([("key", text(key)), ("bytes", number(bytes)), ("crc64", number(crc64))]));
+    }
+    put("after", text(&checkpoint.after.0));
+    put("rowsRead", number(checkpoint.rows_read));
+    put("rows", number(checkpoint.rows));
+    put("bytes", number(checkpoint.bytes));
+    put("totals", totals_value(&checkpoint.totals));
+    put("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone())));
+    put("crc64State", number(checkpoint.crc64));
+    put("isWhole", AttributeValue::Bool(checkpoint.is_whole));
+    item
 }
 
 /// The checkpoint recorded in an item.
@@ -366,8 +368,9 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
     }
     let state = item.get("sha256State").and_then(|value| value.as_b().ok()).ok_or(ItemError("sha256State"))?;
     Ok(Checkpoint {
-        upload: Upload { key: get_text(item, "objectKey")?.to_owned(), id: get_text(item, "uploadId")?.to_owned() },
+        upload: get_map(item, "upload", upload)?,
         parts: get_number(item, "parts")?,
+        unfinished: get_map(item, "unfinished", unfinished)?,
         after: RowKey(get_text(item, "after")?.to_owned()),
         rows_read: get_number(item, "rowsRead")?,
         rows: get_number(item, "rows")?,
@@ -376,5 +379,17 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
         is_whole: get_flag(item, "isWhole")?,
+    })
+}
+
+fn upload(item: &dyn Attributes) -> Result<Upload, ItemError> {
+    Ok(Upload { key: get_text(item, "key")?.to_owned(), id: get_text(item, "id")?.to_owned() })
+}
+
+fn unfinished(item: &dyn Attributes) -> Result<UnfinishedPart, ItemError> {
+    Ok(UnfinishedPart {
+        key: get_text(item, "key")?.to_owned(),
+        bytes: get_number(item, "bytes")?,
+        crc64: get_number(item, "crc64")?,
     })
 }

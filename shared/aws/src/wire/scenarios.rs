@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use aws_types::SdkConfig;
 use exports_domain::caller::{ApiKeyRecord, KeyHash};
-use exports_domain::checkpoint::Checkpoint;
+use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, FailureCode, Lease, Progress, Resends, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
+use exports_domain::file::unfinished_key;
 use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::idempotency::Idempotency;
@@ -19,7 +20,7 @@ use exports_domain::mail::Mail;
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
     ApiKeyStore as _, CheckPosition, ExportStore as _, FileLinks as _, FileStore as _, JobQueue as _, KeyRange,
-    MailSender as _, Part, RowKey, RowSource as _, Upload, UploadAborter as _,
+    MailSender as _, Part, RowKey, RowSource as _, UnfinishedFiles as _, Upload,
 };
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{address, export, file, operator, ready_export, row_status, start};
@@ -244,8 +245,9 @@ fn later() -> Timestamp {
 
 fn checkpoint() -> Checkpoint {
     Checkpoint {
-        upload: upload(),
+        upload: Some(upload()),
         parts: 2,
+        unfinished: Some(UnfinishedPart { key: part_key(), bytes: 20, crc64: 7 }),
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
         rows_read: 9,
         rows: 7,
@@ -255,6 +257,10 @@ fn checkpoint() -> Checkpoint {
         crc64: u64::MAX,
         is_whole: false,
     }
+}
+
+fn part_key() -> String {
+    unfinished_key(&export().tenant, &export().id, 1, 9)
 }
 
 fn upload() -> Upload {
@@ -384,6 +390,12 @@ fn files() -> Vec<Scenario> {
             bucket(&config).complete_upload(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
         }),
         scenario!("abort_upload", [Response::new(204, "")], |config| bucket(&config).abort_upload(&upload())),
+        scenario!("put_unfinished", [Response::new(200, "")], |config| bucket(&config)
+            .put_unfinished(&part_key(), LINE.to_vec())),
+        scenario!("get_unfinished", [Response::new(200, "payout_id")], |config| bucket(&config)
+            .get_unfinished(&part_key())),
+        scenario!("delete_unfinished", [Response::new(204, "")], |config| bucket(&config)
+            .delete_unfinished(&part_key())),
         scenario!("delete_file", [Response::new(204, "")], |config| bucket(&config).delete_file(&file().key)),
         scenario!("file_size", [Response::new(200, "").header("content-length", "20")], |config| bucket(&config)
             .file_size(&file().key)),

@@ -1,0 +1,270 @@
+//! Compares what this build writes and reads with the stored forms in `golden/stored`.
+//!
+//! A deployment or a rollback during an export leaves items that another build wrote. So a stored form is a contract:
+//! these files are never rewritten, not even with `UPDATE_GOLDENS=1`. A form that changes gets a new version with files
+//! of its own, and builds read the old files as long as such items can exist.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use aws_smithy_types::base64;
+use exports_domain::export::ExportSettings;
+use exports_domain::file::{object_key, unfinished_key};
+use exports_domain::filter::{FilterField, FilterValue};
+use exports_domain::totals::{Total, Totals};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::dynamodb::inspection::item_from_json;
+use crate::dynamodb::record::{checkpoint_sort, idempotency_sort};
+
+/// The content of a golden file.
+fn golden(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/stored/{name}.json"));
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn golden_item(name: &str) -> Item {
+    item_from_json(serde_json::from_str::<BTreeMap<String, Value>>(&golden(name)).unwrap()).unwrap()
+}
+
+/// An item in the form of its golden file: DynamoDB JSON, with sorted names and binary values in Base64.
+fn text_of(item: &Item) -> String {
+    serde_json::to_string_pretty(&json_of(item)).unwrap() + "\n"
+}
+
+fn json_of(item: &Item) -> Value {
+    let sorted: BTreeMap<_, _> = item.iter().map(|(name, value)| (name, value_of(value))).collect();
+    json!(sorted)
+}
+
+fn value_of(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::N(number) => json!({"N": number}),
+        AttributeValue::B(bytes) => json!({"B": base64::encode(bytes)}),
+        AttributeValue::Bool(flag) => json!({"BOOL": flag}),
+        AttributeValue::Null(is_null) => json!({"NULL": is_null}),
+        AttributeValue::L(values) => json!({"L": values.iter().map(value_of).collect::<Vec<_>>()}),
+        AttributeValue::M(item) => json!({"M": json_of(item)}),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The golden files that this build would write differently.
+fn changed(written: &[(&str, Item)]) -> String {
+    let differs = |(name, item): &(&str, Item)| {
+        let now = text_of(item);
+        (golden(name) != now).then(|| format!("golden/stored/{name}.json:\n{now}"))
+    };
+    written.iter().filter_map(differs).collect()
+}
+
+fn assert_unchanged(written: &[(&str, Item)]) {
+    let changed = changed(written);
+    assert!(
+        changed.is_empty(),
+        "This build writes another stored form than deployed builds read. Do not change the golden files: give the form a \
+         new version, read both, and add files for the new one. It is now\n{changed}"
+    );
+}
+
+fn minutes(minutes: u64) -> Timestamp {
+    start().plus(Duration::from_secs(60 * minutes))
+}
+
+/// A step of the life cycle, from the record before it.
+type Next = fn(&Export) -> Step;
+
+const ACQUIRE: Next = |export| {
+    let lease = Lease { holder: "request-id".into(), until: minutes(6) };
+    lifecycle::acquire(export, minutes(1), lease, &retry_policy(5)).unwrap()
+};
+const CONTINUE: Next = |export| {
+    let progress = Progress { rows_read: 3, rows: 3 };
+    lifecycle::continue_later(export, minutes(2), progress, true, minutes(3))
+};
+const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), file(), 9);
+const READY: Next = |export| lifecycle::ready(export, minutes(3), minutes(60));
+const EXPIRE: Next = |_| lifecycle::expire(minutes(60), minutes(60));
+const FAIL: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::attempts_used_up(5));
+const CANCEL: Next = |export| lifecycle::cancel(export, minutes(3), Failure::cancelled(operator("acme").user)).unwrap();
+const PERMANENT_ERROR: Next = |export| lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7));
+const COUNT_RESEND: Next = |export| lifecycle::count_resend(export, minutes(61), 10).unwrap();
+const RESENT: Next = |_| lifecycle::resent(minutes(61), Recipients::only(address("bob@example.com")), minutes(120));
+
+/// An export with every filter there is, and a history retention.
+fn export_with_every_option() -> Export {
+    let export_type = ExportType::FundingTransfers;
+    let text = |value: &str| FilterValue::One(value.to_owned());
+    let texts = |values: &[&str]| FilterValue::Many(values.iter().map(ToString::to_string).collect());
+    let fields = FilterField::ALL.iter().map(|field| {
+        let value = match field.name() {
+            "createdAtFrom" => text("2026-09-01T00:00:00.000Z"),
+            "createdAtTo" => text("2026-09-30T23:59:59.999Z"),
+            "statuses" => texts(&["PENDING", "FAILED"]),
+            "currencies" => texts(&["EUR"]),
+            "supplierIds" => texts(&["sup_1", "sup_2"]),
+            "amountMin" => text("-0.50"),
+            "amountMax" => text("1000"),
+            "sourceBalanceAccountType" => text("MARKETPLACE"),
+            "targetBalanceAccountType" => text("SUPPLIER"),
+            other => panic!("give {other} a value"),
+        };
+        (field.name(), value)
+    });
+    let filter = RowFilter::from_fields(export_type.definition(), fields).unwrap();
+    let id = ExportId::new(export_type, start(), &[7; 10]);
+    let settings = ExportSettings { byte_order_mark: true, ..export().settings };
+    let settings = settings.with_history_retention(Some(Duration::from_secs(90 * 86_400)));
+    let columns = FileColumns::current(export_type);
+    Export { id, columns, settings, options: ExportOptions { filter, ..ExportOptions::default() }, ..export() }
+}
+
+/// Each golden record, with the export that was accepted and the steps that led to it.
+fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
+    let case = |name, steps: &[Next]| (name, export(), steps.to_vec());
+    let ready = [ACQUIRE, RECORD_FILE, READY];
+    vec![
+        case("export-pending", &[]),
+        case("export-leased", &[ACQUIRE]),
+        case("export-continued", &[ACQUIRE, CONTINUE]),
+        case("export-after-permanent-error", &[ACQUIRE, PERMANENT_ERROR]),
+        case("export-with-file", &[ACQUIRE, RECORD_FILE]),
+        case("export-ready", &ready),
+        case("export-expired", &[&ready[..], &[EXPIRE]].concat()),
+        case("export-resent", &[&ready[..], &[COUNT_RESEND, RESENT]].concat()),
+        case("export-failed", &[ACQUIRE, FAIL]),
+        case("export-cancelled", &[ACQUIRE, CANCEL]),
+        ("export-with-every-option", export_with_every_option(), vec![]),
+        ("export-with-every-option-failed", export_with_every_option(), vec![ACQUIRE, FAIL]),
+    ]
+}
+
+/// The export after these steps, and the steps.
+fn after(accepted: &Export, steps: &[Next]) -> (Export, Vec<Step>) {
+    let mut export = accepted.clone();
+    let mut made = Vec::new();
+    for next in steps {
+        let step = next(&export);
+        export = step.apply(&export).unwrap();
+        made.push(step);
+    }
+    (export, made)
+}
+
+/// The size of the file after the second and the third row, and the states of its hashes.
+const AFTER_TWO_ROWS: (u64, &str, u64) = (
+    421,
+    "iJ4JxzkFGjxPMJW3mQH7mNiHwPju2IAweo4xywMWYbwGAAAAAAAAACUtMDhUMDg6MjU6MDBaOzs7MjAyNi0xMC0wOFQwODoyNTowMFoKAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    13_178_048_800_338_307_507,
+);
+const AFTER_THREE_ROWS: (u64, &str, u64) = (
+    547,
+    "a0twU/W/q9E5UUAcAecLQJNF8SeAKa9FjoAg8u7HOnoIAAAAAAAAACM4VDA4OjI2OjAwWjs7OzIwMjYtMTAtMDhUMDg6MjY6MDBaCgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    5_160_240_958_552_914_918,
+);
+
+/// The checkpoints of a file of six rows, with a part of two rows and an unfinished part of a third, or with only one of
+/// the two. The generator's tests continue from them, so sizes, hash states and checksums are those of real bytes.
+fn checkpoints() -> [(&'static str, Checkpoint); 3] {
+    let (tenant, id) = (export().tenant, export().id);
+    let after = |rows: u64, (bytes, sha256, crc64): (u64, &str, u64)| {
+        let mut totals = Totals::default();
+        let total = Total { count: rows, minor: 4115 * i128::from(rows) };
+        assert!(totals.add("EUR".parse().unwrap(), row_status("SETTLED"), total));
+        let created_at = start().minus(Duration::from_secs(60 * (7 - rows)));
+        Checkpoint {
+            upload: None,
+            parts: 0,
+            unfinished: None,
+            after: RowKey(format!("{created_at}#po_{}", rows - 1)),
+            rows_read: rows,
+            rows,
+            bytes,
+            totals,
+            sha256: base64::decode(sha256).unwrap(),
+            crc64,
+            is_whole: false,
+        }
+    };
+    let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });
+    let upload = Some(Upload { key: object_key(&tenant, &id, 1), id: "upload-1".into() });
+    let (two, three) = (after(2, AFTER_TWO_ROWS), after(3, AFTER_THREE_ROWS));
+    [
+        (
+            "checkpoint-with-unfinished-part",
+            Checkpoint { unfinished: unfinished(547, 13_286_503_115_156_636_697), ..three.clone() },
+        ),
+        ("checkpoint-with-upload", Checkpoint { upload: upload.clone(), parts: 1, ..two }),
+        (
+            "checkpoint-with-upload-and-unfinished-part",
+            Checkpoint { upload, parts: 1, unfinished: unfinished(126, 11_766_665_851_432_784_925), ..three },
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn records_are_stored_as_ever_and_read_by_this_build() {
+    let (mut written, mut expectations) = (Vec::new(), Vec::new());
+    for (name, accepted, steps) in records() {
+        let table = local_tables().await;
+        let (expected, steps) = after(&accepted, &steps);
+        table.exports.accept_export(&accepted, None).await.unwrap();
+        for step in &steps {
+            table.exports.apply_step(&accepted.tenant, &accepted.id, step).await.unwrap();
+        }
+        written.push((name, table.export_item(&accepted).await));
+        expectations.push((name, expected));
+    }
+    assert_unchanged(&written);
+    for (name, expected) in expectations {
+        assert_eq!(from_item(&golden_item(name)), Ok(expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn lock_and_idempotency_record_are_stored_as_ever_and_read_by_this_build() {
+    let (first, second) = (export(), export_with_id(2));
+    let (lock, idempotency_key) = (
+        key(&first.tenant, lock_sort(first.id.export_type())),
+        key(&first.tenant, idempotency_sort(first.id.export_type(), "key-hash")),
+    );
+    let sent = idempotency("key-hash", "fingerprint");
+    let table = local_tables().await;
+    table.exports.accept_export(&first, Some(&sent)).await.unwrap();
+    let written = [("lock", table.item(lock).await), ("idempotency-record", table.item(idempotency_key).await)];
+    assert_unchanged(&written);
+
+    let table = local_tables().await;
+    table.put_item(golden_item("lock")).await;
+    let rejected = table.exports.accept_export(&second, None).await;
+    assert!(matches!(rejected, Err(AcceptError::AlreadyPending(id)) if id == first.id));
+    table.put_item(golden_item("idempotency-record")).await;
+    let again = table.exports.accept_export(&second, Some(&sent)).await;
+    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == first.id));
+    let other = table.exports.accept_export(&second, Some(&idempotency("key-hash", "another"))).await;
+    assert!(matches!(other, Err(AcceptError::KeyReused)));
+}
+
+#[tokio::test]
+async fn checkpoints_are_stored_as_ever_and_read_by_this_build() {
+    let (tenant, id) = (export().tenant, export().id);
+    let mut written = Vec::new();
+    for (name, checkpoint) in checkpoints() {
+        let table = local_tables().await;
+        table.exports.accept_export(&export(), None).await.unwrap();
+        let (owned, _) = after(&export(), &[ACQUIRE]);
+        for step in [ACQUIRE(&export()), CONTINUE(&owned)] {
+            table.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
+        }
+        written.push((name, table.item(key(&tenant, checkpoint_sort(&id))).await));
+    }
+    assert_unchanged(&written);
+    let table = local_tables().await;
+    for (name, checkpoint) in checkpoints() {
+        table.put_item(golden_item(name)).await;
+        assert_eq!(table.exports.find_checkpoint(&tenant, &id).await.unwrap(), Some(checkpoint), "{name}");
+    }
+}
