@@ -303,12 +303,20 @@ def is_download(request: Request) -> bool:
 def methods(crate: str) -> set[str]:
     """The port methods that a function calls, such as `ExportStore::find_export`, itself or through shared crates.
 
-    Only ports that the function's own code names count. Its generic types have to name them.
+    Only ports that the function's own code names count, and in shared crates only the methods of types that it names.
     """
     folder = ROOT / "functions" / crate
     own, manifest = sources(folder), (folder / "Cargo.toml").read_text(encoding="utf-8")
     shared = [name for name in ("domain", "http") if re.search(rf"^exports-{name}\b", manifest, re.MULTILINE)]
-    text = own + "".join(sources(ROOT / "shared" / name) for name in shared)
+    text = own + "".join(
+        re.sub(
+            r"^impl(?:<.*?>)? (\w+).*?^\}",
+            lambda methods: methods[0] if re.search(rf"\b{methods[1]}\b", own) else "",
+            sources(ROOT / "shared" / name),
+            flags=re.DOTALL | re.MULTILINE,
+        )
+        for name in shared
+    )
     return {
         port
         for port in {request.port for request in requests() if request.port}

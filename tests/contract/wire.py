@@ -84,7 +84,7 @@ def requests() -> list[Request]:
                 "headers": {},
                 "site": "Place::presigned",
             }
-            found.append(request(file.name, None, {**download, "port": "FileLinks::sign_link"}))
+            found.append(request(file.name, None, {**download, "port": "FileStore::sign_link"}))
     return found
 
 

@@ -13,6 +13,7 @@ const FAILURES = {
   FILE_TOO_LARGE: ["Too many rows for one file", "Send the export ID to your administrator. Older rows must be archived first."],
   EMAIL_NOT_SENT: ["E-mail rejected", "The file is available. Check the addresses, then resend the e-mail."],
   GENERATION_FAILED: ["Could not be completed", "Relaunch the export. If it fails again, send the export ID to your administrator."],
+  INTERNAL_ERROR: ["Internal error", "Send the export ID to your administrator. Relaunch the export once the cause is fixed."],
   DEADLINE_PASSED: ["Took too long", "Relaunch the export. If it fails again, send the export ID to your administrator."],
   FAILED_BY_ADMINISTRATOR: ["Failed by an administrator", "Ask your administrator for the reason. Relaunch the export when the cause is resolved."],
 };

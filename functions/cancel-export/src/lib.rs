@@ -18,7 +18,7 @@ use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Failure};
 use exports_domain::fail_export::mail_failure;
 use exports_domain::lifecycle::{self, CancelError};
-use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, MailSender, System, UnfinishedFiles};
+use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, FileStore, MailSender, System};
 use exports_domain::time::Timestamp;
 use exports_http::auth::Authenticator;
 use exports_http::view::ExportView;
@@ -30,13 +30,13 @@ use tracing::{info, warn};
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The handler.
-pub struct CancelExport<'a, K, S> {
+pub struct CancelExport<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,
     /// Where exports are kept.
     pub exports: &'a S,
     /// The unfinished files of exports without an owner.
-    pub unfinished: &'a dyn UnfinishedFiles,
+    pub files: &'a F,
     /// Mails the requesters.
     pub mail: &'a dyn MailSender,
     /// The back office that mails link to, if known.
@@ -45,7 +45,7 @@ pub struct CancelExport<'a, K, S> {
     pub system: &'a dyn System,
 }
 
-impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
+impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
     /// Handles one request.
     ///
     /// # Errors
@@ -87,8 +87,7 @@ impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
 
     /// The checkpoint of a file that no owner will delete, because no lease is live.
     async fn checkpoint_without_owner(&self, export: &Export, now: Timestamp) -> Option<Checkpoint> {
-        let is_owned = export.lease.as_ref().is_some_and(|lease| lease.until > now);
-        if is_owned || export.fencing_token == 0 {
+        if export.pending().is_none_or(|pending| pending.is_leased_at(now)) || export.fencing_token == 0 {
             return None;
         }
         match self.exports.find_checkpoint(&export.tenant, &export.id).await {
@@ -104,12 +103,12 @@ impl<K: ApiKeyStore, S: ExportStore> CancelExport<'_, K, S> {
     async fn discard(&self, checkpoint: Option<Checkpoint>) {
         let Some(Checkpoint { upload, unfinished, .. }) = checkpoint else { return };
         if let Some(upload) = upload
-            && let Err(error) = self.unfinished.abort_upload(&upload).await
+            && let Err(error) = self.files.abort_upload(&upload).await
         {
             warn!(error = %Chain(&error), "the upload was not aborted");
         }
         if let Some(part) = unfinished
-            && let Err(error) = self.unfinished.delete_unfinished(&part.key).await
+            && let Err(error) = self.files.delete_unfinished(&part.key).await
         {
             warn!(error = %Chain(&error), "the unfinished part was not deleted");
         }

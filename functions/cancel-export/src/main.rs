@@ -15,12 +15,12 @@ async fn main() -> Result<(), exports_http::Error> {
     let config = exports_aws::sdk_config(settings)?;
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
-    let unfinished = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
+    let files = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
     let mail = Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET"));
     let function = CancelExport {
         callers: Authenticator::new(&keys),
         exports: &exports,
-        unfinished: &unfinished,
+        files: &files,
         mail: &mail,
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         system: &LambdaSystem,

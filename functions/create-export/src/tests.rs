@@ -112,7 +112,7 @@ async fn launch_writes_export_and_lock_and_enqueues_job() {
 
     let [export] = &world.exports.exports()[..] else { panic!("one export") };
     assert_eq!(
-        (export.status, &export.tenant, &export.requested_by),
+        (export.status(), &export.tenant, &export.requested_by),
         (Status::Pending, &acme(), &operator("acme").user)
     );
     assert_eq!(export.recipients.to(), &address("ann@example.com"));
@@ -341,7 +341,7 @@ async fn failed_enqueue_is_left_to_the_sweeper() {
     world.queue.failures.inject();
     assert_eq!(world.response_to("without-body").await["statusCode"], 202);
     let export = &world.exports.exports()[0];
-    assert_eq!((export.status, export.next_check_at), (Status::Pending, Some(start().plus(RE_ENQUEUE_AFTER))));
+    assert_eq!((export.status(), export.next_check_at()), (Status::Pending, Some(start().plus(RE_ENQUEUE_AFTER))));
 }
 
 #[tokio::test]
@@ -349,7 +349,7 @@ async fn denied_enqueue_is_left_to_the_sweeper() {
     let world = World::new();
     world.queue.failures.deny();
     assert_eq!(world.response_to("without-body").await["statusCode"], 202);
-    assert_eq!(world.exports.exports()[0].status, Status::Pending);
+    assert_eq!(world.exports.exports()[0].status(), Status::Pending);
 }
 
 struct HangingQueue;

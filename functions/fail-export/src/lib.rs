@@ -122,7 +122,7 @@ impl<S: ExportStore> FailExport<'_, S> {
             Err(ReadError::Corrupt(corrupt)) => return self.fail_corrupt(tenant, id, corrupt, now, failure).await,
             found => found?.ok_or(FailExportError::NotFound)?,
         };
-        if export.status != Status::Pending {
+        if export.status() != Status::Pending {
             return Err(FailExportError::NotPending(export.status_at(now)));
         }
 

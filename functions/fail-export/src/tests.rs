@@ -4,7 +4,9 @@ use std::path::Path;
 use exports_domain::export::{Export, Lease};
 use exports_domain::lifecycle::{RetryPolicy, acquire};
 use exports_domain::ports::{ExportStore, System as _};
-use exports_domain::testing::{FakeSystem, MailService, MemoryMailbox, MemoryStore, export, file, ready_export, start};
+use exports_domain::testing::{
+    FakeSystem, MailService, MemoryMailbox, MemoryStore, export, file, ready_export, start, state, with_work,
+};
 use serde_json::json;
 
 use super::*;
@@ -48,7 +50,7 @@ fn leased() -> Export {
     let lease = Lease { holder: "r".into(), until: start().plus(std::time::Duration::from_secs(300)) };
     let retry = RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: std::time::Duration::ZERO };
     let step = acquire(&export(), start(), lease, &retry).unwrap();
-    Export { file: Some(file()), ..step.changed(&export()) }
+    with_work(step.changed(&export()), |pending| pending.file = Some(file()))
 }
 
 #[tokio::test]
@@ -69,8 +71,8 @@ async fn leased_export_fails_and_keeps_its_file() {
         })
     );
     let record = record(&world);
-    assert_eq!((record.status, record.lease.as_ref(), record.next_check_at), (Status::Failed, None, None));
-    assert_eq!((record.failure.unwrap().message.as_str(), record.file), (message, Some(file())));
+    assert_eq!((record.status(), record.lease(), record.next_check_at()), (Status::Failed, None, None));
+    assert_eq!((record.failure().cloned().unwrap().message.as_str(), record.file()), (message, Some(&file())));
     let mails = world.mail.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!((mails[0].recipients.to(), mails[0].recipients.cc()), (&record.requested_by.email, [].as_slice()));
@@ -85,7 +87,7 @@ async fn failing_an_export_releases_the_lock() {
     assert!(world.exports.accept_export(&next, None).await.is_err());
     fail(&world, json!({"tenantId": "acme", "exportId": export().id.to_string()})).await.unwrap();
     world.exports.accept_export(&next, None).await.unwrap();
-    assert_eq!(record(&world).failure.unwrap().message, "An administrator failed the export.");
+    assert_eq!(record(&world).failure().cloned().unwrap().message, "An administrator failed the export.");
 }
 
 #[tokio::test]
@@ -108,8 +110,8 @@ async fn corrupt_pending_export_fails_without_mail() {
         })
     );
     let record = record(&world);
-    assert_eq!((record.status, record.lease.as_ref(), record.next_check_at), (Status::Failed, None, None));
-    assert_eq!((record.failure.unwrap().message.as_str(), record.file), (message, Some(file())));
+    assert_eq!((record.status(), record.lease(), record.next_check_at()), (Status::Failed, None, None));
+    assert_eq!((record.failure().cloned().unwrap().message.as_str(), record.file()), (message, Some(&file())));
     assert_eq!(world.exports.locked_by(&record.tenant, record.id.export_type()), None);
     assert_eq!(world.mail.mails(), []);
 }
@@ -124,7 +126,7 @@ async fn corrupt_export_that_is_not_pending_is_unchanged() {
         ),
         (Status::Pending, "status", "corrupt record: the attribute status is missing or malformed"),
     ] {
-        let before = Export { status, ..ready_export() };
+        let before = Export { state: state(status), ..ready_export() };
         let world = world(before.clone());
         world.exports.corrupt(&before.tenant, &before.id, attribute);
         assert_eq!(fail(&world, sample("fail")).await, Err(message.to_owned()));
@@ -139,20 +141,20 @@ async fn unsent_mail_is_reported_and_the_export_fails() {
         world.mail.behave(service);
         let failed = fail(&world, sample("fail")).await.unwrap();
         assert_eq!((&failed["status"], &failed["requesterMailed"]), (&json!("FAILED"), &json!(false)));
-        assert_eq!(record(&world).status, Status::Failed);
+        assert_eq!(record(&world).status(), Status::Failed);
     }
 }
 
 #[tokio::test]
 async fn export_that_is_not_pending_is_unchanged() {
-    let past = ready_export().link_expires_at.unwrap();
+    let past = ready_export().link_expires_at().unwrap();
     for (status, now, shown) in [
         (Status::Ready, start(), "READY"),
         (Status::Ready, past, "EXPIRED"),
         (Status::Expired, past, "EXPIRED"),
         (Status::Failed, start(), "FAILED"),
     ] {
-        let before = Export { status, ..ready_export() };
+        let before = Export { state: state(status), ..ready_export() };
         let world = world(before.clone());
         world.system.set(now);
         let expected = format!("bad request: exportId: the export is {shown}; only a PENDING export can be failed");

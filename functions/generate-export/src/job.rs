@@ -11,8 +11,7 @@ use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, AcquireError, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
-    ApplyError, CorruptRecord, ExportStore, FileLinks, FileStore, JobQueue, MailSender, ReadError, RowSource,
-    SendError, System,
+    ApplyError, CorruptRecord, ExportStore, FileStore, JobQueue, MailSender, ReadError, RowSource, SendError, System,
 };
 use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
@@ -43,10 +42,8 @@ pub struct Generator<'a, S> {
     pub queue: &'a dyn JobQueue,
     /// The rows to export.
     pub rows: &'a dyn RowSource,
-    /// Where files are written.
+    /// Where files are written and linked.
     pub files: &'a dyn FileStore,
-    /// Signs the link in the mail.
-    pub links: &'a dyn FileLinks,
     /// Sends the mail.
     pub mail: &'a dyn MailSender,
     /// The back office that mails link to, if known.
@@ -94,7 +91,7 @@ impl From<DependencyError> for Stopped {
 impl From<ApplyError> for Stopped {
     fn from(error: ApplyError) -> Self {
         match error {
-            ApplyError::Conflict(Some(record)) if record.status != Status::Pending => Self::Ended,
+            ApplyError::Conflict(Some(record)) if record.status() != Status::Pending => Self::Ended,
             ApplyError::Conflict(_) => Self::LeaseLost,
             ApplyError::Dependency(error) => error.into(),
         }
@@ -150,7 +147,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let step = match lifecycle::acquire(&read, self.system.now(), lease.clone(), &self.limits.retry) {
             Ok(step) => step,
             Err(AcquireError::Finished | AcquireError::Leased) => {
-                info!(status = %read.status, "nothing to do: the export has ended, or another invocation owns it");
+                info!(status = %read.status(), "nothing to do: the export has ended, or another invocation owns it");
                 return Ok(None);
             }
             Err(AcquireError::TooSoon) => {
@@ -169,7 +166,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 Ok(Some(export))
             }
             // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
-            Err(ApplyError::Conflict(Some(now))) if now.lease.as_ref() == Some(&lease) => Ok(Some(*now)),
+            Err(ApplyError::Conflict(Some(now))) if now.lease() == Some(&lease) => Ok(Some(*now)),
             Err(ApplyError::Conflict(_)) => {
                 info!("nothing to do: another invocation acquired the lease");
                 Ok(None)
@@ -180,13 +177,13 @@ impl<S: ExportStore> Generator<'_, S> {
 
     /// Writes the file, mails it and marks the export READY. `export` follows the record.
     async fn process(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
-        let file = match &export.file {
+        let file = match export.file() {
             Some(file) => file.clone(),
             None => self.write(export, invocation).await?,
         };
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
-        let link = self.links.sign_link(&file, now, link_expiry).await?;
+        let link = self.files.sign_link(&file, now, link_expiry).await?;
         let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
             .map_err(|error| DependencyError::permanent("write the mail", error))?;
         self.mail.send_mail(&mail).await?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use exports_aws::bucket::ExportsBucket;
 use exports_aws::dynamodb::{ExportsTable, SourceTables};
-use exports_aws::links::Downloads;
 use exports_aws::mail::Mailer;
 use exports_aws::queue::JobsQueue;
 use exports_aws::settings::Settings;
@@ -32,7 +31,6 @@ async fn main() -> Result<(), Error> {
     exports_telemetry::init();
     let settings = Settings::from_env();
     let config = exports_aws::sdk_config(settings)?;
-    let bucket = settings.text("EXPORTS_BUCKET")?;
     let limits = Limits {
         retry: RetryPolicy {
             max_attempts: settings.number_or("MAX_ATTEMPTS", RetryPolicy::MAX_ATTEMPTS)?,
@@ -53,15 +51,14 @@ async fn main() -> Result<(), Error> {
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
     let queue = JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?);
     let rows = SourceTables::new(&config, settings)?;
-    let links = Downloads::new(&config, &bucket, settings.text("LINK_SIGNER_SECRET")?);
-    let files = ExportsBucket::new(&config, bucket);
+    let files = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
+    let files = files.with_links(settings.text("LINK_SIGNER_SECRET")?);
     let mail = Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET"));
     let generator = &Generator {
         exports: &exports,
         queue: &queue,
         rows: &rows,
         files: &files,
-        links: &links,
         mail: &mail,
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         system: &LambdaSystem,

@@ -1,7 +1,7 @@
 //! Reads a tenant's rows in parallel key ranges and returns them in order.
 //!
 //! Pages wait for their turn within a bounded window, so memory stays flat and no reader waits long. Parallel reads
-//! save latency, not work: a partition has a fixed throughput. When the table throttles, the number of readers is
+//! save latency, not work: a partition has a fixed throughput. When the source is busy, the number of readers is
 //! halved, and grows again page by page.
 
 use std::pin::{Pin, pin};
@@ -18,7 +18,7 @@ use crate::plan::{Batch, Plan};
 /// How many pages may be in flight or wait for their turn, for each reader.
 const AHEAD: usize = 4;
 
-/// How many consecutive pages without throttling add a reader.
+/// How many consecutive pages of a source that is not busy add a reader.
 const CALM_PAGES: u32 = 8;
 
 type Fetch<'a> = Pin<Box<dyn Future<Output = (u64, Result<RowPage, DependencyError>)> + Send + 'a>>;
@@ -45,8 +45,8 @@ struct Readers {
 }
 
 impl Readers {
-    fn observe(&mut self, throttled: bool) {
-        if throttled {
+    fn observe(&mut self, is_source_busy: bool) {
+        if is_source_busy {
             self.now = (self.now / 2).max(1);
             self.calm_pages = 0;
             return;
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
     }
 
     fn add(&mut self, id: u64, page: RowPage) {
-        self.readers.observe(page.throttled);
+        self.readers.observe(page.is_source_busy);
         self.waiting += usize::from(self.plan.add(id, page));
     }
 }
@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn throttling_halves_the_readers_until_it_stops() {
         let payouts = table((0..4000).map(|n| after(n * 60_000)));
-        payouts.throttle(10);
+        payouts.make_busy(10);
         let tenant = operator("acme").tenant;
         let range = KeyRange { after: None, up_to: RowKey("9999-01-01T00:00:00.000Z".into()) };
         let selection = export().row_selection();

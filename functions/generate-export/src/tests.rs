@@ -14,8 +14,8 @@ use exports_domain::options::ExportOptions;
 use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;
 use exports_domain::testing::{
-    FakeSystem, MailService, MemoryFiles, MemoryLinks, MemoryMailbox, MemoryPayouts, MemoryQueue, MemoryStore,
-    block_on, export, operator, payout, ready_export, row_status, start, with_value,
+    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryPayouts, MemoryQueue, MemoryStore, block_on, export,
+    operator, payout, ready_export, row_status, start, state, with_value, with_work,
 };
 use lambda_runtime::{Context, LambdaEvent};
 
@@ -28,7 +28,6 @@ struct World {
     queue: MemoryQueue,
     rows: MemoryPayouts,
     files: MemoryFiles,
-    links: MemoryLinks,
     mail: MemoryMailbox,
     system: FakeSystem,
     limits: Limits,
@@ -46,7 +45,6 @@ fn world(rows: u64) -> World {
         queue: MemoryQueue::default(),
         rows: MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2),
         files: MemoryFiles::default(),
-        links: MemoryLinks::default(),
         mail: MemoryMailbox::default(),
         system: FakeSystem::default(),
         limits: Limits {
@@ -76,7 +74,6 @@ impl World {
             queue: &self.queue,
             rows: &self.rows,
             files: &self.files,
-            links: &self.links,
             mail: &self.mail,
             back_office: None,
             system: &self.system,
@@ -111,9 +108,9 @@ async fn generator_writes_the_file_mails_it_and_frees_the_lock() {
     let world = world(5);
     world.deliver("r1").await;
     let record = world.record();
-    assert_eq!((record.status, record.rows_written), (Status::Ready, 5));
+    assert_eq!((record.status(), record.rows_written), (Status::Ready, 5));
     assert!(world.lock_is_free());
-    let file = record.file.unwrap();
+    let file = record.file().cloned().unwrap();
     let stored = world.files.files();
     let stored = &stored[&file.key];
     assert_eq!(file.key, object_key(&export().tenant, &export().id, 1));
@@ -123,7 +120,7 @@ async fn generator_writes_the_file_mails_it_and_frees_the_lock() {
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].recipients, export().recipients);
     let link_expiry = start().plus(export().settings.link_lifetime);
-    assert_eq!(record.link_expires_at, Some(link_expiry));
+    assert_eq!(record.link_expires_at(), Some(link_expiry));
     assert!(mails[0].text.contains(&format!("until={link_expiry}")));
 }
 
@@ -133,7 +130,7 @@ async fn file_in_parts_has_the_same_bytes_as_one_written_at_once() {
     at_once.deliver("r1").await;
     let in_parts = with_parts_of(300, world(9));
     in_parts.deliver("r1").await;
-    let (whole, parts) = (at_once.record().file.unwrap(), in_parts.record().file.unwrap());
+    let (whole, parts) = (at_once.record().file().cloned().unwrap(), in_parts.record().file().cloned().unwrap());
     assert_eq!(whole, parts);
     let stored = |world: &World| world.files.files()[&whole.key].clone();
     assert_eq!(stored(&at_once).bytes, stored(&in_parts).bytes);
@@ -145,7 +142,7 @@ async fn file_in_parts_has_the_same_bytes_as_one_written_at_once() {
 async fn tenant_without_payouts_gets_the_header_alone() {
     let world = world(0);
     world.deliver("r1").await;
-    let file = world.record().file.unwrap();
+    let file = world.record().file().cloned().unwrap();
     assert_eq!(
         world.files.files()[&file.key].bytes,
         exports_domain::csv_encoder::csv_header(export().columns, false).as_bytes()
@@ -175,7 +172,7 @@ async fn period_of_a_month_reads_the_pages_of_a_month() {
     let rows = MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2);
     let world = World { rows, ..filtered(0, filter) };
     world.deliver("r1").await;
-    let file = world.record().file.unwrap();
+    let file = world.record().file().cloned().unwrap();
     assert_eq!(file.rows, 24 * 30 + 1, "both bounds are inclusive");
     assert_eq!(world.record().rows_read, file.rows);
     let pages = file.rows / 2;
@@ -189,7 +186,7 @@ async fn empty_period_reads_nothing_and_writes_the_header() {
         let filter = RowFilter { created_at_from: from, created_at_to: to, ..RowFilter::default() };
         let world = filtered(5, filter);
         world.deliver("r1").await;
-        assert_eq!((world.record().status, world.rows.reads()), (Status::Ready, 0));
+        assert_eq!((world.record().status(), world.rows.reads()), (Status::Ready, 0));
         assert_eq!(lines(&world), [] as [&str; 0]);
     }
 }
@@ -216,7 +213,7 @@ async fn filter_leaves_out_rows_and_counts_what_is_in_the_file() {
     let record = world.record();
     assert_eq!(lines(&world), ["po_0", "po_3"]);
     assert_eq!((record.rows_read, record.rows_written), (6, 2));
-    let file = record.file.unwrap();
+    let file = record.file().cloned().unwrap();
     assert_eq!((file.rows, file.totals.by_currency()[0].1.count), (2, 2));
 }
 
@@ -225,7 +222,7 @@ async fn filter_that_matches_nothing_writes_the_header() {
     let filter = RowFilter { currencies: ["JPY".parse().unwrap()].into(), ..RowFilter::default() };
     let world = filtered(5, filter);
     world.deliver("r1").await;
-    let file = world.record().file.unwrap();
+    let file = world.record().file().cloned().unwrap();
     assert_eq!((file.rows, world.record().rows_read, file.totals.iter().count()), (0, 5, 0));
     assert_eq!(stored(&world), exports_domain::csv_encoder::csv_header(export().columns, false).as_bytes());
 }
@@ -243,7 +240,7 @@ async fn row_whose_deciding_value_is_invalid_fails_the_export() {
     let filter = RowFilter { currencies: ["EUR".parse().unwrap()].into(), ..RowFilter::default() };
     let world = World { rows: MemoryPayouts::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
     world.deliver("r1").await;
-    let failure = world.record().failure.unwrap();
+    let failure = world.record().failure().cloned().unwrap();
     assert_eq!(failure.message, "1 payout cannot be written: po_1 (currency unknown).");
 }
 
@@ -291,13 +288,14 @@ async fn second_delivery_of_a_finished_export_does_nothing() {
 async fn delivery_while_another_works_does_nothing() {
     let world = world(1);
     let lease = exports_domain::export::Lease { holder: "other".into(), until: start().plus(MINUTE) };
-    world.exports.put_export(Export { lease: Some(lease), fencing_token: 1, attempts: 1, ..export() });
+    let leased = with_work(export(), |pending| pending.lease = Some(lease));
+    world.exports.put_export(Export { fencing_token: 1, attempts: 1, ..leased });
     let record = world.record();
     world.deliver("r2").await;
     assert_eq!(world.record(), record);
     world.system.advance(MINUTE);
     world.deliver("r3").await;
-    assert_eq!((world.record().status, world.record().fencing_token), (Status::Ready, 2));
+    assert_eq!((world.record().status(), world.record().fencing_token), (Status::Ready, 2));
 }
 
 #[tokio::test]
@@ -312,8 +310,8 @@ async fn payouts_that_cannot_be_written_fail_the_export_and_leave_no_object() {
     let world = with_parts_of(100, World { rows, ..base });
     world.deliver("r1").await;
     let record = world.record();
-    let failure = record.failure.unwrap();
-    assert_eq!((record.status, failure.code), (Status::Failed, FailureCode::InvalidRows));
+    let failure = record.failure().cloned().unwrap();
+    assert_eq!((record.status(), failure.code), (Status::Failed, FailureCode::InvalidRows));
     assert!(failure.message.starts_with("2 payouts cannot be written: po_2 (currency unknown), po_5"), "{failure:?}");
     assert!(world.lock_is_free() && world.files.files().is_empty());
     assert_eq!(world.files.unfinished_uploads(), 0);
@@ -327,12 +325,12 @@ async fn fault_that_may_pass_gives_the_lease_up_and_rings_with_a_delay() {
     world.rows.failures.inject_after(1);
     world.deliver("r1").await;
     let record = world.record();
-    assert_eq!((record.status, record.lease.as_ref(), record.attempts), (Status::Pending, None, 1));
+    assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
     assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
-    assert_eq!(record.next_check_at, Some(start().plus(2 * MINUTE)), "the sweeper comes after the queue");
+    assert_eq!(record.next_check_at(), Some(start().plus(2 * MINUTE)), "the sweeper comes after the queue");
     world.rows.failures.stop();
     world.deliver("r2").await;
-    assert_eq!(world.record().status, Status::Ready);
+    assert_eq!(world.record().status(), Status::Ready);
 }
 
 #[tokio::test]
@@ -343,7 +341,10 @@ async fn last_try_that_fails_ends_the_export() {
         world.deliver(request).await;
     }
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert!(world.lock_is_free());
     assert_eq!(world.queue.enqueued().len(), 2);
 }
@@ -359,13 +360,16 @@ async fn file_that_cannot_be_completed_again_and_again_uses_up_the_tries() {
     world.deliver("r1").await;
     assert_eq!((world.record().attempts, world.record().fencing_token), (0, 1), "the first try got further");
     for request in ["r2", "r3", "r4"] {
-        assert_eq!(world.record().status, Status::Pending);
+        assert_eq!(world.record().status(), Status::Pending);
         // The parts are listed; completing fails.
         world.files.failures.inject_after(1);
         world.deliver(request).await;
     }
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert!(world.lock_is_free());
 }
 
@@ -382,7 +386,7 @@ async fn upload_whose_completion_failed_is_completed_by_the_next_without_reading
     world.files.failures.stop();
     let reads = world.rows.reads();
     world.deliver("r2").await;
-    assert_eq!((world.record().status, world.rows.reads()), (Status::Ready, reads));
+    assert_eq!((world.record().status(), world.rows.reads()), (Status::Ready, reads));
     assert_eq!(stored(&world), whole);
 }
 
@@ -394,11 +398,11 @@ async fn file_is_completed_by_the_next_invocation_if_there_is_too_little_time_fo
         let world = with_parts_of(300, world(9));
         world.system.tick(Duration::from_secs(tick));
         world.deliver("r1").await;
-        assert_eq!(world.record().status == Status::Pending, is_left_to_the_next, "{tick} s");
+        assert_eq!(world.record().status() == Status::Pending, is_left_to_the_next, "{tick} s");
         assert_eq!(world.files.completion_limits().is_empty(), is_left_to_the_next);
         if is_left_to_the_next {
             let record = world.record();
-            assert_eq!((record.lease.as_ref(), record.attempts), (None, 0), "that costs no try");
+            assert_eq!((record.lease(), record.attempts), (None, 0), "that costs no try");
             assert_eq!(world.queue.enqueued(), [(record.tenant, record.id, Duration::ZERO)]);
             let reads = world.rows.reads();
             // However little time it has for that, the next one completes it.
@@ -406,7 +410,7 @@ async fn file_is_completed_by_the_next_invocation_if_there_is_too_little_time_fo
             world.deliver("r2").await;
             assert_eq!(world.rows.reads(), reads);
         }
-        assert_eq!((world.record().status, world.files.completion_limits().len()), (Status::Ready, 1));
+        assert_eq!((world.record().status(), world.files.completion_limits().len()), (Status::Ready, 1));
         assert!(world.files.completion_limits()[0] <= 5 * MINUTE - Duration::from_secs(10));
         assert_eq!(stored(&world), whole);
     }
@@ -420,16 +424,16 @@ async fn permanent_error_fails_the_export_at_the_second_attempt_five_minutes_lat
     let breaks: [(&str, Break); 3] = [
         ("payouts", |world| world.rows.failures.deny()),
         ("files", |world| world.files.failures.deny()),
-        ("links", |world| world.links.failures.deny()),
+        ("links", |world| world.files.link_failures.deny()),
     ];
     for (name, break_it) in breaks {
         let world = with_parts_of(300, world(9));
         break_it(&world);
         world.deliver("r1").await;
         let record = world.record();
-        assert_eq!((record.status, record.lease), (Status::Pending, None), "{name}");
-        assert_eq!(world.queue.enqueued(), [(record.tenant, record.id, 5 * MINUTE)], "{name}");
-        assert_eq!(record.next_check_at, Some(start().plus(6 * MINUTE)), "{name}: the sweeper comes after the queue");
+        assert_eq!((record.status(), record.lease()), (Status::Pending, None), "{name}");
+        assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, 5 * MINUTE)], "{name}");
+        assert_eq!(record.next_check_at(), Some(start().plus(6 * MINUTE)), "{name}: the sweeper comes after the queue");
         // A message that comes too early, as a doubled one may, does nothing.
         world.system.advance(5 * MINUTE - Duration::from_millis(1));
         world.deliver("early").await;
@@ -438,8 +442,9 @@ async fn permanent_error_fails_the_export_at_the_second_attempt_five_minutes_lat
         break_it(&world);
         world.deliver("r2").await;
         let record = world.record();
-        let failure = record.failure.unwrap();
-        assert_eq!((record.status, failure.code), (Status::Failed, FailureCode::GenerationFailed), "{name}");
+        let failure = record.failure().cloned().unwrap();
+        assert_eq!((record.status(), failure.code), (Status::Failed, FailureCode::InternalError), "{name}");
+        assert!(!failure.code.is_retryable());
         assert!(failure.message.contains("permission") && !failure.message.contains("denied"), "{failure:?}");
         assert_eq!((record.fencing_token, world.mail.mails().len()), (2, 1), "{name}");
         assert!(world.lock_is_free(), "{name}");
@@ -449,12 +454,12 @@ async fn permanent_error_fails_the_export_at_the_second_attempt_five_minutes_lat
 #[tokio::test]
 async fn permission_that_is_there_at_the_second_attempt_makes_the_export_ready() {
     let world = world(3);
-    world.links.failures.deny();
+    world.files.link_failures.deny();
     world.deliver("r1").await;
-    world.links.failures.stop();
+    world.files.link_failures.stop();
     world.system.advance(5 * MINUTE);
     world.deliver("r2").await;
-    assert_eq!((world.record().status, world.files.files().len()), (Status::Ready, 1));
+    assert_eq!((world.record().status(), world.files.files().len()), (Status::Ready, 1));
 }
 
 #[tokio::test]
@@ -464,11 +469,12 @@ async fn permanent_error_is_remembered_over_an_attempt_that_died() {
     world.deliver("r1").await;
     // The second attempt holds the lease, and is never heard of again.
     let taken = exports_domain::export::Lease { holder: "r2".into(), until: start().plus(10 * MINUTE) };
-    world.exports.put_export(Export { lease: Some(taken), fencing_token: 2, attempts: 2, ..world.record() });
+    let leased = with_work(world.record(), |pending| pending.lease = Some(taken));
+    world.exports.put_export(Export { fencing_token: 2, attempts: 2, ..leased });
     world.system.advance(10 * MINUTE);
     world.deliver("r3").await;
-    assert_eq!(world.record().status, Status::Failed);
-    assert!(world.record().failure.unwrap().message.contains("permission"));
+    assert_eq!(world.record().status(), Status::Failed);
+    assert!(world.record().failure().cloned().unwrap().message.contains("permission"));
 }
 
 #[tokio::test]
@@ -479,37 +485,37 @@ async fn attempt_that_died_before_its_permanent_error_was_recorded_is_one_of_the
     world.exports.failures.inject_after(2);
     world.deliver("r1").await;
     world.exports.failures.stop();
-    assert_eq!((world.record().attempts, world.record().permanent_error_at), (1, None));
+    assert_eq!((world.record().attempts, world.record().pending().unwrap().permanent_error_at), (1, None));
     world.system.advance(6 * MINUTE);
     world.deliver("r2").await;
-    assert_eq!(world.record().status, Status::Pending, "the first that is known");
+    assert_eq!(world.record().status(), Status::Pending, "the first that is known");
     world.system.advance(5 * MINUTE);
     world.deliver("r3").await;
-    assert_eq!(world.record().status, Status::Failed);
+    assert_eq!(world.record().status(), Status::Failed);
 }
 
 #[tokio::test]
 async fn finished_upload_that_may_not_be_looked_at_is_neither_thrown_away_nor_written_again() {
     let whole = undisturbed(9).await;
     let world = with_parts_of(300, world(9));
-    world.links.failures.inject();
+    world.files.link_failures.inject();
     world.deliver("r1").await;
-    world.links.failures.stop();
+    world.files.link_failures.stop();
     // As if recording the file had failed: the file is there, and so is its checkpoint.
     let record = world.record();
-    let file = record.file.clone().unwrap();
-    world.exports.put_export(Export { file: None, ..record });
+    let file = record.file().cloned().unwrap();
+    world.exports.put_export(with_work(record, |pending| pending.file = None));
     // The upload is gone, and a look at its file is denied.
     world.files.failures.deny_after(1);
     world.system.advance(MINUTE);
     world.deliver("r2").await;
-    assert_eq!((world.record().status, world.files.files().len()), (Status::Pending, 1));
+    assert_eq!((world.record().status(), world.files.files().len()), (Status::Pending, 1));
     world.files.failures.stop();
     world.system.advance(5 * MINUTE);
     let reads = world.rows.reads();
     world.deliver("r3").await;
-    assert_eq!((world.record().status, world.rows.reads()), (Status::Ready, reads));
-    assert_eq!((world.record().file.unwrap().key, stored(&world)), (file.key, whole));
+    assert_eq!((world.record().status(), world.rows.reads()), (Status::Ready, reads));
+    assert_eq!((world.record().file().cloned().unwrap().key, stored(&world)), (file.key, whole));
 }
 
 #[tokio::test]
@@ -517,11 +523,14 @@ async fn upload_that_is_lost_again_and_again_uses_up_the_tries() {
     // A bucket that refuses parts of this size when it comes to completing them.
     let world = World { files: MemoryFiles::with_min_part_size(10_000), ..with_parts_of(300, world(9)) };
     for request in ["r1", "r2", "r3", "r4"] {
-        assert_eq!(world.record().status, Status::Pending);
+        assert_eq!(world.record().status(), Status::Pending);
         world.deliver(request).await;
     }
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
 
@@ -531,11 +540,11 @@ async fn mail_that_may_pass_later_is_tried_again_without_writing_the_file_again(
     world.mail.behave(MailService::IsDown);
     world.deliver("r1").await;
     let record = world.record();
-    assert!(record.status == Status::Pending && record.file.is_some());
+    assert!(record.status() == Status::Pending && record.file().is_some());
     world.mail.behave(MailService::Accepts);
     world.rows.failures.inject();
     world.deliver("r2").await;
-    assert_eq!(world.record().status, Status::Ready);
+    assert_eq!(world.record().status(), Status::Ready);
     assert_eq!((world.files.files().len(), world.mail.mails().len()), (1, 1));
 }
 
@@ -545,8 +554,8 @@ async fn refused_mail_fails_the_export_with_its_file() {
     world.mail.behave(MailService::Rejects);
     world.deliver("r1").await;
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::EmailNotSent));
-    assert!(record.file.is_some() && world.lock_is_free());
+    assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::EmailNotSent));
+    assert!(record.file().is_some() && world.lock_is_free());
 }
 
 /// Cancels the export at this number of the tables' writes. Returns what the caller is told, once they asked.
@@ -580,7 +589,7 @@ async fn export_cancelled_at_any_write_leaves_nothing() {
                 let (record, case) = (world.record(), format!("parts of {parts_of}, write {write}"));
                 match told {
                     Ok(()) => {
-                        assert!(record.is_cancelled() && record.file.is_none(), "{case}: {record:?}");
+                        assert!(record.is_cancelled() && record.file().is_none(), "{case}: {record:?}");
                         assert!(world.lock_is_free(), "{case}");
                         assert_eq!(world.exports.checkpoint(&record.tenant, &record.id), None, "{case}");
                         assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0), "{case}");
@@ -590,7 +599,7 @@ async fn export_cancelled_at_any_write_leaves_nothing() {
                         assert_eq!(world.record(), record, "{case}");
                     }
                     Err(error) => {
-                        assert_eq!((error, record.status), (CancelError::FileRecorded, Status::Ready), "{case}");
+                        assert_eq!((error, record.status()), (CancelError::FileRecorded, Status::Ready), "{case}");
                     }
                 }
                 outcomes.push(told.is_ok());
@@ -632,8 +641,8 @@ async fn next_export_keeps_its_files_when_the_cancelled_one_stops() {
     let invocation = Invocation { request_id: "r2".into(), ends_at: start().plus(5 * MINUTE) };
     world.generator().run(&next.tenant, &next.id, &invocation).await.unwrap();
     let record = world.exports.export(&next.tenant, &next.id).unwrap();
-    assert_eq!(record.status, Status::Ready);
-    assert_eq!(world.files.files().keys().collect::<Vec<_>>(), [&record.file.unwrap().key]);
+    assert_eq!(record.status(), Status::Ready);
+    assert_eq!(world.files.files().keys().collect::<Vec<_>>(), [&record.file().cloned().unwrap().key]);
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
 
@@ -654,7 +663,7 @@ async fn batch_with_bad_messages_fails_those_alone() {
     let response = handle(&world.generator(), event(&["ring", unknown, &good, "{}"])).await;
     let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     assert_eq!(failed, ["m0", "m3"]);
-    assert_eq!(world.record().status, Status::Ready);
+    assert_eq!(world.record().status(), Status::Ready);
 }
 
 #[tokio::test]
@@ -680,7 +689,7 @@ async fn message_for_a_record_that_is_spoilt_is_left_to_the_queue_and_the_record
 async fn message_for_a_record_that_is_spoilt_and_has_ended_is_done() {
     for status in [Status::Ready, Status::Failed, Status::Expired] {
         let world = world(1);
-        let ended = Export { status, ..ready_export() };
+        let ended = Export { state: state(status), ..ready_export() };
         world.exports.put_export(ended.clone());
         world.exports.corrupt(&ended.tenant, &ended.id, "recipientTo");
         let message = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, ended.id);
@@ -704,12 +713,12 @@ fn hopping(payouts: u64) -> World {
 async fn undisturbed(payouts: u64) -> Vec<u8> {
     let world = world(payouts);
     world.deliver("r1").await;
-    let file = world.record().file.unwrap();
+    let file = world.record().file().cloned().unwrap();
     world.files.files()[&file.key].bytes.clone()
 }
 
 fn stored(world: &World) -> Vec<u8> {
-    let file = world.record().file.unwrap();
+    let file = world.record().file().cloned().unwrap();
     let stored = world.files.files()[&file.key].clone();
     assert_eq!(stored.bytes.len() as u64, file.bytes);
     stored.bytes
@@ -724,7 +733,7 @@ impl World {
     /// Short invocations until one ends between parts. Some end with a part.
     async fn leave_unfinished_part(&self) {
         while self.files.unfinished().is_empty() {
-            assert_eq!(self.record().status, Status::Pending);
+            assert_eq!(self.record().status(), Status::Pending);
             self.deliver_for("r", Duration::from_secs(9)).await;
         }
     }
@@ -734,7 +743,7 @@ impl World {
 async fn chain_of_more_than_twenty_hops_writes_the_same_file() {
     let world = hopping(300);
     let mut hops = 0;
-    while world.record().status == Status::Pending {
+    while world.record().status() == Status::Pending {
         hops += 1;
         assert!(hops < 100, "{:?}", world.record());
         world.deliver_for(&format!("hop {hops}"), Duration::from_secs(9)).await;
@@ -742,7 +751,7 @@ async fn chain_of_more_than_twenty_hops_writes_the_same_file() {
         assert!(record.attempts <= 1, "a hop that gets further costs no try");
     }
     assert!(hops > 20, "{hops}");
-    assert_eq!(world.record().status, Status::Ready);
+    assert_eq!(world.record().status(), Status::Ready);
     assert_eq!(stored(&world), undisturbed(300).await);
     assert_eq!((world.mail.mails().len(), world.files.unfinished_uploads()), (1, 0));
     assert_eq!(world.files.unfinished().len(), 0);
@@ -775,12 +784,12 @@ async fn filter_that_matches_three_rows_advances_in_every_short_invocation() {
     let world = hopping_without_parts(0);
     let world = World { rows: rows(), exports: filtered(0, filter()).exports, ..world };
     let mut rows_read = Vec::new();
-    while world.record().status == Status::Pending {
+    while world.record().status() == Status::Pending {
         assert!(rows_read.len() < 100, "{:?}", world.record());
         world.deliver_for(&format!("hop {}", rows_read.len()), Duration::from_secs(9)).await;
         rows_read.push(world.record().rows_read);
-        if world.record().status == Status::Pending {
-            assert_eq!((world.record().attempts, world.record().lease), (0, None));
+        if world.record().status() == Status::Pending {
+            assert_eq!((world.record().attempts, world.record().lease().cloned()), (0, None));
             let checkpoint = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
             assert_eq!(
                 (checkpoint.upload, checkpoint.parts, checkpoint.rows_read),
@@ -791,7 +800,7 @@ async fn filter_that_matches_three_rows_advances_in_every_short_invocation() {
         }
     }
     assert!(rows_read.len() > 20 && rows_read.is_sorted_by(|a, b| a < b), "{rows_read:?}");
-    assert_eq!((world.record().status, world.record().rows_read), (Status::Ready, 300));
+    assert_eq!((world.record().status(), world.record().rows_read), (Status::Ready, 300));
     assert_eq!(lines(&world), ["po_007", "po_150", "po_299"]);
     assert_eq!(stored(&world), stored(&whole));
     assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
@@ -804,12 +813,12 @@ async fn part_that_spans_invocations_is_written_once_and_no_row_is_read_twice() 
     // Two or three parts in all, and dozens of invocations.
     let world = with_part_size(5000, World { files: MemoryFiles::with_min_part_size(5000), ..world });
     let mut hops = 0;
-    while world.record().status == Status::Pending {
+    while world.record().status() == Status::Pending {
         hops += 1;
         assert!(hops < 100, "{:?}", world.record());
         world.deliver_for("r", Duration::from_secs(9)).await;
     }
-    let file = world.record().file.unwrap();
+    let file = world.record().file().unwrap().clone();
     assert!(hops > 10 && (2..5).contains(&world.files.files()[&file.key].parts.len()), "{hops} invocations");
     assert_eq!(stored(&world), stored(&at_once));
     assert_eq!(world.record().rows_read, 100);
@@ -843,7 +852,7 @@ async fn unfinished_part_that_is_not_the_one_stored_restarts_the_file() {
             assert_eq!(before.upload.is_some(), part_size == 250);
             spoil(&world.files);
             world.deliver("r").await;
-            assert_eq!((world.record().status, world.record().file.unwrap().rows), (Status::Ready, 40), "{name}");
+            assert_eq!((world.record().status(), world.record().file().unwrap().rows), (Status::Ready, 40), "{name}");
             assert_eq!(stored(&world), undisturbed(40).await, "{name}");
             assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0), "{name}");
         }
@@ -859,7 +868,10 @@ async fn unfinished_part_that_is_lost_again_and_again_uses_up_the_attempts() {
         world.files.forget_unfinished();
     }
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert!(world.lock_is_free());
 }
 
@@ -870,10 +882,10 @@ async fn last_attempt_deletes_the_unfinished_part() {
         world.leave_unfinished_part().await;
         world.rows.failures.inject();
         for _ in 0..3 {
-            assert_eq!(world.record().status, Status::Pending);
+            assert_eq!(world.record().status(), Status::Pending);
             world.deliver("r").await;
         }
-        assert_eq!((world.record().status, world.files.unfinished().len()), (Status::Failed, 0));
+        assert_eq!((world.record().status(), world.files.unfinished().len()), (Status::Failed, 0));
         assert_eq!(world.files.unfinished_uploads(), 0);
     }
 }
@@ -893,7 +905,7 @@ async fn owner_that_lost_its_lease_keeps_what_its_successor_continues() {
         }
     });
     world.deliver_for("stalled", Duration::from_secs(9)).await;
-    assert_eq!(world.record().status, Status::Pending);
+    assert_eq!(world.record().status(), Status::Pending);
     assert_eq!(world.files.unfinished_uploads(), 1, "its own upload is aborted, and the successor's is not");
     assert_eq!(world.files.unfinished().len(), 0, "no checkpoint names its own unfinished part");
 }
@@ -943,7 +955,7 @@ async fn failure_at_any_call_of_an_invocation_that_continues_ends_with_the_same_
                     world.deliver_for("r", Duration::from_secs(9)).await;
                 }
                 let case = format!("parts of {part_size}, bucket {is_bucket}, {calls} calls");
-                assert_eq!(world.record().status, Status::Ready, "{case}");
+                assert_eq!(world.record().status(), Status::Ready, "{case}");
                 assert_eq!(stored(&world), whole, "{case}");
                 assert_eq!(world.files.unfinished_uploads(), 0, "{case}");
                 if !disturbed && calls > 10 {
@@ -962,10 +974,10 @@ async fn work_that_stops_at_any_call_to_the_bucket_ends_with_the_same_file() {
         let world = with_parts_of(400, world(40));
         world.files.failures.inject_after(calls);
         world.deliver("r1").await;
-        let disturbed = world.record().status == Status::Pending;
+        let disturbed = world.record().status() == Status::Pending;
         world.files.failures.stop();
         world.deliver("r2").await;
-        assert_eq!(world.record().status, Status::Ready, "{calls} calls");
+        assert_eq!(world.record().status(), Status::Ready, "{calls} calls");
         assert_eq!(stored(&world), whole, "{calls} calls");
         if !disturbed {
             assert!(calls > 10, "{calls} calls: the file is in parts");
@@ -983,11 +995,11 @@ async fn work_that_stops_at_any_call_to_the_tables_ends_with_the_same_file() {
         world.exports.failures.inject_after(calls);
         let invocation = Invocation { request_id: "r1".into(), ends_at: start().plus(5 * MINUTE) };
         let _ = world.generator().run(&export().tenant, &export().id, &invocation).await;
-        let disturbed = world.record().status == Status::Pending;
+        let disturbed = world.record().status() == Status::Pending;
         world.exports.failures.stop();
         world.system.advance(6 * MINUTE);
         world.deliver("r2").await;
-        assert_eq!(world.record().status, Status::Ready, "{calls} calls");
+        assert_eq!(world.record().status(), Status::Ready, "{calls} calls");
         assert_eq!(stored(&world), whole, "{calls} calls");
         if !disturbed {
             assert!(calls > 10, "{calls} calls");
@@ -1011,7 +1023,7 @@ async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
     let reads = world.rows.reads() - before;
     assert!(reads <= left + 8, "{reads} reads for {left} pages that were left");
     assert_eq!(stored(&world), undisturbed(40).await);
-    assert_eq!(world.record().file.unwrap().key, object_key(&export().tenant, &export().id, 1));
+    assert_eq!(world.record().file().cloned().unwrap().key, object_key(&export().tenant, &export().id, 1));
 }
 
 /// An item of the golden stored forms, as earlier builds wrote it.
@@ -1043,14 +1055,15 @@ async fn file_that_an_earlier_build_began_is_finished() {
         if let Some(stored) = &checkpoint.unfinished {
             world.files.put_unfinished(&stored.key, unfinished.to_vec()).await.unwrap();
         }
-        let step = Step { guards: Vec::new(), changes: Vec::new(), leaves_pending: false };
+        let step = Step { guards: Vec::new(), changes: Vec::new() };
         world.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
 
         world.system.advance(MINUTE);
         world.deliver("r").await;
-        assert_eq!((world.record().status, stored(&world)), (Status::Ready, whole.clone()), "{name}");
-        let (file, at_once) = (world.record().file.unwrap(), at_once.record().file.unwrap());
-        assert_eq!((file.sha256, file.totals, file.rows), (at_once.sha256, at_once.totals, at_once.rows), "{name}");
+        assert_eq!((world.record().status(), stored(&world)), (Status::Ready, whole.clone()), "{name}");
+        let (record, at_once) = (world.record(), at_once.record());
+        let (file, at_once) = (record.file().unwrap(), at_once.file().unwrap());
+        assert_eq!((&file.sha256, &file.totals, file.rows), (&at_once.sha256, &at_once.totals, at_once.rows), "{name}");
         assert_eq!(world.record().rows_read, 6);
         assert!(world.rows.reads() < reads_at_once, "{name}: the first rows are read again");
         assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0), "{name}");
@@ -1062,11 +1075,14 @@ async fn last_try_that_fails_throws_the_upload_away() {
     let world = with_parts_of(400, world(40));
     world.rows.failures.inject_after(12);
     for _ in 0..4 {
-        assert_eq!(world.record().status, Status::Pending);
+        assert_eq!(world.record().status(), Status::Pending);
         world.deliver("r").await;
     }
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert!(record.rows_written > 0, "there was a checkpoint");
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
@@ -1080,7 +1096,7 @@ async fn part_that_a_stalled_owner_replaced_is_noticed_and_the_file_begins_anew(
     world.rows.failures.stop();
     world.deliver("r2").await;
     assert_eq!(stored(&world), undisturbed(40).await);
-    assert_eq!(world.record().file.unwrap().key, object_key(&export().tenant, &export().id, 2));
+    assert_eq!(world.record().file().cloned().unwrap().key, object_key(&export().tenant, &export().id, 2));
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
 
@@ -1102,7 +1118,7 @@ async fn file_of_more_parts_than_there_may_be_fails_with_its_bound_and_leaves_no
     let world = World { limits: Limits { file, ..world.limits.clone() }, ..world };
     world.deliver("r1").await;
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::FileTooLarge));
+    assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::FileTooLarge));
     assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0));
 }
 

@@ -1,7 +1,7 @@
 //! What an unfinished file has in the bucket.
 
 use exports_domain::checkpoint::Checkpoint;
-use exports_domain::ports::{UnfinishedFiles, Upload};
+use exports_domain::ports::{FileStore, Upload};
 use exports_telemetry::Chain;
 use tracing::warn;
 
@@ -22,7 +22,7 @@ impl UnfinishedFile {
     }
 
     /// Deletes it. If this fails, the bucket's lifecycle rules delete it some days later.
-    pub(crate) async fn discard(&self, files: &dyn UnfinishedFiles) {
+    pub(crate) async fn discard(&self, files: &dyn FileStore) {
         if let Some(upload) = &self.upload
             && let Err(error) = files.abort_upload(upload).await
         {

@@ -1,25 +1,25 @@
 //! `GET /v1/payments/{type}/export/{exportId}`: an export, with a download link if it is READY and its file exists.
 
 use exports_domain::export::Status;
-use exports_domain::ports::{ApiKeyStore, ExportStore, FileLinks, System};
+use exports_domain::ports::{ApiKeyStore, ExportStore, FileStore, System};
 use exports_http::api_error::POLL_AFTER;
 use exports_http::auth::Authenticator;
 use exports_http::view::{Download, ExportView};
 use exports_http::{ApiError, Request, Success};
 
 /// The handler.
-pub struct GetExport<'a, K, S> {
+pub struct GetExport<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,
     /// Where exports are read.
     pub exports: &'a S,
-    /// Signs download links.
-    pub links: &'a dyn FileLinks,
+    /// Where files are linked.
+    pub files: &'a F,
     /// The clock.
     pub system: &'a dyn System,
 }
 
-impl<K: ApiKeyStore, S: ExportStore> GetExport<'_, K, S> {
+impl<K: ApiKeyStore, S: ExportStore, F: FileStore> GetExport<'_, K, S, F> {
     /// Handles one request.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<K: ApiKeyStore, S: ExportStore> GetExport<'_, K, S> {
         exports_telemetry::record_export(&id);
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
-        let download = Download::of(&export, now, self.links).await?;
+        let download = Download::of(&export, now, self.files).await?;
 
         let response = Success::ok(&ExportView::new(&export, now).with_download(download));
         Ok(match export.status_at(now) {

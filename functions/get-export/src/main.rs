@@ -1,7 +1,7 @@
 //! Composition root.
 
+use exports_aws::bucket::ExportsBucket;
 use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
-use exports_aws::links::Downloads;
 use exports_aws::settings::Settings;
 use exports_aws::system::LambdaSystem;
 use exports_domain::ports::System as _;
@@ -15,9 +15,10 @@ async fn main() -> Result<(), exports_http::Error> {
     let config = exports_aws::sdk_config(settings)?;
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
-    let links = Downloads::new(&config, &settings.text("EXPORTS_BUCKET")?, settings.text("LINK_SIGNER_SECRET")?);
+    let files = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
+    let files = files.with_links(settings.text("LINK_SIGNER_SECRET")?);
     let function =
-        GetExport { callers: Authenticator::new(&keys), exports: &exports, links: &links, system: &LambdaSystem };
-    tokio::join!(function.callers.warm_up(), links.warm_up(LambdaSystem.now()));
+        GetExport { callers: Authenticator::new(&keys), exports: &exports, files: &files, system: &LambdaSystem };
+    tokio::join!(function.callers.warm_up(), files.warm_up(LambdaSystem.now()));
     exports_http::run(async |request| function.handle(&request).await).await
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exports_domain::export::{Export, Failure, FailureCode};
-use exports_domain::testing::{FakeSystem, MemoryLinks, MemoryStore, export, file, operator, ready_export};
+use exports_domain::export::{Export, Failure, FailureCode, State, Status};
+use exports_domain::testing::{FakeSystem, MemoryFiles, MemoryStore, export, file, operator, ready_export, state};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::*;
 struct World {
     keys: MemoryStore,
     exports: MemoryStore,
-    links: MemoryLinks,
+    files: MemoryFiles,
     system: FakeSystem,
 }
 
@@ -19,12 +19,12 @@ struct World {
 fn world(export: Export) -> World {
     let exports = MemoryStore::default();
     exports.put_export(export);
-    World { keys: keys(operator("acme")), exports, links: MemoryLinks::default(), system: FakeSystem::default() }
+    World { keys: keys(operator("acme")), exports, files: MemoryFiles::default(), system: FakeSystem::default() }
 }
 
 async fn response_to(world: &World, event: &str) -> Value {
-    let World { keys, exports, links, system } = world;
-    let function = GetExport { callers: Authenticator::new(keys), exports, links, system };
+    let World { keys, exports, files, system } = world;
+    let function = GetExport { callers: Authenticator::new(keys), exports, files, system };
     exports_http::testing::response_to("get-export", event, async |request| function.handle(&request).await).await
 }
 
@@ -68,7 +68,7 @@ async fn ready_export_has_new_link() {
 #[tokio::test]
 async fn ready_export_with_deleted_file_has_no_link() {
     let world = world(ready_export());
-    world.links.delete(&file());
+    world.files.delete(&file());
     let response = response_to(&world, "export").await;
     assert_eq!((&response["statusCode"], &response["body"]["status"]), (&json!(200), &json!("READY")));
     for name in ["downloadUrl", "downloadUrlExpiresAt"] {
@@ -79,7 +79,7 @@ async fn ready_export_with_deleted_file_has_no_link() {
 #[tokio::test]
 async fn ready_export_has_link_if_file_lookup_fails() {
     let world = world(ready_export());
-    world.links.lookup_failures.inject();
+    world.files.lookup_failures.inject();
     let response = response_to(&world, "export").await;
     assert_eq!((&response["statusCode"], response["body"]["downloadUrl"].is_string()), (&json!(200), true));
 }
@@ -87,7 +87,7 @@ async fn ready_export_has_link_if_file_lookup_fails() {
 #[tokio::test]
 async fn denied_access_to_files_is_an_internal_error() {
     let world = world(ready_export());
-    world.links.lookup_failures.deny();
+    world.files.lookup_failures.deny();
     let response = response_to(&world, "export").await;
     assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(500), &Value::Null));
 }
@@ -95,32 +95,32 @@ async fn denied_access_to_files_is_an_internal_error() {
 #[tokio::test]
 async fn file_is_looked_up_only_for_ready_export() {
     let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
-    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
-    let expired = Export { status: Status::Expired, ..ready_export() };
+    let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
+    let expired = Export { state: state(Status::Expired), ..ready_export() };
     for (export, lookups) in [(export(), 0), (failed, 0), (expired, 0), (ready_export(), 1)] {
         let world = world(export);
         response_to(&world, "export").await;
-        assert_eq!(world.links.lookups(), lookups);
+        assert_eq!(world.files.lookups(), lookups);
     }
     let expired = world(ready_export());
-    expired.system.set(ready_export().link_expires_at.unwrap());
+    expired.system.set(ready_export().link_expires_at().unwrap());
     response_to(&expired, "export").await;
-    assert_eq!(expired.links.lookups(), 0);
+    assert_eq!(expired.files.lookups(), 0);
 }
 
 #[tokio::test]
 async fn export_with_expired_link_is_expired_before_any_sweep() {
     let world = world(ready_export());
-    world.system.set(ready_export().link_expires_at.unwrap());
+    world.system.set(ready_export().link_expires_at().unwrap());
     let response = response_to(&world, "export").await;
     assert_eq!((&response["body"]["status"], response["body"].get("downloadUrl")), (&json!("EXPIRED"), None));
-    assert_eq!(world.exports.exports()[0].status, Status::Ready, "a read writes nothing");
+    assert_eq!(world.exports.exports()[0].status(), Status::Ready, "a read writes nothing");
 }
 
 #[tokio::test]
 async fn failed_export_with_file_has_failure_and_no_link() {
     let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
-    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
+    let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     let response = response_to(&world(failed), "export").await;
     assert_eq!(
         response["body"]["failure"],
@@ -142,7 +142,7 @@ async fn transient_error_of_table_or_signer_is_unavailable() {
     let without_table = world(ready_export());
     without_table.exports.failures.inject();
     let without_signer = world(ready_export());
-    without_signer.links.failures.inject();
+    without_signer.files.link_failures.inject();
     for world in [without_table, without_signer] {
         let response = response_to(&world, "export").await;
         assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(503), &json!("5")));
@@ -161,8 +161,8 @@ async fn corrupt_record_is_an_internal_error() {
 #[tokio::test]
 async fn openapi_examples_match_real_responses() {
     let failure = Failure::email_not_sent("Email address is not verified.");
-    let failed = Export { status: Status::Failed, failure: Some(failure), link_expires_at: None, ..ready_export() };
-    let expired = Export { status: Status::Expired, ..ready_export() };
+    let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
+    let expired = Export { state: state(Status::Expired), ..ready_export() };
     for (export, example) in [
         (export(), "PendingExport"),
         (ready_export(), "ReadyExport"),
@@ -172,7 +172,7 @@ async fn openapi_examples_match_real_responses() {
         assert_is_documented(&response_to(&world(export), "export").await, example);
     }
     let deleted = world(ready_export());
-    deleted.links.delete(&file());
+    deleted.files.delete(&file());
     assert_is_documented(&response_to(&deleted, "export").await, "ReadyExportWithoutFile");
     assert_is_documented(&response_to(&world(export()), "unknown-export").await, "ExportNotFound");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use exports_domain::export::{Export, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::id::ExportId;
-use exports_domain::testing::{FakeSystem, MemoryStore, export, operator, ready_export, start};
+use exports_domain::testing::{FakeSystem, MemoryStore, export, operator, ready_export, ready_until, start};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};
 
@@ -119,14 +119,14 @@ async fn pages_have_no_gap_or_repetition_while_exports_are_added() {
 
 #[tokio::test]
 async fn export_with_expired_link_is_expired_before_any_sweep() {
-    let expired = Export { link_expires_at: Some(start()), ..ready_export() };
+    let expired = Export { state: ready_until(start()), ..ready_export() };
     let world = world([expired, export_after(1, ready_export())]);
     let ready = response_to_query(&world, "status=READY").await;
     assert_eq!(ids(&ready), [export_after(1, ready_export()).id.to_string()]);
     let expired = response_to_query(&world, "status=EXPIRED").await;
     assert_eq!(expired["body"]["content"][0]["status"], "EXPIRED");
     assert_eq!(ids(&expired).len(), 1);
-    assert_eq!(world.exports.exports()[0].status, Status::Ready, "a read writes nothing");
+    assert_eq!(world.exports.exports()[0].status(), Status::Ready, "a read writes nothing");
 }
 
 #[tokio::test]

@@ -16,9 +16,9 @@ use exports_domain::email::{AllowedDomains, Recipients};
 use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
 use exports_domain::file::ExportFile;
-use exports_domain::lifecycle::{self, ResendError};
+use exports_domain::lifecycle::{self, ResendError, Step};
 use exports_domain::mail::Mail;
-use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, FileLinks, MailSender, SendError, System};
+use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, FileStore, MailSender, SendError, System};
 use exports_domain::time::Timestamp;
 use exports_http::auth::Authenticator;
 use exports_http::body::{self, BodyError};
@@ -30,21 +30,18 @@ use tracing::{info, warn};
 /// How often the mail of one export can be resent a day (UTC), unless a setting overrides it.
 pub const MAX_RESENDS_A_DAY: u32 = 10;
 
-/// How often counting is attempted when concurrent requests change the count.
-const COUNT_ATTEMPTS: u32 = 20;
-
 /// How often, and for how long in total, recording an accepted mail is attempted. The caller waits.
 const RECORD_ATTEMPTS: u32 = 3;
 const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The handler.
-pub struct ResendEmail<'a, K, S> {
+pub struct ResendEmail<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,
     /// Where exports are kept.
     pub exports: &'a S,
     /// Finds the file and signs the link.
-    pub links: &'a dyn FileLinks,
+    pub files: &'a F,
     /// Sends the mail.
     pub mail: &'a dyn MailSender,
     /// The back office that mails link to, if known.
@@ -57,7 +54,7 @@ pub struct ResendEmail<'a, K, S> {
     pub allowed: AllowedDomains,
 }
 
-impl<K: ApiKeyStore, S: ExportStore> ResendEmail<'_, K, S> {
+impl<K: ApiKeyStore, S: ExportStore, F: FileStore> ResendEmail<'_, K, S, F> {
     /// Handles one request.
     ///
     /// # Errors
@@ -75,38 +72,35 @@ impl<K: ApiKeyStore, S: ExportStore> ResendEmail<'_, K, S> {
         };
 
         // Everything that can fail comes before the count, so that a failure does not use up a resend.
-        let file = resendable_file(&export, now, self.max_resends_a_day)?;
+        let count =
+            lifecycle::count_resend(&export, now, self.max_resends_a_day).map_err(|error| resend_error(error, now))?;
+        let file = export.file().ok_or(ApiError::NoFile)?;
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
         if link_expiry <= now {
             return Err(ApiError::FileGone);
         }
-        let (exists, link) = tokio::join!(self.links.file_exists(file), self.links.sign_link(file, now, link_expiry));
+        let (exists, link) = tokio::join!(self.files.file_exists(file), self.files.sign_link(file, now, link_expiry));
         if !exists? {
             return Err(ApiError::FileGone);
         }
         let mail = mail(&export, caller.user, recipients, file, &link?, link_expiry, self.back_office.as_ref())?;
 
-        let counted = self.count(export, now).await?;
+        self.count(&export, &count, now).await?;
         self.mail.send_mail(&mail).await.map_err(send_error)?;
-        let export = self.record(counted, mail.recipients, link_expiry).await?;
+        let export = self.record(export, mail.recipients, link_expiry).await?;
 
         info!(cc = export.recipients.cc().len(), "mail resent");
         Ok(Success::ok(&ExportView::new(&export, self.system.now())))
     }
 
-    /// Counts this resend. A conflict with a concurrent request is retried.
-    async fn count(&self, mut export: Export, now: Timestamp) -> Result<Export, ApiError> {
-        for _ in 0..COUNT_ATTEMPTS {
-            let step = lifecycle::count_resend(&export, now, self.max_resends_a_day)
-                .map_err(|error| resend_error(error, now))?;
-            match self.exports.apply_step(&export.tenant, &export.id, &step).await {
-                Ok(()) => return Ok(step.changed(&export)),
-                Err(ApplyError::Conflict(Some(changed))) => export = *changed,
-                Err(ApplyError::Conflict(None)) => return Err(ApiError::ExportNotFound),
-                Err(ApplyError::Dependency(error)) => return Err(error.into()),
-            }
+    /// Counts this resend, unless concurrent requests have reached the limit since the read.
+    async fn count(&self, export: &Export, step: &Step, now: Timestamp) -> Result<(), ApiError> {
+        match self.exports.apply_step(&export.tenant, &export.id, step).await {
+            Ok(()) => Ok(()),
+            Err(ApplyError::Conflict(Some(_))) => Err(resend_error(ResendError::TooOften, now)),
+            Err(ApplyError::Conflict(None)) => Err(ApiError::ExportNotFound),
+            Err(ApplyError::Dependency(error)) => Err(error.into()),
         }
-        Err(DependencyError::transient("count the resend", "too many concurrent requests").into())
     }
 
     /// Records the accepted mail. Returns the export with this mail's recipients and link expiry, or, if a concurrent
@@ -161,12 +155,6 @@ fn original_recipients(export: &Export, caller: &Caller, allowed: &AllowedDomain
     let cc = export.recipients.cc().iter().cloned();
     // Cannot fail: a different main recipient can only shorten the list.
     Ok(Recipients::new(caller.user.email.clone(), cc).unwrap_or_else(|_| Recipients::only(caller.user.email.clone())))
-}
-
-/// The file, if the mail can be resent.
-fn resendable_file(export: &Export, now: Timestamp, max_a_day: u32) -> Result<&ExportFile, ApiError> {
-    lifecycle::count_resend(export, now, max_a_day).map_err(|error| resend_error(error, now))?;
-    export.file.as_ref().ok_or(ApiError::NoFile)
 }
 
 /// The mail, addressed to `reader` instead of the original requester.

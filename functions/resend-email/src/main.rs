@@ -1,7 +1,7 @@
 //! Composition root.
 
+use exports_aws::bucket::ExportsBucket;
 use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
-use exports_aws::links::Downloads;
 use exports_aws::mail::Mailer;
 use exports_aws::settings::Settings;
 use exports_aws::system::LambdaSystem;
@@ -17,18 +17,19 @@ async fn main() -> Result<(), exports_http::Error> {
     let config = exports_aws::sdk_config(settings)?;
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
-    let links = Downloads::new(&config, &settings.text("EXPORTS_BUCKET")?, settings.text("LINK_SIGNER_SECRET")?);
+    let files = ExportsBucket::new(&config, settings.text("EXPORTS_BUCKET")?);
+    let files = files.with_links(settings.text("LINK_SIGNER_SECRET")?);
     let mail = Mailer::new(&config, settings.text("SENDER")?, settings.optional("MAIL_CONFIGURATION_SET"));
     let function = ResendEmail {
         callers: Authenticator::new(&keys),
         exports: &exports,
-        links: &links,
+        files: &files,
         mail: &mail,
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         system: &LambdaSystem,
         max_resends_a_day: settings.number_or("MAX_RESENDS_A_DAY", MAX_RESENDS_A_DAY)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
-    tokio::join!(function.callers.warm_up(), links.warm_up(LambdaSystem.now()));
+    tokio::join!(function.callers.warm_up(), files.warm_up(LambdaSystem.now()));
     exports_http::run(async |request| function.handle(&request).await).await
 }

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 
 use exports_domain::caller::ClientType;
-use exports_domain::export::{Failure, Status};
-use exports_domain::lifecycle::Step;
+use exports_domain::export::{Failure, State, Status};
 use exports_domain::testing::{
-    FakeSystem, MailService, MemoryLinks, MemoryMailbox, MemoryStore, address, export, file, operator, ready_export,
-    start,
+    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryStore, address, export, file, operator, ready_export,
+    ready_until, start,
 };
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use super::*;
 struct World {
     keys: MemoryStore,
     exports: MemoryStore,
-    links: MemoryLinks,
+    files: MemoryFiles,
     mail: MemoryMailbox,
     system: FakeSystem,
     max_resends_a_day: u32,
@@ -38,7 +37,7 @@ fn world(exports: MemoryStore) -> World {
     World {
         keys: keys(Caller { user, ..operator("acme") }),
         exports,
-        links: MemoryLinks::default(),
+        files: MemoryFiles::default(),
         mail: MemoryMailbox::default(),
         system,
         max_resends_a_day: 3,
@@ -47,11 +46,11 @@ fn world(exports: MemoryStore) -> World {
 }
 
 impl World {
-    fn function(&self) -> ResendEmail<'_, MemoryStore, MemoryStore> {
+    fn function(&self) -> ResendEmail<'_, MemoryStore, MemoryStore, MemoryFiles> {
         ResendEmail {
             callers: Authenticator::new(&self.keys),
             exports: &self.exports,
-            links: &self.links,
+            files: &self.files,
             mail: &self.mail,
             back_office: None,
             system: &self.system,
@@ -77,7 +76,16 @@ fn only(world: &World) -> Export {
 
 /// [`ready_export`] after the sweeper expired it.
 fn expired_export() -> Export {
-    Export { status: Status::Expired, link_expires_at: Some(start()), next_check_at: None, ..ready_export() }
+    Export { state: State::Expired { file: file(), link_expires_at: start() }, ..ready_export() }
+}
+
+/// So many resends on the day of the samples.
+fn counts(resends: u32) -> BTreeMap<Timestamp, u32> {
+    (resends > 0).then(|| (start().start_of_day(), resends)).into_iter().collect()
+}
+
+fn failed_without_file() -> State {
+    State::Failed { failure: Failure::attempts_used_up(5), file: None }
 }
 
 #[tokio::test]
@@ -115,11 +123,11 @@ async fn resend_mails_caller_and_recorded_cc_a_new_link() {
 
     let recorded = only(&world);
     assert_eq!(
-        (recorded.status, recorded.link_expires_at, recorded.next_check_at),
+        (recorded.status(), recorded.link_expires_at(), recorded.next_check_at()),
         (Status::Ready, Some(expiry), Some(expiry))
     );
     assert_eq!(recorded.recipients, mail.recipients);
-    assert_eq!((&recorded.requested_by, &recorded.file), (&operator("acme").user, &Some(file())));
+    assert_eq!((&recorded.requested_by, recorded.file()), (&operator("acme").user, Some(&file())));
 
     assert_eq!(
         (&response["body"]["status"], &response["body"]["linkExpiresAt"]),
@@ -153,13 +161,12 @@ async fn caller_in_recorded_cc_is_not_repeated() {
 
 #[tokio::test]
 async fn failed_export_with_file_becomes_ready() {
-    let failure = Some(Failure::email_not_sent("rejected"));
-    let failed =
-        Export { status: Status::Failed, failure, link_expires_at: None, next_check_at: None, ..ready_export() };
+    let failure = Failure::email_not_sent("rejected");
+    let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     let world = world(store(failed));
     let response = response_to(&world, "without-body").await;
     assert_eq!((&response["body"]["status"], response["body"].get("failure")), (&json!("READY"), None));
-    assert_eq!(only(&world).failure, None);
+    assert_eq!(only(&world).failure(), None);
 }
 
 #[tokio::test]
@@ -178,12 +185,11 @@ async fn link_expires_no_later_than_the_file() {
 
 #[tokio::test]
 async fn deleted_file_is_gone_without_count_or_mail() {
-    let failure = Some(Failure::email_not_sent("rejected"));
-    let failed =
-        Export { status: Status::Failed, failure, link_expires_at: None, next_check_at: None, ..ready_export() };
+    let failure = Failure::email_not_sent("rejected");
+    let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     for export in [ready_export(), expired_export(), failed] {
         let world = world(store(export.clone()));
-        world.links.delete(&file());
+        world.files.delete(&file());
         let response = response_to(&world, "without-body").await;
         assert_eq!((&response["statusCode"], code(&response)), (&json!(410), Some("EXPORT_FILE_GONE")), "{response}");
         assert_eq!((only(&world), world.mail.mails().len()), (export, 0));
@@ -193,7 +199,7 @@ async fn deleted_file_is_gone_without_count_or_mail() {
 #[tokio::test]
 async fn denied_file_access_is_an_internal_error() {
     let world = world(store(ready_export()));
-    world.links.lookup_failures.deny();
+    world.files.lookup_failures.deny();
     let response = response_to(&world, "without-body").await;
     assert_eq!((&response["statusCode"], code(&response)), (&json!(500), Some("INTERNAL")));
     assert_eq!((only(&world), world.mail.mails().len()), (ready_export(), 0));
@@ -201,19 +207,20 @@ async fn denied_file_access_is_an_internal_error() {
 
 #[tokio::test]
 async fn file_is_looked_up_only_if_mail_is_resendable() {
-    let no_file = Export { status: Status::Failed, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let no_file = Export { state: failed_without_file(), ..export() };
     let expired = ExportFile { expires_at: start(), ..file() };
-    let expired = Export { file: Some(expired), ..expired_export() };
+    let state = State::Expired { file: expired, link_expires_at: start() };
+    let expired = Export { state, ..expired_export() };
     for (export, lookups) in [(export(), 0), (no_file, 0), (expired, 0), (ready_export(), 1), (expired_export(), 1)] {
         let world = world(store(export));
         response_to(&world, "without-body").await;
-        assert_eq!(world.links.lookups(), lookups);
+        assert_eq!(world.files.lookups(), lookups);
     }
 }
 
 #[tokio::test]
 async fn export_without_file_is_not_resendable() {
-    let failed = Export { status: Status::Failed, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let failed = Export { state: failed_without_file(), ..export() };
     for (export, retry_after) in [(export(), Some("5")), (failed, None)] {
         let world = world(store(export.clone()));
         let response = response_to(&world, "without-body").await;
@@ -273,19 +280,19 @@ async fn unsent_mail_changes_only_the_count() {
         assert_eq!(response["headers"]["retry-after"].as_str(), retry_after);
         assert!(!response["body"].to_string().contains("suppression"));
         let counted = only(&world);
-        assert_eq!(counted.resends.map(|resends| resends.count), Some(1));
-        assert_eq!(Export { resends: None, ..counted }, expired_export());
+        assert_eq!(counted.resends, counts(1));
+        assert_eq!(Export { resends: counts(0), ..counted }, expired_export());
     }
 }
 
 #[tokio::test]
 async fn transient_error_before_mail_counts_and_sends_nothing() {
     let without_signer = world(store(ready_export()));
-    without_signer.links.failures.inject();
+    without_signer.files.link_failures.inject();
     let without_count = world(store(ready_export()));
     without_count.exports.failures.inject_after(1);
     let without_files = world(store(ready_export()));
-    without_files.links.lookup_failures.inject();
+    without_files.files.lookup_failures.inject();
     for world in [without_signer, without_count, without_files] {
         let response = response_to(&world, "without-body").await;
         assert_eq!((&response["statusCode"], code(&response)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
@@ -309,7 +316,7 @@ async fn sent_but_unrecorded_mail_is_reported() {
     let response = response_to(&world, "without-body").await;
     assert_eq!((&response["statusCode"], code(&response)), (&json!(500), Some("EMAIL_SENT_NOT_RECORDED")));
     assert!(response["body"]["errors"][0]["detail"].as_str().unwrap().starts_with("The e-mail was sent"));
-    assert_eq!((only(&world).status, world.mail.mails().len()), (Status::Expired, 1));
+    assert_eq!((only(&world).status(), world.mail.mails().len()), (Status::Expired, 1));
 }
 
 /// A store in which `change` runs before each write, like a concurrent request.
@@ -328,18 +335,18 @@ fn apply(store: &MemoryStore, step: impl Fn(&Export) -> Option<Step>) {
 }
 
 #[tokio::test]
-async fn concurrent_counts_are_retried_within_the_limit() {
+async fn concurrent_resends_are_counted_within_the_limit() {
     let now = start().plus(HOUR);
     let others_count = |times: u64| {
         move |write: u64, store: &MemoryStore| {
-            if write < times {
+            for _ in 0..(if write == 0 { times } else { 0 }) {
                 apply(store, |export| lifecycle::count_resend(export, now, 100).ok());
             }
         }
     };
     let world = with_concurrent_writes(ready_export(), others_count(2));
     assert_eq!(response_to(&world, "without-body").await["statusCode"], 200);
-    assert_eq!(world.exports.exports()[0].resends.map(|resends| resends.count), Some(3));
+    assert_eq!(only(&world).resends, counts(3));
 
     let world = with_concurrent_writes(ready_export(), others_count(3));
     assert_eq!(response_to(&world, "without-body").await["statusCode"], 429);
@@ -364,7 +371,7 @@ async fn later_link_of_concurrent_resend_is_kept() {
 
 #[tokio::test]
 async fn concurrent_sweep_does_not_expire_the_new_link() {
-    let expired = Export { link_expires_at: Some(start()), next_check_at: Some(start()), ..ready_export() };
+    let expired = Export { state: ready_until(start()), ..ready_export() };
     for sweep_before in [0, 1] {
         let sweep = |store: &MemoryStore| apply(store, |_| Some(lifecycle::expire(start().plus(HOUR), start())));
         let world = with_concurrent_writes(expired.clone(), move |write, store| {
@@ -379,7 +386,7 @@ async fn concurrent_sweep_does_not_expire_the_new_link() {
             "{sweep_before}"
         );
         sweep(&world.exports);
-        assert_eq!(world.exports.exports()[0].status, Status::Ready, "{sweep_before}");
+        assert_eq!(world.exports.exports()[0].status(), Status::Ready, "{sweep_before}");
     }
 }
 
@@ -391,7 +398,7 @@ async fn openapi_examples_match_real_responses() {
     assert_is_documented(&response_to(&World { max_resends_a_day: 1, ..resent }, "with-cc").await, "TooManyResends");
 
     assert_is_documented(&response_to(&world(store(export())), "without-body").await, "ExportNotYetMailed");
-    let failed = Export { status: Status::Failed, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let failed = Export { state: failed_without_file(), ..export() };
     assert_is_documented(&response_to(&world(store(failed)), "without-body").await, "ExportWithoutFile");
     let gone = world(store(expired_export()));
     gone.system.advance(31 * 24 * HOUR);

@@ -16,7 +16,7 @@ use exports_domain::export::{Export, Failure, Status};
 use exports_domain::fail_export::fail_export;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy};
 use exports_domain::ports::{
-    ApplyError, CheckPosition, CorruptRecord, ExportStore, JobQueue, MailSender, ReadError, ScheduledCheck, System,
+    ApplyError, CorruptRecord, ExportStore, JobQueue, MailSender, ReadError, ScheduledCheck, System,
 };
 use exports_domain::time::Timestamp;
 use exports_telemetry::{Chain, Metric};
@@ -26,10 +26,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::{Instrument, error, info, warn};
 
-/// How many scheduled checks are read at once from one partition.
+/// How many scheduled checks of one sequence are read at once.
 const PAGE: u32 = 100;
 
-/// How many PENDING exports are read at once from one partition to find the oldest. Usually all fit in one page.
+/// How many PENDING exports of one sequence are read at once to find the oldest. Usually all fit in one page.
 const PENDING_PAGE: u32 = 2000;
 
 /// Longer than any deadline: every PENDING export is checked before then.
@@ -100,7 +100,7 @@ enum Outcome {
 /// One sweep.
 ///
 /// # Errors
-/// [`DependencyError`] if a partition could not be read, after all others were swept.
+/// [`DependencyError`] if a sequence of checks could not be read, after all others were swept.
 pub async fn handle<S: ExportStore>(
     sweeper: &Sweeper<'_, S>,
     event: LambdaEvent<Tick>,
@@ -113,24 +113,18 @@ impl<S: ExportStore> Sweeper<'_, S> {
     /// Handles every scheduled check until shortly before `ends_at`. The next sweep handles the rest.
     ///
     /// # Errors
-    /// [`DependencyError`] if a partition could not be read, after all others were swept.
+    /// [`DependencyError`] if a sequence of checks could not be read, after all others were swept.
     pub async fn sweep(&self, ends_at: Timestamp) -> Result<Swept, DependencyError> {
-        let partitions = [Status::Pending, Status::Ready]
+        let cursors = [Status::Pending, Status::Ready]
             .into_iter()
-            .flat_map(|status| (0..self.exports.check_partitions()).map(move |partition| (status, partition)));
-        // In parallel, so that a partition with slow exports does not delay the others.
-        let sweeps = partitions.map(|(status, partition)| async move {
-            let (swept, unread) = self.sweep_partition(status, partition, ends_at).await;
-            if let Some(error) = &unread {
-                error!(error = %Chain(error), partition, status = %status, "a partition was not swept to its end");
-            }
-            (swept, unread)
-        });
+            .flat_map(|status| self.exports.check_cursors(status).into_iter().map(move |cursor| (status, cursor)));
+        // In parallel, so that slow exports do not delay those of other sequences.
+        let sweeps = cursors.map(|(status, cursor)| self.sweep_from(status, cursor, ends_at));
         let (mut swept, mut unread) = (Swept::default(), None);
         // In parallel with the sweeps: the age matters most when there is no time for every check.
         let (oldest_pending, sweeps) = join(self.oldest_pending_before(ends_at), join_all(sweeps)).await;
-        for (partition, error) in sweeps {
-            swept += partition;
+        for (in_sequence, error) in sweeps {
+            swept += in_sequence;
             unread = error.or(unread);
         }
         info!(
@@ -150,26 +144,28 @@ impl<S: ExportStore> Sweeper<'_, S> {
         unread.map_or(Ok(swept), Err)
     }
 
-    /// What was done in one partition, and the error if it could not be read to its end.
-    async fn sweep_partition(
+    /// What was done in one sequence of checks, and the error if it could not be read to its end.
+    async fn sweep_from(
         &self,
         status: Status,
-        partition: u8,
+        mut cursor: S::CheckCursor,
         ends_at: Timestamp,
     ) -> (Swept, Option<DependencyError>) {
         let mut swept = Swept::default();
         let now = self.system.now();
         let is_time_left = || ends_at.since(self.system.now()) > TIME_TO_FINISH;
         // Page after page, so that exports with errors, which stay in the index, do not hide those behind them.
-        let mut after: Option<CheckPosition> = None;
         while is_time_left() {
-            let page = match self.exports.scheduled_checks(status, partition, now, after.as_ref(), PAGE).await {
+            let page = match self.exports.scheduled_checks(&cursor, now, PAGE).await {
                 Ok(page) => page,
-                Err(error) => return (swept, Some(error)),
+                Err(error) => {
+                    error!(error = %Chain(&error), ?cursor, status = %status, "checks were not read to their end");
+                    return (swept, Some(error));
+                }
             };
             if page.corrupt > 0 {
                 swept.errors += page.corrupt;
-                error!(number = page.corrupt, partition, status = %status, "scheduled checks do not name an export");
+                error!(number = page.corrupt, ?cursor, status = %status, "scheduled checks do not name an export");
             }
             for check in &page.checks {
                 if !is_time_left() {
@@ -193,10 +189,8 @@ impl<S: ExportStore> Sweeper<'_, S> {
                     }
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+            let Some(next) = page.next else { break };
+            cursor = next;
         }
         (swept, None)
     }
@@ -218,30 +212,23 @@ impl<S: ExportStore> Sweeper<'_, S> {
     async fn oldest_pending(&self) -> Option<Duration> {
         let now = self.system.now();
         let until = now.plus(BEYOND_DEADLINES);
-        let partitions = (0..self.exports.check_partitions()).map(async |partition| {
-            let (mut oldest, mut after) = (Duration::ZERO, None);
+        let sequences = self.exports.check_cursors(Status::Pending).into_iter().map(async |mut cursor| {
+            let mut oldest = Duration::ZERO;
             loop {
-                match self
-                    .exports
-                    .scheduled_checks(Status::Pending, partition, until, after.as_ref(), PENDING_PAGE)
-                    .await
-                {
-                    Ok(page) => {
-                        let ages = page.checks.iter().map(|check| now.since(check.id.created_at()));
-                        oldest = ages.fold(oldest, Duration::max);
-                        after = page.next;
-                    }
+                let page = match self.exports.scheduled_checks(&cursor, until, PENDING_PAGE).await {
+                    Ok(page) => page,
                     Err(error) => {
-                        error!(error = %Chain(&error), partition, "the age of the oldest pending export is unknown");
+                        error!(error = %Chain(&error), ?cursor, "the age of the oldest pending export is unknown");
                         return None;
                     }
-                }
-                if after.is_none() {
-                    return Some(oldest);
-                }
+                };
+                let ages = page.checks.iter().map(|check| now.since(check.id.created_at()));
+                oldest = ages.fold(oldest, Duration::max);
+                let Some(next) = page.next else { return Some(oldest) };
+                cursor = next;
             }
         });
-        let ages: Option<Vec<Duration>> = join_all(partitions).await.into_iter().collect();
+        let ages: Option<Vec<Duration>> = join_all(sequences).await.into_iter().collect();
         ages?.into_iter().max()
     }
 
@@ -259,9 +246,9 @@ impl<S: ExportStore> Sweeper<'_, S> {
             Err(ReadError::Dependency(error)) => return Err(error.into()),
         };
         let now = self.system.now();
-        if export.status != Status::Pending || export.next_check_at.is_none_or(|at| at > now) {
+        let Some(next_check_at) = export.pending().map(|pending| pending.next_check_at).filter(|at| *at <= now) else {
             return Ok(Outcome::Unchanged);
-        }
+        };
         if export.deadline <= now {
             let failure = Failure::deadline_passed(export.settings.time_limit);
             return Ok(self.fail(&export, now, FailedBy::DeadlinePassed, failure).await?);
@@ -270,7 +257,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
             let failed_by = FailedBy::AttemptsUsedUp { max: self.max_attempts };
             return Ok(self.fail(&export, now, failed_by, Failure::attempts_used_up(export.attempts)).await?);
         }
-        Ok(self.re_enqueue(&export, now).await?)
+        Ok(self.re_enqueue(&export, next_check_at, now).await?)
     }
 
     async fn fail(
@@ -320,8 +307,12 @@ impl<S: ExportStore> Sweeper<'_, S> {
 
     /// Moves the next check forward, then sends the job: of two concurrent sweeps only one sends it, and a sweep that dies
     /// in between costs one wait.
-    async fn re_enqueue(&self, export: &Export, now: Timestamp) -> Result<Outcome, DependencyError> {
-        let Some(next_check_at) = export.next_check_at else { return Ok(Outcome::Unchanged) };
+    async fn re_enqueue(
+        &self,
+        export: &Export,
+        next_check_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outcome, DependencyError> {
         // The older the export, the longer the wait, so that a backlog does not flood the queue.
         let longest = MAX_RE_ENQUEUE_AFTER.max(self.re_enqueue_after);
         let wait = (now.since(export.created_at()) / 4).clamp(self.re_enqueue_after, longest);

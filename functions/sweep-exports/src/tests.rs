@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex};
 
 use exports_domain::export::{FailureCode, Lease};
 use exports_domain::id::ExportId;
-use exports_domain::testing::{FakeSystem, MemoryMailbox, MemoryQueue, MemoryStore, export, ready_export, start};
+use exports_domain::testing::{
+    FakeSystem, MemoryMailbox, MemoryQueue, MemoryStore, export, ready_export, ready_until, start, state, with_work,
+};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -53,6 +55,16 @@ impl World {
     }
 }
 
+fn checked_at(export: Export, next_check_at: Timestamp) -> Export {
+    with_work(export, |pending| pending.next_check_at = next_check_at)
+}
+
+/// [`export`] after its first owner acquired this lease.
+fn owned(lease: Lease, next_check_at: Timestamp) -> Export {
+    let owned = with_work(checked_at(export(), next_check_at), |pending| pending.lease = Some(lease));
+    Export { attempts: 1, fencing_token: 1, ..owned }
+}
+
 #[tokio::test]
 async fn pending_export_is_re_enqueued_with_growing_delays() {
     let world = world([export()], 0);
@@ -60,18 +72,18 @@ async fn pending_export_is_re_enqueued_with_growing_delays() {
     world.system.advance(MINUTE);
     assert_eq!(world.swept().await, Swept { re_enqueued: 1, ..Swept::default() });
     assert_eq!(world.queue.enqueued(), [(export().tenant, export().id, Duration::ZERO)]);
-    assert_eq!(world.record().next_check_at, Some(start().plus(2 * MINUTE)));
+    assert_eq!(world.record().next_check_at(), Some(start().plus(2 * MINUTE)));
     assert_eq!(world.swept().await, Swept::default(), "a second sweep does nothing");
     world.system.advance(19 * MINUTE);
     assert_eq!(world.swept().await.re_enqueued, 1);
-    assert_eq!(world.record().next_check_at, Some(start().plus(25 * MINUTE)));
+    assert_eq!(world.record().next_check_at(), Some(start().plus(25 * MINUTE)));
 }
 
 #[tokio::test]
 async fn leased_export_is_re_enqueued_after_lease_expires() {
     let lease = Lease { holder: "r".into(), until: start().plus(5 * MINUTE) };
-    let next_check_at = Some(lease.until);
-    let world = world([Export { lease: Some(lease), next_check_at, attempts: 1, fencing_token: 1, ..export() }], 4);
+    let next_check_at = lease.until;
+    let world = world([owned(lease, next_check_at)], 4);
     assert_eq!(world.swept().await, Swept::default());
     world.system.advance(MINUTE);
     assert_eq!(world.swept().await.re_enqueued, 1);
@@ -82,7 +94,10 @@ async fn export_with_attempts_used_up_fails() {
     let world = world([Export { attempts: 3, fencing_token: 3, ..export() }], 1);
     assert_eq!(world.swept().await, Swept { failed: 1, ..Swept::default() });
     let record = world.record();
-    assert_eq!((record.status, record.failure.unwrap().code), (Status::Failed, FailureCode::GenerationFailed));
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
     assert_eq!(world.exports.locked_by(&record.tenant, record.id.export_type()), None);
     assert_eq!(world.mail.mails().len(), 1);
     assert!(world.queue.enqueued().is_empty());
@@ -91,17 +106,17 @@ async fn export_with_attempts_used_up_fails() {
 #[tokio::test]
 async fn leased_export_past_its_deadline_fails() {
     let lease = Lease { holder: "r".into(), until: start().plus(365 * MINUTE) };
-    let next_check_at = Some(start().plus(360 * MINUTE));
-    let world = world([Export { lease: Some(lease), next_check_at, attempts: 1, fencing_token: 1, ..export() }], 360);
+    let next_check_at = start().plus(360 * MINUTE);
+    let world = world([owned(lease, next_check_at)], 360);
     assert_eq!(world.swept().await, Swept { failed: 1, ..Swept::default() });
-    let failure = world.record().failure.unwrap();
+    let failure = world.record().failure().cloned().unwrap();
     assert_eq!(failure.code, FailureCode::DeadlinePassed);
     assert_eq!(failure.message, "The export did not finish within its time limit of 6 hours.");
 }
 
 /// A world with a pending export whose record has a corrupt `attribute` and whose next check time has come.
 fn corrupt_world(attribute: &'static str) -> World {
-    let world = world([Export { next_check_at: Some(start()), ..export() }], 0);
+    let world = world([checked_at(export(), start())], 0);
     world.exports.corrupt(&export().tenant, &export().id, attribute);
     world
 }
@@ -112,14 +127,14 @@ async fn corrupt_pending_export_is_an_error_until_its_deadline() {
     for minutes in [0, 1, 358] {
         world.system.advance(minutes * MINUTE);
         assert_eq!(world.swept().await, Swept { errors: 1, ..Swept::default() });
-        assert_eq!((world.record().status, world.record().next_check_at), (Status::Pending, Some(start())));
+        assert_eq!((world.record().status(), world.record().next_check_at()), (Status::Pending, Some(start())));
     }
     world.system.advance(MINUTE);
     assert_eq!(world.swept().await, Swept { failed: 1, ..Swept::default() });
     let record = world.record();
-    assert_eq!((record.status, record.next_check_at), (Status::Failed, None));
+    assert_eq!((record.status(), record.next_check_at()), (Status::Failed, None));
     assert_eq!(record.updated_at, world.system.now());
-    assert_eq!(record.failure.unwrap().code, FailureCode::DeadlinePassed);
+    assert_eq!(record.failure().cloned().unwrap().code, FailureCode::DeadlinePassed);
     assert_eq!(world.exports.locked_by(&record.tenant, record.id.export_type()), None);
     assert!(world.mail.mails().is_empty(), "the address is corrupt");
     assert!(world.queue.enqueued().is_empty());
@@ -165,7 +180,7 @@ async fn corrupt_deadline_fails_after_the_longest_deadline() {
     assert_eq!(world.swept().await, Swept { errors: 1, ..Swept::default() });
     world.system.advance(MINUTE);
     assert_eq!(world.swept().await, Swept { failed: 1, ..Swept::default() });
-    assert_eq!(world.record().failure.unwrap().code, FailureCode::DeadlinePassed);
+    assert_eq!(world.record().failure().cloned().unwrap().code, FailureCode::DeadlinePassed);
 }
 
 /// The index is stale: it still lists the export as pending.
@@ -174,7 +189,7 @@ async fn corrupt_export_that_is_not_pending_is_unchanged() {
     let world = world([], 9 * 24 * 60);
     let check = ScheduledCheck { tenant: export().tenant, id: export().id, at: start() };
     for status in [Status::Ready, Status::Failed, Status::Expired] {
-        let before = Export { status, ..ready_export() };
+        let before = Export { state: state(status), ..ready_export() };
         world.exports.put_export(before.clone());
         world.exports.corrupt(&check.tenant, &check.id, "deadline");
         assert!(matches!(world.sweeper().check(&check, Status::Pending).await, Ok(Outcome::Unchanged)));
@@ -187,7 +202,7 @@ async fn corrupt_ready_export_expires() {
     let world = world([ready_export()], 72 * 60);
     world.exports.corrupt(&export().tenant, &export().id, "recipientTo");
     assert_eq!(world.swept().await, Swept { expired: 1, ..Swept::default() });
-    assert_eq!((world.record().status, world.record().next_check_at), (Status::Expired, None));
+    assert_eq!((world.record().status(), world.record().next_check_at()), (Status::Expired, None));
 }
 
 #[tokio::test]
@@ -196,7 +211,7 @@ async fn ready_export_expires_with_its_link() {
     assert_eq!(world.swept().await, Swept::default());
     world.system.advance(MINUTE);
     assert_eq!(world.swept().await, Swept { expired: 1, ..Swept::default() });
-    assert_eq!((world.record().status, world.record().next_check_at), (Status::Expired, None));
+    assert_eq!((world.record().status(), world.record().next_check_at()), (Status::Expired, None));
 }
 
 #[tokio::test]
@@ -234,12 +249,7 @@ async fn failing_records_do_not_block_others() {
     let world = world([], 72 * 60);
     for (n, id) in ids.iter().enumerate() {
         let next_check_at = start().plus(Duration::from_secs(n as u64));
-        world.exports.put_export(Export {
-            id: *id,
-            link_expires_at: Some(next_check_at),
-            next_check_at: Some(next_check_at),
-            ..ready_export()
-        });
+        world.exports.put_export(Export { id: *id, state: ready_until(next_check_at), ..ready_export() });
     }
     assert!(ids.iter().all(|id| id.random_byte() == ids[0].random_byte()), "in one shard");
     let (valid, broken) = ids.split_last().unwrap();
@@ -248,7 +258,7 @@ async fn failing_records_do_not_block_others() {
     assert_eq!(swept, Swept { expired: 1, errors: u64::from(PAGE), ..Swept::default() });
     let records = world.exports.exports();
     assert_eq!(
-        records.iter().filter(|record| record.status == Status::Expired).map(|r| r.id).collect::<Vec<_>>(),
+        records.iter().filter(|record| record.status() == Status::Expired).map(|r| r.id).collect::<Vec<_>>(),
         [*valid]
     );
 }
@@ -263,8 +273,8 @@ async fn sweep_without_enough_time_stops() {
 #[tokio::test]
 async fn oldest_pending_includes_leased_exports() {
     let lease = Lease { holder: "r".into(), until: start().plus(90 * MINUTE) };
-    let next_check_at = Some(lease.until);
-    let world = world([Export { lease: Some(lease), next_check_at, attempts: 1, fencing_token: 1, ..export() }], 85);
+    let next_check_at = lease.until;
+    let world = world([owned(lease, next_check_at)], 85);
     assert_eq!(world.sweeper().oldest_pending().await, Some(85 * MINUTE));
     world.exports.failures.inject();
     assert_eq!(world.sweeper().oldest_pending().await, None, "an unknown age is not zero");
@@ -283,10 +293,10 @@ async fn oldest_pending_is_found_behind_a_page_of_younger_ones() {
         let mut random = [0; 10];
         random[5..9].copy_from_slice(&number.to_be_bytes());
         let id = ExportId::new(export().id.export_type(), start().plus(80 * MINUTE), &random);
-        Export { id, next_check_at: Some(start().plus(90 * MINUTE)), ..export() }
+        checked_at(Export { id, ..export() }, start().plus(90 * MINUTE))
     });
     let oldest = ExportId::new(export().id.export_type(), start(), &[0; 10]);
-    let oldest = Export { id: oldest, next_check_at: Some(start().plus(99 * MINUTE)), ..export() };
+    let oldest = checked_at(Export { id: oldest, ..export() }, start().plus(99 * MINUTE));
     let world = world(younger.chain([oldest]), 85);
     assert_eq!(world.sweeper().oldest_pending().await, Some(85 * MINUTE));
 }

@@ -1,10 +1,11 @@
-//! Writes files to the exports bucket.
+//! The exports bucket: its files, their uploads, and links to them.
 //!
 //! S3 checks the integrity: every body carries its CRC64NVME in a signed header, and CompleteMultipartUpload checks the
 //! checksum and size of the whole file. So the signature does not need a SHA-256 of the body.
 
 use async_trait::async_trait;
 use std::num::TryFromIntError;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
@@ -15,34 +16,74 @@ use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
-use exports_domain::file::CONTENT_TYPE;
-use exports_domain::ports::{CompleteError, FileStore, Part, UnfinishedFiles, Upload};
+use exports_domain::file::{CONTENT_TYPE, ExportFile};
+use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
+use exports_domain::time::Timestamp;
 
 use crate::error::dependency_error;
+use crate::files::StoredFiles;
+use crate::links::LinkSigner;
 
 /// Read time-out of CompleteMultipartUpload. S3 sends the status line as soon as it starts processing (API Reference,
 /// CompleteMultipartUpload), so a connection that is silent for longer is dead. The same as botocore's default.
 const COMPLETE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The exports bucket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ExportsBucket {
-    client: aws_sdk_s3::Client,
+    config: SdkConfig,
     bucket: String,
+    /// Made at its first use, so that functions that only link to files do not link the S3 client.
+    client: OnceLock<aws_sdk_s3::Client>,
+    downloads: Option<Downloads>,
+}
+
+/// Checks whether files exist and signs links to them.
+#[derive(Debug)]
+struct Downloads {
+    files: StoredFiles,
+    signer: LinkSigner,
 }
 
 impl ExportsBucket {
-    /// A client of the bucket named `bucket`.
+    /// A client of the bucket named `bucket`, without links.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        // Uploading a part takes longer than the calls that the common time-outs are made for.
-        let time_outs = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(Duration::from_secs(30))
-            .operation_timeout(Duration::from_secs(90))
-            .build();
-        let config = aws_sdk_s3::config::Builder::from(config).timeout_config(time_outs).build();
-        Self { client: aws_sdk_s3::Client::from_conf(config), bucket }
+        Self { config: config.clone(), bucket, client: OnceLock::new(), downloads: None }
+    }
+
+    /// The same bucket with links to its files. `secret` is the name or ARN of the secret with the signing key.
+    #[must_use]
+    pub fn with_links(self, secret: String) -> Self {
+        let files = StoredFiles::new(&self.config, &self.bucket);
+        let signer = LinkSigner::new(&self.config, secret, &self.bucket);
+        Self { downloads: Some(Downloads { files, signer }), ..self }
+    }
+
+    /// Connects to S3 and reads the signing key during initialization, when Lambda provides a full CPU. Errors are
+    /// ignored: the first request reports them.
+    pub async fn warm_up(&self, now: Timestamp) {
+        if let Some(Downloads { files, signer }) = &self.downloads {
+            tokio::join!(files.warm_up(), signer.warm_up(now));
+        }
+    }
+
+    fn client(&self) -> &aws_sdk_s3::Client {
+        self.client.get_or_init(|| {
+            // Uploading a part takes longer than the calls that the common time-outs are made for.
+            let time_outs = TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(Duration::from_secs(30))
+                .operation_timeout(Duration::from_secs(90))
+                .build();
+            let config = aws_sdk_s3::config::Builder::from(&self.config).timeout_config(time_outs).build();
+            aws_sdk_s3::Client::from_conf(config)
+        })
+    }
+
+    fn downloads(&self, action: &'static str) -> Result<&Downloads, DependencyError> {
+        let missing = || DependencyError::permanent(action, "the function was built without links");
+        self.downloads.as_ref().ok_or_else(missing)
     }
 }
 
@@ -51,39 +92,9 @@ fn disposition(download_name: &str) -> String {
 }
 
 #[async_trait]
-impl UnfinishedFiles for ExportsBucket {
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
-        let aborted = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&upload.key)
-            .upload_id(&upload.id)
-            .send()
-            .await;
-        match aborted {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
-            Err(error) => Err(dependency_error("abort the upload", error)),
-        }
-    }
-
-    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await
-            .map_err(|error| dependency_error("delete the unfinished file", error))?;
-        Ok(())
-    }
-}
-
-#[async_trait]
 impl FileStore for ExportsBucket {
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
-        self.client
+        self.client()
             .put_object()
             .bucket(&self.bucket)
             .key(key)
@@ -101,7 +112,7 @@ impl FileStore for ExportsBucket {
 
     async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
         let created = self
-            .client
+            .client()
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(key)
@@ -122,7 +133,7 @@ impl FileStore for ExportsBucket {
         let action = "upload a part of the file";
         let size = bytes.len() as u64;
         let uploaded = self
-            .client
+            .client()
             .upload_part()
             .bucket(&self.bucket)
             .key(&upload.key)
@@ -135,14 +146,14 @@ impl FileStore for ExportsBucket {
             .send()
             .await
             .map_err(|error| dependency_error(action, error))?;
-        let tag = uploaded.e_tag.ok_or_else(|| DependencyError::transient(action, "the response has no ETag"))?;
-        Ok(Part { number, tag, bytes: size })
+        let receipt = uploaded.e_tag.ok_or_else(|| DependencyError::transient(action, "the response has no ETag"))?;
+        Ok(Part { number, receipt, bytes: size })
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Option<Vec<Part>>, DependencyError> {
         let action = "list the parts of the file";
         let mut pages = self
-            .client
+            .client()
             .list_parts()
             .bucket(&self.bucket)
             .key(&upload.key)
@@ -178,7 +189,7 @@ impl FileStore for ExportsBucket {
         let permanent = |error: TryFromIntError| DependencyError::permanent(action, error);
         let part = |part: &Part| {
             let number = i32::try_from(part.number)?;
-            Ok(CompletedPart::builder().part_number(number).e_tag(&part.tag).build())
+            Ok(CompletedPart::builder().part_number(number).e_tag(&part.receipt).build())
         };
         let parts: Result<Vec<_>, TryFromIntError> = parts.iter().map(part).collect();
         let parts = parts.map_err(permanent)?;
@@ -193,7 +204,7 @@ impl FileStore for ExportsBucket {
             .timeout_config(time_outs)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let completed = self
-            .client
+            .client()
             .complete_multipart_upload()
             .bucket(&self.bucket)
             .key(&upload.key)
@@ -215,8 +226,24 @@ impl FileStore for ExportsBucket {
         }
     }
 
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+        let aborted = self
+            .client()
+            .abort_multipart_upload()
+            .bucket(&self.bucket)
+            .key(&upload.key)
+            .upload_id(&upload.id)
+            .send()
+            .await;
+        match aborted {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            Err(error) => Err(dependency_error("abort the upload", error)),
+        }
+    }
+
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
-        self.client
+        self.client()
             .put_object()
             .bucket(&self.bucket)
             .key(key)
@@ -232,7 +259,7 @@ impl FileStore for ExportsBucket {
 
     async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
         let action = "read the unfinished file";
-        let found = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+        let found = match self.client().get_object().bucket(&self.bucket).key(key).send().await {
             Ok(found) => found,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(dependency_error(action, error)),
@@ -241,8 +268,19 @@ impl FileStore for ExportsBucket {
         Ok(Some(bytes.to_vec()))
     }
 
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
+        self.client()
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| dependency_error("delete the unfinished file", error))?;
+        Ok(())
+    }
+
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
-        self.client
+        self.client()
             .delete_object()
             .bucket(&self.bucket)
             .key(key)
@@ -253,7 +291,7 @@ impl FileStore for ExportsBucket {
     }
 
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
-        let found = self.client.head_object().bucket(&self.bucket).key(key).send().await;
+        let found = self.client().head_object().bucket(&self.bucket).key(key).send().await;
         match found {
             Ok(head) => Ok(head.content_length.and_then(|bytes| u64::try_from(bytes).ok())),
             // S3 also responds with 403 to a missing object if the caller may not list the bucket (API Reference,
@@ -263,6 +301,14 @@ impl FileStore for ExportsBucket {
                 _ => Err(dependency_error("check whether the file exists", error)),
             },
         }
+    }
+
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
+        self.downloads("check whether the file exists")?.files.exists(&file.key).await
+    }
+
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+        self.downloads("sign the link")?.signer.sign_link(file, now, expiry).await
     }
 }
 
@@ -280,7 +326,7 @@ const LOST_UPLOAD_CODES: [&str; 7] = [
 fn part_of(part: &aws_sdk_s3::types::Part) -> Option<Part> {
     Some(Part {
         number: u32::try_from(part.part_number?).ok()?,
-        tag: part.e_tag.clone()?,
+        receipt: part.e_tag.clone()?,
         bytes: u64::try_from(part.size?).ok()?,
     })
 }

@@ -48,11 +48,11 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
 }
 
 /// How long initialization may wait for connections and keys that it fetches ahead of the first request.
-#[cfg(feature = "links")]
+#[cfg(feature = "bucket")]
 pub(crate) const MAX_WARM_UP: Duration = Duration::from_secs(1);
 
 /// The endpoint URL of a service, if it is not AWS's own.
-#[cfg(feature = "links")]
+#[cfg(feature = "bucket")]
 pub(crate) fn endpoint_url(config: &SdkConfig, service_id: &str) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
     let service_url = config.service_config().zip(key.build().ok()).and_then(|(all, key)| all.load_config(key));

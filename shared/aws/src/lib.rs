@@ -11,15 +11,15 @@ pub mod bucket;
 mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
-#[cfg(any(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+#[cfg(any(feature = "bucket", feature = "dynamodb", feature = "mail", feature = "queue"))]
 mod error;
-#[cfg(feature = "links")]
+#[cfg(feature = "bucket")]
 mod files;
-#[cfg(feature = "links")]
-pub mod links;
+#[cfg(feature = "bucket")]
+mod links;
 #[cfg(feature = "mail")]
 pub mod mail;
-#[cfg(feature = "links")]
+#[cfg(feature = "bucket")]
 mod presign;
 #[cfg(feature = "queue")]
 pub mod queue;
@@ -30,7 +30,7 @@ pub mod system;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
-#[cfg(all(feature = "bucket", feature = "dynamodb", feature = "links", feature = "mail", feature = "queue"))]
+#[cfg(all(feature = "bucket", feature = "dynamodb", feature = "mail", feature = "queue"))]
 mod wire;
 
 pub use config::sdk_config;

@@ -7,59 +7,24 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
 use exports_domain::file::ExportFile;
-use exports_domain::ports::FileLinks;
 use exports_domain::time::Timestamp;
 use serde::Deserialize;
 
 use crate::config::MAX_WARM_UP;
 use crate::error::dependency_error;
-use crate::files::StoredFiles;
 use crate::presign::{BucketUrl, GET_OBJECT};
 
 /// How long the signing key is cached. A rotated key is used everywhere after this time.
 const KEY_CACHE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// Downloads from one bucket: checks whether files exist and signs links to them.
-#[derive(Debug)]
-pub struct Downloads {
-    files: StoredFiles,
-    signer: LinkSigner,
-}
-
-impl Downloads {
-    /// Downloads from `bucket`. `secret` is the name or ARN of the secret with the signing key.
-    #[must_use]
-    pub fn new(config: &SdkConfig, bucket: &str, secret: String) -> Self {
-        Self { files: StoredFiles::new(config, bucket), signer: LinkSigner::new(config, secret, bucket) }
-    }
-
-    /// Connects to S3 and reads the signing key during initialization, when Lambda provides a full CPU. Errors are
-    /// ignored: the first request reports them.
-    pub async fn warm_up(&self, now: Timestamp) {
-        tokio::join!(self.files.warm_up(), self.signer.warm_up(now));
-    }
-}
-
-#[async_trait]
-impl FileLinks for Downloads {
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
-        self.files.exists(&file.key).await
-    }
-
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
-        self.signer.sign_link(file, now, expiry).await
-    }
-}
-
 /// Signs links to the files of one bucket.
 #[derive(Debug)]
-struct LinkSigner {
+pub(crate) struct LinkSigner {
     secrets: aws_sdk_secretsmanager::Client,
     secret: String,
     bucket: BucketUrl,
@@ -87,12 +52,12 @@ struct SignerSecret {
 }
 
 impl LinkSigner {
-    fn new(config: &SdkConfig, secret: String, bucket: &str) -> Self {
+    pub(crate) fn new(config: &SdkConfig, secret: String, bucket: &str) -> Self {
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         Self { secrets, secret, bucket: BucketUrl::new(config, bucket), cached_key: Mutex::new(None) }
     }
 
-    async fn warm_up(&self, now: Timestamp) {
+    pub(crate) async fn warm_up(&self, now: Timestamp) {
         let _ = tokio::time::timeout(MAX_WARM_UP, self.key(now)).await;
     }
 
@@ -126,7 +91,13 @@ impl LinkSigner {
         })
     }
 
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+    /// A URL that anybody can download `file` with, from `now` until `expiry`.
+    pub(crate) async fn sign_link(
+        &self,
+        file: &ExportFile,
+        now: Timestamp,
+        expiry: Timestamp,
+    ) -> Result<String, DependencyError> {
         let signer = self.key(now).await?;
         // SigV4 has whole seconds, and truncates `now`.
         let lifetime = Duration::from_secs((expiry.seconds() - now.seconds()).try_into().unwrap_or(0));

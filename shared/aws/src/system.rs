@@ -26,7 +26,7 @@ impl System for LambdaSystem {
     }
 }
 
-#[cfg(feature = "links")]
+#[cfg(feature = "bucket")]
 pub(crate) fn system_time(time: Timestamp) -> SystemTime {
     UNIX_EPOCH + std::time::Duration::from_millis(time.millis().try_into().unwrap_or(0))
 }

@@ -1,5 +1,6 @@
 //! The record of an export.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -116,15 +117,6 @@ pub struct Progress {
     pub rows: u64,
 }
 
-/// The number of resent e-mails on the last day with one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resends {
-    /// The start of that day in UTC.
-    pub day: Timestamp,
-    /// The number of resent e-mails on that day.
-    pub count: u32,
-}
-
 /// Why an export failed, in terms that a person can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -169,10 +161,9 @@ impl Failure {
     /// Two attempts met a permanent error. The error itself is only logged, because it can name internal resources.
     #[must_use]
     pub fn permanent_error() -> Self {
-        let message = "The export failed because of an error that retrying does not fix, such as a missing permission. \
-                       Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
-                       again once the cause is fixed.";
-        Self { code: FailureCode::GenerationFailed, message: message.to_owned(), cancelled_by: None }
+        let message = "The export failed because of an internal error that retrying does not fix, such as a missing \
+                       permission.";
+        Self { code: FailureCode::InternalError, message: message.to_owned(), cancelled_by: None }
     }
 
     /// An administrator failed the export, with or without a `reason`.
@@ -249,8 +240,10 @@ pub enum FailureCode {
     FileTooLarge,
     /// The file exists, but the e-mail service rejected the e-mail.
     EmailNotSent,
-    /// All attempts were used up, or two of them met a permanent error.
+    /// All attempts were used up.
     GenerationFailed,
+    /// Two attempts met a permanent error.
+    InternalError,
     /// The export was still pending at its deadline.
     DeadlinePassed,
     /// An administrator failed it.
@@ -273,7 +266,7 @@ impl FailureCode {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent => false,
+            Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent | Self::InternalError => false,
             Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator | Self::Cancelled => true,
         }
     }
@@ -287,6 +280,55 @@ pub struct ParseFailureCodeError;
 impl ParseFailureCodeError {
     const fn new(_: &str) -> Self {
         Self
+    }
+}
+
+/// The state of an export, with the data that it has in this state only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// [`Status::Pending`].
+    Pending(Pending),
+    /// [`Status::Ready`].
+    Ready {
+        /// The file.
+        file: ExportFile,
+        /// The expiry of the latest link in an e-mail.
+        link_expires_at: Timestamp,
+    },
+    /// [`Status::Failed`].
+    Failed {
+        /// Why it failed.
+        failure: Failure,
+        /// The file, if it was complete.
+        file: Option<ExportFile>,
+    },
+    /// [`Status::Expired`].
+    Expired {
+        /// The file.
+        file: ExportFile,
+        /// The expiry of the latest link in an e-mail.
+        link_expires_at: Timestamp,
+    },
+}
+
+/// The work on a pending export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The lease, if any; it may have expired.
+    pub lease: Option<Lease>,
+    /// When the sweeper looks again, to re-enqueue or fail the export.
+    pub next_check_at: Timestamp,
+    /// The time of the latest permanent error since the checkpoint last advanced.
+    pub permanent_error_at: Option<Timestamp>,
+    /// The file, once it is complete: only the e-mail is left to send.
+    pub file: Option<ExportFile>,
+}
+
+impl Pending {
+    /// Whether an owner holds the lease at `now`.
+    #[must_use]
+    pub fn is_leased_at(&self, now: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.until > now)
     }
 }
 
@@ -310,8 +352,8 @@ pub struct Export {
     pub columns: FileColumns,
     /// The settings it was accepted with.
     pub settings: ExportSettings,
-    /// The recorded status. Responses show [`status_at`](Self::status_at).
-    pub status: Status,
+    /// The recorded state. Responses show the status at the [time of the request](Self::status_at).
+    pub state: State,
     /// When the record last changed.
     pub updated_at: Timestamp,
     /// The time at which it fails if it is still pending.
@@ -320,24 +362,12 @@ pub struct Export {
     pub fencing_token: u64,
     /// The number of times the lease was acquired since the checkpoint last advanced.
     pub attempts: u32,
-    /// The lease, if any; it may have expired.
-    pub lease: Option<Lease>,
-    /// When the sweeper looks again: at a pending export to re-enqueue or fail it, at a ready one to expire it.
-    pub next_check_at: Option<Timestamp>,
     /// The number of rows read so far.
     pub rows_read: u64,
     /// The number of rows written so far.
     pub rows_written: u64,
-    /// The file, once it is complete.
-    pub file: Option<ExportFile>,
-    /// The expiry of the latest link in an e-mail.
-    pub link_expires_at: Option<Timestamp>,
-    /// The failure of a failed export.
-    pub failure: Option<Failure>,
-    /// How often the e-mail was resent.
-    pub resends: Option<Resends>,
-    /// The time of the latest permanent error since the checkpoint last advanced.
-    pub permanent_error_at: Option<Timestamp>,
+    /// How often the e-mail was resent on each day, by the start of the day (UTC).
+    pub resends: BTreeMap<Timestamp, u32>,
 }
 
 impl Export {
@@ -361,20 +391,19 @@ impl Export {
             options,
             columns: FileColumns::current(id.export_type()),
             settings,
-            status: Status::Pending,
+            state: State::Pending(Pending {
+                lease: None,
+                next_check_at: now.plus(re_enqueue_after).min(deadline),
+                permanent_error_at: None,
+                file: None,
+            }),
             updated_at: now,
             deadline,
             fencing_token: 0,
             attempts: 0,
-            lease: None,
-            next_check_at: Some(now.plus(re_enqueue_after).min(deadline)),
             rows_read: 0,
             rows_written: 0,
-            file: None,
-            link_expires_at: None,
-            failure: None,
-            resends: None,
-            permanent_error_at: None,
+            resends: BTreeMap::new(),
         }
     }
 
@@ -417,26 +446,83 @@ impl Export {
         RowSelection::filtered(self.columns, &self.options.filter)
     }
 
+    /// The recorded status.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self.state {
+            State::Pending(_) => Status::Pending,
+            State::Ready { .. } => Status::Ready,
+            State::Failed { .. } => Status::Failed,
+            State::Expired { .. } => Status::Expired,
+        }
+    }
+
     /// The status at `now`. A ready export is expired as soon as its link is, before the sweeper records it.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> Status {
-        match (self.status, self.link_expires_at) {
-            (Status::Ready, Some(expiry)) if expiry <= now => Status::Expired,
-            (status, _) => status,
+        match self.state {
+            State::Ready { link_expires_at, .. } if link_expires_at <= now => Status::Expired,
+            _ => self.status(),
+        }
+    }
+
+    /// The work, if it is pending.
+    #[must_use]
+    pub const fn pending(&self) -> Option<&Pending> {
+        if let State::Pending(pending) = &self.state { Some(pending) } else { None }
+    }
+
+    /// The lease, if any; it may have expired.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.pending()?.lease.as_ref()
+    }
+
+    /// The file, once it is complete.
+    #[must_use]
+    pub const fn file(&self) -> Option<&ExportFile> {
+        match &self.state {
+            State::Ready { file, .. } | State::Expired { file, .. } => Some(file),
+            State::Pending(Pending { file, .. }) | State::Failed { file, .. } => file.as_ref(),
+        }
+    }
+
+    /// The expiry of the latest link in an e-mail, if the export is ready or expired.
+    #[must_use]
+    pub const fn link_expires_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Ready { link_expires_at, .. } | State::Expired { link_expires_at, .. } => Some(link_expires_at),
+            State::Pending(_) | State::Failed { .. } => None,
+        }
+    }
+
+    /// The failure, if it failed.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        if let State::Failed { failure, .. } = &self.state { Some(failure) } else { None }
+    }
+
+    /// When the sweeper looks again: at a pending export to re-enqueue or fail it, at a ready one to expire it.
+    #[must_use]
+    pub const fn next_check_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Pending(Pending { next_check_at, .. }) => Some(next_check_at),
+            State::Ready { link_expires_at, .. } => Some(link_expires_at),
+            State::Failed { .. } | State::Expired { .. } => None,
         }
     }
 
     /// Whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.failure.as_ref().is_some_and(|failure| failure.code == FailureCode::Cancelled)
+        self.failure().is_some_and(|failure| failure.code == FailureCode::Cancelled)
     }
 
     /// Whether it has ended without a file while the owner with this fencing token was its latest. Nothing will refer to
     /// what that owner wrote.
     #[must_use]
     pub fn ended_without_file_under(&self, fencing_token: u64) -> bool {
-        self.status != Status::Pending && self.file.is_none() && self.fencing_token == fencing_token
+        matches!(self.state, State::Failed { file: None, .. }) && self.fencing_token == fencing_token
     }
 }
 

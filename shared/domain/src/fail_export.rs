@@ -60,7 +60,7 @@ mod tests {
         store.put_export(export());
         mailbox.behave(MailService::Rejects);
         assert!(matches!(fail_stored(&store, &mailbox), Ok(Err(SendError::Rejected(_)))));
-        assert_eq!(store.exports()[0].status, Status::Failed);
+        assert_eq!(store.exports()[0].status(), Status::Failed);
     }
 
     #[test]

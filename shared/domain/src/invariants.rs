@@ -26,7 +26,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::email::Recipients;
-use crate::export::{Export, FailureCode, Lease, Status};
+use crate::export::{Export, Failure, FailureCode, Lease, State, Status};
 use crate::export_type::ExportType;
 use crate::file::ExportFile;
 use crate::id::{ExportId, TenantId};
@@ -153,11 +153,11 @@ pub fn violations(snapshot: &Snapshot<'_>) -> Vec<Violation> {
                 format!("has {} attempts, but at most {} are allowed", export.attempts, snapshot.max_attempts);
             findings.add(Invariant::AttemptsAreBounded, *export, details);
         }
-        if let Some(file) = &export.file {
+        if let Some(file) = export.file() {
             check_file(snapshot, export, file, &mut findings);
         }
-        if matches!(export.status, Status::Ready | Status::Expired) {
-            check_mail(snapshot, export, &mut findings);
+        if let State::Ready { file, link_expires_at } | State::Expired { file, link_expires_at } = &export.state {
+            check_mail(snapshot, export, file, *link_expires_at, &mut findings);
         }
     }
     for (tenant, id) in &snapshot.accepted {
@@ -205,7 +205,7 @@ fn find<'a>(snapshot: &Snapshot<'a>, tenant: &TenantId, id: ExportId) -> Option<
 }
 
 fn check_locks(snapshot: &Snapshot<'_>, findings: &mut Findings) {
-    let pending: Vec<&&Export> = snapshot.exports.iter().filter(|export| export.status == Status::Pending).collect();
+    let pending: Vec<&&Export> = snapshot.exports.iter().filter(|export| export.status() == Status::Pending).collect();
     for (index, export) in pending.iter().enumerate() {
         let is_same = |(tenant, export_type): (&TenantId, ExportType)| {
             *tenant == export.tenant && export_type == export.id.export_type()
@@ -229,7 +229,7 @@ fn check_locks(snapshot: &Snapshot<'_>, findings: &mut Findings) {
 }
 
 fn check_finishes(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings) {
-    if export.status != Status::Pending {
+    if export.status() != Status::Pending {
         return;
     }
     let deadline = export.deadline;
@@ -243,57 +243,42 @@ fn check_finishes(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findi
             format!("is PENDING, but a sweep started at {swept_at} after its deadline {deadline}"),
         );
     }
-    match export.next_check_at {
-        Some(next_check_at) if next_check_at <= deadline => {}
-        _ => findings.add(
-            Invariant::AcceptedFinishes,
-            export,
-            format!("is PENDING, but has no next check by its deadline {deadline}"),
-        ),
+    if let Some(next_check_at) = export.next_check_at().filter(|next_check_at| *next_check_at > deadline) {
+        let details = format!("is PENDING, but its next check {next_check_at} is after its deadline {deadline}");
+        findings.add(Invariant::AcceptedFinishes, export, details);
     }
 }
 
 fn check_failure(export: &Export, findings: &mut Findings) {
-    match (export.status, &export.failure) {
-        (Status::Failed, None) => findings.add(Invariant::FailureHasReason, export, "is FAILED without a failure"),
-        (Status::Failed, Some(failure)) if failure.message.trim().is_empty() => {
-            findings.add(
-                Invariant::FailureHasReason,
-                export,
-                format!("is FAILED as {:?} without a message", failure.code),
-            );
-        }
-        (Status::Failed, Some(failure)) if failure.code == FailureCode::EmailNotSent && export.file.is_none() => {
-            findings.add(Invariant::FailureHasReason, export, "is FAILED as EMAIL_NOT_SENT, but has no file");
-        }
-        (Status::Failed, Some(failure))
-            if (failure.code == FailureCode::Cancelled) != failure.cancelled_by.is_some() =>
-        {
-            let by = if failure.cancelled_by.is_some() { "somebody" } else { "nobody" };
-            let details = format!("is FAILED as {:?}, and {by} cancelled it", failure.code);
-            findings.add(Invariant::FailureHasReason, export, details);
-        }
-        (Status::Failed, Some(failure)) if failure.code == FailureCode::Cancelled && export.file.is_some() => {
-            findings.add(Invariant::FailureHasReason, export, "is cancelled, but has a file");
-        }
-        (Status::Failed, Some(_)) | (_, None) => {}
-        (status, Some(_)) => {
-            findings.add(Invariant::FailureHasReason, export, format!("is {status}, but has a failure"))
-        }
+    let State::Failed { failure, file } = &export.state else { return };
+    let Failure { code, message, cancelled_by } = failure;
+    let mut add = |details| findings.add(Invariant::FailureHasReason, export, details);
+    if message.trim().is_empty() {
+        add(format!("is FAILED as {code:?} without a message"));
+    }
+    if *code == FailureCode::EmailNotSent && file.is_none() {
+        add("is FAILED as EMAIL_NOT_SENT, but has no file".to_owned());
+    }
+    if (*code == FailureCode::Cancelled) != cancelled_by.is_some() {
+        let by = if cancelled_by.is_some() { "somebody" } else { "nobody" };
+        add(format!("is FAILED as {code:?}, and {by} cancelled it"));
+    }
+    if *code == FailureCode::Cancelled && file.is_some() {
+        add("is cancelled, but has a file".to_owned());
     }
 }
 
 fn check_leftovers(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings) {
-    if export.status == Status::Pending {
+    if export.status() == Status::Pending {
         return;
     }
     if snapshot.checkpoints.iter().any(|(tenant, id)| *id == export.id && **tenant == export.tenant) {
-        findings.add(Invariant::NoLeftovers, export, format!("is {}, but has a checkpoint", export.status));
+        findings.add(Invariant::NoLeftovers, export, format!("is {}, but has a checkpoint", export.status()));
     }
     let lease = Lease { holder: "leftover message".to_owned(), until: snapshot.now };
     let retry = RetryPolicy { max_attempts: u32::MAX, backoff: Vec::new(), permanent_wait: Duration::ZERO };
     if acquire(export, snapshot.now, lease, &retry) != Err(AcquireError::Finished) {
-        let details = format!("is {}, but a leftover job message would restart it", export.status);
+        let details = format!("is {}, but a leftover job message would restart it", export.status());
         findings.add(Invariant::NoLeftovers, export, details);
     }
 }
@@ -343,11 +328,13 @@ fn check_file(snapshot: &Snapshot<'_>, export: &Export, file: &ExportFile, findi
     }
 }
 
-fn check_mail(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings) {
-    let (Some(file), Some(link_expiry)) = (&export.file, export.link_expires_at) else {
-        let details = format!("is {} without a file or a link expiry", export.status);
-        return findings.add(Invariant::ReadyWasMailed, export, details);
-    };
+fn check_mail(
+    snapshot: &Snapshot<'_>,
+    export: &Export,
+    file: &ExportFile,
+    link_expiry: Timestamp,
+    findings: &mut Findings,
+) {
     let has_link = |mail: &&SentMail| {
         mail.recipients == export.recipients
             && mail.links.iter().any(|link| link.key == file.key && link.expiry >= link_expiry)
@@ -358,7 +345,7 @@ fn check_mail(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings)
             export,
             format!(
                 "is {}, but no e-mail to {} with a link to {} until {link_expiry} was accepted",
-                export.status,
+                export.status(),
                 export.recipients.to(),
                 file.key
             ),
@@ -374,8 +361,7 @@ fn check_links(snapshot: &Snapshot<'_>, findings: &mut Findings) {
                 let details = format!("expires at {}, but its e-mail states {}", link.expiry, link.stated_expiry);
                 findings.add(Invariant::LinksAreValid, subject.as_str(), details);
             }
-            let file =
-                snapshot.exports.iter().filter_map(|export| export.file.as_ref()).find(|file| file.key == link.key);
+            let file = snapshot.exports.iter().filter_map(|export| export.file()).find(|file| file.key == link.key);
             match file {
                 None => findings.add(Invariant::LinksAreValid, subject.as_str(), "does not lead to a recorded file"),
                 Some(file) if file.expires_at < link.expiry => {
@@ -386,13 +372,13 @@ fn check_links(snapshot: &Snapshot<'_>, findings: &mut Findings) {
             }
         }
     }
-    for export in snapshot.exports.iter().filter(|export| export.status == Status::Expired) {
-        if let Some(expiry) = export.link_expires_at.filter(|expiry| *expiry > snapshot.now) {
+    for export in snapshot.exports.iter().filter(|export| export.status() == Status::Expired) {
+        if let Some(expiry) = export.link_expires_at().filter(|expiry| *expiry > snapshot.now) {
             findings.add(Invariant::LinksAreValid, *export, format!("is EXPIRED, but its link expires at {expiry}"));
         }
     }
     for (tenant, id, reported) in &snapshot.reported_links {
-        let known = find(snapshot, tenant, *id).and_then(|export| export.link_expires_at);
+        let known = find(snapshot, tenant, *id).and_then(|export| export.link_expires_at());
         if known.is_none_or(|known| known < *reported) {
             let known = known.map_or_else(|| "none".to_owned(), |known| known.to_string());
             findings.add(

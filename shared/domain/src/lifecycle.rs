@@ -11,7 +11,7 @@
 //! | READY, EXPIRED, FAILED with a file | READY | resend-email ([`resent`]) |
 //!
 //! Each transition is decided on the record as it was read and returns a [`Step`]: the conditions that must still hold
-//! ([`Guard`]) and the attributes to write ([`Change`]). A store applies a step in one conditional write.
+//! ([`Guard`]) and what to write ([`Change`]). A store applies a step in one conditional write.
 //! [`Step::apply`] defines what that write does; in-memory stores and models call it directly.
 //!
 //! - **Fencing token and lease.** Acquiring the lease increments the fencing token. Every later write of the owner is
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::error::ErrorKind;
-use crate::export::{Export, Failure, Lease, Progress, Resends, Status};
+use crate::export::{Export, Failure, Lease, Pending, Progress, State, Status};
 use crate::file::ExportFile;
 use crate::time::Timestamp;
 
@@ -56,52 +56,58 @@ pub enum Guard {
     LinkExpiryIs(Timestamp),
     /// There is no link, or it expires before this time.
     LinkExpiryBefore(Timestamp),
-    /// The count of resent e-mails is this.
-    ResendsAre(Option<Resends>),
+    /// The e-mail was resent less often than this on the day that starts at `day` (UTC).
+    ResendsBelow {
+        /// The start of the day.
+        day: Timestamp,
+        /// The limit.
+        limit: u32,
+    },
     /// The next check time is this.
     NextCheckIs(Timestamp),
     /// The recorded time of the permanent error is this.
     PermanentErrorIs(Option<Timestamp>),
 }
 
-/// An attribute that a step writes.
+/// What a step changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Sets the status.
-    Status(Status),
     /// Sets the time of the last change.
     UpdatedAt(Timestamp),
     /// Sets the fencing token.
     FencingToken(u64),
     /// Sets the number of attempts.
     Attempts(u32),
-    /// Sets or removes the lease.
-    Lease(Option<Lease>),
-    /// Sets the next check.
-    NextCheck {
-        /// The status after the step, by which the sweeper finds the export.
-        status: Status,
-        /// The next check time.
-        at: Timestamp,
-    },
-    /// Removes the next check.
-    NoNextCheck,
     /// Sets the number of rows read.
     RowsRead(u64),
     /// Sets the number of rows written.
     Rows(u64),
-    /// Sets the file and, from it, the number of rows written.
-    File(ExportFile),
-    /// Sets the link expiry.
-    LinkExpiry(Timestamp),
-    /// Sets or removes the failure.
-    Failure(Option<Failure>),
-    /// Sets the recipients.
-    Recipients(Recipients),
-    /// Sets the count of resent e-mails.
-    Resends(Resends),
-    /// Sets or removes the time of the permanent error.
+    /// Counts a resent e-mail on the day that starts at this time (UTC).
+    AddResend(Timestamp),
+    /// Sets or removes the lease of a pending export.
+    Lease(Option<Lease>),
+    /// Sets the next check time of a pending export.
+    NextCheck(Timestamp),
+    /// Sets or removes the time of the permanent error of a pending export.
     PermanentError(Option<Timestamp>),
+    /// Sets the file of a pending export and, from it, the number of rows written.
+    File(ExportFile),
+    /// PENDING with a file → READY.
+    Ready {
+        /// The link expiry, which is the next check time.
+        link_expires_at: Timestamp,
+    },
+    /// PENDING → FAILED.
+    Failed(Failure),
+    /// READY → EXPIRED.
+    Expired,
+    /// READY, EXPIRED or FAILED with a file → READY.
+    Resent {
+        /// The recipients of the e-mail.
+        recipients: Recipients,
+        /// The link expiry, which is the next check time.
+        link_expires_at: Timestamp,
+    },
 }
 
 /// A transition, to be applied in one conditional write.
@@ -109,11 +115,8 @@ pub enum Change {
 pub struct Step {
     /// The conditions, all of which must hold.
     pub guards: Vec<Guard>,
-    /// The attributes to write.
+    /// The changes to write.
     pub changes: Vec<Change>,
-    /// Whether the export leaves PENDING. If so, the same write deletes its checkpoint, and the tenant's lock if that
-    /// names this export.
-    pub leaves_pending: bool,
 }
 
 impl Guard {
@@ -121,21 +124,21 @@ impl Guard {
     #[must_use]
     pub fn holds(&self, export: &Export) -> bool {
         match self {
-            Self::StatusIs(status) => export.status == *status,
-            Self::NotPending => export.status != Status::Pending,
+            Self::StatusIs(status) => export.status() == *status,
+            Self::NotPending => export.status() != Status::Pending,
             Self::FencingTokenIs(fencing_token) => export.fencing_token == *fencing_token,
-            Self::LeaseExpiredAt(now) => export.lease.as_ref().is_none_or(|lease| lease.until <= *now),
+            Self::LeaseExpiredAt(now) => export.lease().is_none_or(|lease| lease.until <= *now),
             Self::AttemptsBelow(max) => export.attempts < *max,
             Self::AttemptsAtLeast(min) => export.attempts >= *min,
             Self::DeadlineAfter(now) => export.deadline > *now,
             Self::DeadlinePassedAt(now) => export.deadline <= *now,
-            Self::FileRecorded => export.file.is_some(),
-            Self::NoFileRecorded => export.file.is_none(),
-            Self::LinkExpiryIs(expiry) => export.link_expires_at == Some(*expiry),
-            Self::LinkExpiryBefore(limit) => export.link_expires_at.is_none_or(|expiry| expiry < *limit),
-            Self::ResendsAre(resends) => export.resends == *resends,
-            Self::NextCheckIs(at) => export.next_check_at == Some(*at),
-            Self::PermanentErrorIs(at) => export.permanent_error_at == *at,
+            Self::FileRecorded => export.file().is_some(),
+            Self::NoFileRecorded => export.file().is_none(),
+            Self::LinkExpiryIs(expiry) => export.link_expires_at() == Some(*expiry),
+            Self::LinkExpiryBefore(limit) => export.link_expires_at().is_none_or(|expiry| expiry < *limit),
+            Self::ResendsBelow { day, limit } => export.resends.get(day).copied().unwrap_or_default() < *limit,
+            Self::NextCheckIs(at) => export.next_check_at() == Some(*at),
+            Self::PermanentErrorIs(at) => export.pending().is_some_and(|pending| pending.permanent_error_at == *at),
         }
     }
 }
@@ -147,33 +150,62 @@ impl Step {
         self.guards.iter().all(|guard| guard.holds(export)).then(|| self.changed(export))
     }
 
-    /// The record with the changes applied, regardless of the guards.
+    /// The record with the changes applied, provided that the guards hold.
     #[must_use]
     pub fn changed(&self, export: &Export) -> Export {
         let mut export = export.clone();
         for change in &self.changes {
-            match change.clone() {
-                Change::Status(status) => export.status = status,
-                Change::UpdatedAt(now) => export.updated_at = now,
-                Change::FencingToken(fencing_token) => export.fencing_token = fencing_token,
-                Change::Attempts(attempts) => export.attempts = attempts,
-                Change::Lease(lease) => export.lease = lease,
-                Change::NextCheck { at, .. } => export.next_check_at = Some(at),
-                Change::NoNextCheck => export.next_check_at = None,
-                Change::RowsRead(rows) => export.rows_read = rows,
-                Change::Rows(rows) => export.rows_written = rows,
-                Change::File(file) => {
-                    export.rows_written = file.rows;
-                    export.file = Some(file);
-                }
-                Change::LinkExpiry(expiry) => export.link_expires_at = Some(expiry),
-                Change::Failure(failure) => export.failure = failure,
-                Change::Recipients(recipients) => export.recipients = recipients,
-                Change::Resends(resends) => export.resends = Some(resends),
-                Change::PermanentError(at) => export.permanent_error_at = at,
-            }
+            change.apply(&mut export);
         }
         export
+    }
+
+    /// Whether the export leaves PENDING. If so, the same write deletes its checkpoint, and the tenant's lock if that
+    /// names this export.
+    #[must_use]
+    pub fn leaves_pending(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Ready { .. } | Change::Failed(_)))
+    }
+}
+
+impl Change {
+    /// Changes the record. A change that the record has no place for is left out: guards exclude it.
+    fn apply(&self, export: &mut Export) {
+        match (self, &mut export.state) {
+            (Self::UpdatedAt(now), _) => export.updated_at = *now,
+            (Self::FencingToken(fencing_token), _) => export.fencing_token = *fencing_token,
+            (Self::Attempts(attempts), _) => export.attempts = *attempts,
+            (Self::RowsRead(rows), _) => export.rows_read = *rows,
+            (Self::Rows(rows), _) => export.rows_written = *rows,
+            (Self::AddResend(day), _) => *export.resends.entry(*day).or_default() += 1,
+            (Self::Lease(lease), State::Pending(pending)) => pending.lease.clone_from(lease),
+            (Self::NextCheck(at), State::Pending(pending)) => pending.next_check_at = *at,
+            (Self::PermanentError(at), State::Pending(pending)) => pending.permanent_error_at = *at,
+            (Self::File(file), State::Pending(pending)) => {
+                export.rows_written = file.rows;
+                pending.file = Some(file.clone());
+            }
+            (Self::Ready { link_expires_at }, _) => export.set_ready(*link_expires_at),
+            (Self::Resent { recipients, link_expires_at }, _) => {
+                export.recipients = recipients.clone();
+                export.set_ready(*link_expires_at);
+            }
+            (Self::Failed(failure), _) => {
+                export.state = State::Failed { failure: failure.clone(), file: export.file().cloned() };
+            }
+            (Self::Expired, State::Ready { file, link_expires_at }) => {
+                export.state = State::Expired { file: file.clone(), link_expires_at: *link_expires_at };
+            }
+            (Self::Lease(_) | Self::NextCheck(_) | Self::PermanentError(_) | Self::File(_) | Self::Expired, _) => {}
+        }
+    }
+}
+
+impl Export {
+    fn set_ready(&mut self, link_expires_at: Timestamp) {
+        if let Some(file) = self.file().cloned() {
+            self.state = State::Ready { file, link_expires_at };
+        }
     }
 }
 
@@ -218,9 +250,10 @@ impl RetryPolicy {
         }
         match kind {
             ErrorKind::Transient => Some(self.wait_after(export.attempts)),
-            ErrorKind::Permanent => (export.permanent_error_at.is_none()
-                && now.plus(self.permanent_wait) < export.deadline)
-                .then_some(self.permanent_wait),
+            ErrorKind::Permanent => {
+                let is_first = export.pending().is_none_or(|pending| pending.permanent_error_at.is_none());
+                (is_first && now.plus(self.permanent_wait) < export.deadline).then_some(self.permanent_wait)
+            }
         }
     }
 }
@@ -245,19 +278,17 @@ pub enum AcquireError {
 /// # Errors
 /// [`AcquireError`] if the record as read does not allow it.
 pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolicy) -> Result<Step, AcquireError> {
-    if export.status != Status::Pending {
-        return Err(AcquireError::Finished);
-    }
+    let State::Pending(pending) = &export.state else { return Err(AcquireError::Finished) };
     if export.deadline <= now {
         return Err(AcquireError::DeadlinePassed);
     }
-    if export.lease.as_ref().is_some_and(|lease| lease.until > now) {
+    if pending.is_leased_at(now) {
         return Err(AcquireError::Leased);
     }
     if export.attempts >= retry.max_attempts {
         return Err(AcquireError::AttemptsUsedUp);
     }
-    if export.permanent_error_at.is_some_and(|at| now < at.plus(retry.permanent_wait)) {
+    if pending.permanent_error_at.is_some_and(|at| now < at.plus(retry.permanent_wait)) {
         return Err(AcquireError::TooSoon);
     }
     let mut guards = vec![
@@ -268,9 +299,9 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
         Guard::DeadlineAfter(now),
         // The previous owner can still record its error or its file between the read and this write, because the token
         // is still its own. The new owner would not know of either.
-        Guard::PermanentErrorIs(export.permanent_error_at),
+        Guard::PermanentErrorIs(pending.permanent_error_at),
     ];
-    if export.file.is_none() {
+    if pending.file.is_none() {
         guards.push(Guard::NoFileRecorded);
     }
     Ok(Step {
@@ -282,7 +313,6 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
             Change::Lease(Some(lease)),
             Change::UpdatedAt(now),
         ],
-        leaves_pending: false,
     })
 }
 
@@ -294,7 +324,7 @@ pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Times
     if kind == ErrorKind::Permanent {
         changes.push(Change::PermanentError(Some(now)));
     }
-    Step { guards: owner(export), changes, leaves_pending: false }
+    Step { guards: owner(export), changes }
 }
 
 /// The changes that record `progress`. It never goes backwards, also if the file restarts.
@@ -307,7 +337,7 @@ fn progress_of(export: &Export, progress: Progress) -> [Change; 2] {
 pub fn record_progress(export: &Export, now: Timestamp, progress: Progress) -> Step {
     let mut changes = vec![Change::UpdatedAt(now)];
     changes.extend(progress_of(export, progress));
-    Step { guards: owner(export), changes, leaves_pending: false }
+    Step { guards: owner(export), changes }
 }
 
 /// Advances the checkpoint, which resets the attempts.
@@ -316,7 +346,7 @@ pub fn advance_checkpoint(export: &Export, now: Timestamp, progress: Progress) -
     let mut changes = vec![Change::UpdatedAt(now)];
     changes.extend(progress_of(export, progress));
     changes.extend(reset_attempts());
-    Step { guards: owner(export), changes, leaves_pending: false }
+    Step { guards: owner(export), changes }
 }
 
 const fn reset_attempts() -> [Change; 2] {
@@ -338,7 +368,7 @@ pub fn continue_later(
     if has_advanced {
         changes.extend(reset_attempts());
     }
-    Step { guards: owner(export), changes, leaves_pending: false }
+    Step { guards: owner(export), changes }
 }
 
 /// Records the complete file, for which so many rows were read. Later attempts only send the e-mail.
@@ -346,7 +376,7 @@ pub fn continue_later(
 pub fn record_file(export: &Export, now: Timestamp, file: ExportFile, rows_read: u64) -> Step {
     let rows_read = Change::RowsRead(rows_read.max(export.rows_read));
     let changes = vec![Change::File(file), rows_read, Change::UpdatedAt(now)];
-    Step { guards: owner(export), changes, leaves_pending: false }
+    Step { guards: owner(export), changes }
 }
 
 /// Records READY, once the e-mail with a link until `link_expiry` was accepted.
@@ -354,17 +384,7 @@ pub fn record_file(export: &Export, now: Timestamp, file: ExportFile, rows_read:
 pub fn ready(export: &Export, now: Timestamp, link_expiry: Timestamp) -> Step {
     let mut guards = owner(export);
     guards.push(Guard::FileRecorded);
-    Step {
-        guards,
-        changes: vec![
-            Change::Status(Status::Ready),
-            Change::LinkExpiry(link_expiry),
-            Change::NextCheck { status: Status::Ready, at: link_expiry },
-            Change::Lease(None),
-            Change::UpdatedAt(now),
-        ],
-        leaves_pending: true,
-    }
+    Step { guards, changes: vec![Change::Ready { link_expires_at: link_expiry }, Change::UpdatedAt(now)] }
 }
 
 /// Why an export fails, which determines the guards.
@@ -447,30 +467,17 @@ pub enum CancelError {
 /// # Errors
 /// [`CancelError`] if the record as read does not allow it.
 pub fn cancel(export: &Export, now: Timestamp, failure: Failure) -> Result<Step, CancelError> {
-    if export.is_cancelled() {
-        return Err(CancelError::AlreadyCancelled);
-    }
-    if export.status != Status::Pending {
-        return Err(CancelError::Ended);
-    }
-    if export.file.is_some() {
-        return Err(CancelError::FileRecorded);
+    match &export.state {
+        State::Pending(Pending { file: None, .. }) => {}
+        State::Pending(_) => return Err(CancelError::FileRecorded),
+        _ if export.is_cancelled() => return Err(CancelError::AlreadyCancelled),
+        _ => return Err(CancelError::Ended),
     }
     Ok(failed(vec![Guard::StatusIs(Status::Pending), Guard::NoFileRecorded], now, failure))
 }
 
 fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {
-    Step {
-        guards,
-        changes: vec![
-            Change::Status(Status::Failed),
-            Change::Failure(Some(failure)),
-            Change::Lease(None),
-            Change::NoNextCheck,
-            Change::UpdatedAt(now),
-        ],
-        leaves_pending: true,
-    }
+    Step { guards, changes: vec![Change::Failed(failure), Change::UpdatedAt(now)] }
 }
 
 /// Moves the next check time from `next_check_at` to `next`. The sweeper applies this before it enqueues the job, so
@@ -480,7 +487,6 @@ pub fn re_enqueue(export: &Export, next_check_at: Timestamp, next: Timestamp) ->
     Step {
         guards: vec![Guard::StatusIs(Status::Pending), Guard::NextCheckIs(next_check_at)],
         changes: vec![next_check_of_pending(export, next)],
-        leaves_pending: false,
     }
 }
 
@@ -489,8 +495,7 @@ pub fn re_enqueue(export: &Export, next_check_at: Timestamp, next: Timestamp) ->
 pub fn expire(now: Timestamp, link_expiry: Timestamp) -> Step {
     Step {
         guards: vec![Guard::StatusIs(Status::Ready), Guard::LinkExpiryIs(link_expiry)],
-        changes: vec![Change::Status(Status::Expired), Change::NoNextCheck, Change::UpdatedAt(now)],
-        leaves_pending: false,
+        changes: vec![Change::Expired, Change::UpdatedAt(now)],
     }
 }
 
@@ -507,28 +512,28 @@ pub enum ResendError {
     TooOften,
 }
 
-/// Counts a resent e-mail against the daily limit. It is applied before the e-mail is sent, so that concurrent requests
-/// cannot exceed the limit.
+/// Counts a resent e-mail against the daily limit (UTC). It is applied before the e-mail is sent, so that concurrent
+/// requests cannot exceed the limit. Each day has its own count: neither concurrent requests nor the next day's make the
+/// step fail, only the limit does.
 ///
 /// # Errors
 /// [`ResendError`] if the record as read does not allow another e-mail.
 pub fn count_resend(export: &Export, now: Timestamp, max_a_day: u32) -> Result<Step, ResendError> {
-    if export.status == Status::Pending {
+    if export.status() == Status::Pending {
         return Err(ResendError::Pending);
     }
-    let file = export.file.as_ref().ok_or(ResendError::NoFile)?;
+    let file = export.file().ok_or(ResendError::NoFile)?;
     if file.expires_at <= now {
         return Err(ResendError::FileGone);
     }
     let day = now.start_of_day();
-    let count = export.resends.filter(|resends| resends.day == day).map_or(0, |resends| resends.count);
-    if count >= max_a_day {
+    let below_limit = Guard::ResendsBelow { day, limit: max_a_day };
+    if !below_limit.holds(export) {
         return Err(ResendError::TooOften);
     }
     Ok(Step {
-        guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::ResendsAre(export.resends)],
-        changes: vec![Change::Resends(Resends { day, count: count + 1 })],
-        leaves_pending: false,
+        guards: vec![Guard::NotPending, Guard::FileRecorded, below_limit],
+        changes: vec![Change::AddResend(day)],
     })
 }
 
@@ -540,21 +545,13 @@ pub fn resent(now: Timestamp, recipients: Recipients, link_expiry: Timestamp) ->
     let just_after = link_expiry.plus(Duration::from_millis(1));
     Step {
         guards: vec![Guard::NotPending, Guard::FileRecorded, Guard::LinkExpiryBefore(just_after)],
-        changes: vec![
-            Change::Status(Status::Ready),
-            Change::Recipients(recipients),
-            Change::LinkExpiry(link_expiry),
-            Change::NextCheck { status: Status::Ready, at: link_expiry },
-            Change::Failure(None),
-            Change::UpdatedAt(now),
-        ],
-        leaves_pending: false,
+        changes: vec![Change::Resent { recipients, link_expires_at: link_expiry }, Change::UpdatedAt(now)],
     }
 }
 
 /// The next check of a pending export, at its deadline at the latest.
 fn next_check_of_pending(export: &Export, at: Timestamp) -> Change {
-    Change::NextCheck { status: Status::Pending, at: at.min(export.deadline) }
+    Change::NextCheck(at.min(export.deadline))
 }
 
 /// The guards of every write by the owner.

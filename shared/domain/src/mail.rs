@@ -188,6 +188,10 @@ const fn advice(code: FailureCode) -> &'static str {
         FailureCode::GenerationFailed | FailureCode::DeadlinePassed => {
             "Launch the export again. If it fails again, give your administrator the export ID."
         }
+        FailureCode::InternalError => {
+            "Give your administrator the export ID, which leads to the cause in the logs. Launch the export again once \
+             the cause is fixed."
+        }
         FailureCode::FailedByAdministrator => {
             "Ask your administrator for the cause. Launch the export again once it is fixed."
         }

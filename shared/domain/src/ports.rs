@@ -1,8 +1,9 @@
 //! What handlers need from outside the process: one trait for each resource, in the domain's own terms.
 //!
-//! Handlers take the two stores as type parameters, so that a binary links only the operations it calls, and all other
-//! ports as trait objects.
+//! Handlers take the stores as type parameters, so that a binary links only the operations it calls, and all other ports
+//! as trait objects. The generator calls every operation on files, and takes them as a trait object too.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -125,29 +126,21 @@ pub struct ScheduledCheck {
 }
 
 /// A page of scheduled checks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckPage {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckPage<C> {
     /// The checks, earliest first.
     pub checks: Vec<ScheduledCheck>,
     /// Further entries that do not name an export.
     pub corrupt: u64,
     /// Where the next page starts; `None` if this is the last.
-    pub next: Option<CheckPosition>,
-}
-
-/// A position among the scheduled checks. Its parts are the store's own and need not be valid.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CheckPosition {
-    /// The time of the check.
-    pub at: String,
-    /// The tenant.
-    pub tenant: String,
-    /// The store's key of the record.
-    pub key: String,
+    pub next: Option<C>,
 }
 
 /// Exports with their locks, idempotency records and checkpoints.
 pub trait ExportStore: Send + Sync {
+    /// A position in the scheduled checks.
+    type CheckCursor: Clone + fmt::Debug + Send + Sync;
+
     /// Writes a new export, the tenant's lock and, if given, the idempotency record in one transaction.
     fn accept_export(
         &self,
@@ -202,22 +195,21 @@ pub trait ExportStore: Send + Sync {
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
 
-    /// The number of partitions that scheduled checks are spread over. They can be read in parallel.
-    fn check_partitions(&self) -> u8;
+    /// Where the scheduled checks of exports in `status` start: they are in several sequences, which can be read in
+    /// parallel.
+    fn check_cursors(&self, status: Status) -> Vec<Self::CheckCursor>;
 
-    /// Up to `limit` exports in `status` and `partition` whose next check time is `now` or earlier, earliest first,
-    /// after `after`. Eventually consistent.
+    /// Up to `limit` exports of the cursor's sequence whose next check time is `now` or earlier, earliest first, from
+    /// the cursor on. Eventually consistent.
     ///
     /// # Errors
-    /// [`DependencyError`]; a permanent one if `after` is later than `now`.
+    /// [`DependencyError`]; a permanent one if the cursor is later than `now`.
     fn scheduled_checks(
         &self,
-        status: Status,
-        partition: u8,
+        cursor: &Self::CheckCursor,
         now: Timestamp,
-        after: Option<&CheckPosition>,
         limit: u32,
-    ) -> impl Future<Output = Result<CheckPage, DependencyError>> + Send;
+    ) -> impl Future<Output = Result<CheckPage<Self::CheckCursor>, DependencyError>> + Send;
 }
 
 /// The jobs queue, which starts the generator.
@@ -227,7 +219,7 @@ pub trait JobQueue: Send + Sync {
     async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError>;
 }
 
-/// The sort key of a row: `<createdAt>#<id>`.
+/// The key of a row, by which a tenant's rows are ordered: `<createdAt>#<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey(pub String);
 
@@ -249,7 +241,7 @@ impl KeyRange {
         Self { after: from.map(key), up_to: key(to.plus(Duration::from_millis(1))) }
     }
 
-    /// Whether it contains no key. DynamoDB rejects a query whose start key is not below its upper bound.
+    /// Whether it contains no key. A [`RowSource`] rejects an empty range.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.after.as_ref().map_or("", |after| &after.0) >= self.up_to.0.as_str()
@@ -265,8 +257,8 @@ pub struct RowPage {
     pub first: Option<RowKey>,
     /// The key after which the rest of the range starts; `None` at its end.
     pub next: Option<RowKey>,
-    /// Whether the table throttled this read.
-    pub throttled: bool,
+    /// Whether the source is busy: fewer pages should be read at once.
+    pub is_source_busy: bool,
 }
 
 /// The source tables of all export types.
@@ -299,8 +291,8 @@ pub struct Upload {
 pub struct Part {
     /// Its number, from 1.
     pub number: u32,
-    /// The store's name for exactly these bytes in this place.
-    pub tag: String,
+    /// The store's receipt for exactly these bytes in this place.
+    pub receipt: String,
     /// Its size.
     pub bytes: u64,
 }
@@ -316,19 +308,9 @@ pub enum CompleteError {
     Dependency(#[from] DependencyError),
 }
 
-/// The unfinished files of exports, for those who discard them.
+/// The files of exports, their uploads, and links to them.
 #[async_trait]
-pub trait UnfinishedFiles: Send + Sync {
-    /// Aborts the upload and deletes its parts. An upload that does not exist (any more) is not an error.
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
-
-    /// Deletes the object with this [unfinished key](crate::file::unfinished_key), if it exists.
-    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError>;
-}
-
-/// The files of exports, for the generator.
-#[async_trait]
-pub trait FileStore: UnfinishedFiles {
+pub trait FileStore: Send + Sync {
     /// Writes a file in one request.
     async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
@@ -352,22 +334,23 @@ pub trait FileStore: UnfinishedFiles {
         timeout: Duration,
     ) -> Result<(), CompleteError>;
 
+    /// Aborts the upload and deletes its parts. An upload that does not exist (any more) is not an error.
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
     /// Writes an object with this [unfinished key](crate::file::unfinished_key) in one request.
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
     /// The object with this unfinished key, or `None` if it does not exist (any more).
     async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError>;
 
+    /// Deletes the object with this unfinished key, if it exists.
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError>;
+
     /// Deletes the file with this key, if it exists.
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError>;
 
     /// The size of the file with this key, or `None` if it does not exist.
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError>;
-}
 
-/// The files of exports, for those who download them.
-#[async_trait]
-pub trait FileLinks: Send + Sync {
     /// Whether the file still exists.
     async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError>;
 

@@ -19,7 +19,7 @@ use crate::checkpoint::Checkpoint;
 use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
-use crate::export::{Export, ExportSettings, Status};
+use crate::export::{Export, ExportSettings, Failure, FailureCode, Pending, State, Status};
 use crate::export_type::{Column, ColumnKind, ExportType, Required, RowStatus};
 use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage, Order};
@@ -29,9 +29,8 @@ use crate::lifecycle::Step;
 use crate::mail::Mail;
 use crate::options::ExportOptions;
 use crate::ports::{
-    AcceptError, ApiKeyStore, ApplyError, CheckPage, CheckPosition, CompleteError, CorruptRecord, ExportStore,
-    FileLinks, FileStore, JobQueue, KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck,
-    SendError, System, UnfinishedFiles, Upload,
+    AcceptError, ApiKeyStore, ApplyError, CheckPage, CompleteError, CorruptRecord, ExportStore, FileStore, JobQueue,
+    KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck, SendError, System, Upload,
 };
 use crate::row::Value;
 use crate::row_selection::RowSelection;
@@ -157,6 +156,15 @@ fn invalid_start_key(action: &'static str) -> DependencyError {
     DependencyError::permanent(action, message)
 }
 
+/// A position in the scheduled checks of a [`MemoryStore`].
+#[derive(Clone, Debug)]
+pub struct CheckCursor {
+    status: Status,
+    partition: u8,
+    /// The time, tenant and export of the check before it.
+    after: Option<(Timestamp, String, String)>,
+}
+
 /// The number of partitions of the scheduled checks.
 const PARTITIONS: u8 = 4;
 
@@ -226,7 +234,7 @@ impl MemoryStore {
     pub fn put_export(&self, export: Export) {
         let mut tables = lock(&self.tables);
         tables.corrupt.remove(&(export.tenant.clone(), export.id));
-        if export.status == Status::Pending {
+        if export.status() == Status::Pending {
             tables.locks.insert((export.tenant.clone(), export.id.export_type()), export.id);
         }
         tables.exports.insert((export.tenant.clone(), export.id.to_string()), export);
@@ -274,6 +282,8 @@ impl MemoryStore {
 }
 
 impl ExportStore for MemoryStore {
+    type CheckCursor = CheckCursor;
+
     async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), AcceptError> {
         self.failures.check("write the export")?;
         let mut tables = lock(&self.tables);
@@ -378,43 +388,38 @@ impl ExportStore for MemoryStore {
         Ok(())
     }
 
-    fn check_partitions(&self) -> u8 {
-        PARTITIONS
+    fn check_cursors(&self, status: Status) -> Vec<CheckCursor> {
+        (0..PARTITIONS).map(|partition| CheckCursor { status, partition, after: None }).collect()
     }
 
     async fn scheduled_checks(
         &self,
-        status: Status,
-        partition: u8,
+        cursor: &CheckCursor,
         now: Timestamp,
-        after: Option<&CheckPosition>,
         limit: u32,
-    ) -> Result<CheckPage, DependencyError> {
+    ) -> Result<CheckPage<CheckCursor>, DependencyError> {
         self.failures.check("read the scheduled checks")?;
         let hangs = *lock(&self.hanging_limit) == Some(limit);
         if hangs {
             pending::<()>().await;
         }
-        if after.is_some_and(|after| after.at > now.to_string()) {
+        if cursor.after.as_ref().is_some_and(|after| after.0 > now) {
             return Err(invalid_start_key("read the scheduled checks"));
         }
         let check = |export: &Export| {
-            let at = export.next_check_at.filter(|at| *at <= now)?;
-            let matches = export.status == status && partition_of(&export.id) == partition;
+            let at = export.next_check_at().filter(|at| *at <= now)?;
+            let matches = export.status() == cursor.status && partition_of(&export.id) == cursor.partition;
             matches.then(|| ScheduledCheck { tenant: export.tenant.clone(), id: export.id, at })
         };
         let mut checks: Vec<ScheduledCheck> = lock(&self.tables).exports.values().filter_map(check).collect();
-        let position = |check: &ScheduledCheck| CheckPosition {
-            at: check.at.to_string(),
-            tenant: check.tenant.to_string(),
-            key: check.id.to_string(),
-        };
+        let position = |check: &ScheduledCheck| (check.at, check.tenant.to_string(), check.id.to_string());
         checks.sort_by_key(position);
-        checks.retain(|check| after.is_none_or(|after| position(check) > *after));
+        checks.retain(|check| cursor.after.as_ref().is_none_or(|after| position(check) > *after));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let is_full = checks.len() >= limit;
         checks.truncate(limit);
-        let next = checks.last().filter(|_| is_full).map(position);
+        let last = checks.last().filter(|_| is_full).map(position);
+        let next = last.map(|last| CheckCursor { after: Some(last), ..cursor.clone() });
         Ok(CheckPage { checks, corrupt: 0, next })
     }
 }
@@ -422,7 +427,7 @@ impl ExportStore for MemoryStore {
 impl Tables {
     fn check_intact(&self, export: &Export) -> Result<(), CorruptRecord> {
         let Some(&attribute) = self.corrupt.get(&(export.tenant.clone(), export.id)) else { return Ok(()) };
-        let status = (attribute != "status").then_some(export.status);
+        let status = (attribute != "status").then_some(export.status());
         let deadline = (attribute != "deadline").then_some(export.deadline);
         Err(CorruptRecord { attribute, status, deadline })
     }
@@ -437,7 +442,7 @@ impl Tables {
             return Err(ApplyError::Conflict(Some(Box::new(export.clone()))));
         };
         self.exports.insert(key, after);
-        if step.leaves_pending {
+        if step.leaves_pending() {
             let lock_key = (tenant.clone(), id.export_type());
             if self.locks.get(&lock_key) == Some(id) {
                 self.locks.remove(&lock_key);
@@ -572,7 +577,8 @@ pub struct StoredFile {
     pub parts: Vec<usize>,
 }
 
-/// The bucket with the files.
+/// The bucket with the files. Links show their validity: `https://files.example/<key>?from=<now>&until=<expiry>`, and
+/// lead to files that exist until they are [deleted](Self::delete).
 #[derive(Debug, Default)]
 pub struct MemoryFiles {
     files: Mutex<BTreeMap<String, StoredFile>>,
@@ -581,8 +587,14 @@ pub struct MemoryFiles {
     started: AtomicU64,
     min_part_size: usize,
     limits: Mutex<Vec<Duration>>,
-    /// Makes calls fail.
+    deleted: Mutex<BTreeSet<String>>,
+    lookups: AtomicU64,
+    /// Makes calls of the generator fail.
     pub failures: FailureInjector,
+    /// Makes signing fail.
+    pub link_failures: FailureInjector,
+    /// Makes lookups of linked files fail.
+    pub lookup_failures: FailureInjector,
 }
 
 #[derive(Debug)]
@@ -619,6 +631,16 @@ impl MemoryFiles {
         lock(&self.unfinished).clear();
     }
 
+    /// Deletes a linked file.
+    pub fn delete(&self, file: &ExportFile) {
+        lock(&self.deleted).insert(file.key.clone());
+    }
+
+    /// The number of lookups of linked files.
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::SeqCst)
+    }
+
     /// The number of uploads that are neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> usize {
         lock(&self.uploads).len()
@@ -642,8 +664,8 @@ impl MemoryFiles {
     }
 }
 
-/// A tag that depends on the bytes only.
-fn tag(bytes: &[u8]) -> String {
+/// A receipt that depends on the bytes only.
+fn receipt(bytes: &[u8]) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -651,22 +673,7 @@ fn tag(bytes: &[u8]) -> String {
 }
 
 fn part(number: u32, bytes: &[u8]) -> Part {
-    Part { number, tag: tag(bytes), bytes: bytes.len() as u64 }
-}
-
-#[async_trait]
-impl UnfinishedFiles for MemoryFiles {
-    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
-        self.failures.check("abort the file")?;
-        lock(&self.uploads).remove(&upload.id);
-        Ok(())
-    }
-
-    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.failures.check("delete the unfinished file")?;
-        lock(&self.unfinished).remove(key);
-        Ok(())
-    }
+    Part { number, receipt: receipt(bytes), bytes: bytes.len() as u64 }
 }
 
 #[async_trait]
@@ -750,6 +757,18 @@ impl FileStore for MemoryFiles {
         Ok(lock(&self.unfinished).get(key).cloned())
     }
 
+    async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
+        self.failures.check("delete the unfinished file")?;
+        lock(&self.unfinished).remove(key);
+        Ok(())
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
+        self.failures.check("abort the file")?;
+        lock(&self.uploads).remove(&upload.id);
+        Ok(())
+    }
+
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
         self.failures.check("delete the file")?;
         lock(&self.files).remove(key);
@@ -759,6 +778,17 @@ impl FileStore for MemoryFiles {
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
         self.failures.check("look for the file")?;
         Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
+    }
+
+    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.lookup_failures.check("look for the file")?;
+        Ok(!lock(&self.deleted).contains(&file.key))
+    }
+
+    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+        self.link_failures.check("sign the link")?;
+        Ok(format!("https://files.example/{}?from={now}&until={expiry}", file.key))
     }
 }
 
@@ -770,7 +800,7 @@ pub struct MemoryPayouts {
     reads: AtomicU64,
     in_flight: AtomicU64,
     max_in_flight: AtomicU64,
-    throttled_reads: AtomicU64,
+    busy_reads: AtomicU64,
     /// Makes reads fail.
     pub failures: FailureInjector,
 }
@@ -798,9 +828,9 @@ impl MemoryPayouts {
         self.max_in_flight.swap(0, Ordering::SeqCst)
     }
 
-    /// Throttles the next `reads` reads.
-    pub fn throttle(&self, reads: u64) {
-        self.throttled_reads.store(reads, Ordering::SeqCst);
+    /// Makes the source busy for the next `reads` reads.
+    pub fn make_busy(&self, reads: u64) {
+        self.busy_reads.store(reads, Ordering::SeqCst);
     }
 
     /// Limits pages to `page_size` rows.
@@ -852,8 +882,8 @@ impl RowSource for MemoryPayouts {
         let first = page.first().map(key);
         // As in DynamoDB, a full page has a next one, which may be empty.
         let next = page.last().map(key).filter(|_| page.len() == page_size);
-        let throttled = self.throttled_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        Ok(RowPage { encoded: encoder.finish(), first, next, throttled: throttled.is_ok() })
+        let busy = self.busy_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        Ok(RowPage { encoded: encoder.finish(), first, next, is_source_busy: busy.is_ok() })
     }
 }
 
@@ -868,44 +898,6 @@ async fn yield_once() {
         Poll::Pending
     })
     .await;
-}
-
-/// Files that exist until they are deleted, and links that show their validity:
-/// `https://files.example/<key>?from=<now>&until=<expiry>`.
-#[derive(Debug, Default)]
-pub struct MemoryLinks {
-    deleted: Mutex<BTreeSet<String>>,
-    lookups: AtomicU64,
-    /// Makes signing fail.
-    pub failures: FailureInjector,
-    /// Makes lookups fail.
-    pub lookup_failures: FailureInjector,
-}
-
-impl MemoryLinks {
-    /// Deletes a file.
-    pub fn delete(&self, file: &ExportFile) {
-        lock(&self.deleted).insert(file.key.clone());
-    }
-
-    /// The number of lookups of files.
-    pub fn lookups(&self) -> u64 {
-        self.lookups.load(Ordering::SeqCst)
-    }
-}
-
-#[async_trait]
-impl FileLinks for MemoryLinks {
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
-        self.lookups.fetch_add(1, Ordering::SeqCst);
-        self.lookup_failures.check("look for the file")?;
-        Ok(!lock(&self.deleted).contains(&file.key))
-    }
-
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
-        self.failures.check("sign the link")?;
-        Ok(format!("https://files.example/{}?from={now}&until={expiry}", file.key))
-    }
 }
 
 /// Runs a future that is ready at its first poll.
@@ -988,20 +980,47 @@ pub fn file() -> ExportFile {
     }
 }
 
+/// The state of [`export`] in this status, with [`file()`] and a link until [`start`] plus its link lifetime; a pending
+/// one is [`export`]'s.
+#[must_use]
+pub fn state(status: Status) -> State {
+    let link_expires_at = start().plus(settings().link_lifetime);
+    let message = "The export failed after 5 attempts.".to_owned();
+    let failure = Failure { code: FailureCode::GenerationFailed, message, cancelled_by: None };
+    match status {
+        Status::Pending => export().state,
+        Status::Ready => State::Ready { file: file(), link_expires_at },
+        Status::Failed => State::Failed { failure, file: Some(file()) },
+        Status::Expired => State::Expired { file: file(), link_expires_at },
+    }
+}
+
+/// The state of a ready export with [`file()`] and a link until `link_expires_at`.
+#[must_use]
+pub fn ready_until(link_expires_at: Timestamp) -> State {
+    State::Ready { file: file(), link_expires_at }
+}
+
+/// `export`, whose work `change` changes.
+///
+/// # Panics
+/// If it is not pending.
+pub fn with_work(mut export: Export, change: impl FnOnce(&mut Pending)) -> Export {
+    let State::Pending(pending) = &mut export.state else { panic!("not pending: {export:?}") };
+    change(pending);
+    export
+}
+
 /// [`export`] as READY one minute after [`start`], with [`file()`] and a link until [`start`] plus its link lifetime.
 #[must_use]
 pub fn ready_export() -> Export {
-    let link_expiry = start().plus(export().settings.link_lifetime);
     Export {
-        status: Status::Ready,
+        state: state(Status::Ready),
         updated_at: start().plus(Duration::from_secs(60)),
         fencing_token: 1,
         attempts: 1,
-        next_check_at: Some(link_expiry),
         rows_read: 3,
         rows_written: 3,
-        file: Some(file()),
-        link_expires_at: Some(link_expiry),
         ..export()
     }
 }

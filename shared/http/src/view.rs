@@ -6,11 +6,11 @@ use std::time::Duration;
 use exports_domain::caller::Person;
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::error::DependencyError;
-use exports_domain::export::{Export, Failure, Status};
+use exports_domain::export::{Export, Failure, State};
 use exports_domain::export_type::RowStatus;
 use exports_domain::file::ExportFile;
 use exports_domain::money::{Currency, Money};
-use exports_domain::ports::FileLinks;
+use exports_domain::ports::FileStore;
 use exports_domain::time::Timestamp;
 use exports_domain::totals::Total;
 use exports_telemetry::Chain;
@@ -120,19 +120,15 @@ impl Download {
     ///
     /// # Errors
     /// [`DependencyError`] if signing fails, or the bucket has a permanent error.
-    pub async fn of(export: &Export, now: Timestamp, links: &dyn FileLinks) -> Result<Option<Self>, DependencyError> {
-        let (Status::Ready, Some(file), Some(link_expiry)) =
-            (export.status_at(now), &export.file, export.link_expires_at)
-        else {
-            return Ok(None);
-        };
-        let expiry = now.plus(DOWNLOAD_LIFETIME).min(link_expiry).min(file.expires_at);
+    pub async fn of(export: &Export, now: Timestamp, files: &impl FileStore) -> Result<Option<Self>, DependencyError> {
+        let State::Ready { file, link_expires_at } = &export.state else { return Ok(None) };
+        let expiry = now.plus(DOWNLOAD_LIFETIME).min(*link_expires_at).min(file.expires_at);
         // A presigned URL expires on a whole second.
         let expiry = Timestamp::from_millis(expiry.seconds() * 1000);
         if expiry <= now {
             return Ok(None);
         }
-        let (exists, download_url) = tokio::join!(links.file_exists(file), links.sign_link(file, now, expiry));
+        let (exists, download_url) = tokio::join!(files.file_exists(file), files.sign_link(file, now, expiry));
         match exists {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -159,9 +155,9 @@ impl<'a> ExportView<'a> {
             filter: filter_json(&export.options.filter),
             format: export.options.format.as_str(),
             progress: ProgressView { rows_read: export.rows_read, rows: export.rows_written },
-            file: export.file.as_ref().map(Into::into),
-            link_expires_at: export.link_expires_at,
-            failure: export.failure.as_ref().map(Into::into),
+            file: export.file().map(Into::into),
+            link_expires_at: export.link_expires_at(),
+            failure: export.failure().map(Into::into),
             download: None,
         }
     }
@@ -228,8 +224,8 @@ fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exports_domain::export::FailureCode;
-    use exports_domain::testing::{self, MemoryLinks, ready_export, start};
+    use exports_domain::export::{FailureCode, Status};
+    use exports_domain::testing::{self, MemoryFiles, ready_export, start, state};
     use serde_json::json;
 
     fn view(export: &Export, now: Timestamp) -> Value {
@@ -277,7 +273,7 @@ mod tests {
 
     #[test]
     fn ready_export_with_expired_link_is_expired() {
-        let expiry = ready_export().link_expires_at.unwrap();
+        let expiry = ready_export().link_expires_at().unwrap();
         assert_eq!(view(&ready_export(), Timestamp::from_millis(expiry.millis() - 1))["status"], "READY");
         assert_eq!(view(&ready_export(), expiry)["status"], "EXPIRED");
     }
@@ -286,7 +282,7 @@ mod tests {
     fn failed_export_has_failure_and_retryable() {
         let failure =
             Failure { code: FailureCode::GenerationFailed, message: "tried 5 times".into(), cancelled_by: None };
-        let export = Export { status: Status::Failed, failure: Some(failure), ..testing::export() };
+        let export = Export { state: State::Failed { failure, file: None }, ..testing::export() };
         let expected = json!({"code": "GENERATION_FAILED", "message": "tried 5 times", "retryable": true});
         assert_eq!(view(&export, start())["failure"], expected);
     }
@@ -294,7 +290,7 @@ mod tests {
     #[test]
     fn cancelled_export_shows_who_cancelled_it() {
         let failure = Failure::cancelled(testing::operator("acme").user);
-        let export = Export { status: Status::Failed, failure: Some(failure), ..testing::export() };
+        let export = Export { state: State::Failed { failure, file: None }, ..testing::export() };
         let expected = json!({
             "code": "CANCELLED",
             "message": "Ann cancelled the export.",
@@ -305,7 +301,7 @@ mod tests {
     }
 
     async fn download_expiry(export: &Export, now: Timestamp) -> Option<String> {
-        let download = Download::of(export, now, &MemoryLinks::default()).await.unwrap()?;
+        let download = Download::of(export, now, &MemoryFiles::default()).await.unwrap()?;
         let expiry = download.download_url_expires_at.to_string();
         assert!(download.download_url.ends_with(&format!("?from={now}&until={expiry}")), "{}", download.download_url);
         Some(expiry)
@@ -316,19 +312,24 @@ mod tests {
         let seconds = |n| start().plus(Duration::from_secs(n));
         let export = ready_export();
         assert_eq!(download_expiry(&export, start()).await, Some(seconds(900).to_string()));
-        let export = Export { link_expires_at: Some(seconds(60).plus(Duration::from_millis(999))), ..export };
+        let link_expires_at = seconds(60).plus(Duration::from_millis(999));
+        let export = Export { state: State::Ready { file: testing::file(), link_expires_at }, ..export };
         assert_eq!(download_expiry(&export, start()).await, Some(seconds(60).to_string()));
         let file = ExportFile { expires_at: seconds(30), ..testing::file() };
-        let export = Export { file: Some(file), ..export };
+        let export = Export { state: State::Ready { file, link_expires_at }, ..export };
         assert_eq!(download_expiry(&export, start()).await, Some(seconds(30).to_string()));
     }
 
     #[tokio::test]
     async fn download_exists_only_for_ready_export() {
-        let expiry = ready_export().link_expires_at.unwrap();
+        let expiry = ready_export().link_expires_at().unwrap();
         assert_eq!(download_expiry(&ready_export(), expiry).await, None);
         for status in [Status::Pending, Status::Failed, Status::Expired] {
-            assert_eq!(download_expiry(&Export { status, ..ready_export() }, start()).await, None, "{status}");
+            assert_eq!(
+                download_expiry(&Export { state: state(status), ..ready_export() }, start()).await,
+                None,
+                "{status}"
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ use exports_aws::dynamodb::ExportsTable;
 use exports_aws::system::LambdaSystem;
 use exports_domain::caller::{Caller, ClientType, Person};
 use exports_domain::email::Recipients;
-use exports_domain::export::{Export, ExportSettings, Status};
+use exports_domain::export::{Export, ExportSettings, State, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::id::ExportId;
 use exports_domain::options::ExportOptions;
@@ -230,7 +230,7 @@ impl GeneratorBench {
         let mut job = Some(EnqueuedJob { body, delay: Duration::ZERO });
         let mut wall = process.age();
         let mut done = export.clone();
-        while done.status == Status::Pending {
+        while done.status() == Status::Pending {
             let Some(EnqueuedJob { body, delay }) = job.take() else {
                 return Err(process.failure("left the export PENDING and enqueued no job"));
             };
@@ -252,9 +252,9 @@ impl GeneratorBench {
             done = fake.block_on(exports.find_export(&export.tenant, &export.id))??.ok_or("the export is gone")?;
         }
         let calls = fake.calls();
-        let Some(file) = done.file.filter(|_| done.status == Status::Ready) else {
-            let why = done.failure.map(|failure| failure.message).unwrap_or_default();
-            return Err(process.failure(&format!("left the export {}: {why}", done.status)));
+        let State::Ready { file, .. } = &done.state else {
+            let why = done.failure().map(|failure| failure.message.as_str()).unwrap_or_default();
+            return Err(process.failure(&format!("left the export {}: {why}", done.status())));
         };
         if (file.rows, file.bytes, &file.sha256) != (task.payouts.rows(), task.expected.bytes, &task.expected.sha256) {
             return Err(process.failure(&format!(

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
 use exports_aws::system::LambdaSystem;
 use exports_domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
-use exports_domain::export::{Export, Status};
+use exports_domain::export::{Export, State, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::file::ExportFile;
 use exports_domain::id::ExportId;
@@ -233,7 +233,7 @@ impl StartBench {
             let is_pending = !subject.is_route || subject.name == "cancel-export";
             history.push(if is_pending { accepted(TENANT_OF_EVENTS, id)? } else { ready(id)? });
         }
-        for file in history.iter().filter_map(|export| export.file.as_ref()) {
+        for file in history.iter().filter_map(|export| export.file()) {
             fake.put_file(&file.key);
         }
         fake.block_on(write(fake, &history))??;
@@ -362,7 +362,7 @@ async fn write(fake: &FakeAws, exports: &[Export]) -> Result<(), Error> {
     let table = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
     for export in exports {
         table.accept_export(export, None).await?;
-        if export.status != Status::Pending {
+        if export.status() != Status::Pending {
             unlock(fake).await?;
         }
     }
@@ -385,11 +385,8 @@ async fn unlock(fake: &FakeAws) -> Result<(), Error> {
 fn ready(id: ExportId) -> Result<Export, Error> {
     let mut export = accepted(TENANT_OF_EVENTS, id)?;
     let later = LambdaSystem.now().plus(Duration::from_secs(86_400));
-    export.status = Status::Ready;
     export.rows_written = PAYOUTS;
-    export.next_check_at = Some(later);
-    export.link_expires_at = Some(later);
-    export.file = Some(ExportFile {
+    let file = ExportFile {
         key: format!("exports/{}/{}/1.csv", export.tenant, export.id),
         name: "marketplace-payouts.csv".to_owned(),
         rows: PAYOUTS,
@@ -397,6 +394,7 @@ fn ready(id: ExportId) -> Result<Export, Error> {
         sha256: "0".repeat(64),
         totals: Totals::default(),
         expires_at: later,
-    });
+    };
+    export.state = State::Ready { file, link_expires_at: later };
     Ok(export)
 }

@@ -43,20 +43,20 @@ impl Broken {
             Self::FenceGuard => step.guards.retain(|guard| !matches!(guard, Guard::FencingTokenIs(_))),
             Self::PendingGuard => step.guards.retain(|guard| *guard != Guard::StatusIs(Status::Pending)),
             Self::LeaseGuard => step.guards.retain(|guard| !matches!(guard, Guard::LeaseExpiredAt(_))),
-            Self::CancelFileGuard if step.leaves_pending => {
+            Self::CancelFileGuard if step.leaves_pending() => {
                 step.guards.retain(|guard| *guard != Guard::NoFileRecorded);
             }
-            Self::LockRelease => step.leaves_pending = false,
             Self::LinkEndOnlyForward => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryBefore(_))),
             Self::LinkEndGuard => step.guards.retain(|guard| !matches!(guard, Guard::LinkExpiryIs(_))),
             Self::LookByDeadline => {
                 for change in &mut step.changes {
-                    if let Change::NextCheck { at, .. } = change {
+                    if let Change::NextCheck(at) = change {
                         *at = at.plus(std::time::Duration::from_secs(3600));
                     }
                 }
             }
             Self::LockCheck
+            | Self::LockRelease
             | Self::CheckpointTransaction
             | Self::MailBeforeReady
             | Self::KeyPerFence

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, ExportSettings, Failure, Lease, Progress, Status};
+use exports_domain::export::{self, Export, ExportSettings, Failure, Lease, Progress, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::file::ExportFile;
 use exports_domain::id::ExportId;
@@ -191,12 +191,12 @@ impl Protocol {
         let after = step.apply(record);
         let applied = after.is_some();
         if let Some(after) = after {
-            if let Some(end) = after.link_expires_at {
+            if let Some(end) = after.link_expires_at() {
                 let told = state.told.entry(place).or_insert(i64::MIN);
                 *told = (*told).max(end.seconds());
             }
             *record = after.into();
-            if step.leaves_pending {
+            if step.leaves_pending() && !self.is_broken(Broken::LockRelease) {
                 state.lock = state.lock.filter(|named| *named != place);
                 state.checkpoints.remove(&place);
             }
@@ -294,7 +294,7 @@ impl Protocol {
                 if !self.apply_own(state, generator, &step, None) {
                     return Came::Lost;
                 }
-                let next = if own.file.is_some() { self.deliver_file(&own, state.now) } else { Work::Resume };
+                let next = if own.file().is_some() { self.deliver_file(&own, state.now) } else { Work::Resume };
                 Came::On(next)
             }
             Work::Resume => Came::On(self.resume(state, generator)),
@@ -352,7 +352,7 @@ impl Protocol {
                 Came::On(self.deliver_file(&generator.own, state.now))
             }
             Work::Mail => {
-                let Some(file) = &own.file else { return Came::Lost };
+                let Some(file) = own.file() else { return Came::Lost };
                 let end = file.link_expiry(now, own.settings.link_lifetime).seconds();
                 state.mails.insert(Mailed { place, key: file.key.clone(), end, again: false });
                 Came::On(if self.is_broken(Broken::MailBeforeReady) { Work::End } else { Work::Ready(end) })
@@ -412,7 +412,7 @@ impl Protocol {
 
     /// What follows once the file is recorded.
     fn deliver_file(&self, own: &Export, now: Tick) -> Work {
-        match &own.file {
+        match own.file() {
             Some(file) if self.is_broken(Broken::MailBeforeReady) => {
                 Work::Ready(file.link_expiry(time(now), own.settings.link_lifetime).seconds())
             }
@@ -505,7 +505,7 @@ impl Protocol {
                 None => sweeper.place += 1,
             },
         }
-        let is_late = |export: &Record| export.status == Status::Pending && export.deadline <= time(sweeper.began);
+        let is_late = |export: &Record| export.status() == Status::Pending && export.deadline <= time(sweeper.began);
         if sweeper.place < state.exports.len() {
             state.sweepers.push(sweeper);
         } else if state.exports.iter().any(is_late) {
@@ -517,8 +517,8 @@ impl Protocol {
     /// Does what the sweep does about an export that is due.
     fn act(&self, state: &mut State, place: Place, read: &Record, at: Tick) {
         let now = time(at);
-        let Some(next_check_at) = read.next_check_at else { return };
-        if read.status == Status::Ready {
+        let Some(next_check_at) = read.next_check_at() else { return };
+        if read.status() == Status::Ready {
             self.apply(state, place, &lifecycle::expire(now, next_check_at), None);
             return;
         }
@@ -539,7 +539,7 @@ impl Protocol {
 
     fn resend_on(&self, state: &mut State, slot: usize, outcome: Outcome) -> Option<()> {
         let mut resend = state.resends.remove(slot);
-        let file = resend.own.file.clone()?;
+        let file = resend.own.file().cloned()?;
         if outcome == Outcome::Died {
             return Some(());
         }
@@ -547,12 +547,10 @@ impl Protocol {
         match resend.next {
             Again::Count => {
                 let Ok(step) = lifecycle::count_resend(&resend.own, time(resend.at), u32::MAX) else { return Some(()) };
-                if self.apply(state, place, &step, None) {
-                    resend.next = Again::Mail;
-                } else {
-                    // Another was counted meanwhile: this one counts on what that one wrote.
-                    resend.own = state.exports.get(place)?.clone();
+                if !self.apply(state, place, &step, None) {
+                    return Some(());
                 }
+                resend.next = Again::Mail;
             }
             Again::Mail => {
                 state.mails.insert(Mailed { place, key: file.key, end: end.seconds(), again: true });
@@ -568,7 +566,7 @@ impl Protocol {
     }
 
     fn end(&self, state: &mut State, place: Place) -> Option<()> {
-        let read = state.exports.get(place).filter(|read| read.status == Status::Pending)?;
+        let read = state.exports.get(place).filter(|read| read.status() == Status::Pending)?;
         let failure = Failure::failed_by_administrator(None);
         let step = lifecycle::fail(read, time(state.now), FailedBy::Administrator, failure);
         state.endings -= 1;
@@ -580,7 +578,9 @@ impl Protocol {
         let mut read = Export::clone(state.exports.get(place)?);
         if self.is_broken(Broken::CancelFileGuard) {
             // As if it was read before the file was recorded: only the guard is left.
-            read.file = None;
+            if let export::State::Pending(pending) = &mut read.state {
+                pending.file = None;
+            }
         }
         let failure = Failure::cancelled(operator("acme").user);
         let step = lifecycle::cancel(&read, time(state.now), failure).ok()?;
@@ -625,8 +625,8 @@ fn abandon(generator: &Generator, stopped: &Work, then: Work) -> Work {
 /// The record of an export that a sweep finds due.
 fn due(state: &State, place: Place) -> Option<Record> {
     let record = state.exports.get(place)?;
-    let is_due = record.next_check_at.is_some_and(|next_check_at| next_check_at <= time(state.now));
-    (is_due && matches!(record.status, Status::Pending | Status::Ready)).then(|| record.clone())
+    let is_due = record.next_check_at().is_some_and(|next_check_at| next_check_at <= time(state.now));
+    (is_due && matches!(record.status(), Status::Pending | Status::Ready)).then(|| record.clone())
 }
 
 impl Model for Protocol {
@@ -745,7 +745,7 @@ impl Model for Protocol {
             Action::Resend(place) => {
                 let (own, now) = (state.exports.get(place)?.clone(), time(state.now));
                 lifecycle::count_resend(&own, now, u32::MAX).ok()?;
-                own.file.as_ref().filter(|file| file.link_expiry(now, own.settings.link_lifetime) > now)?;
+                own.file().filter(|file| file.link_expiry(now, own.settings.link_lifetime) > now)?;
                 state.resend_requests -= 1;
                 state.resends.push(Resend { place, own, at: state.now, next: Again::Count });
             }
@@ -759,7 +759,7 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn has(state: &State, status: Status) -> bool {
-            state.exports.iter().any(|export| export.status == status)
+            state.exports.iter().any(|export| export.status() == status)
         }
         vec![
             Property::always(Self::HOLD, |model, state| check(model, state).is_empty()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use exports_domain::error::ErrorKind;
 use exports_domain::export::Export;
+use exports_domain::time::Timestamp;
 
 use crate::world::key_text;
 
@@ -37,15 +38,19 @@ impl From<Export> for Record {
 impl Record {
     /// All that anybody acts on: when the record last changed and how many rows are written is for people only.
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        let lease = self.lease.as_ref().map(|lease| lease.until);
-        let failure = self.failure.as_ref().map(|failure| failure.code.as_str());
-        let resends = self.resends.map(|resends| resends.count);
-        let end = (self.link_expires_at, self.recipients.to(), failure, resends, self.permanent_error_at);
-        (self.id, self.status, self.fencing_token, self.attempts, lease, self.next_check_at, self.file_facts(), end)
+        let lease = self.lease().map(|lease| lease.until);
+        let failure = self.failure().map(|failure| failure.code.as_str());
+        let resends: u32 = self.resends.values().sum();
+        let end = (self.link_expires_at(), self.recipients.to(), failure, resends, self.permanent_error_at());
+        (self.id, self.status(), self.fencing_token, self.attempts, lease, self.next_check_at(), self.file_facts(), end)
+    }
+
+    fn permanent_error_at(&self) -> Option<Timestamp> {
+        self.pending()?.permanent_error_at
     }
 
     fn file_facts(&self) -> impl Hash + PartialEq + '_ {
-        self.file.as_ref().map(|file| (&file.key, &file.sha256, file.expires_at))
+        self.file().map(|file| (&file.key, &file.sha256, file.expires_at))
     }
 }
 
@@ -162,7 +167,7 @@ impl State {
         };
         self.uploads.retain(|key, _| is_worked_on(key));
         let is_recorded =
-            |key: &Key| exports.iter().filter_map(|export| export.file.as_ref()).any(|file| file.key == key_text(*key));
+            |key: &Key| exports.iter().filter_map(|export| export.file()).any(|file| file.key == key_text(*key));
         let is_to_record = |key: &Key| {
             generators.iter().any(|generator| matches!(&generator.next, Work::RecordFile(named, _) if named == key))
         };
@@ -197,7 +202,7 @@ pub struct Generator {
 
 impl Generator {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        let own = (self.own.fencing_token, self.own.attempts, self.own.permanent_error_at, self.own.file_facts());
+        let own = (self.own.fencing_token, self.own.attempts, self.own.permanent_error_at(), self.own.file_facts());
         (self.place, own, &self.draft, &self.next)
     }
 }
@@ -279,7 +284,7 @@ impl Sweeper {
         let read = self
             .read
             .as_ref()
-            .map(|(read, at)| (read.status, read.fencing_token, read.attempts, read.next_check_at, *at));
+            .map(|(read, at)| (read.status(), read.fencing_token, read.attempts, read.next_check_at(), *at));
         (self.began, self.place, read)
     }
 }
@@ -299,8 +304,7 @@ pub struct Resend {
 
 impl Resend {
     fn facts(&self) -> impl Hash + PartialEq + '_ {
-        let counted = self.own.resends.map(|resends| resends.count).filter(|_| self.next == Again::Count);
-        (self.place, self.own.file_facts(), counted, self.at, self.next)
+        (self.place, self.own.file_facts(), self.at, self.next)
     }
 }
 

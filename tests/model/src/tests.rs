@@ -133,7 +133,7 @@ fn missing_fence_guard_is_found() {
 #[test]
 fn steps_on_exports_that_have_ended_are_found() {
     let within = Protocol { generators: 2, endings: 1, ..Protocol::SMALLEST };
-    find(Broken::PendingGuard, within, &[Invariant::FailureHasReason]);
+    find(Broken::PendingGuard, within, &[Invariant::LinksAreValid]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn bucket(aws: &StubHttpClient) -> ExportsBucket {
 
 async fn complete(aws: &StubHttpClient, within: Duration) -> Result<(), CompleteError> {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
-    let parts = [Part { number: 1, tag: "e".into(), bytes: 3 }];
+    let parts = [Part { number: 1, receipt: "e".into(), bytes: 3 }];
     bucket(aws).complete_upload(&upload, &parts, 3, 7, within).await
 }
 

@@ -6,8 +6,7 @@ use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update as TransactUpdate,
+    CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update as TransactUpdate,
 };
 use aws_types::SdkConfig;
 use exports_domain::checkpoint::Checkpoint;
@@ -17,9 +16,7 @@ use exports_domain::history::{HistoryFilter, HistoryPage, Order};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::lifecycle::Step;
-use exports_domain::ports::{
-    AcceptError, ApplyError, CheckPage, CheckPosition, ExportStore, ReadError, ScheduledCheck,
-};
+use exports_domain::ports::{AcceptError, ApplyError, CheckPage, ExportStore, ReadError, ScheduledCheck};
 use exports_domain::time::Timestamp;
 
 use super::history::read_records;
@@ -55,6 +52,14 @@ const MAX_PAGES: usize = 5;
 pub struct ExportsTable {
     client: aws_sdk_dynamodb::Client,
     table: String,
+}
+
+/// A position in a partition of NextCheckIndex.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckCursor {
+    pub(crate) state: String,
+    /// The key of the entry before it, which need not exist: a handled export is no longer in the index.
+    pub(crate) after: Option<Item>,
 }
 
 type TransactError = SdkError<TransactWriteItemsError>;
@@ -225,6 +230,8 @@ fn conflict_error(item: Option<&Item>) -> ApplyError {
 }
 
 impl ExportStore for ExportsTable {
+    type CheckCursor = CheckCursor;
+
     async fn accept_export(&self, export: &Export, idempotency: Option<&Idempotency>) -> Result<(), AcceptError> {
         let export_type = export.id.export_type();
         let mut lock = key(&export.tenant, lock_sort(export_type));
@@ -358,7 +365,7 @@ impl ExportStore for ExportsTable {
 
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         let update = Update::of(id, step);
-        if !step.leaves_pending {
+        if !step.leaves_pending() {
             return self.update(tenant, id, update).await;
         }
         let build = || {
@@ -399,28 +406,17 @@ impl ExportStore for ExportsTable {
         Ok(())
     }
 
-    fn check_partitions(&self) -> u8 {
-        CHECK_PARTITIONS
+    fn check_cursors(&self, status: Status) -> Vec<CheckCursor> {
+        let start = |partition| CheckCursor { state: check_partition(status, partition), after: None };
+        (0..CHECK_PARTITIONS).map(start).collect()
     }
 
     async fn scheduled_checks(
         &self,
-        status: Status,
-        partition: u8,
+        cursor: &CheckCursor,
         now: Timestamp,
-        after: Option<&CheckPosition>,
         limit: u32,
-    ) -> Result<CheckPage, DependencyError> {
-        let action = "read the scheduled checks";
-        // The start key need not exist: a handled export is no longer in the index.
-        let start = after.map(|after| {
-            Item::from([
-                (TENANT.to_owned(), text(&after.tenant)),
-                (SORT.to_owned(), text(&after.key)),
-                (NEXT_CHECK_STATE.to_owned(), AttributeValue::S(check_partition(status, partition))),
-                (NEXT_CHECK_AT.to_owned(), text(&after.at)),
-            ])
-        });
+    ) -> Result<CheckPage<CheckCursor>, DependencyError> {
         let found = self
             .client
             .query()
@@ -430,22 +426,17 @@ impl ExportStore for ExportsTable {
             .key_condition_expression("#nextCheckState = :state AND #nextCheckAt < :justAfter")
             .expression_attribute_names("#nextCheckState", NEXT_CHECK_STATE)
             .expression_attribute_names("#nextCheckAt", NEXT_CHECK_AT)
-            .expression_attribute_values(":state", AttributeValue::S(check_partition(status, partition)))
+            .expression_attribute_values(":state", text(&cursor.state))
             .expression_attribute_values(":justAfter", text(now.plus(Duration::from_millis(1))))
-            .set_exclusive_start_key(start)
+            .set_exclusive_start_key(cursor.after.clone())
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| dependency_error(action, error))?;
-        let position = |key: &Item| {
-            let part = |name| get_text(key, name).map(str::to_owned);
-            Ok(CheckPosition { at: part(NEXT_CHECK_AT)?, tenant: part(TENANT)?, key: part(SORT)? })
-        };
-        let next = found.last_evaluated_key().map(position).transpose();
-        let next = next.map_err(|error: ItemError| DependencyError::permanent(action, error))?;
+            .map_err(|error| dependency_error("read the scheduled checks", error))?;
         // A corrupt key must not hide the other checks.
         let checks: Vec<ScheduledCheck> = found.items().iter().filter_map(|item| scheduled_check(item).ok()).collect();
         let corrupt = found.items().len().saturating_sub(checks.len()) as u64;
+        let next = found.last_evaluated_key.map(|last| CheckCursor { after: Some(last), ..cursor.clone() });
         Ok(CheckPage { checks, corrupt, next })
     }
 }

@@ -78,10 +78,12 @@ pub(super) fn get<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Resu
 
 /// The parsed number of a required attribute.
 pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) -> Result<T, ItemError> {
-    match item.attribute(name) {
-        Some(Attribute::Number(number)) => number.parse().map_err(|_| ItemError(name)),
-        _ => Err(ItemError(name)),
-    }
+    parse_number(item, name).ok_or(ItemError(name))
+}
+
+/// The parsed number of an attribute; `None` if there is none.
+pub(super) fn parse_number<T: FromStr>(item: &dyn Attributes, name: &str) -> Option<T> {
+    if let Attribute::Number(number) = item.attribute(name)? { number.parse().ok() } else { None }
 }
 
 /// The parsed number of an optional attribute.

@@ -19,7 +19,7 @@ use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::row_selection::RowSelection;
 
 pub use api_keys::ApiKeysTable;
-pub use exports::ExportsTable;
+pub use exports::{CheckCursor, ExportsTable};
 #[cfg(feature = "inspection")]
 pub use record::next_check_state;
 pub use source_tables::SourceTables;

@@ -1,6 +1,7 @@
 //! Converts export records and checkpoints to items of the Exports table and back, and builds the keys of all its
 //! items.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -8,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::caller::Person;
 use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, UnfinishedPart};
 use exports_domain::email::{EmailAddress, Recipients};
-use exports_domain::export::{Export, ExportSettings, Failure, Lease, Resends, Status};
+use exports_domain::export::{Export, ExportSettings, Failure, Lease, Pending, State, Status};
 use exports_domain::export_type::{Definition, ExportType, FileColumns};
 use exports_domain::file::ExportFile;
 use exports_domain::filter::{FilterField, FilterValue, RowFilter};
@@ -20,7 +21,7 @@ use exports_domain::totals::{Total, Totals};
 
 use super::item::{
     Attribute, Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time,
-    get_text, get_texts, number, text,
+    get_text, get_texts, number, parse_number, text,
 };
 
 /// The partition key of the Exports and the source tables.
@@ -40,6 +41,9 @@ pub(super) const KEEP_UNTIL: &str = "keepUntil";
 
 /// When the last attempt failed with a permanent error, if it did.
 pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
+
+/// The start of the names of the attributes that count resent e-mails.
+const RESENDS: &str = "resends#";
 
 /// The sort key of an export's record.
 pub(super) fn export_sort(id: &ExportId) -> String {
@@ -117,32 +121,32 @@ pub(super) fn to_item(export: &Export) -> Item {
     if let Some(keep_until) = export.keep_until() {
         put(KEEP_UNTIL, number(keep_until.seconds()));
     }
-    put("status", text(export.status));
+    put("status", text(export.status()));
     put("fencingToken", number(export.fencing_token));
     put("attempts", number(export.attempts));
     put("rowsRead", number(export.rows_read));
     put("rowsWritten", number(export.rows_written));
-    if let Some(at) = export.next_check_at {
+    if let Some(at) = export.next_check_at() {
         put(NEXT_CHECK_AT, text(at));
-        put(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(export.status, &export.id)));
+        put(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(export.status(), &export.id)));
     }
-    if let Some(lease) = &export.lease {
+    if let Some(lease) = export.lease() {
         put("leaseHolder", text(&lease.holder));
         put("leaseUntil", text(lease.until));
     }
-    if let Some(file) = &export.file {
+    if let Some(file) = export.file() {
         put("file", file_value(file));
     }
-    if let Some(expires_at) = export.link_expires_at {
+    if let Some(expires_at) = export.link_expires_at() {
         put("linkExpiresAt", text(expires_at));
     }
-    if let Some(failure) = &export.failure {
+    if let Some(failure) = export.failure() {
         put("failure", failure_value(failure));
     }
-    if let Some(resends) = &export.resends {
-        put("resends", resends_value(resends));
+    for (day, count) in &export.resends {
+        put(&resends_name(*day), number(count));
     }
-    if let Some(at) = export.permanent_error_at {
+    if let Some(at) = export.pending().and_then(|pending| pending.permanent_error_at) {
         put(PERMANENT_ERROR_AT, text(at));
     }
     item
@@ -162,10 +166,6 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     let seconds = |name| get_number(item, name).map(Duration::from_secs);
     let cc = get_texts(item, "recipientsCc")?.into_iter().map(str::parse).collect::<Result<Vec<EmailAddress>, _>>();
     let cc = cc.map_err(|_| ItemError("recipientsCc"))?;
-    let lease = match get_optional_time(item, "leaseUntil")? {
-        Some(until) => Some(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until }),
-        None => None,
-    };
     let id: ExportId = get(item, "exportId")?;
     let definition = id.export_type().definition();
     Ok(Export {
@@ -182,21 +182,45 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
             time_limit: seconds("timeLimitSeconds")?,
             history_retention: get_optional_number(item, "historyRetentionSeconds")?.map(Duration::from_secs),
         },
-        status: get(item, "status")?,
+        state: state(item, definition)?,
         updated_at: get(item, "updatedAt")?,
         deadline: get(item, "deadline")?,
         fencing_token: get_number(item, "fencingToken")?,
         attempts: get_number(item, "attempts")?,
-        lease,
-        next_check_at: get_optional_time(item, NEXT_CHECK_AT)?,
         rows_read: get_number(item, "rowsRead")?,
         rows_written: get_number(item, "rowsWritten")?,
-        file: get_map(item, "file", |item| file(item, definition))?,
-        link_expires_at: get_optional_time(item, "linkExpiresAt")?,
-        failure: get_map(item, "failure", failure)?,
-        resends: get_map(item, "resends", resends)?,
-        permanent_error_at: get_optional_time(item, PERMANENT_ERROR_AT)?,
+        resends: resends(item)?,
     })
+}
+
+/// The status with what it requires. Attributes of earlier states that are still recorded are ignored.
+fn state(item: &dyn Attributes, definition: &Definition) -> Result<State, ItemError> {
+    let file = get_map(item, "file", |item| file(item, definition))?;
+    let mailed = |file: Option<ExportFile>| Ok((file.ok_or(ItemError("file"))?, get(item, "linkExpiresAt")?));
+    Ok(match get(item, "status")? {
+        Status::Pending => State::Pending(Pending {
+            lease: lease(item)?,
+            next_check_at: get(item, NEXT_CHECK_AT)?,
+            permanent_error_at: get_optional_time(item, PERMANENT_ERROR_AT)?,
+            file,
+        }),
+        Status::Ready => {
+            let (file, link_expires_at) = mailed(file)?;
+            State::Ready { file, link_expires_at }
+        }
+        Status::Failed => {
+            State::Failed { failure: get_map(item, "failure", failure)?.ok_or(ItemError("failure"))?, file }
+        }
+        Status::Expired => {
+            let (file, link_expires_at) = mailed(file)?;
+            State::Expired { file, link_expires_at }
+        }
+    })
+}
+
+fn lease(item: &dyn Attributes) -> Result<Option<Lease>, ItemError> {
+    let until = get_optional_time(item, "leaseUntil")?;
+    until.map(|until| Ok(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until })).transpose()
 }
 
 /// The columns of the export's file. Unknown ones are corrupt: this build would leave columns out.
@@ -265,12 +289,18 @@ pub(super) fn cc_value(recipients: &Recipients) -> AttributeValue {
     AttributeValue::L(recipients.cc().iter().map(text).collect())
 }
 
-pub(super) fn resends_value(resends: &Resends) -> AttributeValue {
-    map_value([("day", text(resends.day)), ("count", number(resends.count))])
+/// The attribute that counts the resent e-mails of the day that starts at `day`. Each day has its own, so that one
+/// conditional ADD counts the first of a day like all others.
+pub(super) fn resends_name(day: Timestamp) -> String {
+    format!("{RESENDS}{day}")
 }
 
-fn resends(item: &dyn Attributes) -> Result<Resends, ItemError> {
-    Ok(Resends { day: get(item, "day")?, count: get_number(item, "count")? })
+fn resends(item: &dyn Attributes) -> Result<BTreeMap<Timestamp, u32>, ItemError> {
+    let count = |name: &str| {
+        let day = name.strip_prefix(RESENDS)?.parse().map_err(|_| ItemError(RESENDS));
+        Some(day.and_then(|day| Ok((day, parse_number(item, name).ok_or(ItemError(RESENDS))?))))
+    };
+    item.names().into_iter().filter_map(count).collect()
 }
 
 pub(super) fn failure_value(failure: &Failure) -> AttributeValue {

@@ -72,7 +72,7 @@ impl RowSource for SourceTables {
             encoded: page.encoded,
             first: page.first.map(RowKey),
             next: page.last.map(RowKey),
-            throttled: deserializer.throttled(),
+            is_source_busy: deserializer.throttled(),
         })
     }
 }

@@ -6,12 +6,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::export::Status;
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{Change, Guard, Step};
+use exports_domain::time::Timestamp;
 
 use super::item::{number, text};
 use super::record::{
     KEEP_UNTIL, NEXT_CHECK_AT, NEXT_CHECK_STATE, PERMANENT_ERROR_AT, TTL, cc_value, failure_value, file_value,
-    next_check_state, resends_value,
+    next_check_state, resends_name,
 };
+
+const LEASE: [&str; 2] = ["leaseHolder", "leaseUntil"];
+const NEXT_CHECK: [&str; 2] = [NEXT_CHECK_AT, NEXT_CHECK_STATE];
 
 /// The parameters of an UpdateItem of a record.
 #[derive(Debug, Default, PartialEq)]
@@ -19,6 +23,7 @@ pub(super) struct Update {
     conditions: Vec<String>,
     sets: Vec<String>,
     removes: Vec<String>,
+    adds: Vec<String>,
     /// Expression attribute names. Every name has a placeholder, because it may be a reserved word.
     pub names: HashMap<String, String>,
     /// Expression attribute values, `:v0`, `:v1`, …
@@ -35,7 +40,7 @@ impl Update {
         for change in &step.changes {
             update.write(id, change);
         }
-        if step.leaves_pending {
+        if step.leaves_pending() {
             update.set_ttl();
         }
         update
@@ -54,12 +59,12 @@ impl Update {
     }
 
     pub(super) fn expression(&self) -> String {
-        let mut expression = format!("SET {}", self.sets.join(", "));
-        if !self.removes.is_empty() {
-            expression.push_str(" REMOVE ");
-            expression.push_str(&self.removes.join(", "));
-        }
-        expression
+        [("SET", &self.sets), ("REMOVE", &self.removes), ("ADD", &self.adds)]
+            .into_iter()
+            .filter(|(_, clauses)| !clauses.is_empty())
+            .map(|(keyword, clauses)| format!("{keyword} {}", clauses.join(", ")))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn require(&mut self, guard: &Guard) {
@@ -82,8 +87,10 @@ impl Update {
                 let before = self.compare("linkExpiresAt", "<", text(end));
                 format!("(attribute_not_exists(#linkExpiresAt) OR {before})")
             }
-            Guard::ResendsAre(None) => format!("attribute_not_exists({})", self.name("resends")),
-            Guard::ResendsAre(Some(resends)) => self.compare("resends", "=", resends_value(resends)),
+            Guard::ResendsBelow { day, limit } => {
+                let (resends, limit) = (self.resends(*day), self.value(number(limit)));
+                format!("(attribute_not_exists({resends}) OR {resends} < {limit})")
+            }
             Guard::NextCheckIs(at) => self.compare(NEXT_CHECK_AT, "=", text(at)),
             Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
             Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
@@ -93,37 +100,61 @@ impl Update {
 
     fn write(&mut self, id: &ExportId, change: &Change) {
         match change {
-            Change::Status(status) => self.set("status", text(status)),
             Change::UpdatedAt(now) => self.set("updatedAt", text(now)),
             Change::FencingToken(fencing_token) => self.set("fencingToken", number(fencing_token)),
             Change::Attempts(attempts) => self.set("attempts", number(attempts)),
+            Change::RowsRead(rows) => self.set("rowsRead", number(rows)),
+            Change::Rows(rows) => self.set("rowsWritten", number(rows)),
+            Change::AddResend(day) => {
+                let clause = format!("{} {}", self.resends(*day), self.value(number(1)));
+                self.adds.push(clause);
+            }
             Change::Lease(Some(lease)) => {
                 self.set("leaseHolder", text(&lease.holder));
                 self.set("leaseUntil", text(lease.until));
             }
-            Change::Lease(None) => self.remove(&["leaseHolder", "leaseUntil"]),
-            Change::NextCheck { status, at } => {
-                self.set(NEXT_CHECK_AT, text(at));
-                self.set(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(*status, id)));
-            }
-            Change::NoNextCheck => self.remove(&[NEXT_CHECK_AT, NEXT_CHECK_STATE]),
-            Change::RowsRead(rows) => self.set("rowsRead", number(rows)),
-            Change::Rows(rows) => self.set("rowsWritten", number(rows)),
+            Change::Lease(None) => self.remove(&LEASE),
+            Change::NextCheck(at) => self.set_next_check(Status::Pending, id, *at),
+            Change::PermanentError(Some(at)) => self.set(PERMANENT_ERROR_AT, text(at)),
+            Change::PermanentError(None) => self.remove(&[PERMANENT_ERROR_AT]),
             Change::File(file) => {
                 self.set("rowsWritten", number(file.rows));
                 self.set("file", file_value(file));
             }
-            Change::LinkExpiry(end) => self.set("linkExpiresAt", text(end)),
-            Change::Failure(Some(failure)) => self.set("failure", failure_value(failure)),
-            Change::Failure(None) => self.remove(&["failure"]),
-            Change::Recipients(recipients) => {
+            Change::Ready { link_expires_at } => {
+                self.set("status", text(Status::Ready));
+                self.set_link_expiry(id, *link_expires_at);
+                self.remove(&LEASE);
+            }
+            Change::Failed(failure) => {
+                self.set("status", text(Status::Failed));
+                self.set("failure", failure_value(failure));
+                self.remove(&LEASE);
+                self.remove(&NEXT_CHECK);
+            }
+            Change::Expired => {
+                self.set("status", text(Status::Expired));
+                self.remove(&NEXT_CHECK);
+            }
+            Change::Resent { recipients, link_expires_at } => {
+                self.set("status", text(Status::Ready));
                 self.set("recipientTo", text(recipients.to()));
                 self.set("recipientsCc", cc_value(recipients));
+                self.set_link_expiry(id, *link_expires_at);
+                self.remove(&["failure"]);
             }
-            Change::Resends(resends) => self.set("resends", resends_value(resends)),
-            Change::PermanentError(Some(at)) => self.set(PERMANENT_ERROR_AT, text(at)),
-            Change::PermanentError(None) => self.remove(&[PERMANENT_ERROR_AT]),
         }
+    }
+
+    /// A READY export is checked when its link expires.
+    fn set_link_expiry(&mut self, id: &ExportId, at: Timestamp) {
+        self.set("linkExpiresAt", text(at));
+        self.set_next_check(Status::Ready, id, at);
+    }
+
+    fn set_next_check(&mut self, status: Status, id: &ExportId, at: Timestamp) {
+        self.set(NEXT_CHECK_AT, text(at));
+        self.set(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(status, id)));
     }
 
     fn compare(&mut self, name: &str, operator: &str, value: AttributeValue) -> String {
@@ -145,6 +176,13 @@ impl Update {
     fn name(&mut self, name: &str) -> String {
         let placeholder = format!("#{name}");
         self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    /// The placeholder of the attribute that counts the resends of a day.
+    fn resends(&mut self, day: Timestamp) -> &'static str {
+        let placeholder = "#resends";
+        self.names.insert(placeholder.to_owned(), resends_name(day));
         placeholder
     }
 

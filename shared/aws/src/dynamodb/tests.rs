@@ -11,22 +11,23 @@ use exports_domain::caller::{ApiKeyRecord, KeyHash};
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, Failure, Lease, Progress, Resends, Status};
+use exports_domain::export::{Export, Failure, Lease, Pending, Progress, State, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
-use exports_domain::lifecycle::{self, Change, CorruptFailedBy, FailedBy, Guard, RetryPolicy, Step};
+use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
-    AcceptError, ApiKeyStore, ApplyError, CheckPosition, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey,
-    RowPage, RowSource, ScheduledCheck, Upload,
+    AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
+    ScheduledCheck, Upload,
 };
 use exports_domain::row::Value;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, row, row_status, start,
+    MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, ready_until, row, row_status, start,
+    state, with_work,
 };
 use exports_domain::time::Timestamp;
 use proptest::prelude::*;
@@ -137,39 +138,38 @@ impl LocalTables {
 
 const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
 
+fn checked_at(export: Export, next_check_at: Timestamp) -> Export {
+    with_work(export, |pending| pending.next_check_at = next_check_at)
+}
+
 fn export_with_id(random: u8) -> Export {
     let id = ExportId::new(export().id.export_type(), start(), &[random; 10]);
     Export { id, ..export() }
 }
 
-/// An export with any combination of its fields' values.
-fn any_export() -> impl Strategy<Value = Export> {
+/// An export in any of these statuses with any combination of its fields' values.
+fn any_export(statuses: &'static [Status]) -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
-    let status = prop::sample::select(Status::ALL.to_vec());
     let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
-    let times = (prop::option::of(minutes()), prop::option::of(minutes()), prop::option::of(minutes()), minutes());
-    let resends = prop::option::of((0_u32..4).prop_map(|count| Resends { day: start().start_of_day(), count }));
-    (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 3]>()).prop_map(
-        |(status, fencing_token, attempts, lease, times, resends, [has_file, has_failure, mark])| {
+    let times = (minutes(), prop::option::of(minutes()), minutes());
+    let days = prop::sample::select(vec![start().start_of_day(), Timestamp::from_millis(0)]);
+    let resends = prop::collection::btree_map(days, 1_u32..4, 0..3);
+    let status = prop::sample::select(statuses);
+    (status, 0_u64..3, 0_u32..4, lease, times, resends, any::<[bool; 2]>()).prop_map(
+        |(status, fencing_token, attempts, lease, times, resends, [has_file, mark])| {
             let mut export = export();
             export.settings.byte_order_mark = mark;
-            let (next_check_at, link_expires_at, permanent_error_at, deadline) = times;
-            let failure = has_failure.then(|| Failure::attempts_used_up(attempts));
-            let file = has_file.then(file);
-            Export {
-                status,
-                fencing_token,
-                attempts,
-                lease,
-                next_check_at,
-                link_expires_at,
-                permanent_error_at,
-                deadline,
-                file,
-                failure,
-                resends,
-                ..export
-            }
+            let (at, permanent_error_at, deadline) = times;
+            let some_file = has_file.then(file);
+            let state = match status {
+                Status::Pending => {
+                    State::Pending(Pending { lease, next_check_at: at, permanent_error_at, file: some_file })
+                }
+                Status::Ready => ready_until(at),
+                Status::Failed => State::Failed { failure: Failure::attempts_used_up(attempts), file: some_file },
+                Status::Expired => State::Expired { file: file(), link_expires_at: at },
+            };
+            Export { state, fencing_token, attempts, deadline, resends, ..export }
         },
     )
 }
@@ -191,7 +191,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         3 => lifecycle::fail(read, now, FailedBy::Owner, Failure::attempts_used_up(2)),
         4 => lifecycle::fail(read, now, FailedBy::AttemptsUsedUp { max: 2 }, Failure::attempts_used_up(2)),
         5 => lifecycle::fail(read, now, FailedBy::DeadlinePassed, Failure::email_not_sent("no")),
-        6 => lifecycle::re_enqueue(read, read.next_check_at.unwrap_or(now), later),
+        6 => lifecycle::re_enqueue(read, read.next_check_at().unwrap_or(now), later),
         7 => lifecycle::resent(now, Recipients::only(address("bob@example.com")), later),
         9 => lifecycle::fail(read, now, FailedBy::Administrator, Failure::failed_by_administrator(None)),
         11 => lifecycle::fail_corrupt(now, CorruptFailedBy::DeadlinePassed, Failure::deadline_passed_corrupt()),
@@ -202,7 +202,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
             lifecycle::count_resend(read, now, 3).unwrap_or_else(|_| lifecycle::advance_checkpoint(read, now, PROGRESS))
         }
         _ => lifecycle::acquire(read, now, lease, &policy)
-            .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at.unwrap_or(now))),
+            .unwrap_or_else(|_| lifecycle::expire(now, read.link_expires_at().unwrap_or(now))),
     }
 }
 
@@ -214,7 +214,7 @@ fn corruptions() -> [(&'static str, AttributeValue); 7] {
         ("requestedBy", AttributeValue::Null(true)),
         ("fencingToken", AttributeValue::S("1".into())),
         ("file", AttributeValue::S("file".into())),
-        ("failure", AttributeValue::N("1".into())),
+        ("nextCheckAt", AttributeValue::S("soon".into())),
         ("deadline", AttributeValue::S("tomorrow".into())),
     ]
 }
@@ -231,7 +231,8 @@ fn unwrap_conflict(applied: Result<(), ApplyError>) -> Result<(), Option<Box<Exp
 fn apply_step_in_the_table_equals_the_life_cycle() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let table = runtime.block_on(local_tables());
-    let cases = (any_export(), any_export(), any::<u8>(), 0_u64..12, any::<bool>());
+    let exports = || any_export(Status::ALL);
+    let cases = (exports(), exports(), any::<u8>(), 0_u64..12, any::<bool>());
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     runner
         .run(&cases, |(record, read, choice, minutes, is_fresh)| {
@@ -264,24 +265,7 @@ fn index_key(item: &Item) -> Option<(String, String)> {
 
 /// The key in NextCheckIndex at which the sweeper looks for the export.
 fn expected_index_key(export: &Export) -> Option<(String, String)> {
-    export.next_check_at.map(|at| (next_check_state(export.status, &export.id), at.to_string()))
-}
-
-#[tokio::test]
-async fn next_check_is_indexed_by_the_status_of_the_change() {
-    let table = local_tables().await;
-    let record = ready_export();
-    table.put_export(&record).await;
-    // No guard and no other change names a status.
-    let next_check = Change::NextCheck { status: Status::Pending, at: start() };
-    let step = Step {
-        guards: vec![Guard::FencingTokenIs(record.fencing_token)],
-        changes: vec![next_check],
-        leaves_pending: false,
-    };
-    table.exports.apply_step(&record.tenant, &record.id, &step).await.unwrap();
-    let expected = (next_check_state(Status::Pending, &record.id), start().to_string());
-    assert_eq!(index_key(&table.export_item(&record).await), Some(expected));
+    export.next_check_at().map(|at| (next_check_state(export.status(), &export.id), at.to_string()))
 }
 
 /// The item's `ttl`: no attribute, an attribute that DynamoDB ignores, or the second after which it may delete the
@@ -296,12 +280,12 @@ fn ttl_is_set_when_the_work_ends_and_after_both_retentions() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let table = runtime.block_on(local_tables());
     let retention = prop::option::of((1_u32..60).prop_map(|days| DAY * days));
-    let cases = (any_export(), retention, any::<u8>(), 0_u64..12);
+    let cases = (any_export(&[Status::Pending]), retention, any::<u8>(), 0_u64..12);
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     runner
         .run(&cases, |(record, retention, choice, minutes)| {
             let settings = record.settings.with_history_retention(retention);
-            let record = Export { status: Status::Pending, settings, ..record };
+            let record = Export { settings, ..record };
             let step = step(&record, choice, start().plus(Duration::from_secs(60 * minutes)));
             runtime.block_on(async {
                 table.put_export(&record).await;
@@ -311,7 +295,7 @@ fn ttl_is_set_when_the_work_ends_and_after_both_retentions() {
                 let item = got.item.unwrap();
                 let now = from_item(&item).unwrap();
                 prop_assert_eq!(now.settings, record.settings);
-                if now.status == Status::Pending || applied.is_err() {
+                if now.status() == Status::Pending || applied.is_err() {
                     prop_assert_eq!(ttl(&item), None);
                     return Ok::<(), TestCaseError>(());
                 }
@@ -398,11 +382,9 @@ async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
                 .all(|name| !ended.contains_key(*name))
         );
         assert_eq!(table.exports.find_checkpoint(&first.tenant, &first.id).await.unwrap(), None);
-        let page = table
-            .exports
-            .scheduled_checks(Status::Pending, first.id.random_byte() % CHECK_PARTITIONS, first.deadline, None, 9)
-            .await
-            .unwrap();
+        let sequence = usize::from(first.id.random_byte() % CHECK_PARTITIONS);
+        let cursor = table.exports.check_cursors(Status::Pending).swap_remove(sequence);
+        let page = table.exports.scheduled_checks(&cursor, first.deadline, 9).await.unwrap();
         assert_eq!((page.checks, page.corrupt), (vec![], 0));
 
         table.exports.accept_export(&second, None).await.unwrap();
@@ -418,7 +400,7 @@ async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
 async fn corrupt_ready_record_expires_with_its_link() {
     let table = local_tables().await;
     let record = ready_export();
-    let link_expiry = record.link_expires_at.unwrap();
+    let link_expiry = record.link_expires_at().unwrap();
     for (attribute, value) in corruptions() {
         let item = to_item(&record).into_iter().chain([(attribute.to_owned(), value)]).collect();
         table.put_item(item).await;
@@ -494,6 +476,24 @@ async fn idempotency_key_older_than_a_day_is_ignored() {
     table.exports.accept_export(&day_later, Some(&idempotency("k", "other body"))).await.unwrap();
 }
 
+#[tokio::test]
+async fn concurrent_resends_never_exceed_the_limit_of_their_day() {
+    let table = local_tables().await;
+    let read = ready_export();
+    table.put_export(&read).await;
+    let (today, tomorrow) = (start(), start().plus(Duration::from_secs(86_400)));
+    let count = async |n: u32| {
+        // The clocks of two functions differ around midnight.
+        let now = if n.is_multiple_of(2) { today } else { tomorrow };
+        let step = lifecycle::count_resend(&read, now, 5).unwrap();
+        unwrap_conflict(table.exports.apply_step(&read.tenant, &read.id, &step).await).is_ok()
+    };
+    let counted = futures_util::future::join_all((0..40).map(count)).await;
+    assert_eq!(counted.into_iter().filter(|is_counted| *is_counted).count(), 10);
+    let stored = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
+    assert_eq!(stored.resends, [(today.start_of_day(), 5), (tomorrow.start_of_day(), 5)].into());
+}
+
 #[test]
 fn list_exports_in_the_table_equals_memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -502,8 +502,8 @@ fn list_exports_in_the_table_equals_memory() {
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
     for n in 0..40_u8 {
         let status = Status::ALL[usize::from(n) % 4];
-        let link_expires_at = (status == Status::Ready).then(|| minutes(u64::from(n)));
-        let export = Export { status, link_expires_at, ..accepted_at(minutes(u64::from(n) / 2), n) };
+        let state = if status == Status::Ready { ready_until(minutes(n.into())) } else { state(status) };
+        let export = Export { state, ..accepted_at(minutes(u64::from(n) / 2), n) };
         memory.put_export(export.clone());
         memory.put_export(Export { tenant: "other".parse().unwrap(), ..export.clone() });
         runtime.block_on(table.put_export(&export));
@@ -540,7 +540,7 @@ async fn list_exports_with_sparse_filter_reads_2000_records() {
     for n in 0..2100_u64 {
         let at = start().plus(Duration::from_secs(n));
         let status = if n == 2050 { Status::Failed } else { Status::Expired };
-        table.put_export(&Export { status, ..accepted_at(at, 1) }).await;
+        table.put_export(&Export { state: state(status), ..accepted_at(at, 1) }).await;
     }
     let filter = HistoryFilter {
         export_type: ExportType::MarketplacePayouts,
@@ -571,7 +571,7 @@ async fn failing_an_export_keeps_the_lock_of_another() {
     let step = lifecycle::fail(&stray, start(), FailedBy::Owner, Failure::attempts_used_up(1));
     table.exports.apply_step(&stray.tenant, &stray.id, &step).await.unwrap();
     let ended = table.exports.find_export(&stray.tenant, &stray.id).await.unwrap().unwrap();
-    assert_eq!(ended.status, Status::Failed);
+    assert_eq!(ended.status(), Status::Failed);
     assert_eq!(table.lock(&locked).await, Some(locked.id.to_string()));
 }
 
@@ -579,23 +579,24 @@ async fn failing_an_export_keeps_the_lock_of_another() {
 async fn scheduled_checks_are_of_one_status_and_shard_earliest_first() {
     let table = local_tables().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
-    for (random, minute) in [(8, Some(3)), (16, Some(1)), (24, Some(9)), (32, None), (9, Some(1))] {
-        table.put_export(&Export { next_check_at: minute.map(minutes), ..export_with_id(random) }).await;
+    for (random, minute) in [(8, 3), (16, 1), (24, 9), (9, 1)] {
+        table.put_export(&checked_at(export_with_id(random), minutes(minute))).await;
     }
-    table.put_export(&Export { next_check_at: Some(minutes(1)), status: Status::Ready, ..export_with_id(40) }).await;
+    table.put_export(&Export { state: state(Status::Expired), ..export_with_id(32) }).await;
+    table.put_export(&Export { state: ready_until(minutes(1)), ..export_with_id(40) }).await;
     let check = |random, n| ScheduledCheck { tenant: export().tenant, id: export_with_id(random).id, at: minutes(n) };
-    let find = async |after: Option<CheckPosition>, limit| {
-        table.exports.scheduled_checks(Status::Pending, 0, minutes(3), after.as_ref(), limit).await.unwrap()
-    };
-    let all = find(None, 9).await;
+    let find =
+        async |cursor: CheckCursor, limit| table.exports.scheduled_checks(&cursor, minutes(3), limit).await.unwrap();
+    let start_of = |status| table.exports.check_cursors(status).swap_remove(0);
+    let all = find(start_of(Status::Pending), 9).await;
     assert_eq!((all.checks, all.next), (vec![check(16, 1), check(8, 3)], None));
-    let first = find(None, 1).await;
+    let first = find(start_of(Status::Pending), 1).await;
     assert_eq!(first.checks, [check(16, 1)]);
-    assert_eq!(find(first.next.clone(), 9).await.checks, [check(8, 3)]);
+    assert_eq!(find(first.next.clone().unwrap(), 9).await.checks, [check(8, 3)]);
     // The start key's export has left the index.
-    table.put_export(&Export { next_check_at: None, ..export_with_id(16) }).await;
-    assert_eq!(find(first.next, 9).await.checks, [check(8, 3)]);
-    let ready = table.exports.scheduled_checks(Status::Ready, 0, minutes(3), None, 9).await.unwrap();
+    table.put_export(&Export { state: state(Status::Failed), ..export_with_id(16) }).await;
+    assert_eq!(find(first.next.unwrap(), 9).await.checks, [check(8, 3)]);
+    let ready = find(start_of(Status::Ready), 9).await;
     assert_eq!(ready.checks, [check(40, 1)]);
 }
 
@@ -605,25 +606,24 @@ async fn scheduled_checks_at_the_same_time_are_paged() {
     // In the order of their keys.
     let numbers = [16, 8, 24];
     for random in numbers {
-        let export = Export { next_check_at: Some(start()), ..export_with_id(random) };
+        let export = checked_at(export_with_id(random), start());
         table.put_export(&export).await;
         memory.put_export(export);
     }
-    let (mut after, mut after_in_memory) = (None, None);
+    let mut cursor = table.exports.check_cursors(Status::Pending).swap_remove(0);
+    let mut in_memory = memory.check_cursors(Status::Pending).swap_remove(0);
     for random in numbers {
-        let page = table.exports.scheduled_checks(Status::Pending, 0, start(), after.as_ref(), 1).await.unwrap();
+        let page = table.exports.scheduled_checks(&cursor, start(), 1).await.unwrap();
         assert_eq!(page.checks.iter().map(|check| check.id).collect::<Vec<_>>(), [export_with_id(random).id]);
-        let in_memory =
-            memory.scheduled_checks(Status::Pending, 0, start(), after_in_memory.as_ref(), 1).await.unwrap();
-        assert_eq!(in_memory.checks, page.checks);
-        after = page.next;
-        after_in_memory = in_memory.next.or(after_in_memory);
+        let expected = memory.scheduled_checks(&in_memory, start(), 1).await.unwrap();
+        assert_eq!(expected.checks, page.checks);
+        (cursor, in_memory) = (page.next.unwrap(), expected.next.unwrap());
     }
-    // A start key after `now` is rejected.
+    // A cursor after `now` is rejected.
     let before = Timestamp::from_millis(start().millis() - 1);
-    let rejected = table.exports.scheduled_checks(Status::Pending, 0, before, after.as_ref(), 1).await;
+    let rejected = table.exports.scheduled_checks(&cursor, before, 1).await;
     assert!(rejected.is_err_and(|error| error.is_permanent()));
-    let rejected = memory.scheduled_checks(Status::Pending, 0, before, after_in_memory.as_ref(), 1).await;
+    let rejected = memory.scheduled_checks(&in_memory, before, 1).await;
     assert!(rejected.is_err_and(|error| error.is_permanent()));
 }
 
@@ -669,11 +669,12 @@ async fn scheduled_checks_with_a_corrupt_key_returns_the_others() {
     let table = local_tables().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
     // An export type that this version does not know.
-    let mut unknown = to_item(&Export { next_check_at: Some(minutes(1)), ..export_with_id(16) });
+    let mut unknown = to_item(&checked_at(export_with_id(16), minutes(1)));
     unknown.insert(SORT.to_owned(), text("EXPORT#pay_0190"));
     table.put_item(unknown).await;
-    table.put_export(&Export { next_check_at: Some(minutes(2)), ..export_with_id(8) }).await;
-    let found = table.exports.scheduled_checks(Status::Pending, 0, minutes(3), None, 9).await.unwrap();
+    table.put_export(&checked_at(export_with_id(8), minutes(2))).await;
+    let cursor = table.exports.check_cursors(Status::Pending).swap_remove(0);
+    let found = table.exports.scheduled_checks(&cursor, minutes(3), 9).await.unwrap();
     assert_eq!((found.checks.len(), found.corrupt, found.next), (1, 1, None));
 }
 

@@ -1,13 +1,12 @@
 use exports_domain::caller::KeyHash;
 use exports_domain::file::ExportFile;
-use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileLinks, FileStore, JobQueue};
+use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileStore, JobQueue};
 use exports_domain::testing::{export, file, start};
 use std::time::Duration;
 
 use super::*;
 use crate::bucket::ExportsBucket;
 use crate::dynamodb::{ApiKeysTable, ExportsTable};
-use crate::links::Downloads;
 use crate::queue::JobsQueue;
 use crate::testing::{StubHttpClient, response};
 
@@ -41,7 +40,7 @@ async fn error_of(service: &str, status: u16, code: &str) -> (DependencyError, u
             queue.enqueue(&export().tenant, &export().id, Duration::ZERO).await.unwrap_err()
         }
         "secretsmanager" => {
-            let links = Downloads::new(&config, "exports", "secret".into());
+            let links = ExportsBucket::new(&config, "exports".into()).with_links("secret".into());
             let file = ExportFile { key: "exports/x.csv".into(), ..file() };
             links.sign_link(&file, start(), start().plus(Duration::from_secs(60))).await.unwrap_err()
         }
@@ -134,6 +133,6 @@ async fn cancelled_transaction_is_permanent_if_any_reason_is() {
 #[tokio::test]
 async fn malformed_secret_is_a_permanent_error() {
     let aws = StubHttpClient::new(|_| response(200, r#"{"SecretString": "not JSON"}"#));
-    let links = Downloads::new(&aws.config(), "exports", "secret".into());
+    let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
     assert!(links.sign_link(&file(), start(), start()).await.is_err_and(|error| error.is_permanent()));
 }

@@ -4,12 +4,13 @@ use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_types::SdkConfig;
 use exports_domain::caller::{ApiKeyRecord, KeyHash};
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{Export, Failure, FailureCode, Lease, Progress, Resends, Status};
+use exports_domain::export::{Export, Failure, FailureCode, Lease, Pending, Progress, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::file::unfinished_key;
 use exports_domain::filter::RowFilter;
@@ -19,18 +20,17 @@ use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, St
 use exports_domain::mail::Mail;
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
-    ApiKeyStore as _, CheckPosition, ExportStore as _, FileLinks as _, FileStore as _, JobQueue as _, KeyRange,
-    MailSender as _, Part, RowKey, RowSource as _, UnfinishedFiles as _, Upload,
+    ApiKeyStore as _, ExportStore as _, FileStore as _, JobQueue as _, KeyRange, MailSender as _, Part, RowKey,
+    RowSource as _, Upload,
 };
 use exports_domain::row_selection::RowSelection;
-use exports_domain::testing::{address, export, file, operator, ready_export, row_status, start};
+use exports_domain::testing::{address, export, file, operator, ready_export, row_status, start, with_work};
 use exports_domain::time::Timestamp;
 use serde_json::json;
 
 use super::network::{Response, without_signature};
 use crate::bucket::ExportsBucket;
-use crate::dynamodb::{ApiKeysTable, ExportsTable, SourceTables};
-use crate::links::Downloads;
+use crate::dynamodb::{ApiKeysTable, CheckCursor, ExportsTable, SourceTables};
 use crate::mail::Mailer;
 use crate::queue::JobsQueue;
 
@@ -60,6 +60,11 @@ fn tables(config: &SdkConfig) -> (ExportsTable, SourceTables, ApiKeysTable) {
 
 fn exports(config: &SdkConfig) -> ExportsTable {
     tables(config).0
+}
+
+/// The start of the fourth sequence of checks.
+fn check_cursor(exports: &ExportsTable, status: Status) -> CheckCursor {
+    exports.check_cursors(status).swap_remove(3)
 }
 
 fn bucket(config: &SdkConfig) -> ExportsBucket {
@@ -183,17 +188,20 @@ fn reading() -> Vec<Scenario> {
             let (filter, after) = (history(vec![Status::Failed]), export().id);
             exports(&config).list_exports(&export().tenant, &filter, Some(&after), 20, start()).await
         }),
-        scenario!("scheduled_checks", [end()], |config| exports(&config).scheduled_checks(
-            Status::Pending,
-            3,
-            start(),
-            None,
-            100
-        )),
+        scenario!("scheduled_checks", [end()], |config| async move {
+            let cursor = check_cursor(&exports(&config), Status::Pending);
+            exports(&config).scheduled_checks(&cursor, start(), 100).await
+        }),
         scenario!("scheduled_checks.next-page", [end()], |config| async move {
-            let tenant = export().tenant.to_string();
-            let after = CheckPosition { at: start().to_string(), tenant, key: format!("EXPORT#{}", export().id) };
-            exports(&config).scheduled_checks(Status::Ready, 3, start(), Some(&after), 100).await
+            let last = [
+                ("tenantId", export().tenant.to_string()),
+                ("sk", format!("EXPORT#{}", export().id)),
+                ("nextCheckState", "READY#3".to_owned()),
+                ("nextCheckAt", start().to_string()),
+            ];
+            let last = last.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into();
+            let cursor = CheckCursor { after: Some(last), ..check_cursor(&exports(&config), Status::Ready) };
+            exports(&config).scheduled_checks(&cursor, start(), 100).await
         }),
         scenario!("read_page", [end()], |config| async move {
             let range = KeyRange { after: None, up_to: RowKey("2026-10-08T08:30:00.001Z".to_owned()) };
@@ -230,7 +238,7 @@ fn history(statuses: Vec<Status>) -> HistoryFilter {
 
 /// [`export`] while its generator holds the lease.
 fn owned() -> Export {
-    Export { fencing_token: 1, attempts: 1, lease: Some(lease()), ..export() }
+    Export { fencing_token: 1, attempts: 1, ..with_work(export(), |pending| pending.lease = Some(lease())) }
 }
 
 const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
@@ -270,10 +278,10 @@ fn upload() -> Upload {
 /// Every transition, with every form of its condition and update.
 fn steps() -> Vec<Scenario> {
     let (now, retry) = (start(), RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
-    let resent_before = Export { resends: Some(Resends { day: now.start_of_day(), count: 1 }), ..ready_export() };
-    let with_file = Export { file: Some(file()), ..export() };
-    let after_error = Export { permanent_error_at: Some(now.minus(Duration::from_secs(3600))), ..export() };
-    let error_with_file = Export { file: Some(file()), ..after_error.clone() };
+    let with_file = with_work(export(), |pending| pending.file = Some(file()));
+    let with_error = |pending: &mut Pending| pending.permanent_error_at = Some(now.minus(Duration::from_secs(3600)));
+    let after_error = with_work(export(), with_error);
+    let error_with_file = with_work(with_file.clone(), with_error);
     let failure =
         || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned(), cancelled_by: None };
     let by_ann = Failure {
@@ -307,8 +315,7 @@ fn steps() -> Vec<Scenario> {
         ("fail_corrupt", "administrator", lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, failure())),
         ("re_enqueue", "", lifecycle::re_enqueue(&export(), now, later())),
         ("expire", "", lifecycle::expire(now, now)),
-        ("count_resend", "first", lifecycle::count_resend(&ready_export(), now, 10).unwrap()),
-        ("count_resend", "again", lifecycle::count_resend(&resent_before, now, 10).unwrap()),
+        ("count_resend", "", lifecycle::count_resend(&ready_export(), now, 10).unwrap()),
         ("resent", "", lifecycle::resent(now, bob, later())),
     ];
     let mut scenarios: Vec<Scenario> = plain
@@ -386,7 +393,7 @@ fn files() -> Vec<Scenario> {
         )
         .list_parts(&upload())),
         scenario!("complete_upload", [xml(completed)], |config| async move {
-            let parts = [1, 2].map(|number| Part { number, tag: "\"tag\"".to_owned(), bytes: 5 << 20 });
+            let parts = [1, 2].map(|number| Part { number, receipt: "\"tag\"".to_owned(), bytes: 5 << 20 });
             bucket(&config).complete_upload(&upload(), &parts, 10 << 20, CRC64, Duration::from_secs(60)).await
         }),
         scenario!("abort_upload", [Response::new(204, "")], |config| bucket(&config).abort_upload(&upload())),
@@ -432,9 +439,9 @@ fn others() -> Vec<Scenario> {
     ]
 }
 
-fn downloads(config: &SdkConfig) -> Downloads {
+fn downloads(config: &SdkConfig) -> ExportsBucket {
     let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:link-signer-AbCdEf";
-    Downloads::new(config, "exports", secret.to_owned())
+    bucket(config).with_links(secret.to_owned())
 }
 
 fn mail(recipients: Recipients) -> Mail {

@@ -182,7 +182,8 @@ impl<'ast> Visit<'ast> for Calls {
 fn operation(chain: &Expr) -> Option<String> {
     match chain {
         Expr::MethodCall(call) => match &*call.receiver {
-            Expr::MethodCall(_) => operation(&call.receiver),
+            // `self.client()` is the client itself.
+            Expr::MethodCall(receiver) if receiver.method != "client" => operation(&call.receiver),
             _ => Some(call.method.to_string().split('_').map(capitalized).collect()),
         },
         _ => None,

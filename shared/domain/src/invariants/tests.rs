@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::export::Failure;
-use crate::testing::{export, file, operator, ready_export, start};
+use crate::testing::{export, file, operator, ready_export, ready_until, start, state, with_work};
 
 /// The owned data behind a [`Snapshot`].
 #[derive(Clone)]
@@ -55,7 +54,7 @@ fn valid() -> Parts {
     let ready = ready_export();
     let pending = Export { id: second_id(), ..export() };
     let tenant = || ready.tenant.clone();
-    let expiry = ready.link_expires_at.unwrap();
+    let expiry = ready.link_expires_at().unwrap();
     let ids = ["po_1", "po_2", "po_3"];
     let contents = ObjectContents {
         bytes: file().bytes,
@@ -97,8 +96,7 @@ fn object(parts: &mut Parts) -> &mut ObjectContents {
 #[test]
 fn valid_snapshot_has_no_violation() {
     assert_eq!(valid().check(), []);
-    let failed =
-        Export { status: Status::Failed, next_check_at: None, failure: Some(Failure::attempts_used_up(5)), ..export() };
+    let failed = Export { state: State::Failed { failure: Failure::attempts_used_up(5), file: None }, ..export() };
     let finished = |parts: &mut Parts| {
         parts.exports[1] = Export { id: second_id(), ..failed };
         parts.locks.clear();
@@ -139,9 +137,9 @@ fn lost_or_stalled_export_is_a_violation() {
     assert_eq!(violated_by(|parts| parts.accepted.push((export().tenant, third_id()))), [Invariant::AcceptedFinishes]);
     assert_eq!(violated_by(|parts| parts.is_quiet = true), [Invariant::AcceptedFinishes]);
     assert_eq!(violated_by(|parts| parts.swept_at = Some(export().deadline)), [Invariant::AcceptedFinishes]);
-    assert_eq!(violated_by(|parts| parts.exports[1].next_check_at = None), [Invariant::AcceptedFinishes]);
     let late = export().deadline.plus(Duration::from_millis(1));
-    assert_eq!(violated_by(|parts| parts.exports[1].next_check_at = Some(late)), [Invariant::AcceptedFinishes]);
+    let checked_late = with_work(valid().exports.swap_remove(1), |pending| pending.next_check_at = late);
+    assert_eq!(violated_by(|parts| parts.exports[1] = checked_late), [Invariant::AcceptedFinishes]);
 }
 
 fn third_id() -> ExportId {
@@ -175,7 +173,8 @@ fn missing_or_different_file_is_a_violation_until_expiry() {
     }
     let missing = violated_by(|parts| {
         object(parts).payouts.pop();
-        parts.exports[0].file.as_mut().unwrap().rows -= 1;
+        let (file, link_expires_at) = (file(), ready_export().link_expires_at().unwrap());
+        parts.exports[0].state = State::Ready { file: ExportFile { rows: file.rows - 1, ..file }, link_expires_at };
     });
     assert_eq!(missing, [Invariant::FileIsComplete], "a payout is missing from both the file and the count");
 }
@@ -186,52 +185,46 @@ fn ready_export_without_a_mail_is_a_violation() {
         |parts| parts.mails.clear(),
         |parts| parts.mails[0].links.clear(),
         |parts| parts.mails[0].recipients = Recipients::only(operator("acme").user.email),
-        |parts| parts.exports[0].link_expires_at = Some(file().expires_at),
+        |parts| parts.exports[0].state = ready_until(file().expires_at),
         |parts| {
-            parts.exports[0].status = Status::Expired;
-            parts.now = parts.exports[0].link_expires_at.unwrap();
+            parts.exports[0].state = state(Status::Expired);
+            parts.now = parts.exports[0].link_expires_at().unwrap();
             parts.mails.clear();
         },
     ];
     for (number, change) in changes.into_iter().enumerate() {
         assert_eq!(violated_by(change), [Invariant::ReadyWasMailed], "{number}");
     }
-    let without_file = violated_by(|parts| {
-        parts.exports[0].file = None;
-        parts.mails.clear();
-    });
-    assert_eq!(without_file, [Invariant::ReadyWasMailed]);
 }
 
 #[test]
 fn failed_export_without_a_reason_is_a_violation() {
-    let fail = |failure: Option<Failure>| {
+    let fail = |failure: Failure| {
         violated_by(|parts| {
-            parts.exports[1] = Export { status: Status::Failed, failure, ..parts.exports[1].clone() };
+            parts.exports[1].state = State::Failed { failure, file: None };
             parts.locks.clear();
             parts.checkpoints.clear();
         })
     };
     let blank = Failure { code: FailureCode::GenerationFailed, message: " ".into(), cancelled_by: None };
-    for failure in [None, Some(blank), Some(Failure::email_not_sent("no"))] {
+    for failure in [blank, Failure::email_not_sent("no")] {
         assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");
     }
-    assert_eq!(fail(Some(Failure::attempts_used_up(5))), []);
+    assert_eq!(fail(Failure::attempts_used_up(5)), []);
     let cancelled = Failure::cancelled(export().requested_by);
-    assert_eq!(fail(Some(cancelled.clone())), []);
+    assert_eq!(fail(cancelled.clone()), []);
     for failure in [
         Failure { cancelled_by: None, ..cancelled.clone() },
         Failure { cancelled_by: cancelled.cancelled_by.clone(), ..Failure::attempts_used_up(5) },
     ] {
-        assert_eq!(fail(Some(failure.clone())), [Invariant::FailureHasReason], "{failure:?}");
+        assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");
     }
-    let with_file = violated_by(|parts| {
-        parts.exports[0] =
-            Export { status: Status::Failed, failure: Some(cancelled.clone()), ..parts.exports[0].clone() };
+    let with_file = State::Failed { failure: cancelled, file: Some(file()) };
+    let violated = violated_by(|parts| {
+        parts.exports[0].state = with_file;
+        parts.reported_links.clear();
     });
-    assert_eq!(with_file, [Invariant::FailureHasReason]);
-    let ready_and_failed = violated_by(|parts| parts.exports[0].failure = Some(Failure::attempts_used_up(5)));
-    assert_eq!(ready_and_failed, [Invariant::FailureHasReason]);
+    assert_eq!(violated, [Invariant::FailureHasReason]);
 }
 
 #[test]
@@ -247,7 +240,7 @@ fn dead_link() -> Link {
 #[test]
 fn expired_or_dead_link_is_a_violation() {
     let changes: [fn(&mut Parts); 6] = [
-        |parts| parts.exports[0].status = Status::Expired,
+        |parts| parts.exports[0].state = state(Status::Expired),
         |parts| parts.mails[0].links[0].stated_expiry = file().expires_at,
         |parts| parts.mails[0].links[0].expiry = file().expires_at.plus(Duration::from_secs(1)),
         |parts| parts.mails.push(SentMail { links: vec![dead_link()], ..parts.mails[0].clone() }),

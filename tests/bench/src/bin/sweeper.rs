@@ -21,10 +21,11 @@ use bench::runtime_api::RuntimeApi;
 use bench::{Error, build};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
-use exports_domain::export::{Export, Status};
+use exports_domain::export::{Export, State};
 use exports_domain::file::ExportFile;
 use exports_domain::lifecycle::RE_ENQUEUE_AFTER;
 use exports_domain::ports::{ExportStore as _, System as _};
+use exports_domain::time::Timestamp;
 use exports_domain::totals::Totals;
 use serde::Deserialize;
 
@@ -217,10 +218,11 @@ async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
     let client = aws_sdk_dynamodb::Client::new(&config);
     let now = LambdaSystem.now();
     let mut expired_links = new_export("ready-original")?;
-    expired_links.next_check_at = Some(now.minus(Duration::from_secs(60)));
-    make_ready(&mut expired_links);
+    make_ready(&mut expired_links, now.minus(Duration::from_secs(60)));
     let mut stalled = new_export("stalled-original")?;
-    stalled.next_check_at = Some(now.minus(RE_ENQUEUE_AFTER));
+    if let State::Pending(pending) = &mut stalled.state {
+        pending.next_check_at = now.minus(RE_ENQUEUE_AFTER);
+    }
     let exports = ExportsTable::new(&config, EXPORTS_TABLE.to_owned());
     let expired_links = stored(&exports, &client, &expired_links).await?;
     let stalled = stored(&exports, &client, &stalled).await?;
@@ -276,11 +278,9 @@ fn copied(original: &Item, number: u64) -> Result<Item, Error> {
     Ok(item)
 }
 
-/// Makes the export READY with an expired link.
-fn make_ready(export: &mut Export) {
-    export.status = Status::Ready;
-    export.link_expires_at = export.next_check_at;
-    export.file = Some(ExportFile {
+/// Makes the export READY with a link until `link_expires_at`.
+fn make_ready(export: &mut Export, link_expires_at: Timestamp) {
+    let file = ExportFile {
         key: format!("exports/{}/{}/1.csv", export.tenant, export.id),
         name: "marketplace-payouts.csv".to_owned(),
         rows: 1000,
@@ -288,7 +288,8 @@ fn make_ready(export: &mut Export) {
         sha256: "0".repeat(64),
         totals: Totals::default(),
         expires_at: LambdaSystem.now().plus(Duration::from_secs(86_400)),
-    });
+    };
+    export.state = State::Ready { file, link_expires_at };
 }
 
 #[expect(clippy::disallowed_macros, reason = "output of a command")]

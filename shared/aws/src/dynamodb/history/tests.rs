@@ -1,8 +1,8 @@
 //! [`read_records`] must read every page as the SDK does.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use exports_domain::export::{Failure, Lease, Resends, Status};
-use exports_domain::testing::{export, ready_export, start};
+use exports_domain::export::{Failure, Lease, State};
+use exports_domain::testing::{export, file, ready_export, start, with_work};
 use proptest::prelude::*;
 
 use super::*;
@@ -36,13 +36,15 @@ fn object(members: &[(String, String)]) -> String {
 }
 
 fn leased() -> Export {
-    Export { lease: Some(Lease { holder: "one \u{1f600}".into(), until: start() }), ..export() }
+    let lease = Lease { holder: "one \u{1f600}".into(), until: start() };
+    with_work(export(), |pending| pending.lease = Some(lease))
 }
 
 fn failed() -> Export {
     let failure = Failure::deadline_passed(export().settings.time_limit);
-    let resends = Resends { day: start().start_of_day(), count: 2 };
-    Export { status: Status::Failed, failure: Some(failure), resends: Some(resends), ..ready_export() }
+    let resends = [(start().start_of_day(), 2)].into();
+    let state = State::Failed { failure, file: Some(file()) };
+    Export { state, resends, ..ready_export() }
 }
 
 /// A record as written, possibly with an attribute that is missing, of another type, or unknown.
