@@ -296,7 +296,7 @@ def calls(crate: str) -> tuple[Request, ...]:
 
 def is_download(request: Request) -> bool:
     """Whether it is the request that a presigned URL makes."""
-    return (request.port, request.operation) == ("FileLinks::sign_link", "GetObject")
+    return (request.port, request.operation) == ("FileStore::sign_link", "GetObject")
 
 
 @functools.cache

@@ -16,6 +16,9 @@ EXPONENTS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
 # A spreadsheet may run a cell that starts with one of these. Some also accept the full-width forms.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
+# What LibreOffice drops before "=".
+DROPPED = "\0 "
+
 Payout = Mapping[str, Any]
 
 
@@ -26,6 +29,12 @@ def expected_csv(
     lines = [_header(export_type), *(_line(payout, columns) for payout in in_order(payouts, export_type))]
     text = "".join(f"{line}\n" for line in lines)
     return (BYTE_ORDER_MARK if byte_order_mark else b"") + text.encode("utf-8")
+
+
+def expected_invalid_rows(lines: Iterable[tuple[str, str, str, str]]) -> bytes:
+    """The file of invalid rows: ID, column, problem and value of each line."""
+    cells = [("id", "column", "problem", "value"), *lines]
+    return "".join(";".join(quoted(_text(cell, {})) for cell in line) + "\n" for line in cells).encode()
 
 
 def expected_totals(payouts: Iterable[Payout]) -> dict[tuple[str, str], tuple[int, str]]:
@@ -49,13 +58,17 @@ def amount(minor: int, currency: str) -> str:
 
 
 def _line(payout: Payout, columns: Iterable[Column]) -> str:
-    return ";".join(_quoted(write(payout.get(attribute), payout)) for _, attribute, write in columns)
+    return ";".join(quoted(write(payout.get(attribute), payout)) for _, attribute, write in columns)
 
 
 def _text(value: str | None, _: Payout) -> str:
     if not value:
         return ""
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    return f"'{value}" if runs_as_formula(value) else value
+
+
+def runs_as_formula(value: str) -> bool:
+    return value.startswith(FORMULA_STARTS) or value.lstrip(DROPPED).startswith("=")
 
 
 def _time(value: str | None, _: Payout) -> str:
@@ -72,7 +85,7 @@ def _plain(value: object, _: Payout) -> str:
     return str(value)
 
 
-def _quoted(cell: str) -> str:
+def quoted(cell: str) -> str:
     """RFC 4180, 2.6 and 2.7: quotes a cell with a separator, a quote or a line break, and doubles the quotes in it."""
     if any(character in cell for character in ';"\r\n'):
         return '"' + cell.replace('"', '""') + '"'

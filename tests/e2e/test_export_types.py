@@ -135,7 +135,7 @@ def test_invalid_row_of_the_type_fails_the_export(stack: Stack, export_type: Exp
     stack.put_rows(export_type, tenant.id, [{**row, "status": "UNKNOWN"}])
     failed = tenant.await_status(tenant.launch(export_type=export_type), "FAILED")
     assert failed["failure"]["code"] == "INVALID_ROWS"
-    assert f"{row[export_type.id_attribute]} (status unknown)" in failed["failure"]["message"]
+    assert f'"{row[export_type.id_attribute]}" (status unknown)' in failed["failure"]["message"]
 
 
 def test_account_of_a_supplier_without_a_supplier_id_fails_the_export(stack: Stack) -> None:
@@ -145,4 +145,4 @@ def test_account_of_a_supplier_without_a_supplier_id_fails_the_export(stack: Sta
     stack.put_rows(FUNDING_TRANSFERS, tenant.id, [row])
     failed = tenant.await_status(tenant.launch(export_type=FUNDING_TRANSFERS), "FAILED")
     assert failed["failure"]["code"] == "INVALID_ROWS"
-    assert f"{row['transferId']} (targetSupplierId missing)" in failed["failure"]["message"]
+    assert f'"{row["transferId"]}" (target_supplier_id missing)' in failed["failure"]["message"]

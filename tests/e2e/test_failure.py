@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from expected_csv import expected_csv
+import web
+from expected_csv import expected_csv, expected_invalid_rows
 from interventions import changed_settings, held_queue
 from payouts import large_payouts, payout, plain_payouts
 from tenant import EXPORTS, Tenant, await_quiet
@@ -31,8 +33,55 @@ def test_invalid_rows_fail_the_export_with_count_and_first_ids(brisk_tenant: Ten
     named = [row["payoutId"] for row in unknown if row["payoutId"] in failure["message"]]
     assert named == [row["payoutId"] for row in unknown[:NAMED]]
     assert "file" not in export
-    assert_left_nothing(tenant, export_id)
+    assert_left_invalid_rows(tenant, export_id, [(row["payoutId"], "currency", "unknown", "ZZZ") for row in unknown])
     assert_only_the_requester_is_mailed(tenant, failure)
+    assert "ZZZ" not in "".join([tenant.mail().text, tenant.mail().html, str(tenant.items())])
+    assert not [line for line in tenant.stack.logs("generate-export") if "ZZZ" in line]
+
+
+def test_file_of_invalid_rows_is_linked_until_it_is_deleted(tenant: Tenant) -> None:
+    tenant.put_payouts([payout("=po_1", status="=PAID", reference="")])
+    export_id = tenant.launch()
+    failure = tenant.await_status(export_id, "FAILED")["failure"]
+    (listed,) = tenant.call("GET", EXPORTS).json()["content"]
+    assert listed["failure"]["invalidRows"] == {"count": 1, "isComplete": True}
+    response = web.request("GET", failure["invalidRows"]["downloadUrl"])
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/csv; charset=utf-8"), response
+    assert f'filename="marketplace-payouts-invalid-rows-{tenant.id}-' in response.headers["Content-Disposition"]
+    lines = [("=po_1", "reference", "missing", ""), ("=po_1", "status", "unknown", "=PAID")]
+    assert_left_invalid_rows(tenant, export_id, lines)
+    resent = tenant.call("POST", f"/v1/exports/{export_id}/resend-email")
+    assert (resent.status, resent.error_codes()) == (409, ["EXPORT_NOT_RESENDABLE"]), resent
+    key = tenant.record(export_id)["failure"]["invalidRows"]["key"]
+    tenant.stack.client("s3").delete_object(Bucket=tenant.stack.bucket, Key=key)
+    assert tenant.detail(export_id)["failure"]["invalidRows"] == {"count": 1, "isComplete": True}
+
+
+def test_row_that_does_not_fit_its_sort_key_fails_the_export(tenant: Tenant) -> None:
+    moved, renamed, no_key, later = payout("po_moved"), payout("po_renamed"), payout("po_no_key"), payout("po_later")
+    keys = {
+        "po_moved": "2026-03-01T10:00:00.001Z#po_moved",
+        "po_renamed": "2026-03-01T10:00:00.000Z#po_other",
+        "po_no_key": "2026-03-01",
+        # They sort after `asOf`, so they are not read.
+        "po_later": "9999-01-01T00:00:00.000Z#po_later",
+        "po_last": "po_last",
+    }
+    table = tenant.stack.table(tenant.stack.payoutsTable)
+    for row in (moved, renamed, no_key, later, payout("po_last")):
+        table.put_item(Item={"tenantId": tenant.id, "sk": keys[row["payoutId"]], **row})
+    export_id = tenant.launch()
+    failure = tenant.await_status(export_id, "FAILED")["failure"]
+    assert failure["message"] == (
+        '3 payouts cannot be written: "po_no_key" (sort_key malformed), '
+        '"po_renamed" (payout_id differs from the sort key), "po_moved" (created_at differs from the sort key).'
+    )
+    lines = [
+        ("po_no_key", "sort_key", "malformed", "2026-03-01"),
+        ("po_renamed", "payout_id", "differs from the sort key", "po_renamed"),
+        ("po_moved", "created_at", "differs from the sort key", "2026-03-01T10:00:00.000Z"),
+    ]
+    assert_left_invalid_rows(tenant, export_id, lines)
 
 
 def test_missing_or_malformed_value_fails_the_export(tenant: Tenant) -> None:
@@ -43,9 +92,14 @@ def test_missing_or_malformed_value_fails_the_export(tenant: Tenant) -> None:
     export_id = tenant.launch(tenant.cc)
     message = tenant.await_status(export_id, "FAILED")["failure"]["message"]
     assert "3 payouts" in message
-    for named in ("po_missing", "reference", "po_status", "status", "po_time", "settledAt"):
+    for named in ("po_missing", "reference", "po_status", "status", "po_time", "settled_at"):
         assert named in message
-    assert_left_nothing(tenant, export_id)
+    lines = [
+        ("po_missing", "reference", "missing", ""),
+        ("po_status", "status", "unknown", "PAID"),
+        ("po_time", "settled_at", "malformed", "2026-03-01"),
+    ]
+    assert_left_invalid_rows(tenant, export_id, lines)
 
 
 def test_mail_rejected_by_ses_fails_the_export_with_its_file(brisk_tenant: Tenant) -> None:
@@ -142,10 +196,18 @@ def status_after_sweep(tenant: Tenant, export_id: str) -> str:
     return status
 
 
-def assert_left_nothing(tenant: Tenant, export_id: str) -> None:
+def assert_left_invalid_rows(tenant: Tenant, export_id: str, lines: list[tuple[str, str, str, str]]) -> None:
+    """The only object is the file of invalid rows, with these lines."""
+    rows = tenant.detail(export_id)["failure"]["invalidRows"]
+    assert (rows["count"], rows["isComplete"]) == (len({row_id for row_id, *_ in lines}), True)
+    assert web.request("GET", rows["downloadUrl"]).body == expected_invalid_rows(lines)
+    assert_left_nothing(tenant, export_id, [tenant.record(export_id)["failure"]["invalidRows"]["key"]])
+
+
+def assert_left_nothing(tenant: Tenant, export_id: str, objects: Sequence[str] = ()) -> None:
     assert tenant.lock() is None
-    assert tenant.objects() == []
-    assert tenant.unfinished_uploads() == []
+    assert tenant.objects() == list(objects)
+    assert (tenant.unfinished_uploads(), tenant.unfinished_parts()) == ([], [])
     assert [item["sk"] for item in tenant.items()] == [f"EXPORT#{export_id}"]
     assert "nextCheckState" not in tenant.record(export_id)
 

@@ -120,7 +120,7 @@ def test_row_whose_deciding_value_is_invalid_fails_the_export(stack: Stack) -> N
     response = tenant.post({"filter": {"currencies": ["EUR"]}})
     export = tenant.await_status(response.json()["exportId"], "FAILED")
     assert export["failure"]["code"] == "INVALID_ROWS"
-    assert "po_1 (currency unknown)" in export["failure"]["message"]
+    assert '"po_1" (currency unknown)' in export["failure"]["message"]
     assert "po_2" not in export["failure"]["message"]
 
 

@@ -39,7 +39,7 @@ EXPONENTS = {
     )
     for code in codes.split()
 }
-GUARDED = re.compile(r"'[=+\-@\t\r\n]")
+GUARDED = re.compile("'(?:[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|[\0 ]+=)")
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{3}))?Z")
 # The precision of a DynamoDB number.
 MAX_DIGITS = 38

@@ -110,12 +110,14 @@ export class Details {
   }
 
   #buttons(item) {
-    const { download, resend, relaunch } = this.#actions;
+    const { download, downloadInvalidRows, resend, relaunch } = this.#actions;
     const isReady = canDownload(item);
+    const hasInvalidRows = Boolean(item.failure?.invalidRows);
     const buttons = [
       isReady && action("Download CSV", "download", () => download(item), "primary"),
+      hasInvalidRows && action("Download invalid rows", "download", () => downloadInvalidRows(item), "primary"),
       canResend(item) && action("Resend e-mail", "mail", () => resend(item), isReady ? "" : "primary"),
-      canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item), canResend(item) ? "" : "primary"),
+      canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item), canResend(item) || hasInvalidRows ? "" : "primary"),
     ].filter(Boolean);
     return buttons.length ? h("div", { class: "actions" }, buttons) : null;
   }

@@ -37,6 +37,7 @@ export class ExportsPage {
     const actions = {
       open: (id) => this.#open(id),
       download: (item) => this.#download(item),
+      downloadInvalidRows: (item) => this.#downloadInvalidRows(item),
       resend: (item) => this.#resend(item),
       relaunch: (item) => this.#relaunch(item),
     };
@@ -178,14 +179,19 @@ export class ExportsPage {
         announce(`The file was deleted. ${GONE_ADVICE}`, "bad");
         return;
       }
-      const url = item.downloadUrl && new URL(item.downloadUrl);
-      if (!url || !["https:", "http:"].includes(url.protocol)) {
-        announce("The download link has just expired. Resend the e-mail to get a new one.", "bad");
-        return;
-      }
-      // The response is sent as an attachment, so the page stays open.
-      h("a", { href: url.href, download: "" }).click();
-      announce(`Downloading ${item.file.name}`, "good");
+      if (save(item.downloadUrl)) announce(`Downloading ${item.file.name}`, "good");
+      else announce("The download link has just expired. Resend the e-mail to get a new one.", "bad");
+    } catch (error) {
+      announce(errorText(error), "bad");
+    }
+  }
+
+  async #downloadInvalidRows({ exportId }) {
+    try {
+      const item = await this.#api.detail(exportId);
+      this.#exports.putDetail(item);
+      if (save(item.failure?.invalidRows?.downloadUrl)) announce("Downloading the invalid rows", "good");
+      else announce("The file of invalid rows was deleted. Relaunch the export to get a new one.", "bad");
     } catch (error) {
       announce(errorText(error), "bad");
     }
@@ -208,4 +214,12 @@ export class ExportsPage {
     else this.#details.close();
     this.#history.applyUrl();
   };
+}
+
+/** Starts a download, unless there is no link. The response is sent as an attachment, so the page stays open. */
+function save(link) {
+  const url = link && new URL(link);
+  if (!url || !["https:", "http:"].includes(url.protocol)) return false;
+  h("a", { href: url.href, download: "" }).click();
+  return true;
 }

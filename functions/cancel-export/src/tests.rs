@@ -77,6 +77,7 @@ impl World {
             totals: Totals::default(),
             sha256: Vec::new(),
             crc64: 0,
+            invalid_rows: Default::default(),
             is_whole: false,
         };
         let step = lifecycle::advance_checkpoint(&self.record(), start(), Progress { rows_read: 1, rows: 1 });

@@ -13,10 +13,11 @@
 
 use std::time::Duration;
 
-use exports_domain::csv_encoder::{InvalidRows, csv_header};
+use exports_domain::csv_encoder::csv_header;
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Failure};
-use exports_domain::file::{ExportFile, download_name, object_key};
+use exports_domain::file::{ExportFile, download_name, invalid_rows_key, invalid_rows_name, object_key};
+use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{
     ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload,
@@ -114,6 +115,15 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Resumed::Complete(file) => return Ok(file),
         };
         let mut written = self.write_rows(export, &mut state, &times).await;
+        // The invalid rows found are of more use than an error.
+        if let Err(error @ WriteFileError::Dependency { .. }) = &written
+            && state.invalid_rows.count > 0
+            && !state.buffer.is_empty()
+            && self.is_last(export, error)
+        {
+            state.invalid_rows.are_all = false;
+            written = Err(self.write_invalid_rows(export, &state).await);
+        }
         if let Err(error) = &mut written {
             if let Some(upload) = state.unnamed_upload() {
                 self.abort(upload).await;
@@ -162,7 +172,6 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
         let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
         let mut reported_at = self.system.now();
-        let mut invalid_rows = InvalidRows::default();
         loop {
             // Uploaded parts are recorded while the next batch is read.
             let batch = tokio::select! {
@@ -174,12 +183,20 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 batch = reader.next() => batch?,
             };
             let Some(Batch { encoded, up_to }) = batch else { break };
-            invalid_rows.append(encoded.invalid_rows.clone());
-            // After the first invalid row there will be no file. The rest is read to count all invalid rows.
-            if invalid_rows.count == 0 {
+            if encoded.invalid_rows.count > 0 && state.invalid_rows.count == 0 {
+                uploads.clear();
+                if let Some(upload) = state.unnamed_upload() {
+                    reader.read_during(self.abort(upload)).await;
+                }
+                state.start_invalid_rows(&invalid_rows_header(export.settings.byte_order_mark));
+            }
+            state.after = Some(up_to);
+            // After the first invalid row there will be no file. The rest is read to find all invalid rows.
+            if encoded.invalid_rows.count > 0 || state.invalid_rows.count > 0 {
+                state.add_invalid_rows(encoded);
+            } else {
                 state.statistics.add(&encoded)?;
                 state.buffer.extend_from_slice(&encoded.csv);
-                state.after = Some(up_to);
                 if state.buffer.len() >= self.limits.part_size {
                     if uploads.len() >= PARTS_IN_FLIGHT
                         && let Some(part) = reader.read_during(uploads.next()).await
@@ -192,10 +209,6 @@ impl<S: ExportStore> FileWriter<'_, S> {
             }
             let now = self.system.now();
             if now >= times.continue_at {
-                if invalid_rows.count > 0 {
-                    invalid_rows.are_all = false;
-                    break;
-                }
                 return Err(self.continue_later(export, state, &mut uploads, times).await);
             }
             if now.since(reported_at) >= self.limits.checkpoint_every {
@@ -203,9 +216,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 reader.read_during(self.report_progress(export, state, now)).await?;
             }
         }
-        if invalid_rows.count > 0 {
-            let definition = export.id.export_type().definition();
-            return Err(WriteFileError::Failed(Failure::invalid_rows(&invalid_rows, definition)));
+        if state.invalid_rows.count > 0 {
+            return Err(self.write_invalid_rows(export, state).await);
         }
         if state.upload.is_none() {
             self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
@@ -220,6 +232,19 @@ impl<S: ExportStore> FileWriter<'_, S> {
             state.add_part(part?);
         }
         self.complete(export, state, times).await
+    }
+
+    /// Writes the file of invalid rows. Returns the error that names it, or the one that it was not written for.
+    async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> WriteFileError {
+        let Export { tenant, id, fencing_token, .. } = export;
+        let key = invalid_rows_key(tenant, id, *fencing_token);
+        let name = invalid_rows_name(tenant, id, export.as_of());
+        if let Err(error) = self.files.put_file(&key, &name, state.buffer.clone()).await {
+            return error.into();
+        }
+        let expires_at = self.system.now().plus(export.settings.file_retention);
+        let definition = id.export_type().definition();
+        WriteFileError::Failed(Failure::invalid_rows(&state.invalid_rows, definition, key, expires_at))
     }
 
     /// Cuts the next part from the buffer. The first part starts the upload.

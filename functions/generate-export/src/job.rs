@@ -183,7 +183,7 @@ impl<S: ExportStore> Generator<'_, S> {
         };
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
-        let link = self.files.sign_link(&file, now, link_expiry).await?;
+        let link = self.files.sign_link(&file.key, now, link_expiry).await?;
         let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
             .map_err(|error| DependencyError::permanent("write the mail", error))?;
         self.mail.send_mail(&mail).await?;
@@ -253,6 +253,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let (now, code) = (self.system.now(), failure.code.as_str());
         warn!(code, "export failed");
         let back_office = self.back_office.as_ref();
+        let invalid_rows = failure.invalid_rows.clone();
         match fail_export(self.exports, self.mail, back_office, export, now, FailedBy::Owner, failure).await {
             Ok(mailed) => {
                 exports_telemetry::emit(Metric::Failed { code });
@@ -261,7 +262,16 @@ impl<S: ExportStore> Generator<'_, S> {
                 }
             }
             // The lease expires, and the sweeper enqueues the export again.
-            Err(error) => warn!(error = %Chain(&error), "the failure was not recorded"),
+            Err(error) => {
+                warn!(error = %Chain(&error), "the failure was not recorded");
+                let ApplyError::Conflict(record) = error else { return };
+                let recorded = record.as_ref().and_then(|record| record.failure()?.invalid_rows.as_ref());
+                // The response to our own write may have been lost.
+                if let Some(file) = invalid_rows.filter(|file| recorded != Some(file)) {
+                    let unrecorded = Unrecorded { key: file.key, unfinished: UnfinishedFile::default() };
+                    self.discard_if_ended(export, record.as_deref(), unrecorded).await;
+                }
+            }
         }
     }
 

@@ -42,6 +42,12 @@ impl FileStatistics {
         Some(Self { rows_read: *rows_read, rows: *rows, bytes: *bytes, totals: totals.clone(), sha256, crc64 })
     }
 
+    /// The statistics of a new file, after the same rows.
+    #[must_use]
+    pub fn of_new_file(&self) -> Self {
+        Self { rows_read: self.rows_read, rows: self.rows, ..Self::default() }
+    }
+
     /// Adds bytes without rows.
     pub fn add_bytes(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
@@ -104,6 +110,7 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use exports_domain::invalid_rows::InvalidRows;
     use exports_domain::ports::RowKey;
     use proptest::prelude::*;
 
@@ -119,6 +126,7 @@ mod tests {
             totals: statistics.totals.clone(),
             sha256: statistics.sha256_state(),
             crc64: statistics.crc64_state(),
+            invalid_rows: InvalidRows::default(),
             is_whole: false,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsEvent;
 use exports_aws::dynamodb::inspection::{self, StoredItem};
 use exports_domain::export::{Export, Failure, FailureCode, Status};
-use exports_domain::file::object_key;
+use exports_domain::file::{InvalidRowsFile, invalid_rows_key, object_key};
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{self, CancelError, RetryPolicy, Step};
@@ -241,7 +241,7 @@ async fn row_whose_deciding_value_is_invalid_fails_the_export() {
     let world = World { rows: MemoryPayouts::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
     world.deliver("r1").await;
     let failure = world.record().failure().cloned().unwrap();
-    assert_eq!(failure.message, "1 payout cannot be written: po_1 (currency unknown).");
+    assert_eq!(failure.message, "1 payout cannot be written: \"po_1\" (currency unknown).");
 }
 
 #[tokio::test]
@@ -298,25 +298,134 @@ async fn delivery_while_another_works_does_nothing() {
     assert_eq!((world.record().status(), world.record().fencing_token), (Status::Ready, 2));
 }
 
+/// [`world`] with so many rows, of which every third has an unknown currency, from the third on.
+fn invalid_world(rows: u64) -> World {
+    let row = |i: u64| {
+        let row = payout(&format!("po_{i}"), start_less(rows + 3 - i));
+        if i % 3 == 2 { with_value(row, "currency", Value::Text("=XXX")) } else { row }
+    };
+    let rows = MemoryPayouts::new(&operator("acme").tenant, (0..rows).map(row)).in_pages_of(2);
+    World { rows, ..world(0) }
+}
+
+/// The file of invalid rows that the record names, which must be the only object.
+fn invalid_rows_of(world: &World) -> (InvalidRowsFile, String) {
+    let failure = world.record().failure().cloned().unwrap();
+    assert_eq!((world.record().status(), failure.code), (Status::Failed, FailureCode::InvalidRows));
+    let file = failure.invalid_rows.unwrap();
+    let objects = world.files.files();
+    assert_eq!(objects.keys().collect::<Vec<_>>(), [&file.key]);
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0));
+    assert!(world.lock_is_free());
+    let stored = &objects[&file.key];
+    assert_eq!(stored.download_name, "marketplace-payouts-invalid-rows-acme-20261008T083000Z.csv");
+    (file, String::from_utf8(stored.bytes.clone()).unwrap())
+}
+
+/// The file of invalid rows of [`invalid_world`].
+fn invalid_lines(rows: u64) -> String {
+    let lines = (0..rows).filter(|i| i % 3 == 2).map(|i| format!("po_{i};currency;unknown;'=XXX\n"));
+    format!("id;column;problem;value\n{}", lines.collect::<String>())
+}
+
 #[tokio::test]
-async fn payouts_that_cannot_be_written_fail_the_export_and_leave_no_object() {
-    let tenant = operator("acme").tenant;
-    let rows = (0..7).map(|i| {
-        let row = payout(&format!("po_{i}"), start_less(10 - i));
-        if i % 3 == 2 { with_value(row, "currency", Value::Text("XXX")) } else { row }
-    });
-    let rows = MemoryPayouts::new(&tenant, rows).in_pages_of(2);
-    let base = world(0);
-    let world = with_parts_of(100, World { rows, ..base });
+async fn payouts_that_cannot_be_written_fail_the_export_and_leave_their_file_alone() {
+    let world = with_parts_of(100, invalid_world(7));
     world.deliver("r1").await;
-    let record = world.record();
-    let failure = record.failure().cloned().unwrap();
-    assert_eq!((record.status(), failure.code), (Status::Failed, FailureCode::InvalidRows));
-    assert!(failure.message.starts_with("2 payouts cannot be written: po_2 (currency unknown), po_5"), "{failure:?}");
-    assert!(world.lock_is_free() && world.files.files().is_empty());
-    assert_eq!(world.files.unfinished_uploads(), 0);
+    let (file, lines) = invalid_rows_of(&world);
+    assert_eq!((file.count, file.is_complete, lines), (2, true, invalid_lines(7)));
+    assert_eq!(file.key, invalid_rows_key(&export().tenant, &export().id, 1));
+    assert_eq!(file.expires_at, start().plus(export().settings.file_retention));
+    assert_eq!(
+        world.record().failure().cloned().unwrap().message,
+        "2 payouts cannot be written: \"po_2\" (currency unknown), \"po_5\" (currency unknown)."
+    );
     let mails = world.mail.mails();
     assert_eq!((mails.len(), mails[0].recipients.cc().len()), (1, 0));
+    assert!(!format!("{:?} {mails:?}", world.record()).contains("=XXX"), "values are in the file only");
+}
+
+#[tokio::test]
+async fn no_part_is_written_after_the_first_invalid_row() {
+    let world = with_parts_of(100, invalid_world(40));
+    world.deliver("r1").await;
+    let (file, lines) = invalid_rows_of(&world);
+    assert_eq!((file.count, lines), (13, invalid_lines(40)));
+    assert!(world.record().rows_written <= 4, "{}", world.record().rows_written);
+    assert!(world.record().rows_read > 30, "{}", world.record().rows_read);
+}
+
+#[tokio::test]
+async fn invalid_rows_of_many_invocations_are_in_one_file() {
+    for rows in [60, 300] {
+        let world = hopping_world(invalid_world(rows));
+        let mut hops = 0;
+        while world.record().status() == Status::Pending {
+            hops += 1;
+            assert!(hops < 100, "{:?}", world.record());
+            world.deliver_for(&format!("hop {hops}"), Duration::from_secs(9)).await;
+            assert!(world.record().attempts <= 1, "a hop that advances costs no attempt");
+        }
+        assert!(hops > 3, "{hops}");
+        let (file, lines) = invalid_rows_of(&world);
+        assert_eq!((file.count, file.is_complete, lines), (rows / 3, true, invalid_lines(rows)));
+        let failure = world.record().failure().cloned().unwrap();
+        assert!(failure.message.starts_with(&format!("{} payouts cannot be written: \"po_2\"", rows / 3)));
+        assert_eq!(failure.message.matches("currency unknown").count(), 20, "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn invalid_rows_found_before_the_last_attempt_fails_are_named() {
+    let world = with_parts_of(100, invalid_world(40));
+    world.rows.failures.inject_after(12);
+    for _ in 0..3 {
+        assert_eq!(world.record().status(), Status::Pending);
+        world.deliver("r").await;
+        world.rows.failures.inject_after(12);
+        world.system.advance(6 * MINUTE);
+    }
+    let (file, lines) = invalid_rows_of(&world);
+    assert!(!file.is_complete && (1..13).contains(&file.count), "{file:?}");
+    assert!(invalid_lines(40).starts_with(&lines));
+    assert!(world.record().failure().cloned().unwrap().message.starts_with("At least "));
+}
+
+#[tokio::test]
+async fn failure_at_any_call_to_the_bucket_leaves_one_file_of_invalid_rows() {
+    for calls in 0..100 {
+        let world = with_parts_of(100, invalid_world(20));
+        world.files.failures.inject_after(calls);
+        world.deliver("r1").await;
+        let disturbed = world.record().status() == Status::Pending;
+        world.files.failures.stop();
+        world.deliver("r2").await;
+        assert_eq!(world.record().status(), Status::Failed, "{calls} calls");
+        let file = world.record().failure().cloned().unwrap().invalid_rows.unwrap();
+        let stored = world.files.files()[&file.key].clone();
+        assert_eq!(String::from_utf8(stored.bytes).unwrap(), invalid_lines(20), "{calls} calls");
+        if !disturbed && calls > 3 {
+            return;
+        }
+    }
+    panic!("the file is never written undisturbed");
+}
+
+#[tokio::test]
+async fn export_with_invalid_rows_cancelled_at_any_write_leaves_nothing() {
+    for write in 0..100 {
+        let world = with_parts_of(100, invalid_world(20));
+        let told = cancel_at(write, &world);
+        world.deliver("r1").await;
+        let Some(told) = *told.lock().unwrap() else {
+            assert!(write > 3, "{write}");
+            return;
+        };
+        assert_eq!(told, Ok(()));
+        assert!(world.record().is_cancelled(), "write {write}: {:?}", world.record());
+        assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0), "write {write}");
+    }
+    panic!("the export never ends");
 }
 
 #[tokio::test]
@@ -701,7 +810,11 @@ async fn message_for_a_record_that_is_spoilt_and_has_ended_is_done() {
 
 /// A world that has five seconds an invocation and spends one on each page: some four pages a hop.
 fn hopping(payouts: u64) -> World {
-    let world = with_parts_of(250, world(payouts));
+    hopping_world(world(payouts))
+}
+
+fn hopping_world(world: World) -> World {
+    let world = with_parts_of(250, world);
     let file = FileLimits { continue_before: Duration::from_secs(1), ..world.limits.file };
     let limits = Limits { file, ..world.limits.clone() };
     let system = FakeSystem::default();
@@ -743,13 +856,21 @@ impl World {
 async fn chain_of_more_than_twenty_hops_writes_the_same_file() {
     let world = hopping(300);
     let mut hops = 0;
+    let (mut ended_with_a_part, mut ended_between_parts) = (false, false);
     while world.record().status() == Status::Pending {
         hops += 1;
         assert!(hops < 100, "{:?}", world.record());
         world.deliver_for(&format!("hop {hops}"), Duration::from_secs(9)).await;
         let record = world.record();
         assert!(record.attempts <= 1, "a hop that gets further costs no try");
+        if let Some(checkpoint) = world.exports.checkpoint(&record.tenant, &record.id) {
+            let has_unfinished_part = checkpoint.unfinished.is_some();
+            assert_eq!(world.files.unfinished().len(), usize::from(has_unfinished_part));
+            ended_with_a_part |= !has_unfinished_part;
+            ended_between_parts |= has_unfinished_part;
+        }
     }
+    assert!(ended_with_a_part && ended_between_parts, "both are covered");
     assert!(hops > 20, "{hops}");
     assert_eq!(world.record().status(), Status::Ready);
     assert_eq!(stored(&world), undisturbed(300).await);
@@ -873,6 +994,17 @@ async fn unfinished_part_that_is_lost_again_and_again_uses_up_the_attempts() {
         (Status::Failed, FailureCode::GenerationFailed)
     );
     assert!(world.lock_is_free());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
+    let world = hopping_without_parts(100);
+    world.files.hang_unfinished();
+    world.deliver_for("r", Duration::from_secs(9)).await;
+    let record = world.record();
+    assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
+    assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
+    assert_eq!(world.exports.checkpoint(&record.tenant, &record.id), None);
 }
 
 #[tokio::test]

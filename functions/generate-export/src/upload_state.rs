@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
+use exports_domain::csv_encoder::EncodedRows;
+use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::ports::{Part, RowKey, Upload};
 
 use crate::statistics::FileStatistics;
@@ -22,6 +24,8 @@ pub(crate) struct UploadState {
     pub after: Option<RowKey>,
     /// The bytes of the next part.
     pub buffer: Vec<u8>,
+    /// The invalid rows so far. Once there is one, the file being written is that of invalid rows.
+    pub invalid_rows: InvalidRows,
     /// The uploaded parts, contiguous from the first.
     pub parts: Vec<Part>,
     /// How many parts were cut, uploaded or not.
@@ -69,6 +73,7 @@ impl UploadState {
             parts,
             checkpointed: checkpoint.parts,
             upload: checkpoint.upload.clone(),
+            invalid_rows: checkpoint.invalid_rows.clone(),
             ..Self::restart(&checkpoint)
         }
     }
@@ -84,6 +89,23 @@ impl UploadState {
         self.has_advanced |= self.advances(checkpoint);
         let UnfinishedFile { upload, part_key } = std::mem::replace(&mut self.named, UnfinishedFile::of(checkpoint));
         UnfinishedFile { upload: upload.filter(|upload| self.named.upload.as_ref() != Some(upload)), part_key }
+    }
+
+    /// Starts the file of invalid rows with this header in place of the file, which will not be written. What the stored
+    /// checkpoint names is kept for the next attempt until another checkpoint is stored.
+    pub(crate) fn start_invalid_rows(&mut self, header: &str) {
+        let Self { named, known_after, has_advanced, after, statistics, .. } = std::mem::take(self);
+        let statistics = statistics.of_new_file();
+        *self = Self { named, known_after, has_advanced, after, statistics, ..Self::default() };
+        self.append(header.as_bytes());
+    }
+
+    /// Adds the invalid ones of these rows to the file of invalid rows.
+    pub(crate) fn add_invalid_rows(&mut self, encoded: EncodedRows) {
+        self.statistics.rows_read += encoded.rows_read();
+        let end = self.buffer.len();
+        self.invalid_rows.append(encoded.invalid_rows, &mut self.buffer);
+        self.statistics.add_bytes(self.buffer.get(end..).unwrap_or_default());
     }
 
     /// Appends bytes without rows.
@@ -154,6 +176,7 @@ impl UploadState {
             totals: statistics.totals.clone(),
             sha256: statistics.sha256_state(),
             crc64: statistics.crc64_state(),
+            invalid_rows: self.invalid_rows.clone(),
             is_whole: false,
         })
     }

@@ -1,4 +1,5 @@
-//! `GET /v1/payments/{type}/export/{exportId}`: an export, with a download link if it is READY and its file exists.
+//! `GET /v1/payments/{type}/export/{exportId}`: an export, with a download link if it is READY and its file exists, or
+//! if it has a file of invalid rows.
 
 use exports_domain::export::Status;
 use exports_domain::ports::{ApiKeyStore, ExportStore, FileStore, System};
@@ -32,8 +33,10 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> GetExport<'_, K, S, F> {
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
         let download = Download::of(&export, now, self.files).await?;
+        let invalid_rows = Download::of_invalid_rows(&export, now, self.files).await?;
 
-        let response = Success::ok(&ExportView::new(&export, now).with_download(download));
+        let view = ExportView::new(&export, now).with_download(download).with_invalid_rows(invalid_rows);
+        let response = Success::ok(&view);
         Ok(match export.status_at(now) {
             Status::Pending => response.retry_after(POLL_AFTER),
             Status::Ready | Status::Failed | Status::Expired => response,

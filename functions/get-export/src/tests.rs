@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use exports_domain::export::{Export, Failure, FailureCode, State, Status};
-use exports_domain::testing::{FakeSystem, MemoryFiles, MemoryStore, export, file, operator, ready_export, state};
+use exports_domain::testing::{
+    FakeSystem, MemoryFiles, MemoryStore, export, file, invalid_rows_failure, operator, ready_export, state,
+};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use serde_json::{Value, json};
 
@@ -68,7 +70,7 @@ async fn ready_export_has_new_link() {
 #[tokio::test]
 async fn ready_export_with_deleted_file_has_no_link() {
     let world = world(ready_export());
-    world.files.delete(&file());
+    world.files.delete(&file().key);
     let response = response_to(&world, "export").await;
     assert_eq!((&response["statusCode"], &response["body"]["status"]), (&json!(200), &json!("READY")));
     for name in ["downloadUrl", "downloadUrlExpiresAt"] {
@@ -84,6 +86,34 @@ async fn ready_export_has_link_if_file_lookup_fails() {
     assert_eq!((&response["statusCode"], response["body"]["downloadUrl"].is_string()), (&json!(200), true));
 }
 
+/// [`export`] as FAILED with a file of invalid rows.
+fn failed_export() -> Export {
+    Export { state: State::Failed { failure: invalid_rows_failure(), file: None }, ..export() }
+}
+
+#[tokio::test]
+async fn export_with_invalid_rows_has_a_link_to_their_file() {
+    let response = response_to(&world(failed_export()), "export").await;
+    let key = failed_export().failure().cloned().unwrap().invalid_rows.unwrap().key;
+    let url = format!("https://files.example/{key}?from=2026-10-08T08:30:00.000Z&until=2026-10-08T08:45:00.000Z");
+    let expected = json!({ "count": 2, "isComplete": true, "downloadUrl": url });
+    assert_eq!(response["body"]["failure"]["invalidRows"], expected);
+    assert_eq!(response["body"].get("downloadUrl"), None, "it is not the export's file");
+}
+
+#[tokio::test]
+async fn export_whose_file_of_invalid_rows_is_gone_has_no_link() {
+    let expected = json!({ "count": 2, "isComplete": true });
+    let deleted = world(failed_export());
+    deleted.files.delete(&failed_export().failure().cloned().unwrap().invalid_rows.unwrap().key);
+    let expired = world(failed_export());
+    expired.system.advance(export().settings.file_retention);
+    for world in [deleted, expired] {
+        let response = response_to(&world, "export").await;
+        assert_eq!(response["body"]["failure"]["invalidRows"], expected);
+    }
+}
+
 #[tokio::test]
 async fn denied_access_to_files_is_an_internal_error() {
     let world = world(ready_export());
@@ -94,7 +124,8 @@ async fn denied_access_to_files_is_an_internal_error() {
 
 #[tokio::test]
 async fn file_is_looked_up_only_for_ready_export() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
+    let failure =
+        Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None, invalid_rows: None };
     let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     let expired = Export { state: state(Status::Expired), ..ready_export() };
     for (export, lookups) in [(export(), 0), (failed, 0), (expired, 0), (ready_export(), 1)] {
@@ -119,7 +150,8 @@ async fn export_with_expired_link_is_expired_before_any_sweep() {
 
 #[tokio::test]
 async fn failed_export_with_file_has_failure_and_no_link() {
-    let failure = Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None };
+    let failure =
+        Failure { code: FailureCode::EmailNotSent, message: "rejected".into(), cancelled_by: None, invalid_rows: None };
     let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     let response = response_to(&world(failed), "export").await;
     assert_eq!(
@@ -172,7 +204,7 @@ async fn openapi_examples_match_real_responses() {
         assert_is_documented(&response_to(&world(export), "export").await, example);
     }
     let deleted = world(ready_export());
-    deleted.files.delete(&file());
+    deleted.files.delete(&file().key);
     assert_is_documented(&response_to(&deleted, "export").await, "ReadyExportWithoutFile");
     assert_is_documented(&response_to(&world(export()), "unknown-export").await, "ExportNotFound");
 }

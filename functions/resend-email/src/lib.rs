@@ -79,7 +79,8 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> ResendEmail<'_, K, S, F> {
         if link_expiry <= now {
             return Err(ApiError::FileGone);
         }
-        let (exists, link) = tokio::join!(self.files.file_exists(file), self.files.sign_link(file, now, link_expiry));
+        let (exists, link) =
+            tokio::join!(self.files.file_exists(&file.key), self.files.sign_link(&file.key, now, link_expiry));
         if !exists? {
             return Err(ApiError::FileGone);
         }

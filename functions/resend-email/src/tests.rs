@@ -189,7 +189,7 @@ async fn deleted_file_is_gone_without_count_or_mail() {
     let failed = Export { state: State::Failed { failure, file: Some(file()) }, ..ready_export() };
     for export in [ready_export(), expired_export(), failed] {
         let world = world(store(export.clone()));
-        world.files.delete(&file());
+        world.files.delete(&file().key);
         let response = response_to(&world, "without-body").await;
         assert_eq!((&response["statusCode"], code(&response)), (&json!(410), Some("EXPORT_FILE_GONE")), "{response}");
         assert_eq!((only(&world), world.mail.mails().len()), (export, 0));

@@ -16,7 +16,7 @@ use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
-use exports_domain::file::{CONTENT_TYPE, ExportFile};
+use exports_domain::file::CONTENT_TYPE;
 use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
 use exports_domain::time::Timestamp;
 
@@ -303,12 +303,12 @@ impl FileStore for ExportsBucket {
         }
     }
 
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
-        self.downloads("check whether the file exists")?.files.exists(&file.key).await
+    async fn file_exists(&self, key: &str) -> Result<bool, DependencyError> {
+        self.downloads("check whether the file exists")?.files.exists(key).await
     }
 
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
-        self.downloads("sign the link")?.signer.sign_link(file, now, expiry).await
+    async fn sign_link(&self, key: &str, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+        self.downloads("sign the link")?.signer.sign_link(key, now, expiry).await
     }
 }
 

@@ -11,7 +11,6 @@ use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
-use exports_domain::file::ExportFile;
 use exports_domain::time::Timestamp;
 use serde::Deserialize;
 
@@ -91,17 +90,17 @@ impl LinkSigner {
         })
     }
 
-    /// A URL that anybody can download `file` with, from `now` until `expiry`.
+    /// A URL that anybody can download the file with this object key with, from `now` until `expiry`.
     pub(crate) async fn sign_link(
         &self,
-        file: &ExportFile,
+        key: &str,
         now: Timestamp,
         expiry: Timestamp,
     ) -> Result<String, DependencyError> {
         let signer = self.key(now).await?;
         // SigV4 has whole seconds, and truncates `now`.
         let lifetime = Duration::from_secs((expiry.seconds() - now.seconds()).try_into().unwrap_or(0));
-        let signed = self.bucket.presign(GET_OBJECT, &file.key, &signer, now, lifetime);
+        let signed = self.bucket.presign(GET_OBJECT, key, &signer, now, lifetime);
         let target = signed.map_err(|error| DependencyError::permanent("sign the link", error))?;
         Ok(format!("{}{target}", self.bucket.url))
     }

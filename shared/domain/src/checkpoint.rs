@@ -1,5 +1,6 @@
 //! The checkpoint of an unfinished file, from which the next owner continues.
 
+use crate::invalid_rows::InvalidRows;
 use crate::ports::{RowKey, Upload};
 use crate::totals::Totals;
 
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub sha256: Vec<u8>,
     /// The state of the CRC64NVME over all parts.
     pub crc64: u64,
+    /// The invalid rows read. Once there is one, the file being written is that of invalid rows, in [`Self::unfinished`].
+    pub invalid_rows: InvalidRows,
     /// Whether the parts are the complete file: the upload only has to be completed.
     pub is_whole: bool,
 }

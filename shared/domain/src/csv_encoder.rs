@@ -4,12 +4,13 @@
 //! currency's exponent, times are UTC to the second. Text that a spreadsheet could run as a formula starts with `'`;
 //! numbers and times never do, so that sums work.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
-use crate::control_chars::is_control_or_bidi;
 use crate::export_type::{Column, ColumnKind, Definition, FileColumns};
+use crate::filter::FilterKind;
+use crate::invalid_rows::{InvalidRows, InvalidValue, SORT_KEY, ValueProblem};
 use crate::money::{Money, append_whole_number, parse_whole_number};
-use crate::row::{InvalidValue, Value, ValueProblem, requires};
+use crate::row::{ID, Value, requires};
 use crate::row_selection::RowConditions;
 use crate::time::is_timestamp;
 use crate::totals::{RunningTotals, Totals};
@@ -17,62 +18,14 @@ use crate::totals::{RunningTotals, Totals};
 /// The byte-order mark, by which older versions of Excel recognise UTF-8.
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// How many invalid rows are named.
-pub const NAMED_INVALID_ROWS: usize = 20;
-
-/// How many characters of a row's id are shown.
-const SHOWN_ID: usize = 64;
-
 /// The start of a cell that a spreadsheet runs as a formula (OWASP, CSV injection). Programs set to an East Asian language
 /// treat the full-width forms like the plain ones.
 const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// The rows that cannot be encoded: their number, and the first of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidRows {
-    /// The number of invalid rows found.
-    pub count: u64,
-    /// Whether every row was checked. Not so if the invocation ran out of time.
-    pub are_all: bool,
-    /// The first [`NAMED_INVALID_ROWS`]: the row's id, or its key if the id itself is missing, and what is wrong.
-    pub first: Vec<(String, InvalidValue)>,
-}
-
-impl Default for InvalidRows {
-    fn default() -> Self {
-        Self { count: 0, are_all: true, first: Vec::new() }
-    }
-}
-
-impl InvalidRows {
-    /// Appends those that were found after these.
-    pub fn append(&mut self, later: Self) {
-        self.count += later.count;
-        self.are_all &= later.are_all;
-        let room = NAMED_INVALID_ROWS.saturating_sub(self.first.len());
-        self.first.extend(later.first.into_iter().take(room));
-    }
-
-    /// One line for people: how many, which, and why.
-    #[must_use]
-    pub fn describe(&self, definition: &Definition) -> String {
-        let noun = if self.count == 1 { definition.singular } else { definition.plural };
-        let least = if self.are_all { "" } else { "At least " };
-        let mut text = format!("{least}{} {noun} cannot be written: ", self.count);
-        for (index, (id, invalid)) in self.first.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            let _ = write!(text, "{separator}{id} ({invalid})");
-        }
-        let named = u64::try_from(self.first.len()).unwrap_or(u64::MAX);
-        match self.count.saturating_sub(named) {
-            0 => {}
-            more => {
-                let _ = write!(text, " and {more} more");
-            }
-        }
-        text
-    }
-}
+/// What LibreOffice Calc 7.4.7 drops in front of a formula when it opens a CSV file: NUL always, spaces if "Trim spaces" is
+/// chosen. After these it runs `=`, and none of the other starts. It runs no formula after any other control, format or
+/// separator character of Unicode, or after combinations of these (`tests/libreoffice` opens them all).
+const DROPPED_BY_LIBREOFFICE: [char; 2] = ['\0', ' '];
 
 /// Encoded rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +57,8 @@ pub struct CsvEncoder {
     columns: &'static [Column],
     /// The index of the currency's column.
     currency: usize,
+    /// The index of the creation time's column.
+    created_at: usize,
     csv: csv::Writer<Vec<u8>>,
     /// The current line.
     record: csv::ByteRecord,
@@ -120,15 +75,14 @@ impl CsvEncoder {
     #[must_use]
     pub fn new(columns: FileColumns, capacity: usize) -> Self {
         let (definition, columns) = (columns.export_type.definition(), columns.list());
-        let csv = csv::WriterBuilder::new()
-            .delimiter(b';')
-            .terminator(csv::Terminator::Any(b'\n'))
-            .from_writer(Vec::with_capacity(capacity));
+        let created_at = definition.filter(FilterKind::CreatedAt).and_then(|filter| filter.attributes.first());
+        let position = |is: &dyn Fn(&Column) -> bool| columns.iter().position(is).unwrap_or_default();
         Self {
             definition,
             columns,
-            currency: columns.iter().position(|column| column.kind == ColumnKind::Currency).unwrap_or_default(),
-            csv,
+            currency: position(&|column| column.kind == ColumnKind::Currency),
+            created_at: position(&|column| Some(&column.attribute) == created_at),
+            csv: csv_writer(capacity),
             record: csv::ByteRecord::new(),
             scratch: String::new(),
             conditions: RowConditions::default(),
@@ -145,30 +99,23 @@ impl CsvEncoder {
         Self { conditions, ..self }
     }
 
-    /// Encodes a row, given as the values of the file's columns. An invalid row is counted and named by its id, or by
-    /// `key` if its id is missing.
+    /// Encodes a row, given as the values of the file's columns and its sort key. An invalid row is counted and named by
+    /// its id, or by `key` if its id is missing.
     pub fn push(&mut self, row: &[Value<'_>], key: &str) {
         if self.conditions.exclude(row) {
             self.excluded += 1;
             return;
         }
-        match self.encode(row) {
-            Ok(()) => self.rows += 1,
-            Err(invalid) => {
-                self.invalid_rows.count += 1;
-                if self.invalid_rows.first.len() < NAMED_INVALID_ROWS {
-                    let id = match row.first() {
-                        Some(Value::Text(id)) if !id.is_empty() => id,
-                        _ => key,
-                    };
-                    self.invalid_rows.first.push((printable(id), invalid));
-                }
-            }
+        let problems = self.encode(row, key);
+        if problems.is_empty() {
+            self.rows += 1;
+        } else {
+            self.invalid_rows.add(self.columns, row, key, &problems);
         }
     }
 
-    /// Writes the row's line, or nothing.
-    fn encode(&mut self, row: &[Value<'_>]) -> Result<(), InvalidValue> {
+    /// Writes the row's line, or returns all that is wrong with the row.
+    fn encode(&mut self, row: &[Value<'_>], key: &str) -> Vec<InvalidValue> {
         self.record.clear();
         // Amounts precede their currency.
         let currency = match row.get(self.currency) {
@@ -176,22 +123,25 @@ impl CsvEncoder {
             _ => None,
         };
         let (mut status, mut amount) = (None, None);
+        let mut problems = Vec::new();
         for (column, value) in self.columns.iter().zip(row) {
-            let invalid = |problem| InvalidValue { attribute: column.attribute, problem };
-            match (column.kind, *value) {
+            let problem = match (column.kind, *value) {
+                (_, Value::Missing | Value::Text("")) if requires(column, self.columns, row) => ValueProblem::Missing,
                 (_, Value::Missing | Value::Text("")) => {
-                    if requires(column, self.columns, row) {
-                        return Err(invalid(ValueProblem::Missing));
-                    }
                     self.record.push_field(b"");
+                    continue;
                 }
-                (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
-                    self.scratch.clear();
-                    self.scratch.push('\'');
-                    self.scratch.push_str(text);
-                    self.record.push_field(self.scratch.as_bytes());
+                (ColumnKind::Text, Value::Text(text)) => {
+                    if runs_as_formula(text) {
+                        self.scratch.clear();
+                        self.scratch.push('\'');
+                        self.scratch.push_str(text);
+                        self.record.push_field(self.scratch.as_bytes());
+                    } else {
+                        self.record.push_field(text.as_bytes());
+                    }
+                    continue;
                 }
-                (ColumnKind::Text, Value::Text(text)) => self.record.push_field(text.as_bytes()),
                 (ColumnKind::Time, Value::Text(text)) if is_timestamp(text) => {
                     // `2026-10-08T00:00:01.000Z` without its milliseconds.
                     let mut time = *b"0000-00-00T00:00:00Z";
@@ -199,53 +149,81 @@ impl CsvEncoder {
                         *place = *byte;
                     }
                     self.record.push_field(&time);
+                    continue;
                 }
-                (ColumnKind::Status, Value::Text(text)) => {
-                    let known = self.definition.status(text).ok_or(invalid(ValueProblem::Unknown))?;
-                    status = Some(known);
-                    self.record.push_field(text.as_bytes());
-                }
-                (ColumnKind::Currency, Value::Text(text)) => {
-                    if currency.is_none() {
-                        return Err(invalid(ValueProblem::Unknown));
+                (kind @ (ColumnKind::Status | ColumnKind::Currency | ColumnKind::OneOf(_)), Value::Text(text)) => {
+                    let is_known = match kind {
+                        ColumnKind::Status => {
+                            status = self.definition.status(text);
+                            status.is_some()
+                        }
+                        ColumnKind::OneOf(values) => values.contains(&text),
+                        _ => currency.is_some(),
+                    };
+                    if is_known {
+                        self.record.push_field(text.as_bytes());
+                        continue;
                     }
-                    self.record.push_field(text.as_bytes());
+                    ValueProblem::Unknown
                 }
-                (ColumnKind::OneOf(values), Value::Text(text)) => {
-                    if !values.contains(&text) {
-                        return Err(invalid(ValueProblem::Unknown));
+                (kind @ (ColumnKind::Amount | ColumnKind::OtherAmount | ColumnKind::Count), Value::Number(number)) => {
+                    if let Some(whole) = parse_whole_number(number) {
+                        self.scratch.clear();
+                        match (kind, currency) {
+                            (ColumnKind::Count, _) => append_whole_number(whole, &mut self.scratch),
+                            (_, Some((_, currency))) => {
+                                Money { minor: whole, currency }.append_to(&mut self.scratch);
+                            }
+                            // The row is invalid.
+                            (_, None) => {}
+                        }
+                        if kind == ColumnKind::Amount {
+                            amount = Some((whole, column));
+                        }
+                        self.record.push_field(self.scratch.as_bytes());
+                        continue;
                     }
-                    self.record.push_field(text.as_bytes());
+                    ValueProblem::Malformed
                 }
-                (kind @ (ColumnKind::Amount | ColumnKind::OtherAmount), Value::Number(number)) => {
-                    let minor = parse_whole_number(number).ok_or(invalid(ValueProblem::Malformed))?;
-                    if kind == ColumnKind::Amount {
-                        amount = Some((minor, column));
-                    }
-                    self.scratch.clear();
-                    if let Some((_, currency)) = currency {
-                        Money { minor, currency }.append_to(&mut self.scratch);
-                    }
-                    self.record.push_field(self.scratch.as_bytes());
-                }
-                (ColumnKind::Count, Value::Number(number)) => {
-                    let count = parse_whole_number(number).ok_or(invalid(ValueProblem::Malformed))?;
-                    self.scratch.clear();
-                    append_whole_number(count, &mut self.scratch);
-                    self.record.push_field(self.scratch.as_bytes());
-                }
-                (_, Value::Text(_) | Value::Number(_) | Value::Other) => return Err(invalid(ValueProblem::Malformed)),
-            }
+                (_, Value::Text(_) | Value::Number(_) | Value::Other) => ValueProblem::Malformed,
+            };
+            problems.push(InvalidValue { column: column.header, problem });
+        }
+        let text = |index: usize| match row.get(index) {
+            Some(Value::Text(text)) => *text,
+            _ => "",
+        };
+        if !problems.is_empty() || !is_key_of(key, text(self.created_at), text(ID)) {
+            self.compare_with_key(row, key, &mut problems);
+            return problems;
         }
         // Every type has these three as required columns, so that they are present here.
         if let (Some(status), Some((currency, _)), Some((minor, column))) = (status, currency, amount)
             && !self.totals.add(currency, status, minor)
         {
-            return Err(InvalidValue { attribute: column.attribute, problem: ValueProblem::Malformed });
+            return vec![InvalidValue { column: column.header, problem: ValueProblem::Malformed }];
         }
         // Writing to memory cannot fail.
         let _ = self.csv.write_byte_record(&self.record);
-        Ok(())
+        problems
+    }
+
+    /// Adds what is wrong with the row's sort key, which must be `<createdAt>#<id>`, in column order.
+    #[cold]
+    fn compare_with_key(&self, row: &[Value<'_>], key: &str, problems: &mut Vec<InvalidValue>) {
+        let Some((created_at, id)) = parse_key(key) else {
+            problems.push(InvalidValue { column: SORT_KEY, problem: ValueProblem::Malformed });
+            return;
+        };
+        for (index, expected) in [(ID, id), (self.created_at, created_at)] {
+            let (Some(column), Some(value)) = (self.columns.get(index), row.get(index)) else { continue };
+            // An invalid value is already among the problems.
+            if *value != Value::Text(expected) && problems.iter().all(|problem| problem.column != column.header) {
+                problems.push(InvalidValue { column: column.header, problem: ValueProblem::DiffersFromSortKey });
+            }
+        }
+        let position = |header| self.columns.iter().position(|column| column.header == header);
+        problems.sort_by_key(|problem| position(problem.column));
     }
 
     /// The encoded rows.
@@ -262,13 +240,30 @@ impl CsvEncoder {
     }
 }
 
-/// An id as a message shows it: of bounded length, without control and bidirectional characters.
-fn printable(id: &str) -> String {
-    id.chars().take(SHOWN_ID).map(|c| if is_control_or_bidi(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Whether `key` is `<createdAt>#<id>`, the sort key of a row with these values.
+fn is_key_of(key: &str, created_at: &str, id: &str) -> bool {
+    key.strip_prefix(created_at).and_then(|rest| rest.strip_prefix('#')) == Some(id)
+}
+
+/// The time and the id of a sort key, if it has this form.
+fn parse_key(key: &str) -> Option<(&str, &str)> {
+    let (time, id) = key.split_once('#')?;
+    (is_timestamp(time) && !id.is_empty()).then_some((time, id))
+}
+
+/// A writer with the separator, line end and quoting of all CSV files, and room for so many bytes.
+pub(crate) fn csv_writer(capacity: usize) -> csv::Writer<Vec<u8>> {
+    let mut builder = csv::WriterBuilder::new();
+    builder.delimiter(b';').terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::with_capacity(capacity))
+}
+
+/// The text as a cell that no spreadsheet runs as a formula.
+pub(crate) fn guarded(text: &str) -> Cow<'_, str> {
+    if runs_as_formula(text) { format!("'{text}").into() } else { text.into() }
 }
 
 fn runs_as_formula(text: &str) -> bool {
-    text.starts_with(FORMULA_STARTS)
+    text.starts_with(FORMULA_STARTS) || text.trim_start_matches(DROPPED_BY_LIBREOFFICE).starts_with('=')
 }
 
 /// The first line of a file, after the byte-order mark if it has one.
@@ -284,7 +279,7 @@ mod tests {
     use crate::export_type::ExportType;
     use crate::export_type::Required;
     use crate::filter::RowFilter;
-    use crate::testing::row_status;
+    use crate::testing::{row_status, sort_key};
     use crate::totals::Total;
     use proptest::prelude::*;
 
@@ -322,9 +317,27 @@ mod tests {
     }
 
     fn written_as(export_type: ExportType, row: &[Value<'_>]) -> EncodedRows {
+        written_at(export_type, row, &sort_key(export_type, row))
+    }
+
+    fn written_at(export_type: ExportType, row: &[Value<'_>], key: &str) -> EncodedRows {
         let mut lines = CsvEncoder::new(FileColumns::current(export_type), 0);
-        lines.push(row, "key");
+        lines.push(row, key);
         lines.finish()
+    }
+
+    /// What is wrong with the only row.
+    fn problems(encoded: &EncodedRows) -> String {
+        assert_eq!((text(encoded), encoded.rows, &encoded.totals), ("", 0, &Totals::default()));
+        let [row] = &encoded.invalid_rows.first[..] else { panic!("{encoded:?}") };
+        let (_, problems) = row.rsplit_once(" (").unwrap();
+        problems.strip_suffix(')').unwrap().to_owned()
+    }
+
+    /// The same as expected.
+    fn named(problems: &[(&str, ValueProblem)]) -> String {
+        let problems: Vec<_> = problems.iter().map(|(column, problem)| format!("{column} {problem}")).collect();
+        problems.join(", ")
     }
 
     fn text(encoded: &EncodedRows) -> &str {
@@ -413,9 +426,7 @@ mod tests {
                 };
                 for (value, problem) in [(wrong, problem), (Value::Other, ValueProblem::Malformed)] {
                     let encoded = written_as(export_type, &row_with(export_type, &[(column.attribute, value)]));
-                    let invalid = InvalidValue { attribute: column.attribute, problem };
-                    assert_eq!(encoded.invalid_rows.first.first().map(|(_, first)| *first), Some(invalid));
-                    assert_eq!((encoded.rows, text(&encoded)), (0, ""));
+                    assert!(problems(&encoded).starts_with(&named(&[(column.header, problem)])), "{column:?}");
                 }
             }
         }
@@ -475,13 +486,13 @@ mod tests {
     #[test]
     fn account_of_a_supplier_without_a_supplier_id_is_invalid() {
         const TYPE: ExportType = ExportType::FundingTransfers;
-        for (of, attribute) in
-            [("sourceBalanceAccountType", "sourceSupplierId"), ("targetBalanceAccountType", "targetSupplierId")]
-        {
+        for (of, attribute, header) in [
+            ("sourceBalanceAccountType", "sourceSupplierId", "source_supplier_id"),
+            ("targetBalanceAccountType", "targetSupplierId", "target_supplier_id"),
+        ] {
             for id in [Value::Missing, Value::Text("")] {
                 let supplier = row_with(TYPE, &[(of, Value::Text("SUPPLIER")), (attribute, id)]);
-                let invalid = InvalidValue { attribute, problem: ValueProblem::Missing };
-                assert_eq!(written_as(TYPE, &supplier).invalid_rows.first, [("id_1".to_owned(), invalid)]);
+                assert_eq!(problems(&written_as(TYPE, &supplier)), named(&[(header, ValueProblem::Missing)]));
                 let marketplace = row_with(TYPE, &[(of, Value::Text("MARKETPLACE")), (attribute, id)]);
                 assert_eq!(written_as(TYPE, &marketplace).rows, 1);
             }
@@ -492,12 +503,17 @@ mod tests {
 
     #[test]
     fn text_that_could_run_as_a_formula_is_guarded() {
-        for start in ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"] {
+        for start in [
+            "=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "\0=", "\0\0=", " =", "   =", "\0 =", " \0 =",
+        ] {
             let value: &'static str = format!("{start}1+1").leak();
             let encoded = written(&with("reference", Value::Text(value)));
             assert!(text(&encoded).contains(&format!("'{value}")), "{start:?}");
         }
-        assert!(text(&written(&with("reference", Value::Text("a=1")))).contains(";a=1;"));
+        for value in ["a=1", " -1", " +1", "\0@1", "\u{a0}=1", "\u{200b}=1", "\u{feff}=1", "\u{b}=1", " \u{200b}=1"] {
+            let encoded = written(&with("reference", Value::Text(value)));
+            assert!(text(&encoded).contains(&format!(";{value};")), "{value:?}");
+        }
         assert!(text(&written(&good_row())).contains(";-1234.50;"));
     }
 
@@ -513,26 +529,86 @@ mod tests {
     #[test]
     fn invalid_row_is_counted_and_not_written() {
         use ValueProblem::*;
-        for (attribute, value, problem) in [
-            ("payoutId", Value::Missing, Missing),
-            ("reference", Value::Text(""), Missing),
-            ("reference", Value::Number("1"), Malformed),
-            ("status", Value::Text("PAID"), Unknown),
-            ("currency", Value::Text("XXX"), Unknown),
-            ("currency", Value::Other, Malformed),
-            ("amountMinor", Value::Number("1.5"), Malformed),
-            ("amountMinor", Value::Text("1"), Malformed),
-            ("orderCount", Value::Missing, Missing),
-            ("createdAt", Value::Text("2026-10-08"), Malformed),
-            ("pspReference", Value::Other, Malformed),
+        for (attribute, value, column, problem) in [
+            ("reference", Value::Text(""), "reference", Missing),
+            ("reference", Value::Number("1"), "reference", Malformed),
+            ("status", Value::Text("PAID"), "status", Unknown),
+            ("currency", Value::Text("XXX"), "currency", Unknown),
+            ("currency", Value::Other, "currency", Malformed),
+            ("amountMinor", Value::Number("1.5"), "amount", Malformed),
+            ("amountMinor", Value::Text("1"), "amount", Malformed),
+            ("orderCount", Value::Missing, "order_count", Missing),
+            ("pspReference", Value::Other, "psp_reference", Malformed),
         ] {
             let encoded = written(&with(attribute, value));
-            let id = if attribute == "payoutId" { "key" } else { "po_1" };
-            assert_eq!(
-                encoded.invalid_rows,
-                InvalidRows { count: 1, are_all: true, first: vec![(id.into(), InvalidValue { attribute, problem })] }
-            );
-            assert_eq!((text(&encoded), encoded.rows, &encoded.totals), ("", 0, &Totals::default()), "{attribute}");
+            assert_eq!(problems(&encoded), named(&[(column, problem)]));
+            assert!(encoded.invalid_rows.count == 1 && encoded.invalid_rows.first[0].starts_with("\"po_1\" ("));
+        }
+    }
+
+    #[test]
+    fn row_whose_sort_key_is_not_its_time_and_id_is_invalid() {
+        use ValueProblem::*;
+        let (time, later) = ("2026-10-08T00:00:01.000Z", "2026-10-08T00:00:01.001Z");
+        let key = format!("{time}#po_1");
+        let changed = |attribute, value| with(attribute, value);
+        for (row, key, expected) in [
+            (good_row(), key.clone(), vec![]),
+            (changed("payoutId", Value::Text("a#b")), format!("{time}#a#b"), vec![]),
+            (good_row(), format!("{later}#po_1"), vec![("created_at", DiffersFromSortKey)]),
+            (good_row(), format!("{time}#po_2"), vec![("payout_id", DiffersFromSortKey)]),
+            (
+                good_row(),
+                format!("{later}#po_2"),
+                vec![("payout_id", DiffersFromSortKey), ("created_at", DiffersFromSortKey)],
+            ),
+            (
+                changed("amountMinor", Value::Missing),
+                format!("{later}#po_2"),
+                vec![("payout_id", DiffersFromSortKey), ("amount", Missing), ("created_at", DiffersFromSortKey)],
+            ),
+            // An invalid value is not compared.
+            (changed("createdAt", Value::Text("2026-10-08")), key.clone(), vec![("created_at", Malformed)]),
+            (changed("createdAt", Value::Missing), key.clone(), vec![("created_at", Missing)]),
+            (changed("payoutId", Value::Missing), key.clone(), vec![("payout_id", Missing)]),
+            (changed("payoutId", Value::Missing), "#".into(), vec![("payout_id", Missing), ("sort_key", Malformed)]),
+            (
+                changed("createdAt", Value::Text("2026-10-08")),
+                "2026-10-08#po_1".into(),
+                vec![("created_at", Malformed), ("sort_key", Malformed)],
+            ),
+            (
+                changed("createdAt", Value::Text("")),
+                "#po_1".into(),
+                vec![("created_at", Missing), ("sort_key", Malformed)],
+            ),
+        ] {
+            let encoded = written_at(TYPE, &row, &key);
+            if expected.is_empty() {
+                assert_eq!(encoded.rows, 1, "{key}");
+            } else {
+                assert_eq!(problems(&encoded), named(&expected), "{key}");
+            }
+        }
+        for key in
+            ["", "po_1", time, &format!("{time}#"), &format!("{time}po_1"), &format!(" {key}"), "2026-10-08#po_1"]
+        {
+            assert_eq!(problems(&written_at(TYPE, &good_row(), key)), "sort_key malformed", "{key}");
+        }
+        for (id, shown) in [(Value::Missing, "\"k\""), (Value::Text(""), "\"k\""), (Value::Text("po_1"), "\"po_1\"")] {
+            let encoded = written_at(TYPE, &with("payoutId", id), "k");
+            assert!(encoded.invalid_rows.first[0].starts_with(shown), "the key names a row without an id");
+        }
+    }
+
+    #[test]
+    fn all_invalid_values_of_a_row_are_named_in_column_order() {
+        for export_type in ExportType::ALL {
+            let columns = export_type.definition().columns;
+            let all: Vec<_> = columns.iter().map(|column| (column.header, ValueProblem::Malformed)).collect();
+            let row = vec![Value::Other; columns.len()];
+            let expected: Vec<_> = all.iter().copied().chain([(SORT_KEY, ValueProblem::Malformed)]).collect();
+            assert_eq!(problems(&written_at(export_type, &row, "k")), named(&expected));
         }
     }
 
@@ -541,51 +617,29 @@ mod tests {
         let filter = RowFilter { statuses: ["FAILED"].map(row_status).into(), ..RowFilter::default() };
         let conditions = RowConditions::new(&filter, FileColumns::current(TYPE));
         let mut lines = CsvEncoder::new(FileColumns::current(TYPE), 0).with_conditions(conditions);
-        lines.push(&with("status", Value::Text("FAILED")), "key");
-        lines.push(&with("reference", Value::Missing), "key");
-        lines.push(&with("status", Value::Text("PAID")), "key");
+        let key = sort_key(TYPE, &good_row());
+        lines.push(&with("status", Value::Text("FAILED")), &key);
+        lines.push(&with("reference", Value::Missing), "another key");
+        lines.push(&with("status", Value::Text("PAID")), &key);
         let encoded = lines.finish();
         assert_eq!((encoded.rows, encoded.excluded, encoded.invalid_rows.count, encoded.rows_read()), (1, 1, 1, 3));
         assert_eq!(encoded.totals.iter().count(), 1);
-        assert_eq!(encoded.invalid_rows.first[0].1.attribute, "status");
-    }
-
-    #[test]
-    fn only_the_first_twenty_invalid_rows_are_named() {
-        let mut lines = CsvEncoder::new(FileColumns::current(TYPE), 0);
-        (0..15).for_each(|_| lines.push(&with("currency", Value::Text("XXX")), "key"));
-        let encoded = lines.finish();
-        let mut invalid_rows = encoded.invalid_rows.clone();
-        invalid_rows.append(encoded.invalid_rows);
-        assert_eq!((invalid_rows.count, invalid_rows.first.len()), (30, 20));
-        let text = invalid_rows.describe(TYPE.definition());
-        assert!(text.starts_with("30 payouts cannot be written: po_1 (currency unknown), po_1"), "{text}");
-        assert!(text.ends_with(" and 10 more"), "{text}");
-        invalid_rows.are_all = false;
-        assert!(invalid_rows.describe(TYPE.definition()).starts_with("At least 30 payouts cannot be written: "));
-    }
-
-    #[test]
-    fn invalid_rows_id_is_shortened_and_printable() {
-        let mut row = with("currency", Value::Text("XXX"));
-        let id: &'static str = format!("a\r\u{202e}b{}", "x".repeat(100)).leak();
-        row[0] = Value::Text(id);
-        let invalid_rows = written(&row).invalid_rows;
-        assert_eq!(invalid_rows.first[0].0, format!("a\u{fffd}\u{fffd}b{}", "x".repeat(60)));
+        assert_eq!(encoded.invalid_rows.first, ["\"po_1\" (status unknown)"]);
     }
 
     #[test]
     fn row_that_overflows_the_totals_is_invalid() {
         let mut lines = CsvEncoder::new(FileColumns::current(TYPE), 0);
         let huge: &'static str = "9".repeat(38).leak();
-        (0..3).for_each(|_| lines.push(&with("amountMinor", Value::Number(huge)), "key"));
+        let key = sort_key(TYPE, &good_row());
+        (0..3).for_each(|_| lines.push(&with("amountMinor", Value::Number(huge)), &key));
         let encoded = lines.finish();
         assert_eq!((encoded.rows, encoded.invalid_rows.count), (1, 2));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_back_by_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t＝＋－＠-]{1,10}") {
+        fn any_text_is_read_back_by_a_csv_reader(value in "\\PC{1,40}|[;\"\r\n=+@\t＝＋－＠\\x00 -]{1,10}") {
             let mut row = good_row();
             row[1] = Value::Text(&value);
             let encoded = written(&row);
@@ -594,7 +648,7 @@ mod tests {
             let record = reader.records().next().unwrap().unwrap();
             let cell = record.get(1).unwrap();
             prop_assert_eq!(cell.strip_prefix('\'').filter(|_| runs_as_formula(&value)).unwrap_or(cell), value.as_str());
-            prop_assert!(!cell.starts_with(FORMULA_STARTS));
+            prop_assert!(!runs_as_formula(cell));
             prop_assert_eq!(record.len(), TYPE.definition().columns.len());
         }
     }

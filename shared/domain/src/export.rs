@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::caller::{Caller, Person};
 use crate::control_chars::is_control_or_bidi;
-use crate::csv_encoder::InvalidRows;
 use crate::email::Recipients;
 use crate::export_type::{Definition, FileColumns};
-use crate::file::ExportFile;
+use crate::file::{ExportFile, InvalidRowsFile};
 use crate::id::{ExportId, TenantId};
+use crate::invalid_rows::InvalidRows;
 use crate::options::ExportOptions;
 use crate::ports::KeyRange;
 use crate::row_selection::RowSelection;
@@ -126,14 +126,17 @@ pub struct Failure {
     pub message: String,
     /// Who cancelled the export, if somebody did.
     pub cancelled_by: Option<Person>,
+    /// The file of invalid rows, if these are the reason.
+    pub invalid_rows: Option<InvalidRowsFile>,
 }
 
 impl Failure {
-    /// Some rows have values that cannot be written.
+    /// Some rows have values that cannot be written; the file with this object key lists them.
     #[must_use]
-    pub fn invalid_rows(invalid_rows: &InvalidRows, definition: &Definition) -> Self {
-        let message = format!("{}.", invalid_rows.describe(definition));
-        Self { code: FailureCode::InvalidRows, message, cancelled_by: None }
+    pub fn invalid_rows(rows: &InvalidRows, definition: &Definition, key: String, expires_at: Timestamp) -> Self {
+        let file = InvalidRowsFile { count: rows.count, is_complete: rows.are_all, key, expires_at };
+        let message = format!("{}.", rows.describe(definition));
+        Self { code: FailureCode::InvalidRows, message, cancelled_by: None, invalid_rows: Some(file) }
     }
 
     /// The file would have more than `max_bytes` bytes.
@@ -141,29 +144,30 @@ impl Failure {
     pub fn file_too_large(max_bytes: u64) -> Self {
         let gibibytes = max_bytes >> 30;
         let message = format!("The file would exceed {gibibytes} GiB, the maximum size of an export.");
-        Self { code: FailureCode::FileTooLarge, message, cancelled_by: None }
+        Self { code: FailureCode::FileTooLarge, message, cancelled_by: None, invalid_rows: None }
     }
 
     /// The file exists, but the e-mail service rejected the e-mail for this `reason`.
     #[must_use]
     pub fn email_not_sent(reason: &str) -> Self {
         let message = format!("The file was generated, but the e-mail service rejected the e-mail: {reason}");
-        Self { code: FailureCode::EmailNotSent, message, cancelled_by: None }
+        Self { code: FailureCode::EmailNotSent, message, cancelled_by: None, invalid_rows: None }
     }
 
     /// All `attempts` were used up.
     #[must_use]
     pub fn attempts_used_up(attempts: u32) -> Self {
         let message = format!("The export failed after {attempts} attempt{}.", if attempts == 1 { "" } else { "s" });
-        Self { code: FailureCode::GenerationFailed, message, cancelled_by: None }
+        Self { code: FailureCode::GenerationFailed, message, cancelled_by: None, invalid_rows: None }
     }
 
     /// Two attempts met a permanent error. The error itself is only logged, because it can name internal resources.
     #[must_use]
     pub fn permanent_error() -> Self {
-        let message = "The export failed because of an internal error that retrying does not fix, such as a missing \
-                       permission.";
-        Self { code: FailureCode::InternalError, message: message.to_owned(), cancelled_by: None }
+        let message = "The export failed because of an internal error that retrying does not fix, such as a missing permission. \
+                       Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
+                       again once the cause is fixed.";
+        Self { code: FailureCode::InternalError, message: message.to_owned(), cancelled_by: None, invalid_rows: None }
     }
 
     /// An administrator failed the export, with or without a `reason`.
@@ -173,21 +177,21 @@ impl Failure {
             Some(reason) => format!("An administrator failed the export: {}", reason.0),
             None => "An administrator failed the export.".to_owned(),
         };
-        Self { code: FailureCode::FailedByAdministrator, message, cancelled_by: None }
+        Self { code: FailureCode::FailedByAdministrator, message, cancelled_by: None, invalid_rows: None }
     }
 
     /// This caller cancelled the export.
     #[must_use]
     pub fn cancelled(cancelled_by: Person) -> Self {
         let message = format!("{} cancelled the export.", cancelled_by.name.as_str());
-        Self { code: FailureCode::Cancelled, message, cancelled_by: Some(cancelled_by) }
+        Self { code: FailureCode::Cancelled, message, cancelled_by: Some(cancelled_by), invalid_rows: None }
     }
 
     /// The deadline passed, and the corrupt record does not say what the time limit was.
     #[must_use]
     pub fn deadline_passed_corrupt() -> Self {
         let message = "The export did not finish within its time limit, because its record is corrupt.";
-        Self { code: FailureCode::DeadlinePassed, message: message.to_owned(), cancelled_by: None }
+        Self { code: FailureCode::DeadlinePassed, message: message.to_owned(), cancelled_by: None, invalid_rows: None }
     }
 
     /// The deadline passed.
@@ -202,7 +206,7 @@ impl Failure {
         };
         let limit = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
         let message = format!("The export did not finish within its time limit of {limit}.");
-        Self { code: FailureCode::DeadlinePassed, message, cancelled_by: None }
+        Self { code: FailureCode::DeadlinePassed, message, cancelled_by: None, invalid_rows: None }
     }
 }
 

@@ -49,7 +49,12 @@ mod tests {
     use crate::testing::{MailService, MemoryMailbox, MemoryStore, block_on, export};
 
     fn fail_stored(store: &MemoryStore, mailbox: &MemoryMailbox) -> Result<Result<(), SendError>, ApplyError> {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None };
+        let failure = Failure {
+            code: FailureCode::GenerationFailed,
+            message: "m".into(),
+            cancelled_by: None,
+            invalid_rows: None,
+        };
         let export = export();
         block_on(fail_export(store, mailbox, None, &export, export.as_of(), FailedBy::Owner, failure))
     }

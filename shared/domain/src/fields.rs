@@ -1,4 +1,5 @@
-//! Parses the fields of a JSON object one by one and collects all validation errors, each with its field.
+//! Parses the fields of a JSON object one by one and collects all validation errors, each with its field. A serde
+//! deserializer stops at the first one.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -23,10 +23,35 @@ pub fn unfinished_key(tenant: &TenantId, export: &ExportId, fencing_token: u64, 
     format!("unfinished/{tenant}/{export}/{fencing_token}-{rows_read}")
 }
 
+/// The object key of a file of invalid rows, beside where the file would be. Each owner has its own.
+#[must_use]
+pub fn invalid_rows_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> String {
+    format!("exports/{tenant}/{export}/{fencing_token}-invalid-rows.csv")
+}
+
 /// The name of a downloaded file.
 #[must_use]
 pub fn download_name(tenant: &TenantId, export: &ExportId, as_of: Timestamp) -> String {
     format!("{}-{tenant}-{}.csv", export.export_type().slug(), as_of.to_compact_text())
+}
+
+/// The name of a downloaded file of invalid rows.
+#[must_use]
+pub fn invalid_rows_name(tenant: &TenantId, export: &ExportId, as_of: Timestamp) -> String {
+    format!("{}-invalid-rows-{tenant}-{}.csv", export.export_type().slug(), as_of.to_compact_text())
+}
+
+/// A file of invalid rows, as recorded on the failure of its export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRowsFile {
+    /// The number of invalid rows found. The file holds the first of them.
+    pub count: u64,
+    /// Whether every row was checked. Not so if reading stopped before the last row.
+    pub is_complete: bool,
+    /// The object key in the exports bucket.
+    pub key: String,
+    /// When its retention ends. No link lives longer.
+    pub expires_at: Timestamp,
 }
 
 /// A finished file, as recorded on its export.

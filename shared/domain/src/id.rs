@@ -86,9 +86,8 @@ impl ExportId {
     /// When the export was accepted.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
-        let bytes = self.uuid.as_bytes();
-        let millis = bytes.iter().take(6).fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        Timestamp::from_millis(millis)
+        let (seconds, nanos) = self.uuid.get_timestamp().map_or((0, 0), |at| at.to_unix());
+        Timestamp::from_millis(i64::try_from(seconds * 1000 + u64::from(nanos / 1_000_000)).unwrap_or(i64::MAX))
     }
 
     /// A random byte of the id, to spread exports evenly.

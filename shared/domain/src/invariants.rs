@@ -7,7 +7,7 @@
 //! | [`AcceptedFinishes`](Invariant::AcceptedFinishes) | every accepted export has a record, and becomes READY or FAILED within its deadline plus one sweep |
 //! | [`FileIsComplete`](Invariant::FileIsComplete) | a recorded file is in the bucket until its expiry, and matches the size, SHA-256, rows and totals on the record; it holds every payout that was committed before the read and created up to `asOf`, once, in creation order |
 //! | [`ReadyWasMailed`](Invariant::ReadyWasMailed) | a READY export has a file, and an e-mail to its recipients was accepted, with a link to the file that is valid until the recorded link expiry |
-//! | [`FailureHasReason`](Invariant::FailureHasReason) | a FAILED export has a failure with a message, and no other export has a failure; a cancelled export names who cancelled it, and has no file |
+//! | [`FailureHasReason`](Invariant::FailureHasReason) | a FAILED export has a failure with a message, and no other export has a failure; a cancelled export names who cancelled it, and has no file; one with invalid rows names their file, which is in the bucket until its expiry |
 //! | [`NoLeftovers`](Invariant::NoLeftovers) | an export that is not PENDING has no checkpoint, and a leftover job message for it has no effect |
 //! | [`AttemptsAreBounded`](Invariant::AttemptsAreBounded) | an export never has more attempts without progress than allowed |
 //! | [`LinksAreValid`](Invariant::LinksAreValid) | a link leads to a recorded file, and expires neither before the time stated in its e-mail nor after its file; the recorded link expiry never moves back, and an export is not EXPIRED before it |
@@ -147,6 +147,7 @@ pub fn violations(snapshot: &Snapshot<'_>) -> Vec<Violation> {
     for export in &snapshot.exports {
         check_finishes(snapshot, export, &mut findings);
         check_failure(export, &mut findings);
+        check_invalid_rows(snapshot, export, &mut findings);
         check_leftovers(snapshot, export, &mut findings);
         if export.attempts > snapshot.max_attempts {
             let details =
@@ -251,7 +252,7 @@ fn check_finishes(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findi
 
 fn check_failure(export: &Export, findings: &mut Findings) {
     let State::Failed { failure, file } = &export.state else { return };
-    let Failure { code, message, cancelled_by } = failure;
+    let Failure { code, message, cancelled_by, invalid_rows: _ } = failure;
     let mut add = |details| findings.add(Invariant::FailureHasReason, export, details);
     if message.trim().is_empty() {
         add(format!("is FAILED as {code:?} without a message"));
@@ -266,6 +267,19 @@ fn check_failure(export: &Export, findings: &mut Findings) {
     if *code == FailureCode::Cancelled && file.is_some() {
         add("is cancelled, but has a file".to_owned());
     }
+}
+
+fn check_invalid_rows(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings) {
+    let Some(failure) = export.failure() else { return };
+    let details = match (&failure.invalid_rows, failure.code == FailureCode::InvalidRows) {
+        (Some(file), true) if file.expires_at > snapshot.now && !snapshot.objects.contains_key(file.key.as_str()) => {
+            format!("the object {} does not exist, but expires at {}", file.key, file.expires_at)
+        }
+        (Some(_), true) | (None, false) => return,
+        (None, true) => "is FAILED for invalid rows, but names no file of them".to_owned(),
+        (Some(file), false) => format!("is FAILED as {:?}, but names {}", failure.code, file.key),
+    };
+    findings.add(Invariant::FailureHasReason, export, details);
 }
 
 fn check_leftovers(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Findings) {

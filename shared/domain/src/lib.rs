@@ -13,7 +13,8 @@
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
 //! | [`fail_export`] | failing an export and mailing its requester |
 //! | [`export_type`] | the export types, one definition each: columns, row statuses, words |
-//! | [`row`], [`row_selection`], [`csv_encoder`], [`totals`] | a row as read; the rows of a file; rows as CSV; control totals |
+//! | [`row`], [`row_selection`], [`csv_encoder`] | a row as read; the rows of a file; rows as CSV |
+//! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
 //! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
@@ -37,6 +38,7 @@ pub mod hex;
 pub mod history;
 pub mod id;
 pub mod idempotency;
+pub mod invalid_rows;
 #[cfg(feature = "testing")]
 pub mod invariants;
 pub mod lifecycle;

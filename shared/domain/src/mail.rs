@@ -177,7 +177,8 @@ impl Mail {
 const fn advice(code: FailureCode) -> &'static str {
     match code {
         FailureCode::InvalidRows => {
-            "Send this list to the payments team. Launch the export again once the rows are corrected."
+            "Download the file of invalid rows from the export's details in the back office. It lists up to 10,000 rows with \
+             their values. Send it to the payments team. Launch the export again once the rows are corrected."
         }
         FailureCode::FileTooLarge => {
             "Give your administrator the export ID. Older rows must be archived before you launch the export again."
@@ -475,7 +476,12 @@ mod tests {
 
     #[test]
     fn failed_mail_links_to_the_back_office_if_configured() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into(), cancelled_by: None };
+        let failure = Failure {
+            code: FailureCode::GenerationFailed,
+            message: "It broke.".into(),
+            cancelled_by: None,
+            invalid_rows: None,
+        };
         let mail = |url| Mail::failed(&export(), &failure, url).unwrap();
         let (with, without) = (mail(Some(&back_office_url())), mail(None));
         let advice = "give your administrator the export ID.";
@@ -491,7 +497,12 @@ mod tests {
 
     #[test]
     fn text_body_has_no_trailing_spaces_or_double_blank_lines() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "It broke.".into(), cancelled_by: None };
+        let failure = Failure {
+            code: FailureCode::GenerationFailed,
+            message: "It broke.".into(),
+            cancelled_by: None,
+            invalid_rows: None,
+        };
         for url in [None, Some(&back_office_url())] {
             let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), url).unwrap();
             for text in [ready.text, Mail::failed(&export(), &failure, url).unwrap().text] {
@@ -504,7 +515,12 @@ mod tests {
     /// Remote content would report to a server that the e-mail was read, and many clients block it.
     #[test]
     fn html_body_has_no_remote_content_or_scripts() {
-        let failure = Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None };
+        let failure = Failure {
+            code: FailureCode::GenerationFailed,
+            message: "m".into(),
+            cancelled_by: None,
+            invalid_rows: None,
+        };
         let ready = Mail::ready(&export(), &file(), "https://bucket.example/key", link_expiry(), None).unwrap();
         assert_eq!(ready.html.matches("http").count(), 1, "only the link to the file");
         for html in [ready.html, Mail::failed(&export(), &failure, None).unwrap().html] {
@@ -528,7 +544,7 @@ mod tests {
         let mut export = export();
         export.requested_by.name = "<b>Ann</b>".parse().unwrap();
         let message = "1 payout cannot be written: <script>alert(1)</script> (currency unknown)".to_owned();
-        let failure = Failure { code: FailureCode::InvalidRows, message, cancelled_by: None };
+        let failure = Failure { code: FailureCode::InvalidRows, message, cancelled_by: None, invalid_rows: None };
         let mail = Mail::failed(&export, &failure, None).unwrap();
         assert_eq!(mail.recipients.to(), &export.requested_by.email);
         assert!(mail.recipients.cc().is_empty());

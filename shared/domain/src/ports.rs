@@ -15,7 +15,6 @@ use crate::csv_encoder::EncodedRows;
 use crate::error::DependencyError;
 use crate::export::{Export, Status};
 use crate::export_type::ExportType;
-use crate::file::ExportFile;
 use crate::history::{HistoryFilter, HistoryPage};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::Idempotency;
@@ -233,12 +232,16 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// The keys of the rows created from `from` to `to` (inclusive). Keys start with the time, so the keys of a
-    /// millisecond are greater than its time alone and lower than the next one.
+    /// The keys of the rows created from `from` to `to` (inclusive), and keys of another form that sort among them, so that
+    /// these are found to be invalid.
     #[must_use]
     pub fn created(from: Option<Timestamp>, to: Timestamp) -> Self {
-        let key = |time: Timestamp| RowKey(time.to_string());
-        Self { after: from.map(key), up_to: key(to.plus(Duration::from_millis(1))) }
+        // `$` follows `#`, so this follows all keys of rows of the millisecond.
+        let end_of = |time: Timestamp| RowKey(format!("{time}$"));
+        let before = |time: Timestamp| time.minus(Duration::from_millis(1));
+        // Nothing precedes the earliest time.
+        let after = from.filter(|from| before(*from) < *from).map(|from| end_of(before(from)));
+        Self { after, up_to: end_of(to) }
     }
 
     /// Whether it contains no key. A [`RowSource`] rejects an empty range.
@@ -351,11 +354,12 @@ pub trait FileStore: Send + Sync {
     /// The size of the file with this key, or `None` if it does not exist.
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError>;
 
-    /// Whether the file still exists.
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError>;
+    /// Whether the file with this object key still exists.
+    async fn file_exists(&self, key: &str) -> Result<bool, DependencyError>;
 
-    /// A URL that anybody can download `file` with, from `now` until `expiry` (seven days at most).
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError>;
+    /// A URL that anybody can download the file with this object key with, from `now` until `expiry` (seven days at
+    /// most).
+    async fn sign_link(&self, key: &str, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError>;
 }
 
 /// Why a mail was not sent.
@@ -375,4 +379,40 @@ pub enum SendError {
 pub trait MailSender: Send + Sync {
     /// Sends the mail without retries, because a retry could send it twice.
     async fn send_mail(&self, mail: &Mail) -> Result<(), SendError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn period_has_the_keys_of_its_rows_and_keys_of_another_form_among_them() {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (from, to) = (time("2026-09-01T00:00:00.000Z"), time("2026-10-08T08:30:00.000Z"));
+        let contains = |range: &KeyRange, key: &str| {
+            range.after.as_ref().is_none_or(|after| key > &*after.0) && key <= &*range.up_to.0
+        };
+        let (period, all) = (KeyRange::created(Some(from), to), KeyRange::created(None, to));
+        for key in [
+            "2026-09-01T00:00:00.000Z",
+            "2026-09-01T00:00:00.000Z#",
+            "2026-09-01T00:00:00.000Z#po_1",
+            "2026-09-02",
+            "2026-10-08T08:30:00.000Z#\u{10ffff}",
+        ] {
+            assert!(contains(&period, key) && contains(&all, key), "{key}");
+        }
+        for (key, is_in_all) in [
+            ("", true),
+            ("2026-08-31T23:59:59.999Z#\u{10ffff}", true),
+            ("2026-10-08T08:30:00.001Z", false),
+            ("2026-10-08T08:30:00.001Z#po_1", false),
+            ("po_1", false),
+        ] {
+            assert_eq!((contains(&period, key), contains(&all, key)), (false, is_in_all), "{key}");
+        }
+        let [first, last] = [i64::MIN, i64::MAX].map(Timestamp::from_millis);
+        let ever = KeyRange::created(Some(first), last);
+        assert!(contains(&ever, &format!("{first}#po_1")) && contains(&ever, &format!("{last}#po_1")));
+    }
 }

@@ -21,7 +21,7 @@ use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Failure, FailureCode, Pending, State, Status};
 use crate::export_type::{Column, ColumnKind, ExportType, Required, RowStatus};
-use crate::file::ExportFile;
+use crate::file::{ExportFile, InvalidRowsFile};
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
@@ -32,7 +32,7 @@ use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CompleteError, CorruptRecord, ExportStore, FileStore, JobQueue,
     KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck, SendError, System, Upload,
 };
-use crate::row::Value;
+use crate::row::{ID, Value};
 use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 use crate::totals::{Total, Totals};
@@ -586,6 +586,7 @@ pub struct MemoryFiles {
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
     started: AtomicU64,
     min_part_size: usize,
+    hangs: AtomicBool,
     limits: Mutex<Vec<Duration>>,
     deleted: Mutex<BTreeSet<String>>,
     lookups: AtomicU64,
@@ -626,14 +627,19 @@ impl MemoryFiles {
         lock(&self.unfinished).values_mut().for_each(|object| *object = bytes.to_vec());
     }
 
+    /// All further writes of objects of unfinished files never return.
+    pub fn hang_unfinished(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+
     /// Deletes all objects of unfinished files, as the lifecycle rule of the bucket does.
     pub fn forget_unfinished(&self) {
         lock(&self.unfinished).clear();
     }
 
     /// Deletes a linked file.
-    pub fn delete(&self, file: &ExportFile) {
-        lock(&self.deleted).insert(file.key.clone());
+    pub fn delete(&self, key: &str) {
+        lock(&self.deleted).insert(key.to_owned());
     }
 
     /// The number of lookups of linked files.
@@ -748,6 +754,9 @@ impl FileStore for MemoryFiles {
 
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
         self.failures.check("write the unfinished file")?;
+        if self.hangs.load(Ordering::SeqCst) {
+            pending::<()>().await;
+        }
         lock(&self.unfinished).insert(key.to_owned(), bytes);
         Ok(())
     }
@@ -780,15 +789,15 @@ impl FileStore for MemoryFiles {
         Ok(lock(&self.files).get(key).map(|file| file.bytes.len() as u64))
     }
 
-    async fn file_exists(&self, file: &ExportFile) -> Result<bool, DependencyError> {
+    async fn file_exists(&self, key: &str) -> Result<bool, DependencyError> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
         self.lookup_failures.check("look for the file")?;
-        Ok(!lock(&self.deleted).contains(&file.key))
+        Ok(!lock(&self.deleted).contains(key))
     }
 
-    async fn sign_link(&self, file: &ExportFile, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
+    async fn sign_link(&self, key: &str, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
         self.link_failures.check("sign the link")?;
-        Ok(format!("https://files.example/{}?from={now}&until={expiry}", file.key))
+        Ok(format!("https://files.example/{key}?from={now}&until={expiry}"))
     }
 }
 
@@ -808,13 +817,7 @@ pub struct MemoryPayouts {
 impl MemoryPayouts {
     /// A table with the payouts of one tenant, all in one page.
     pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row>) -> Self {
-        let keyed = |row: Row| {
-            let text = |attribute| match value_of(&row, attribute) {
-                Value::Text(text) => text,
-                _ => "",
-            };
-            ((tenant.clone(), format!("{}#{}", text("createdAt"), text("payoutId"))), row)
-        };
+        let keyed = |row: Row| ((tenant.clone(), sort_key(TYPE, &row)), row);
         Self { rows: rows.into_iter().map(keyed).collect(), ..Self::default() }
     }
 
@@ -986,7 +989,7 @@ pub fn file() -> ExportFile {
 pub fn state(status: Status) -> State {
     let link_expires_at = start().plus(settings().link_lifetime);
     let message = "The export failed after 5 attempts.".to_owned();
-    let failure = Failure { code: FailureCode::GenerationFailed, message, cancelled_by: None };
+    let failure = Failure { code: FailureCode::GenerationFailed, message, cancelled_by: None, invalid_rows: None };
     match status {
         Status::Pending => export().state,
         Status::Ready => State::Ready { file: file(), link_expires_at },
@@ -1009,6 +1012,20 @@ pub fn with_work(mut export: Export, change: impl FnOnce(&mut Pending)) -> Expor
     let State::Pending(pending) = &mut export.state else { panic!("not pending: {export:?}") };
     change(pending);
     export
+}
+
+/// The failure of [`export`] for two invalid rows.
+#[must_use]
+pub fn invalid_rows_failure() -> Failure {
+    let export = export();
+    let file = InvalidRowsFile {
+        count: 2,
+        is_complete: true,
+        key: crate::file::invalid_rows_key(&export.tenant, &export.id, 1),
+        expires_at: start().plus(export.settings.file_retention),
+    };
+    let message = "2 payouts cannot be written: \"po_1\" (currency unknown), \"po_2\" (status missing).".to_owned();
+    Failure { code: FailureCode::InvalidRows, message, cancelled_by: None, invalid_rows: Some(file) }
 }
 
 /// [`export`] as READY one minute after [`start`], with [`file()`] and a link until [`start`] plus its link lifetime.
@@ -1078,9 +1095,14 @@ pub fn with_value(mut row: Row, attribute: &str, value: Value<'static>) -> Row {
     row
 }
 
-fn value_of(row: &[Value<'static>], attribute: &str) -> Value<'static> {
-    row.iter()
-        .zip(TYPE.definition().columns)
-        .find(|(_, column)| column.attribute == attribute)
-        .map_or(Value::Missing, |(cell, _)| *cell)
+/// The sort key of a row: its creation time and id, as far as it has them.
+#[must_use]
+pub fn sort_key(export_type: ExportType, row: &[Value<'_>]) -> String {
+    let columns = export_type.definition().columns;
+    let text = |index: Option<usize>| match index.and_then(|index| row.get(index)) {
+        Some(Value::Text(text)) => *text,
+        _ => "",
+    };
+    let created_at = columns.iter().position(|column| column.attribute == "createdAt");
+    format!("{}#{}", text(created_at), text(Some(ID)))
 }

@@ -9,6 +9,7 @@
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, date};
+use jiff::fmt::temporal::Pieces;
 
 use crate::time::Timestamp;
 
@@ -57,14 +58,24 @@ impl FromStr for TimeBound {
     type Err = ParseTimeBoundError;
 
     fn from_str(text: &str) -> Result<Self, ParseTimeBoundError> {
-        let text = text.as_bytes();
-        if text.len() == 10 {
-            let date = parse_date(text)?;
-            let (first, last) = (since_epoch(date.at(0, 0, 0, 0)), since_epoch(date.at(23, 59, 59, 999_999_999)));
-            return Ok(Self { first, last, has_more_digits: false });
-        }
-        parse_time(text)
+        let parsed = if text.len() == DATE.len() { parse_date(text) } else { parse_time(text) };
+        parsed.ok_or(ParseTimeBoundError)
     }
+}
+
+/// The accepted forms. jiff, which parses them, accepts others of ISO 8601 too.
+const DATE: &str = "0000-00-00";
+const TIME: &str = "0000-00-00T00:00:00";
+const OFFSET: &str = "+00:00";
+
+/// Whether the text has this form: a 0 stands for a digit, a + for a sign, and a T also for a t.
+fn has_form(text: &str, form: &str) -> bool {
+    let fits = |(byte, expected): (u8, u8)| match expected {
+        b'0' => byte.is_ascii_digit(),
+        b'+' => matches!(byte, b'+' | b'-'),
+        _ => byte.eq_ignore_ascii_case(&expected),
+    };
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
 }
 
 /// Nanoseconds since the Unix epoch. `jiff::Timestamp` does not reach the end of the year 9999.
@@ -73,74 +84,38 @@ fn since_epoch(time: DateTime) -> i128 {
 }
 
 /// `2026-10-08`
-fn parse_date(text: &[u8]) -> Result<Date, ParseTimeBoundError> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return Err(ParseTimeBoundError) };
-    let year = i16::try_from(number(&[*y1, *y2, *y3, *y4])?).map_err(|_| ParseTimeBoundError)?;
-    Date::new(year, two_digits(*m1, *m2)?, two_digits(*d1, *d2)?).map_err(|_| ParseTimeBoundError)
+fn parse_date(text: &str) -> Option<TimeBound> {
+    let date: Date = has_form(text, DATE).then(|| text.parse().ok())??;
+    let (first, last) = (since_epoch(date.at(0, 0, 0, 0)), since_epoch(date.at(23, 59, 59, 999_999_999)));
+    Some(TimeBound { first, last, has_more_digits: false })
 }
 
 /// `2026-10-08T00:00:01.5+02:00`
-fn parse_time(text: &[u8]) -> Result<TimeBound, ParseTimeBoundError> {
-    let (date, rest) = text.split_at_checked(10).ok_or(ParseTimeBoundError)?;
-    let [b'T' | b't', h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = rest else { return Err(ParseTimeBoundError) };
-    // RFC 3339 allows leap seconds. They count as the second before.
-    let second = match two_digits(*s1, *s2)? {
-        60 => 59,
-        second => second,
-    };
-    let time = jiff::civil::Time::new(two_digits(*h1, *h2)?, two_digits(*m1, *m2)?, second, 0);
-    let time = time.map_err(|_| ParseTimeBoundError)?;
-    let (fraction, offset) = match rest {
-        [b'.', rest @ ..] => {
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let (digits, offset) =
-                rest.split_at_checked(digits).filter(|(digits, _)| !digits.is_empty()).ok_or(ParseTimeBoundError)?;
-            (Some(digits), offset)
+fn parse_time(text: &str) -> Option<TimeBound> {
+    let (time, rest) = text.split_at_checked(TIME.len())?;
+    let (fraction, offset) = match rest.strip_prefix('.') {
+        Some(rest) => {
+            let end = rest.find(|other: char| !other.is_ascii_digit()).filter(|end| *end > 0)?;
+            let (fraction, offset) = rest.split_at_checked(end)?;
+            (Some(fraction), offset)
         }
-        rest => (None, rest),
+        None => (None, rest),
     };
-    let local = since_epoch(parse_date(date)?.to_datetime(time));
-    let second = local - i128::from(parse_offset(offset)?) * 60 * 1_000_000_000;
-    let Some(fraction) = fraction else {
-        return Ok(TimeBound { first: second, last: second + 999_999_999, has_more_digits: false });
-    };
-    let at = second + nanoseconds(fraction)?;
-    let has_more_digits = fraction.iter().skip(9).any(|digit| *digit != b'0');
-    Ok(TimeBound { first: at, last: at, has_more_digits })
-}
-
-/// The first nine digits of a fraction.
-fn nanoseconds(fraction: &[u8]) -> Result<i128, ParseTimeBoundError> {
-    let mut digits = [b'0'; 9];
-    for (digit, byte) in digits.iter_mut().zip(fraction) {
-        *digit = *byte;
+    let offset = offset.replacen(' ', "+", 1);
+    if !has_form(time, TIME) || !(has_form(&offset, "Z") || has_form(&offset, OFFSET)) {
+        return None;
     }
-    Ok(number(&digits)?.into())
-}
-
-/// The offset in minutes: `Z`, `+02:00`.
-fn parse_offset(text: &[u8]) -> Result<i64, ParseTimeBoundError> {
-    let (sign, h1, h2, m1, m2) = match text {
-        [b'Z' | b'z'] => return Ok(0),
-        [b'+' | b' ', h1, h2, b':', m1, m2] => (1, h1, h2, m1, m2),
-        [b'-', h1, h2, b':', m1, m2] => (-1, h1, h2, m1, m2),
-        _ => return Err(ParseTimeBoundError),
-    };
-    let (hours, minutes) = (two_digits(*h1, *h2)?, two_digits(*m1, *m2)?);
-    if hours > 23 || minutes > 59 {
-        return Err(ParseTimeBoundError);
+    // RFC 3339 allows leap seconds: jiff counts them as the second before. It takes nine digits of a fraction.
+    let pieces = format!("{time}.{:.9}{offset}", fraction.unwrap_or("0"));
+    let pieces = Pieces::parse(&pieces).ok()?;
+    let offset = i128::from(pieces.to_numeric_offset()?.seconds());
+    if offset.abs() >= 86_400 {
+        return None;
     }
-    Ok(sign * (i64::from(hours) * 60 + i64::from(minutes)))
-}
-
-fn two_digits(tens: u8, ones: u8) -> Result<i8, ParseTimeBoundError> {
-    i8::try_from(number(&[tens, ones])?).map_err(|_| ParseTimeBoundError)
-}
-
-fn number(digits: &[u8]) -> Result<i64, ParseTimeBoundError> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')).ok_or(ParseTimeBoundError)
-    })
+    let first = since_epoch(pieces.date().to_datetime(pieces.time()?)) - offset * 1_000_000_000;
+    let last = first + if fraction.is_some() { 0 } else { 999_999_999 };
+    let has_more_digits = fraction.is_some_and(|digits| digits.bytes().skip(9).any(|digit| digit != b'0'));
+    Some(TimeBound { first, last, has_more_digits })
 }
 
 #[cfg(test)]

@@ -100,9 +100,20 @@ struct FailureView<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_by: Option<PersonView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invalid_rows: Option<InvalidRowsView>,
 }
 
-/// A short-lived link to the file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InvalidRowsView {
+    count: u64,
+    is_complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download_url: Option<String>,
+}
+
+/// A short-lived link to the file of an export, or to its file of invalid rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Download {
@@ -122,13 +133,38 @@ impl Download {
     /// [`DependencyError`] if signing fails, or the bucket has a permanent error.
     pub async fn of(export: &Export, now: Timestamp, files: &impl FileStore) -> Result<Option<Self>, DependencyError> {
         let State::Ready { file, link_expires_at } = &export.state else { return Ok(None) };
-        let expiry = now.plus(DOWNLOAD_LIFETIME).min(*link_expires_at).min(file.expires_at);
+        Self::until((*link_expires_at).min(file.expires_at), &file.key, now, files).await
+    }
+
+    /// The same for the file of invalid rows; `None` if the export has none.
+    ///
+    /// # Errors
+    /// The same as those of [`Self::of`].
+    pub async fn of_invalid_rows(
+        export: &Export,
+        now: Timestamp,
+        files: &impl FileStore,
+    ) -> Result<Option<Self>, DependencyError> {
+        match export.failure().and_then(|failure| failure.invalid_rows.as_ref()) {
+            Some(file) => Self::until(file.expires_at, &file.key, now, files).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A link to the object with this key that expires in 15 minutes, or at `end` if that is earlier. `None` if that has
+    /// passed, or the object was deleted.
+    async fn until(
+        end: Timestamp,
+        key: &str,
+        now: Timestamp,
+        files: &impl FileStore,
+    ) -> Result<Option<Self>, DependencyError> {
         // A presigned URL expires on a whole second.
-        let expiry = Timestamp::from_millis(expiry.seconds() * 1000);
+        let expiry = Timestamp::from_millis(now.plus(DOWNLOAD_LIFETIME).min(end).seconds() * 1000);
         if expiry <= now {
             return Ok(None);
         }
-        let (exists, download_url) = tokio::join!(files.file_exists(file), files.sign_link(file, now, expiry));
+        let (exists, download_url) = tokio::join!(files.file_exists(key), files.sign_link(key, now, expiry));
         match exists {
             Ok(true) => {}
             Ok(false) => return Ok(None),
@@ -166,6 +202,15 @@ impl<'a> ExportView<'a> {
     #[must_use]
     pub fn with_download(mut self, download: Option<Download>) -> Self {
         self.download = download;
+        self
+    }
+
+    /// Adds the link to the file of invalid rows.
+    #[must_use]
+    pub fn with_invalid_rows(mut self, download: Option<Download>) -> Self {
+        if let Some(view) = self.failure.as_mut().and_then(|failure| failure.invalid_rows.as_mut()) {
+            view.download_url = download.map(|download| download.download_url);
+        }
         self
     }
 }
@@ -206,6 +251,11 @@ impl<'a> From<&'a Failure> for FailureView<'a> {
             message: &failure.message,
             retryable: failure.code.is_retryable(),
             cancelled_by: failure.cancelled_by.as_ref().map(Into::into),
+            invalid_rows: failure.invalid_rows.as_ref().map(|file| InvalidRowsView {
+                count: file.count,
+                is_complete: file.is_complete,
+                download_url: None,
+            }),
         }
     }
 }
@@ -280,8 +330,12 @@ mod tests {
 
     #[test]
     fn failed_export_has_failure_and_retryable() {
-        let failure =
-            Failure { code: FailureCode::GenerationFailed, message: "tried 5 times".into(), cancelled_by: None };
+        let failure = Failure {
+            code: FailureCode::GenerationFailed,
+            message: "tried 5 times".into(),
+            cancelled_by: None,
+            invalid_rows: None,
+        };
         let export = Export { state: State::Failed { failure, file: None }, ..testing::export() };
         let expected = json!({"code": "GENERATION_FAILED", "message": "tried 5 times", "retryable": true});
         assert_eq!(view(&export, start())["failure"], expected);

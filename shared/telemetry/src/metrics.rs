@@ -4,6 +4,9 @@
 //! Namespace, dimensions, names and units are defined only here. `golden/metrics.jsonl` has one line per metric; tests
 //! check the template's alarms and dashboard against it. Tenants and exports are not dimensions, because CloudWatch
 //! bills each dimension value as a metric.
+//!
+//! Written by hand: the maintained crate, `metrics_cloudwatch_embedded` 0.10, writes one set of dimensions a line, where
+//! failures have two, and needs a recorder that is flushed after each invocation.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};

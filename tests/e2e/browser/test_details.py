@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from playwright.sync_api import Locator, expect
 
+from expected_csv import expected_invalid_rows
 from office import Opener
 from past import add_past_exports
 from payouts import payout, plain_payouts
@@ -182,9 +183,13 @@ def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Open
     panel = office.open_details(export_id)
     # Markup in data is shown as text.
     expect(panel).to_contain_text("po_<b>1</b>")
-    expect(panel).to_contain_text("What to do: Send this list to the payments team.")
+    expect(panel).to_contain_text("What to do: Download the invalid rows and send the file to the payments team.")
     expect(panel.get_by_role("button", name="Relaunch")).to_be_visible()
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
+    with office.page.expect_download() as download:
+        panel.get_by_role("button", name="Download invalid rows").click()
+    assert download.value.path().read_bytes() == expected_invalid_rows([("po_<b>1</b>", "currency", "unknown", "EURO")])
+    assert download.value.suggested_filename.startswith("marketplace-payouts-invalid-rows-")
     office.inspect("details of a failed export")
     office.page.keyboard.press("Escape")
     tenant.put_payouts([payout("po_<b>1</b>")])

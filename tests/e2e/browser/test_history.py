@@ -28,7 +28,7 @@ def mixed(tenant: Tenant) -> list[str]:
         "code": "EMAIL_NOT_SENT",
         "message": "The file was generated, but the e-mail service rejected the e-mail: no",
     }
-    invalid = {"code": "INVALID_ROWS", "message": "1 payout cannot be written: po_1 (currency unknown)."}
+    invalid = {"code": "INVALID_ROWS", "message": '1 payout cannot be written: "po_1" (currency unknown).'}
     return add_past_exports(
         tenant,
         {"at": days_ago(1)},

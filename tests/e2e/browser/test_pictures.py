@@ -15,6 +15,7 @@ import sample_payouts
 from interventions import held_queue
 from office import MAIL_RULES, Opener
 from past import add_past_exports
+from past_exports import days_from_now
 from payouts import payout
 from stack import Stack
 from tenant import Tenant
@@ -42,7 +43,8 @@ def acme(stack: Stack) -> Tenant:
     }
     invalid = {
         "code": "INVALID_ROWS",
-        "message": "2 payouts cannot be written: po_000412 (currency unknown), po_000413 (amountMinor missing).",
+        "message": '2 payouts cannot be written: "po_000412" (currency unknown), "po_000413" (amount missing).',
+        "invalidRows": {"count": 2, "isComplete": True, "key": "exports/none", "expiresAt": days_from_now(9)},
     }
     special: dict[int, dict[str, Any]] = {
         0: {"recipientsCc": CC},

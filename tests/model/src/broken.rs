@@ -34,6 +34,8 @@ pub enum Broken {
     TriesGuard,
     /// An export is cancelled although its file is recorded.
     CancelFileGuard,
+    /// Every owner stores its unfinished part in the same object, and nobody checks what is in it.
+    UnfinishedPart,
 }
 
 impl Broken {
@@ -62,6 +64,7 @@ impl Broken {
             | Self::KeyPerFence
             | Self::Deadline
             | Self::CancelFileGuard
+            | Self::UnfinishedPart
             | Self::TriesGuard => {}
         }
     }

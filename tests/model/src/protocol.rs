@@ -1,5 +1,6 @@
 //! The possible next steps of every participant, and their outcomes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use exports_domain::email::Recipients;
@@ -40,6 +41,8 @@ pub struct Protocol {
     pub endings: u8,
     /// How many exports callers cancel.
     pub cancellations: u8,
+    /// How many invocations end between parts.
+    pub unfinished_parts: u8,
     /// How many parts a file has; none if it is written at once.
     pub parts: usize,
     /// The number of invalid rows.
@@ -93,6 +96,8 @@ pub enum Action {
     Checkpoint(usize),
     /// A generator's time is over.
     OutOfTime(usize),
+    /// A generator's time is over between parts.
+    OutOfTimeBetweenParts(usize),
     /// A sweep begins.
     Sweep,
     /// A sweep goes on.
@@ -129,6 +134,7 @@ impl Protocol {
         resend_requests: 0,
         endings: 0,
         cancellations: 0,
+        unfinished_parts: 0,
         parts: 0,
         invalid_rows: 0,
         last_tick: 3,
@@ -147,6 +153,7 @@ impl Protocol {
             "resend_requests" => self.resend_requests = number,
             "endings" => self.endings = number,
             "cancellations" => self.cancellations = number,
+            "unfinished_parts" => self.unfinished_parts = number,
             "parts" => self.parts = number.into(),
             "invalid_rows" => self.invalid_rows = number,
             "last_tick" => self.last_tick = number,
@@ -269,7 +276,7 @@ impl Protocol {
                     state.messages.insert(generator.place);
                     Work::End
                 }
-                Work::Abort(then) => (**then).clone(),
+                Work::Abort(then) | Work::DeletePart(_, then) => (**then).clone(),
                 Work::GiveUp(_) | Work::Fail(_) => Work::End,
                 stopped => abandon(&generator, stopped, later(&generator, kind, state.now)),
             },
@@ -299,9 +306,10 @@ impl Protocol {
             }
             Work::Resume => Came::On(self.resume(state, generator)),
             Work::Put => {
-                let (key, parts) = (self.key(generator), vec![own.fencing_token]);
-                state.objects.insert(key, parts.clone());
-                Came::On(Work::RecordFile(key, parts))
+                let (hashed, written) = generator.draft.next_part(own.fencing_token);
+                let key = self.key(generator);
+                state.objects.insert(key, vec![written]);
+                Came::On(Work::RecordFile(key, vec![hashed]))
             }
             Work::Begin => {
                 let key = self.key(generator);
@@ -314,20 +322,34 @@ impl Protocol {
                 let Some(parts) = draft.upload.and_then(|key| state.uploads.get_mut(&key)) else {
                     return Came::Stopped(ErrorKind::Transient);
                 };
-                parts.insert(draft.parts.len(), own.fencing_token);
-                draft.parts.push(own.fencing_token);
-                draft.tags.push(own.fencing_token);
+                let (hashed, written) = draft.next_part(own.fencing_token);
+                draft.half = None;
+                parts.insert(draft.parts.len(), written);
+                draft.parts.push(hashed);
+                draft.tags.push(written);
                 Came::On(if draft.parts.len() < self.parts { Work::Write } else { Work::CheckpointWhole })
             }
             Work::Checkpoint | Work::CheckpointWhole => {
                 let is_whole = generator.next == Work::CheckpointWhole;
                 let step = lifecycle::advance_checkpoint(&own, now, progress(generator.draft.parts.len()));
                 let checkpoint = generator.draft.checkpoint(is_whole);
-                if !self.apply_own(state, generator, &step, checkpoint) {
+                if !self.apply_own(state, generator, &step, Some(checkpoint)) {
                     return Came::Lost;
                 }
                 generator.draft.checkpointed = generator.draft.parts.len();
                 Came::On(if is_whole { Work::Complete } else { Work::Write })
+            }
+            Work::StorePart => {
+                let (hashed, written) = generator.draft.next_part(own.fencing_token);
+                let key = if self.is_broken(Broken::UnfinishedPart) { (place, 0) } else { (place, own.fencing_token) };
+                state.unfinished.insert(key, written);
+                generator.draft.half = Some((hashed, written));
+                generator.draft.stored_part = Some(key);
+                Came::On(Work::HandOver)
+            }
+            Work::DeletePart(key, then) => {
+                state.unfinished.remove(&key);
+                Came::On(*then)
             }
             Work::HandOver => self.continue_later(state, generator),
             Work::Complete => self.complete(state, generator),
@@ -426,38 +448,51 @@ impl Protocol {
             return fresh;
         };
         let length = found.parts.len();
-        match state.uploads.get(&found.key) {
-            Some(stored) => {
-                let tags: Parts = (0..length).filter_map(|number| stored.get(&number).copied()).collect();
-                if tags.len() != length {
-                    generator.draft.upload = Some(found.key);
-                    return Work::Abort(Box::new(fresh));
+        let nothing = BTreeMap::new();
+        let stored = match found.key {
+            None => &nothing,
+            Some(key) => match state.uploads.get(&key) {
+                Some(stored) => stored,
+                // Completed, perhaps, by one who could not record it: all that is known of the object is its size.
+                None if found.is_whole && state.objects.get(&key).map(Vec::len) == Some(length) => {
+                    return Work::RecordFile(key, found.parts.clone());
                 }
-                generator.draft = Draft {
-                    upload: Some(found.key),
-                    parts: found.parts.clone(),
-                    tags,
-                    checkpointed: length,
-                    resumed_from: length,
-                };
-                if length < self.parts { Work::Write } else { Work::CheckpointWhole }
-            }
-            // Completed, perhaps, by one who could not record it: all that is known of the object is its size.
-            None if found.is_whole && state.objects.get(&found.key).map(Vec::len) == Some(length) => {
-                Work::RecordFile(found.key, found.parts.clone())
-            }
+                None => return fresh,
+            },
+        };
+        let tags: Parts = (0..length).filter_map(|number| stored.get(&number).copied()).collect();
+        let half = found.unfinished.and_then(|(key, hashed)| Some((hashed, *state.unfinished.get(&key)?)));
+        let is_checked = !self.is_broken(Broken::UnfinishedPart);
+        let is_other = half.is_some_and(|(hashed, is)| hashed != is && is_checked);
+        if tags.len() != length || half.is_some() != found.unfinished.is_some() || is_other {
+            return fresh;
+        }
+        generator.draft = Draft {
+            upload: found.key,
+            parts: found.parts.clone(),
+            tags,
+            checkpointed: length,
+            resumed_from: 2 * length + usize::from(half.is_some()),
+            half,
+            stored_part: None,
+        };
+        match found.key {
             None => fresh,
+            Some(_) if length < self.parts => Work::Write,
+            Some(_) => Work::CheckpointWhole,
         }
     }
 
     fn continue_later(&self, state: &mut State, generator: &mut Generator) -> Came {
         let (own, now) = (generator.own.clone(), time(state.now));
         let draft = &generator.draft;
-        let checkpoint = (draft.parts.len() > draft.checkpointed).then(|| draft.checkpoint(false)).flatten();
-        let has_advanced = checkpoint.is_some() || draft.checkpointed > draft.resumed_from;
         let written = draft.parts.len();
+        let has_read_more = written > draft.checkpointed || draft.stored_part.is_some();
+        let checkpoint = has_read_more.then(|| draft.checkpoint(false));
+        let has_advanced = 2 * written + usize::from(draft.half.is_some()) > draft.resumed_from;
         let step = lifecycle::continue_later(&own, now, progress(written), has_advanced, now.plus(TICK));
-        if !self.apply_own(state, generator, &step, checkpoint) {
+        let replaced = state.checkpoints.get(&generator.place).and_then(|before| before.unfinished);
+        if !self.apply_own(state, generator, &step, checkpoint.clone()) {
             return Came::Lost;
         }
         generator.draft.checkpointed = written;
@@ -467,7 +502,11 @@ impl Protocol {
             state.messages.insert(generator.place);
             Work::End
         };
-        Came::On(abandon(generator, &Work::HandOver, next))
+        let next = abandon(generator, &Work::HandOver, next);
+        Came::On(match replaced.filter(|_| checkpoint.is_some()) {
+            Some((key, _)) => Work::DeletePart(key, Box::new(next)),
+            None => next,
+        })
     }
 
     fn complete(&self, state: &mut State, generator: &Generator) -> Came {
@@ -591,8 +630,15 @@ impl Protocol {
 }
 
 impl Draft {
-    fn checkpoint(&self, is_whole: bool) -> Option<Checkpoint> {
-        Some(Checkpoint { key: self.upload?, parts: self.parts.clone(), is_whole })
+    fn checkpoint(&self, is_whole: bool) -> Checkpoint {
+        let unfinished = self.stored_part.zip(self.half.map(|(hashed, _)| hashed));
+        Checkpoint { key: self.upload, parts: self.parts.clone(), unfinished, is_whole }
+    }
+
+    /// The next part, as it is hashed and as it is, if the rest of it is read with this fencing token.
+    fn next_part(&self, fencing_token: u64) -> (u64, u64) {
+        let (hashed, is) = self.half.unwrap_or_default();
+        (10 * hashed + fencing_token, 10 * is + fencing_token)
     }
 }
 
@@ -613,7 +659,13 @@ fn later(generator: &Generator, kind: ErrorKind, now: Tick) -> Work {
 fn abandon(generator: &Generator, stopped: &Work, then: Work) -> Work {
     let is_writing = matches!(
         stopped,
-        Work::Begin | Work::Write | Work::Checkpoint | Work::HandOver | Work::CheckpointWhole | Work::Complete
+        Work::Begin
+            | Work::Write
+            | Work::Checkpoint
+            | Work::StorePart
+            | Work::HandOver
+            | Work::CheckpointWhole
+            | Work::Complete
     );
     if is_writing && generator.draft.upload.is_some() && generator.draft.checkpointed == 0 {
         Work::Abort(Box::new(then))
@@ -642,6 +694,7 @@ impl Model for Protocol {
             checkpoints: [].into(),
             messages: [].into(),
             uploads: [].into(),
+            unfinished: [].into(),
             objects: [].into(),
             mails: [].into(),
             told: [].into(),
@@ -653,6 +706,7 @@ impl Model for Protocol {
             resend_requests: self.resend_requests,
             endings: self.endings,
             cancellations: self.cancellations,
+            unfinished_parts: self.unfinished_parts,
         }]
     }
 
@@ -682,6 +736,9 @@ impl Model for Protocol {
             // Whose table denies can record nothing, not even that.
             if matches!(generator.next, Work::Put | Work::Write | Work::Mail) && has_invalid_rows {
                 actions.push(Action::Generate(slot, Outcome::Denied));
+            }
+            if matches!(generator.next, Work::Put | Work::Begin | Work::Write) && state.unfinished_parts > 0 {
+                actions.push(Action::OutOfTimeBetweenParts(slot));
             }
             if generator.next == Work::Write {
                 actions.push(Action::OutOfTime(slot));
@@ -738,6 +795,10 @@ impl Model for Protocol {
             Action::Generate(slot, outcome) => self.generate(&mut state, slot, outcome)?,
             Action::Checkpoint(slot) => state.generators.get_mut(slot)?.next = Work::Checkpoint,
             Action::OutOfTime(slot) => state.generators.get_mut(slot)?.next = Work::HandOver,
+            Action::OutOfTimeBetweenParts(slot) => {
+                state.unfinished_parts -= 1;
+                state.generators.get_mut(slot)?.next = Work::StorePart;
+            }
             Action::Sweep => {
                 state.sweepers.push(Sweeper { began: state.now, place: 0, read: None });
             }

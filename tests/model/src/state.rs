@@ -95,10 +95,12 @@ pub type Parts = Vec<u64>;
 /// A checkpoint: the upload's key, the parts it holds, and whether these are all.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Checkpoint {
-    /// Where the upload will be a file.
-    pub key: Key,
+    /// Where the upload will be a file, if it was begun.
+    pub key: Option<Key>,
     /// What was counted and hashed so far.
     pub parts: Parts,
+    /// The object of the unfinished part, and what was counted and hashed of it.
+    pub unfinished: Option<(Key, u64)>,
     /// The parts are the whole file.
     pub is_whole: bool,
 }
@@ -133,6 +135,8 @@ pub struct State {
     pub messages: BTreeSet<Place>,
     /// The unfinished uploads, and the parts that are written.
     pub uploads: BTreeMap<Key, BTreeMap<usize, u64>>,
+    /// The objects of unfinished parts.
+    pub unfinished: BTreeMap<Key, u64>,
     /// The bucket.
     pub objects: BTreeMap<Key, Parts>,
     /// The mails that were accepted; one that was accepted twice is the same here.
@@ -155,6 +159,8 @@ pub struct State {
     pub endings: u8,
     /// How many exports callers may still cancel.
     pub cancellations: u8,
+    /// How many invocations may still end between parts.
+    pub unfinished_parts: u8,
 }
 
 impl State {
@@ -162,10 +168,15 @@ impl State {
     pub(crate) fn forget(&mut self) {
         let (generators, checkpoints, exports) = (&self.generators, &self.checkpoints, &self.exports);
         let is_worked_on = |key: &Key| {
-            checkpoints.values().any(|checkpoint| checkpoint.key == *key)
+            checkpoints.values().any(|checkpoint| checkpoint.key == Some(*key))
                 || generators.iter().any(|generator| generator.draft.upload == Some(*key))
         };
         self.uploads.retain(|key, _| is_worked_on(key));
+        self.unfinished.retain(|key, _| {
+            let is_named = |named: &Checkpoint| named.unfinished.is_some_and(|(named, _)| named == *key);
+            checkpoints.values().any(is_named)
+                || generators.iter().any(|generator| generator.draft.stored_part == Some(*key))
+        });
         let is_recorded =
             |key: &Key| exports.iter().filter_map(|export| export.file()).any(|file| file.key == key_text(*key));
         let is_to_record = |key: &Key| {
@@ -218,8 +229,12 @@ pub struct Draft {
     pub tags: Parts,
     /// How many parts are in the checkpoint, as far as it knows.
     pub checkpointed: usize,
-    /// How many were when it began.
+    /// How far it was when it began, in half parts.
     pub resumed_from: usize,
+    /// The half of the next part that is read, as it was hashed and as it is.
+    pub half: Option<(u64, u64)>,
+    /// The object that it stored its unfinished part in.
+    pub stored_part: Option<Key>,
 }
 
 /// A generator's next call to the outside, which has its effect at once and as a whole.
@@ -237,8 +252,12 @@ pub enum Work {
     Write,
     /// Stores a checkpoint of what is written.
     Checkpoint,
+    /// Stores the unfinished part.
+    StorePart,
     /// Continues in the next invocation: releases the lease and enqueues the job.
     HandOver,
+    /// Deletes an unfinished part that no checkpoint names any more, and then goes on to this.
+    DeletePart(Key, Box<Work>),
     /// Stores the checkpoint of the whole file.
     CheckpointWhole,
     /// Makes the upload a file.

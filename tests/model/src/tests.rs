@@ -17,6 +17,10 @@ const TWO_EXPORTS: Protocol =
 /// Two generators write one file in parts.
 const PARTS: Protocol = Protocol { generators: 2, parts: 2, invalid_rows: 1, last_tick: 2, ..Protocol::SMALLEST };
 
+/// Two generators write one file, and an invocation ends between parts.
+const UNFINISHED_PART: Protocol =
+    Protocol { generators: 2, unfinished_parts: 1, invalid_rows: 1, last_tick: 2, ..Protocol::SMALLEST };
+
 /// A caller cancels an export at any moment, and the next one is asked for.
 const CANCELLED: Protocol =
     Protocol { requests: 2, cancellations: 1, invalid_rows: 1, last_tick: 2, time_limit: 1, ..Protocol::SMALLEST };
@@ -76,6 +80,18 @@ fn file_in_parts_holds_the_invariants_whatever_is_late_lost_or_doubled() {
 }
 
 #[test]
+fn file_continued_between_parts_holds_the_invariants_whatever_is_late_lost_or_doubled() {
+    explore("a small file, continued", UNFINISHED_PART, &ENDS[..2]);
+    explore("a file in parts, continued", Protocol { parts: 2, ..UNFINISHED_PART }, &ENDS[..2]);
+}
+
+#[test]
+fn one_object_for_the_unfinished_parts_of_all_owners_is_found() {
+    let within = Protocol { unfinished_parts: 2, invalid_rows: 0, most_fence: 3, ..UNFINISHED_PART };
+    find(Broken::UnfinishedPart, within, &[Invariant::FileIsComplete]);
+}
+
+#[test]
 fn cancelled_export_holds_the_invariants_whatever_is_late_lost_or_doubled() {
     explore("a cancelled export", CANCELLED, &ENDS);
     let parts = Protocol { requests: 1, generators: 2, parts: 2, ..CANCELLED };
@@ -100,6 +116,9 @@ fn wider_bounds_hold_the_invariants() {
     explore("a small file, wider", Protocol { invalid_rows: 2, sweepers: 2, most_fence: 3, ..SMALL_FILE }, &ENDS);
     explore("two exports, wider", Protocol { endings: 1, last_tick: 3, time_limit: 2, ..TWO_EXPORTS }, &ENDS);
     explore("a file in parts, wider", Protocol { invalid_rows: 2, most_fence: 3, last_tick: 3, ..PARTS }, &ENDS);
+    let continued = Protocol { unfinished_parts: 2, most_fence: 3, ..UNFINISHED_PART };
+    explore("a small file, continued, wider", continued.clone(), &ENDS[..2]);
+    explore("a file in parts, continued, wider", Protocol { parts: 2, ..continued }, &ENDS[..2]);
     explore("resends, wider", Protocol { generators: 2, endings: 1, last_tick: 4, ..RESENDS }, &ENDS);
 }
 

@@ -91,6 +91,27 @@ async fn file_size_is_none_on_404_only() {
     assert!(size(503).await.is_err_and(|error| !error.is_permanent()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn unfinished_file_is_read_whole_or_not_at_all() {
+    let get = async |status: u16, body: &'static str| {
+        let aws = StubHttpClient::new(move |_| {
+            let mut found = response(status, SdkBody::from(body));
+            if status == 200 {
+                // The checksum of "part".
+                found.headers_mut().insert("x-amz-checksum-crc64nvme", "v+lYbwd1k6E=");
+            }
+            found
+        });
+        bucket(&aws).get_unfinished("unfinished/x/1-9").await
+    };
+    let error = |code: &str| -> &'static str { format!("<Error><Code>{code}</Code></Error>").leak() };
+    assert_eq!(get(200, "part").await.unwrap(), Some(b"part".to_vec()));
+    assert!(get(200, "trap").await.is_err_and(|error| !error.is_permanent()), "the checksum does not match");
+    assert_eq!(get(404, error("NoSuchKey")).await.unwrap(), None);
+    assert!(get(403, error("AccessDenied")).await.is_err_and(|error| error.is_permanent()));
+    assert!(get(503, error("SlowDown")).await.is_err_and(|error| !error.is_permanent()));
+}
+
 #[tokio::test]
 async fn aborting_a_missing_upload_is_not_an_error() {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };

@@ -11,9 +11,10 @@ use exports_domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, UnfinishedPart}
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::export::{Export, ExportSettings, Failure, Lease, Pending, State, Status};
 use exports_domain::export_type::{Definition, ExportType, FileColumns};
-use exports_domain::file::ExportFile;
+use exports_domain::file::{ExportFile, InvalidRowsFile};
 use exports_domain::filter::{FilterField, FilterValue, RowFilter};
 use exports_domain::id::{ExportId, TenantId};
+use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::options::{ExportOptions, OPTIONS_VERSION};
 use exports_domain::ports::{CorruptRecord, RowKey, Upload};
 use exports_domain::time::Timestamp;
@@ -306,7 +307,8 @@ fn resends(item: &dyn Attributes) -> Result<BTreeMap<Timestamp, u32>, ItemError>
 pub(super) fn failure_value(failure: &Failure) -> AttributeValue {
     let code_and_message = [("code", text(failure.code.as_str())), ("message", text(&failure.message))];
     let cancelled_by = failure.cancelled_by.as_ref().map(|person| ("cancelledBy", person_value(person)));
-    let attributes = code_and_message.into_iter().chain(cancelled_by);
+    let invalid_rows = failure.invalid_rows.as_ref().map(|rows| ("invalidRows", invalid_rows_file_value(rows)));
+    let attributes = code_and_message.into_iter().chain(cancelled_by).chain(invalid_rows);
     AttributeValue::M(attributes.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -315,6 +317,25 @@ fn failure(item: &dyn Attributes) -> Result<Failure, ItemError> {
         code: get(item, "code")?,
         message: get_text(item, "message")?.to_owned(),
         cancelled_by: get_map(item, "cancelledBy", person)?,
+        invalid_rows: get_map(item, "invalidRows", invalid_rows_file)?,
+    })
+}
+
+fn invalid_rows_file_value(file: &InvalidRowsFile) -> AttributeValue {
+    map_value([
+        ("count", number(file.count)),
+        ("isComplete", AttributeValue::Bool(file.is_complete)),
+        ("key", text(&file.key)),
+        ("expiresAt", text(file.expires_at)),
+    ])
+}
+
+fn invalid_rows_file(item: &dyn Attributes) -> Result<InvalidRowsFile, ItemError> {
+    Ok(InvalidRowsFile {
+        count: get_number(item, "count")?,
+        is_complete: get_flag(item, "isComplete")?,
+        key: get_text(item, "key")?.to_owned(),
+        expires_at: get(item, "expiresAt")?,
     })
 }
 
@@ -384,6 +405,11 @@ pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Che
     put("totals", totals_value(&checkpoint.totals));
     put("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone())));
     put("crc64State", number(checkpoint.crc64));
+    let InvalidRows { count, first, .. } = &checkpoint.invalid_rows;
+    if *count > 0 {
+        let first = AttributeValue::L(first.iter().map(text).collect());
+        put("invalidRows", map_value([("count", number(count)), ("first", first)]));
+    }
     put("isWhole", AttributeValue::Bool(checkpoint.is_whole));
     item
 }
@@ -408,12 +434,18 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         totals: totals(item, definition)?,
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
+        invalid_rows: get_map(item, "invalidRows", invalid_rows)?.unwrap_or_default(),
         is_whole: get_flag(item, "isWhole")?,
     })
 }
 
 fn upload(item: &dyn Attributes) -> Result<Upload, ItemError> {
     Ok(Upload { key: get_text(item, "key")?.to_owned(), id: get_text(item, "id")?.to_owned() })
+}
+
+fn invalid_rows(item: &dyn Attributes) -> Result<InvalidRows, ItemError> {
+    let first = get_texts(item, "first")?.into_iter().map(str::to_owned).collect();
+    Ok(InvalidRows { count: get_number(item, "count")?, first, ..InvalidRows::default() })
 }
 
 fn unfinished(item: &dyn Attributes) -> Result<UnfinishedPart, ItemError> {

@@ -7,17 +7,21 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use exports_domain::caller::{ApiKeyRecord, KeyHash};
+use exports_domain::caller::{ApiKeyRecord, KeyHash, Person};
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
+use exports_domain::csv_encoder::CsvEncoder;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, Lease, Pending, Progress, State, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
-use exports_domain::filter::RowFilter;
+use exports_domain::file::invalid_rows_key;
+use exports_domain::filter::{RowFilter, SupplierId};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
+use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
+use exports_domain::money::Currency;
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
@@ -26,8 +30,8 @@ use exports_domain::ports::{
 use exports_domain::row::Value;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryPayouts, MemoryStore, address, export, file, operator, ready_export, ready_until, row, row_status, start,
-    state, with_work,
+    MemoryPayouts, MemoryStore, address, export, file, invalid_rows_failure, operator, ready_export, ready_until, row,
+    row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
 use proptest::prelude::*;
@@ -166,7 +170,13 @@ fn any_export(statuses: &'static [Status]) -> impl Strategy<Value = Export> {
                     State::Pending(Pending { lease, next_check_at: at, permanent_error_at, file: some_file })
                 }
                 Status::Ready => ready_until(at),
-                Status::Failed => State::Failed { failure: Failure::attempts_used_up(attempts), file: some_file },
+                Status::Failed => State::Failed {
+                    failure: match attempts {
+                        0 => invalid_rows_failure(),
+                        attempts => Failure::attempts_used_up(attempts),
+                    },
+                    file: some_file,
+                },
                 Status::Expired => State::Expired { file: file(), link_expires_at: at },
             };
             Export { state, fencing_token, attempts, deadline, resends, ..export }
@@ -188,7 +198,7 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
         13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
         1 => lifecycle::record_file(read, now, file(), 5),
         2 => lifecycle::ready(read, now, later),
-        3 => lifecycle::fail(read, now, FailedBy::Owner, Failure::attempts_used_up(2)),
+        3 => lifecycle::fail(read, now, FailedBy::Owner, invalid_rows_failure()),
         4 => lifecycle::fail(read, now, FailedBy::AttemptsUsedUp { max: 2 }, Failure::attempts_used_up(2)),
         5 => lifecycle::fail(read, now, FailedBy::DeadlinePassed, Failure::email_not_sent("no")),
         6 => lifecycle::re_enqueue(read, read.next_check_at().unwrap_or(now), later),
@@ -713,6 +723,79 @@ fn options_are_recorded() {
     assert_eq!(from_item(&to_item(&filtered_export())).unwrap(), filtered_export());
 }
 
+/// The size of an item as DynamoDB counts it (Developer Guide, "DynamoDB Item sizes and formats").
+fn item_size(item: &Item) -> usize {
+    fn value_size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            // At most: two digits a byte, and one byte more.
+            AttributeValue::N(number) => number.len(),
+            AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>(),
+            AttributeValue::M(values) => {
+                3 + values.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
+            }
+            _ => 1,
+        }
+    }
+    item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+}
+
+/// All options, recipients and names at their limits.
+fn largest_export(export_type: ExportType) -> Export {
+    let definition = export_type.definition();
+    let character = "\u{10000}";
+    let address = |number: usize| {
+        let local = format!("{number:064}");
+        let domain = format!("{}.{}.{}", "x".repeat(63), "x".repeat(63), "x".repeat(61));
+        address(&format!("{local}@{domain}"))
+    };
+    let mut caller = operator(&"t".repeat(64));
+    caller.user = Person { email: address(0), name: character.repeat(100).parse().unwrap() };
+    let recipients = Recipients::new(address(0), (1..=Recipients::MAX_CC).map(address)).unwrap();
+    let suppliers = (0..RowFilter::MAX_SUPPLIERS).map(|number| {
+        let id = format!("{number:02}{}", character.repeat(SupplierId::MAX_CHARACTERS - 2));
+        id.parse().unwrap()
+    });
+    let filter = RowFilter {
+        created_at_from: Some(start()),
+        created_at_to: Some(start()),
+        statuses: definition.row_statuses().collect(),
+        currencies: currencies().into_iter().collect(),
+        supplier_ids: suppliers.collect(),
+        ..RowFilter::default()
+    };
+    let options = ExportOptions { filter, ..ExportOptions::default() };
+    let id = ExportId::new(export_type, start(), &[7; 10]);
+    let settings = settings().with_history_retention(Some(Duration::from_secs(u64::MAX)));
+    Export::accept(id, &caller, recipients, options, settings, Duration::from_secs(60))
+}
+
+/// Every currency that exports can have.
+fn currencies() -> Vec<Currency> {
+    let letters = || 'A'..='Z';
+    let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| format!("{a}{b}{c}"))));
+    codes.filter_map(|code| code.parse().ok()).collect()
+}
+
+#[test]
+fn largest_record_of_an_export_with_invalid_rows_is_under_64_kib() {
+    for export_type in ExportType::ALL {
+        let columns = FileColumns::current(export_type);
+        let mut row = vec![Value::Other; columns.list().len()];
+        let id = "\u{10000}".repeat(300);
+        row[0] = Value::Text(&id);
+        let mut encoder = CsvEncoder::new(columns, 0);
+        (0..30).for_each(|_| encoder.push(&row, &id));
+        let rows = InvalidRows { count: u64::MAX, ..encoder.finish().invalid_rows };
+        let export = largest_export(export_type);
+        let key = invalid_rows_key(&export.tenant, &export.id, u64::MAX);
+        let failure = Failure::invalid_rows(&rows, export_type.definition(), key, start());
+        let export = Export { state: State::Failed { failure, file: None }, ..export };
+        let size = item_size(&to_item(&export));
+        assert!(size < 64 * 1024, "{export_type:?}: {size} bytes");
+    }
+}
+
 #[test]
 fn unknown_options_are_corrupt() {
     let text = |value: &str| AttributeValue::S(value.to_owned());
@@ -992,6 +1075,7 @@ fn checkpoint() -> Checkpoint {
         totals: file().totals,
         sha256: vec![0, 1, 255],
         crc64: u64::MAX,
+        invalid_rows: InvalidRows { count: 2, first: vec!["a".into(), "b".into()], ..InvalidRows::default() },
         is_whole: false,
     }
 }

@@ -16,6 +16,7 @@ use exports_domain::file::unfinished_key;
 use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::idempotency::Idempotency;
+use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
 use exports_domain::options::ExportOptions;
@@ -263,6 +264,7 @@ fn checkpoint() -> Checkpoint {
         totals: file().totals,
         sha256: vec![0, 1, 255],
         crc64: u64::MAX,
+        invalid_rows: InvalidRows::default(),
         is_whole: false,
     }
 }
@@ -282,12 +284,17 @@ fn steps() -> Vec<Scenario> {
     let with_error = |pending: &mut Pending| pending.permanent_error_at = Some(now.minus(Duration::from_secs(3600)));
     let after_error = with_work(export(), with_error);
     let error_with_file = with_work(with_file.clone(), with_error);
-    let failure =
-        || Failure { code: FailureCode::GenerationFailed, message: "Message.".to_owned(), cancelled_by: None };
+    let failure = || Failure {
+        code: FailureCode::GenerationFailed,
+        message: "Message.".to_owned(),
+        cancelled_by: None,
+        invalid_rows: None,
+    };
     let by_ann = Failure {
         code: FailureCode::Cancelled,
         message: "Ann cancelled the export.".to_owned(),
         cancelled_by: Some(operator("acme").user),
+        invalid_rows: None,
     };
     let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
     let plain: Vec<(&str, &str, Step)> = vec![
@@ -424,14 +431,14 @@ fn others() -> Vec<Scenario> {
         scenario!("send_mail.no-cc", [sent()], |config| async move {
             mailer(&config, None).send_mail(&mail(Recipients::only(address("ann@example.com")))).await
         }),
-        scenario!("file_exists", [Response::new(404, "")], |config| downloads(&config).file_exists(&file())),
+        scenario!("file_exists", [Response::new(404, "")], |config| downloads(&config).file_exists(&file().key)),
         Scenario {
             name: "sign_link".to_owned(),
             step: None,
             responses: vec![ok(json!({"SecretString": secret}))],
             run: Box::new(|config| {
                 Box::pin(async move {
-                    let link = downloads(&config).sign_link(&file(), start(), later()).await?;
+                    let link = downloads(&config).sign_link(&file().key, start(), later()).await?;
                     Ok(Some(without_signature(&link)))
                 })
             }),

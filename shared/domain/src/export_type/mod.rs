@@ -287,6 +287,7 @@ mod tests {
                 let is_required = matches!(found[..], [column] if column.required == Required::Always);
                 assert!(is_required, "{export_type:?}: {kind:?}");
             }
+            assert!(export_type.definition().filter(FilterKind::CreatedAt).is_some());
             let id = columns[0];
             assert!(id.required == Required::Always && id.kind == ColumnKind::Text && !statuses.is_empty());
         }

@@ -206,7 +206,8 @@ fn failed_export_without_a_reason_is_a_violation() {
             parts.checkpoints.clear();
         })
     };
-    let blank = Failure { code: FailureCode::GenerationFailed, message: " ".into(), cancelled_by: None };
+    let blank =
+        Failure { code: FailureCode::GenerationFailed, message: " ".into(), cancelled_by: None, invalid_rows: None };
     for failure in [blank, Failure::email_not_sent("no")] {
         assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");
     }
@@ -214,7 +215,7 @@ fn failed_export_without_a_reason_is_a_violation() {
     let cancelled = Failure::cancelled(export().requested_by);
     assert_eq!(fail(cancelled.clone()), []);
     for failure in [
-        Failure { cancelled_by: None, ..cancelled.clone() },
+        Failure { cancelled_by: None, invalid_rows: None, ..cancelled.clone() },
         Failure { cancelled_by: cancelled.cancelled_by.clone(), ..Failure::attempts_used_up(5) },
     ] {
         assert_eq!(fail(failure.clone()), [Invariant::FailureHasReason], "{failure:?}");

@@ -80,7 +80,7 @@ fn released_after_permanent_error(export: &Export, now: Timestamp) -> Export {
 }
 
 fn failure() -> Failure {
-    Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None }
+    Failure { code: FailureCode::GenerationFailed, message: "m".into(), cancelled_by: None, invalid_rows: None }
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn any_item(columns: FileColumns) -> impl Strategy<Value = String> {
         .collect();
     let extra = prop::collection::vec(("[a-z]{1,5}", any_value()), 0..3);
     let white = prop::sample::select(vec!["", " ", "\n\t "]);
-    (columns, extra, any_string(), white, any::<bool>()).prop_shuffle_members()
+    let sort = prop_oneof![9 => Just(None), 1 => any_string().prop_map(Some)];
+    (columns, extra, sort, white, any::<bool>()).prop_shuffle_members()
 }
 
 /// Joins the members of an item in any order, with white space between them.
@@ -137,11 +138,22 @@ trait ShuffleMembers: Sized {
     fn prop_shuffle_members(self) -> BoxedStrategy<String>;
 }
 
-type ItemParts = (Vec<(&'static str, Option<String>)>, Vec<(String, String)>, String, &'static str, bool);
+type ItemParts = (Vec<(&'static str, Option<String>)>, Vec<(String, String)>, Option<String>, &'static str, bool);
+
+/// The JSON of the sort key that fits the item's values, as far as it has them.
+fn own_sort_key(columns: &[(&'static str, Option<String>)]) -> String {
+    let text = |value: Option<&(&str, Option<String>)>| {
+        let value = value.and_then(|(_, value)| value.as_deref()).unwrap_or_default();
+        value.strip_prefix("{\"S\":\"").and_then(|value| value.strip_suffix("\"}")).unwrap_or_default().to_owned()
+    };
+    let created_at = columns.iter().find(|(name, _)| *name == "createdAt");
+    format!("\"{}#{}\"", text(created_at), text(columns.first()))
+}
 
 impl<S: Strategy<Value = ItemParts> + 'static> ShuffleMembers for S {
     fn prop_shuffle_members(self) -> BoxedStrategy<String> {
         self.prop_flat_map(|(columns, extra, sort, white, shuffled)| {
+            let sort = sort.unwrap_or_else(|| own_sort_key(&columns));
             let mut members: Vec<String> =
                 vec!["\"tenantId\":{\"S\":\"acme\"}".into(), format!("\"sk\":{{\"S\":{sort}}}")];
             members

@@ -187,6 +187,7 @@ fn checkpoints() -> [(&'static str, Checkpoint); 3] {
             sha256: base64::decode(sha256).unwrap(),
             crc64,
             is_whole: false,
+            invalid_rows: InvalidRows::default(),
         }
     };
     let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });
