@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -18,10 +19,8 @@ from boto3.dynamodb.conditions import Key
 
 PART_SIZE = 8 * 1024 * 1024
 EXPONENTS = {"JPY": 0, "KWD": 3}
-COLUMNS = [
-    "payout_id", "reference", "status", "amount", "currency", "period_start", "period_end", "order_count",
-    "balance_account", "psp_reference", "failure_reason", "created_at", "executed_at", "settled_at", "updated_at",
-]  # fmt: skip
+
+Row = dict[str, Any]
 
 
 def text(value: str | None) -> str:
@@ -39,28 +38,105 @@ def amount(minor: Decimal, currency: str) -> str:
     return f"{minor.scaleb(-EXPONENTS.get(currency, 2)):f}"
 
 
-def row(payout: dict[str, Any]) -> list[Any]:
+def marketplace_payout(row: Row) -> list[Any]:
+    currency = row["currency"]
     return [
-        text(payout["payoutId"]),
-        text(payout["reference"]),
-        payout["status"],
-        amount(payout["amountMinor"], payout["currency"]),
-        payout["currency"],
-        time(payout["periodStart"]),
-        time(payout["periodEnd"]),
-        payout["orderCount"],
-        text(payout["balanceAccount"]),
-        text(payout.get("pspReference")),
-        text(payout.get("failureReason")),
-        time(payout["createdAt"]),
-        time(payout.get("executedAt")),
-        time(payout.get("settledAt")),
-        time(payout["updatedAt"]),
+        text(row["payoutId"]),
+        text(row["reference"]),
+        row["status"],
+        amount(row["amountMinor"], currency),
+        currency,
+        time(row["periodStart"]),
+        time(row["periodEnd"]),
+        row["orderCount"],
+        text(row["balanceAccount"]),
+        text(row.get("pspReference")),
+        text(row.get("failureReason")),
+        time(row["createdAt"]),
+        time(row.get("executedAt")),
+        time(row.get("settledAt")),
+        time(row["updatedAt"]),
     ]
 
 
+def supplier_payout(row: Row) -> list[Any]:
+    currency = row["currency"]
+    return [
+        text(row["supplierPayoutId"]),
+        text(row["reference"]),
+        row["status"],
+        text(row["supplierId"]),
+        text(row.get("supplierName")),
+        amount(row["amountMinor"], currency),
+        amount(row["capturedAmountMinor"], currency),
+        amount(row["commissionAmountMinor"], currency),
+        amount(row["platformFeeAmountMinor"], currency),
+        amount(row["interchangeFeeAmountMinor"], currency),
+        amount(row["refundedAmountMinor"], currency),
+        currency,
+        time(row["periodStart"]),
+        time(row["periodEnd"]),
+        row["orderCount"],
+        text(row["balanceAccount"]),
+        text(row.get("pspReference")),
+        text(row.get("failureReason")),
+        time(row["createdAt"]),
+        time(row.get("executedAt")),
+        time(row.get("settledAt")),
+        time(row["updatedAt"]),
+    ]
+
+
+def funding_transfer(row: Row) -> list[Any]:
+    currency = row["currency"]
+    return [
+        text(row["transferId"]),
+        text(row["reference"]),
+        row["status"],
+        amount(row["amountMinor"], currency),
+        currency,
+        text(row["sourceBalanceAccount"]),
+        row["sourceBalanceAccountType"],
+        text(row.get("sourceSupplierId")),
+        text(row["targetBalanceAccount"]),
+        row["targetBalanceAccountType"],
+        text(row.get("targetSupplierId")),
+        row["relatedEntityType"],
+        text(row["relatedEntityId"]),
+        text(row.get("pspReference")),
+        text(row.get("failureReason")),
+        time(row["createdAt"]),
+        time(row.get("completedAt")),
+        time(row["updatedAt"]),
+    ]
+
+
+# The function that makes the cells of a row, and the header.
+EXPORT_TYPES: dict[str, tuple[Callable[[Row], list[Any]], list[str]]] = {
+    "marketplace-payouts": (marketplace_payout, [
+        "payout_id", "reference", "status", "amount", "currency", "period_start", "period_end", "order_count",
+        "balance_account", "psp_reference", "failure_reason", "created_at", "executed_at", "settled_at",
+        "updated_at",
+    ]),
+    "supplier-payouts": (supplier_payout, [
+        "payout_id", "reference", "status", "supplier_id", "supplier_name", "amount", "captured_amount",
+        "commission_amount", "platform_fee_amount", "interchange_fee_amount", "refunded_amount", "currency",
+        "period_start", "period_end", "order_count", "balance_account", "psp_reference", "failure_reason",
+        "created_at", "executed_at", "settled_at", "updated_at",
+    ]),
+    "funding-transfers": (funding_transfer, [
+        "transfer_id", "reference", "status", "amount", "currency", "source_balance_account",
+        "source_balance_account_type", "source_supplier_id", "target_balance_account",
+        "target_balance_account_type", "target_supplier_id", "related_entity_type", "related_entity_id",
+        "psp_reference", "failure_reason", "created_at", "completed_at", "updated_at",
+    ]),
+}  # fmt: skip
+
+
 def main() -> None:
-    table = boto3.resource("dynamodb").Table(os.environ["PAYOUTS_TABLE"])
+    cells, header = EXPORT_TYPES[os.environ["EXPORT_TYPE"]]
+    status, currency = os.environ.get("STATUS"), os.environ.get("CURRENCY")
+    table = boto3.resource("dynamodb").Table(os.environ["TABLE"])
     s3 = boto3.client("s3")
     target = {"Bucket": os.environ["EXPORTS_BUCKET"], "Key": os.environ["OBJECT_KEY"]}
     upload = {**target, "UploadId": s3.create_multipart_upload(**target, ContentType="text/csv")["UploadId"]}
@@ -75,15 +151,16 @@ def main() -> None:
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=";", lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(header)
     query: dict[str, Any] = {
         "KeyConditionExpression": Key("tenantId").eq(os.environ["TENANT_ID"]) & Key("sk").lte(os.environ["AS_OF"]),
         "ConsistentRead": True,
     }
     while True:
         page = table.query(**query)
-        for payout in page["Items"]:
-            writer.writerow(row(payout))
+        for row in page["Items"]:
+            if status in (None, row["status"]) and currency in (None, row["currency"]):
+                writer.writerow(cells(row))
         if buffer.tell() >= PART_SIZE:
             upload_part(buffer.getvalue().encode())
             buffer.seek(0)

@@ -25,7 +25,7 @@ type Sender = SendRequest<Full<Bytes>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let (table, bucket, tenant) = (setting("PAYOUTS_TABLE")?, setting("EXPORTS_BUCKET")?, setting("TENANT_ID")?);
+    let (table, bucket, tenant) = (setting("TABLE")?, setting("EXPORTS_BUCKET")?, setting("TENANT_ID")?);
     let (as_of, key, file) = (setting("AS_OF")?, setting("OBJECT_KEY")?, setting("CSV_FILE")?);
     let endpoint = setting("AWS_ENDPOINT_URL")?;
     let address = endpoint.strip_prefix("http://").ok_or("AWS_ENDPOINT_URL is not an http URL")?;

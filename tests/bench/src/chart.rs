@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::contender::Contender;
+use crate::plan::Scenario;
 use crate::report::Report;
 
 const WIDTH: f64 = 1100.0;
@@ -21,11 +22,11 @@ text{font:13px system-ui,sans-serif;fill:#57606a}\
 .grid{stroke:#d0d7de;stroke-width:1}\
 .line{fill:none;stroke-width:2.5}\
 .generator{stroke:#0969da;fill:#0969da}.floor{stroke:#6e7781;fill:#6e7781}\
-.plain{stroke:#bc4c00;fill:#bc4c00}.python{stroke:#1a7f37;fill:#1a7f37}\
-.line.generator,.line.floor,.line.plain,.line.python{fill:none}\
+.baseline{stroke:#8250df;fill:#8250df}.plain{stroke:#bc4c00;fill:#bc4c00}.python{stroke:#1a7f37;fill:#1a7f37}\
+.line.generator,.line.baseline,.line.floor,.line.plain,.line.python{fill:none}\
 @media(prefers-color-scheme:dark){text{fill:#9198a1}.title{fill:#f0f6fc}.grid{stroke:#3d444d}\
 .generator{stroke:#4493f8;fill:#4493f8}.floor{stroke:#9198a1;fill:#9198a1}\
-.plain{stroke:#db6d28;fill:#db6d28}.python{stroke:#3fb950;fill:#3fb950}}";
+.baseline{stroke:#ab7df8;fill:#ab7df8}.plain{stroke:#db6d28;fill:#db6d28}.python{stroke:#3fb950;fill:#3fb950}}";
 
 /// A panel of the chart.
 struct Panel<'a> {
@@ -40,7 +41,8 @@ struct Panel<'a> {
 /// The chart of a report, or `None` if it has fewer than two sizes.
 #[must_use]
 pub fn draw(report: &Report) -> Option<String> {
-    let costs: Vec<_> = report.results.iter().filter(|measured| measured.scenario.is_cpu_bound()).collect();
+    let is_shown = |scenario: &Scenario| scenario.is_of_main_type() && scenario.is_cpu_bound();
+    let costs: Vec<_> = report.results.iter().filter(|measured| is_shown(&measured.scenario)).collect();
     let mut sizes: Vec<u64> = costs.iter().map(|measured| measured.scenario.rows).collect();
     sizes.sort_unstable();
     sizes.dedup();
@@ -88,7 +90,7 @@ pub fn draw(report: &Report) -> Option<String> {
          <style>{STYLE}</style>\n"
     );
     let mut at = first;
-    for contender in Contender::ALL {
+    for contender in Contender::ALL.iter().filter(|one| costs.iter().any(|measured| measured.contender == **one)) {
         let name = contender.as_str();
         let _ = writeln!(svg, "<circle class=\"{name}\" cx=\"{at}\" cy=\"22\" r=\"5\"/>");
         let _ = writeln!(svg, "<text x=\"{}\" y=\"27\">{}</text>", at + 12.0, contender.title());
@@ -143,12 +145,12 @@ impl Panel<'_> {
         }
         let _ = writeln!(svg, "<text text-anchor=\"end\" x=\"{right}\" y=\"{}\">rows</text>", BOTTOM + 42.0);
         // The product's line is drawn last, over the others.
-        for contender in Contender::ALL.into_iter().rev() {
+        for contender in Contender::ALL.iter().rev() {
             let name = contender.as_str();
             let points: Vec<_> = self
                 .points
                 .iter()
-                .filter(|point| point.0 == contender)
+                .filter(|point| point.0 == *contender)
                 .map(|(_, rows, value)| (x(*rows), self.y(*value)))
                 .collect();
             let line: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();

@@ -1,15 +1,16 @@
 //! Runs one contender once and checks the file it wrote.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::Builder as HttpClientBuilder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
@@ -26,17 +27,33 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, FakeAws, PAYOUTS_TABLE, REGION};
-use crate::payouts::{Expected, Payouts, TENANT};
+use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
+use crate::source_rows::{Expected, SourceRows, TENANT};
 
 /// A program that writes the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Contender {
     /// The product's function, as deployed.
     Generator,
+    /// Another build of it.
+    Baseline,
     /// The minimum for any program: fetches the same pages, hashes and uploads the same bytes.
     Floor,
     /// The SDK, `serde_dynamo` and `csv`, one query at a time.
@@ -47,17 +64,12 @@ pub enum Contender {
 
 impl Contender {
     /// All contenders.
-    pub const ALL: [Self; 4] = [Self::Generator, Self::Floor, Self::Plain, Self::Python];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The name in options and file names.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Generator => "generator",
-            Self::Floor => "floor",
-            Self::Plain => "plain",
-            Self::Python => "python",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The name in reports.
@@ -65,6 +77,7 @@ impl Contender {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Generator => "generate-export",
+            Self::Baseline => "baseline",
             Self::Floor => "floor",
             Self::Plain => "plain Rust",
             Self::Python => "Python",
@@ -72,28 +85,11 @@ impl Contender {
     }
 }
 
-impl fmt::Display for Contender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Contender {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|contender| contender.as_str() == text)
-            .ok_or_else(|| format!("invalid contender: {text}; use generator, floor, plain or python").into())
-    }
-}
-
 /// The task of a run.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The payouts to export.
-    pub payouts: Payouts,
+    /// The rows to export.
+    pub rows: SourceRows,
     /// The fake AWS's behaviour.
     pub conditions: Conditions,
     /// The generator's time-out. It must continue in the next invocation before.
@@ -125,6 +121,8 @@ pub struct Sample {
 pub struct GeneratorBench {
     /// The folder of cargo's binaries.
     pub binaries: PathBuf,
+    /// The binary of another build of the generator.
+    pub baseline: Option<PathBuf>,
     /// The folder of the peers in Rust that use the SDK.
     pub rust_peers: PathBuf,
     /// The folder of the peers' scripts.
@@ -146,9 +144,13 @@ impl GeneratorBench {
     /// # Errors
     /// If the contender fails, or its file differs from the expected one.
     pub fn run(&self, contender: Contender, task: &Task) -> Result<Sample, Error> {
-        let mut fake = FakeAws::start(task.payouts.clone(), task.conditions)?;
+        let mut fake = FakeAws::start(task.rows.clone(), task.conditions)?;
         let sample = match contender {
-            Contender::Generator => self.run_generator(&mut fake, task)?,
+            Contender::Generator => self.run_generator(&self.binaries.join("generate-export"), &mut fake, task)?,
+            Contender::Baseline => {
+                let binary = self.baseline.as_deref().ok_or("the baseline has no binary")?;
+                self.run_generator(binary, &mut fake, task)?
+            }
             Contender::Floor | Contender::Plain | Contender::Python => self.run_peer(contender, &fake, task)?,
         };
         let files = fake.files();
@@ -170,10 +172,6 @@ impl GeneratorBench {
         command.env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION);
         command.env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example");
         command.env("AWS_SESSION_TOKEN", "example");
-        // Only marketplace payouts are exported, but the generator needs the names of all tables.
-        for export_type in ExportType::ALL {
-            command.env(export_type.definition().table_setting, PAYOUTS_TABLE);
-        }
         command.env("EXPORTS_BUCKET", BUCKET);
         command.current_dir(&self.scratch);
         command
@@ -191,6 +189,11 @@ impl GeneratorBench {
         };
         command.env("TENANT_ID", TENANT).env("AS_OF", LambdaSystem.now().to_string());
         command.env("OBJECT_KEY", format!("exports/{TENANT}/{contender}.csv"));
+        let slug = task.rows.export_type().slug();
+        command.env("EXPORT_TYPE", slug).env("TABLE", slug);
+        let filter = task.rows.filter();
+        command.envs(filter.statuses.first().map(|status| ("STATUS", status.name())));
+        command.envs(filter.currencies.first().map(|currency| ("CURRENCY", currency.code())));
         if contender == Contender::Floor {
             command.env("CSV_FILE", &task.file);
         }
@@ -211,12 +214,16 @@ impl GeneratorBench {
         })
     }
 
-    fn run_generator(&self, fake: &mut FakeAws, task: &Task) -> Result<Sample, Error> {
+    fn run_generator(&self, binary: &Path, fake: &mut FakeAws, task: &Task) -> Result<Sample, Error> {
         let exports = ExportsTable::new(&sdk_config(fake.exports_url()), EXPORTS_TABLE.to_owned());
-        let export = new_export(TENANT)?;
+        let mut export = new_export(TENANT, task.rows.export_type())?;
+        export.options.filter = task.rows.filter().clone();
         fake.block_on(exports.accept_export(&export, None))??;
         let api = fake.block_on(RuntimeApi::start())??;
-        let mut command = self.command(&self.binaries.join("generate-export"), fake);
+        let mut command = self.command(binary, fake);
+        for export_type in ExportType::ALL {
+            command.env(export_type.definition().table_setting, export_type.slug());
+        }
         command.env("AWS_LAMBDA_RUNTIME_API", api.address());
         command.env("AWS_LAMBDA_FUNCTION_NAME", "generate-export").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
         command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024");
@@ -256,11 +263,9 @@ impl GeneratorBench {
             let why = done.failure().map(|failure| failure.message.as_str()).unwrap_or_default();
             return Err(process.failure(&format!("left the export {}: {why}", done.status())));
         };
-        if (file.rows, file.bytes, &file.sha256) != (task.payouts.rows(), task.expected.bytes, &task.expected.sha256) {
-            return Err(process.failure(&format!(
-                "recorded an unexpected file: {} rows, {} bytes, SHA-256 {}",
-                file.rows, file.bytes, file.sha256
-            )));
+        let Expected { bytes, sha256, rows, totals } = &task.expected;
+        if (&file.rows, &file.bytes, &file.sha256, &file.totals) != (rows, bytes, sha256, totals) {
+            return Err(process.failure(&format!("recorded an unexpected file: {file:?}")));
         }
         let usage = process.finish()?;
         Ok(Sample {
@@ -282,17 +287,18 @@ pub fn sdk_config(endpoint_url: String) -> SdkConfig {
         .region(Region::new(REGION))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(endpoint_url)
+        .http_client(HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
         .build()
 }
 
-/// A new export of this tenant.
+/// A new export of this tenant and type.
 ///
 /// # Errors
 /// If there are no random bytes, or the tenant ID is invalid.
-pub fn new_export(tenant: &str) -> Result<Export, Error> {
+pub fn new_export(tenant: &str, export_type: ExportType) -> Result<Export, Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
-    accepted(tenant, ExportId::new(ExportType::MarketplacePayouts, LambdaSystem.now(), &random))
+    accepted(tenant, ExportId::new(export_type, LambdaSystem.now(), &random))
 }
 
 /// A PENDING export with this ID.

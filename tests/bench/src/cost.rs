@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use exports_domain::export_type::ExportType;
 use serde::Deserialize;
 
 use crate::Error;
@@ -35,10 +36,10 @@ const SLOWER_MS: f64 = 10.0;
 const FIRST_SLOWER_MS: f64 = 50.0;
 /// How many times as long as on a full vCPU an export may take.
 const EXPORT_SLOWER: f64 = 1.5;
-/// Assumed duration of a page of payouts, and the number of pages that the generator reads in parallel.
+/// Assumed duration of a page of rows, and the number of pages that the generator reads in parallel.
 const PAGE_MS: f64 = 20.0;
 const READERS: f64 = 4.0;
-/// Size of a read unit with strong consistency, and of a page of payouts.
+/// Size of a read unit with strong consistency, and of a page of rows.
 const READ_UNIT_BYTES: f64 = 4096.0;
 const PAGE_BYTES: f64 = 1_048_576.0;
 
@@ -51,6 +52,8 @@ struct GeneratorResults {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ExportResult {
+    export_type: String,
+    has_filter: bool,
     rows: u64,
     contender: String,
     latency_ms: u64,
@@ -103,7 +106,7 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
     let mut text = format!(
         "# Costs\n\nCalculated by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's list \
          prices ({}). A function's duration is its waiting time and its CPU time. Waiting: {CALL_MS} ms per call and {PAGE_MS} ms \
-         per page of payouts, of which the generator reads {READERS} in parallel; uploading parts overlaps with reading. CPU time \
+         per page of rows, of which the generator reads {READERS} in parallel; uploading parts overlaps with reading. CPU time \
          is scaled by the share of a vCPU that the memory size provides. Memory: the smallest of 128, 256, 512, 1,024 and \
          1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first request at most \
          {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. Other services: HTTP API, DynamoDB on \
@@ -194,7 +197,10 @@ fn find<'a>(
 
 fn find_export<'a>(exports: &'a GeneratorResults, rows: u64, contender: &str) -> Result<&'a ExportResult, Error> {
     let mut all = exports.results.iter();
-    let found = all.find(|export| export.rows == rows && export.contender == contender && export.latency_ms == 0);
+    let of = (ExportType::MarketplacePayouts.slug(), false, rows, contender, 0);
+    let found = all.find(|export| {
+        (&*export.export_type, export.has_filter, export.rows, &*export.contender, export.latency_ms) == of
+    });
     found.ok_or_else(|| format!("no result of {rows} rows by {contender}: run cargo bench-generator").into())
 }
 

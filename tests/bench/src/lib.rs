@@ -5,12 +5,13 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`payouts`] | the data: computed payouts, as table items and as CSV lines |
+//! | [`source_rows`] | the data: computed rows of any export type, as table items and as CSV lines |
 //! | [`fake`] | the fake AWS |
 //! | [`runtime_api`] | Lambda's runtime API, which invokes a function's binary |
 //! | [`process`] | a measured process and its resource usage |
 //! | [`contender`], [`plan`] | generate-export: one run of one contender; the scenarios and numbers of runs |
 //! | [`start`] | every function: one process start, its first and further responses |
+//! | [`comparison`] | generate-export against an earlier build |
 //! | [`report`], [`start_report`] | medians, ratios and targets, as text, JSON and Markdown |
 //! | [`chart`], [`start_chart`] | SVG charts |
 //! | [`cost`] | costs in dollars |
@@ -19,14 +20,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub mod chart;
+pub mod comparison;
 pub mod contender;
 pub mod cost;
 pub mod fake;
-pub mod payouts;
 pub mod plan;
 pub mod process;
 pub mod report;
 pub mod runtime_api;
+pub mod source_rows;
 pub mod start;
 pub mod start_chart;
 pub mod start_report;

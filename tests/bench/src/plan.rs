@@ -1,34 +1,43 @@
 //! The scenarios of the generator benchmark, and the runs of each contender.
 
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Serialize;
+use exports_domain::export_type::ExportType;
+use serde::{Serialize, Serializer};
 
 use crate::Error;
 use crate::contender::Contender;
 use crate::fake::Conditions;
-use crate::payouts::Spread;
+use crate::source_rows::Spread;
 
 /// The help text.
 pub const HELP: &str = "\
-Compares generate-export's release binary with its peers. All read the same payouts and must write the same file.
+Compares generate-export's release binary with its peers. All read the same rows and must write the same file.
 
-  cargo bench-generator            the full benchmark (about 20 minutes after a release build); updates
+  cargo bench-generator            the full benchmark (about 35 minutes after a release build); updates
                                    tests/bench/results
-  cargo bench-generator --quick    small sizes, few runs (about 2 minutes); results in target/bench
+  cargo bench-generator --quick    small sizes, few runs (about a minute); results in target/bench
   cargo bench-generator OPTIONS    a custom benchmark; results in target/bench
 
-  --sizes 10k,100k,1m,10m   numbers of payouts
+  --sizes 10k,100k,1m,10m   numbers of rows in the source table
+  --types A,B               export types; without it, marketplace-payouts
+  --filter off,on           whether exports have a filter, which includes one row in eight; without it, off
   --runs N                  runs per contender; reports the medians
-  --only A,B                contenders: generator, floor, plain, python (Python runs up to 1m only)
-  --latency MS              delay of each page of payouts, in milliseconds
+  --only A,B                contenders: generator, baseline, floor, plain, python (Python runs up to 1m only)
+  --baseline FILE           compares with another binary of generate-export, the baseline; use 20 runs or more
+  --latency MS              delay of each page of rows, in milliseconds
   --partition-limit         throttle the table above 12 MB/s
-  --spread S                distribution of payouts over time: even, day, hour or millisecond
+  --spread S                distribution of rows over time: even, day, hour or millisecond
   --time-limit SECONDS      time-out of the generator's invocations
   --set NAME=VALUE          a setting of the generator; can be repeated
   --no-build                use the existing binaries; can be combined with all other options
   --help                    print this text
 ";
+
+/// The contenders of a comparison with the peers.
+const PEERS: [Contender; 4] = [Contender::Generator, Contender::Floor, Contender::Plain, Contender::Python];
 
 /// Python needs minutes per million rows.
 const MAX_FOR_PYTHON: u64 = 1_000_000;
@@ -47,16 +56,23 @@ pub struct Plan {
     pub builds: bool,
     /// Additional settings of the generator.
     pub settings: Vec<(String, String)>,
+    /// The binary of the baseline.
+    pub baseline: Option<PathBuf>,
 }
 
 /// A data set, the conditions, and the runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scenario {
-    /// Number of payouts.
+    /// The export type.
+    #[serde(serialize_with = "as_slug")]
+    pub export_type: ExportType,
+    /// Whether the export has a filter.
+    pub has_filter: bool,
+    /// Number of rows in the source table.
     pub rows: u64,
     /// Their distribution over time.
-    #[serde(serialize_with = "by_name")]
+    #[serde(serialize_with = "as_name")]
     pub spread: Spread,
     /// Delay of each page.
     pub latency_ms: u64,
@@ -69,8 +85,12 @@ pub struct Scenario {
     pub runs: Vec<(Contender, usize)>,
 }
 
-fn by_name<S: serde::Serializer>(spread: &Spread, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(spread.as_str())
+fn as_slug<S: Serializer>(export_type: &ExportType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(export_type.slug())
+}
+
+fn as_name<S: Serializer>(spread: &Spread, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(spread)
 }
 
 impl Scenario {
@@ -93,6 +113,12 @@ impl Scenario {
             && self.time_limit_seconds == TIME_LIMIT_SECONDS
     }
 
+    /// Whether it exports all rows of the type that targets and charts are about.
+    #[must_use]
+    pub fn is_of_main_type(&self) -> bool {
+        self.export_type == ExportType::MarketplacePayouts && !self.has_filter
+    }
+
     /// The title in reports.
     #[must_use]
     pub fn title(&self) -> String {
@@ -107,24 +133,36 @@ impl Scenario {
             TIME_LIMIT_SECONDS => String::new(),
             seconds => format!(", invocations of {seconds} s"),
         };
-        format!("{} ms per page{limit}{spread}{invocations}", self.latency_ms)
+        let title = self.export_type.definition().title;
+        let filter = if self.has_filter { " with a filter" } else { "" };
+        format!("{title}{filter}, {} ms per page{limit}{spread}{invocations}", self.latency_ms)
     }
 }
 
-/// A scenario with an even distribution and the default time-out.
+/// All rows of the main type, with an even distribution and the default time-out.
 fn scenario(rows: u64, latency_ms: u64, partition_limit: bool, runs: &[(Contender, usize)]) -> Scenario {
-    let spread = Spread::Even;
-    Scenario { rows, spread, latency_ms, partition_limit, time_limit_seconds: TIME_LIMIT_SECONDS, runs: runs.to_vec() }
+    Scenario {
+        export_type: ExportType::MarketplacePayouts,
+        has_filter: false,
+        rows,
+        spread: Spread::Even,
+        latency_ms,
+        partition_limit,
+        time_limit_seconds: TIME_LIMIT_SECONDS,
+        runs: runs.to_vec(),
+    }
 }
 
-fn cpu_bound(rows: u64, [generator, floor, plain, python]: [usize; 4]) -> Scenario {
-    let runs = [
-        (Contender::Generator, generator),
-        (Contender::Floor, floor),
-        (Contender::Plain, plain),
-        (Contender::Python, python),
-    ];
+fn cpu_bound(rows: u64, runs: [usize; 4]) -> Scenario {
+    let runs: Vec<_> = PEERS.into_iter().zip(runs).collect();
     scenario(rows, 0, false, &runs)
+}
+
+/// The same scenario for all types, with and without a filter.
+fn of_all_types(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
+    ExportType::ALL.into_iter().flat_map(|export_type| {
+        [false, true].map(|has_filter| Scenario { export_type, has_filter, ..scenario.clone() })
+    })
 }
 
 /// Scenarios that measure the effect of latency, the partition limit and skew on wall time.
@@ -148,7 +186,8 @@ impl Plan {
         let mut arguments = arguments.into_iter();
         let (mut quick, mut custom, mut builds) = (false, false, true);
         let mut sizes = vec![100_000];
-        let mut contenders = Contender::ALL.to_vec();
+        let (mut types, mut filters) = (vec![ExportType::MarketplacePayouts], vec![false]);
+        let (mut contenders, mut baseline) = (None, None);
         let mut runs = 3;
         let mut spread = Spread::Even;
         let (mut latency_ms, mut partition_limit) = (0, false);
@@ -160,13 +199,16 @@ impl Plan {
                 "--help" | "-h" => return Ok(None),
                 "--quick" => quick = true,
                 "--no-build" => builds = false,
-                "--sizes" => sizes = value()?.split(',').map(size).collect::<Result<_, _>>()?,
-                "--runs" => runs = number(&value()?)?,
-                "--only" => contenders = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                "--latency" => latency_ms = number(&value()?)?,
+                "--sizes" => sizes = list(&value()?, size)?,
+                "--types" => types = list(&value()?, parsed)?,
+                "--filter" => filters = list(&value()?, switch)?,
+                "--runs" => runs = parsed(&value()?)?,
+                "--only" => contenders = Some(list(&value()?, parsed)?),
+                "--baseline" => baseline = Some(PathBuf::from(value()?)),
+                "--latency" => latency_ms = parsed(&value()?)?,
                 "--partition-limit" => partition_limit = true,
-                "--spread" => spread = value()?.parse()?,
-                "--time-limit" => time_limit_seconds = number(&value()?)?,
+                "--spread" => spread = parsed(&value()?)?,
+                "--time-limit" => time_limit_seconds = parsed(&value()?)?,
                 "--set" => {
                     let value = value()?;
                     let (name, value) =
@@ -179,31 +221,55 @@ impl Plan {
         if quick && custom {
             return Err("--quick can only be combined with --no-build".into());
         }
+        let contenders: Vec<Contender> = contenders.unwrap_or_else(|| {
+            if baseline.is_some() { vec![Contender::Generator, Contender::Baseline] } else { PEERS.to_vec() }
+        });
+        if contenders.contains(&Contender::Baseline) != baseline.is_some() {
+            return Err("the contender baseline needs --baseline FILE, and the reverse".into());
+        }
         let scenarios = if quick {
-            let mut scenarios = vec![cpu_bound(10_000, [3, 3, 3, 1]), cpu_bound(100_000, [3, 3, 3, 1])];
+            let mut scenarios: Vec<_> = of_all_types(&cpu_bound(10_000, [3, 3, 3, 1])).collect();
+            scenarios.push(cpu_bound(100_000, [3, 3, 3, 1]));
             scenarios.extend(wall_time_scenarios(100_000, 100_000, [3, 1]));
             scenarios
         } else if custom {
-            let of = |rows: u64| {
+            let of = |rows: u64, export_type, has_filter| {
                 let fits = |contender: &Contender| *contender != Contender::Python || rows <= MAX_FOR_PYTHON;
                 let runs = contenders.iter().copied().filter(fits).map(|contender| (contender, runs)).collect();
-                Scenario { rows, spread, latency_ms, partition_limit, time_limit_seconds, runs }
+                Scenario {
+                    export_type,
+                    has_filter,
+                    rows,
+                    spread,
+                    latency_ms,
+                    partition_limit,
+                    time_limit_seconds,
+                    runs,
+                }
             };
-            sizes.into_iter().map(of).collect()
+            let mut scenarios = Vec::new();
+            for rows in sizes {
+                for export_type in &types {
+                    scenarios.extend(filters.iter().map(|has_filter| of(rows, *export_type, *has_filter)));
+                }
+            }
+            scenarios
         } else {
             let mut scenarios = vec![
                 cpu_bound(10_000, [7, 7, 7, 5]),
                 cpu_bound(100_000, [5, 5, 5, 3]),
-                cpu_bound(1_000_000, [3, 3, 3, 1]),
                 cpu_bound(10_000_000, [3, 3, 1, 0]),
             ];
+            scenarios.extend(of_all_types(&cpu_bound(1_000_000, [3, 3, 3, 1])));
+            // Tables list the sizes in ascending order.
+            scenarios.sort_by_key(|scenario| scenario.rows);
             scenarios.extend(wall_time_scenarios(1_000_000, 300_000, [3, 2]));
             // The shortest time-out: more than 20 invocations for one export.
             let chain = scenario(5_000_000, 20, false, &[(Contender::Generator, 1)]);
             scenarios.push(Scenario { time_limit_seconds: 1, ..chain });
             scenarios
         };
-        Ok(Some(Self { scenarios, is_full: !quick && !custom, builds, settings }))
+        Ok(Some(Self { scenarios, is_full: !quick && !custom, builds, settings, baseline }))
     }
 }
 
@@ -214,12 +280,24 @@ fn size(text: &str) -> Result<u64, Error> {
         (_, Some(digits)) => (digits, 1_000_000),
         _ => (lower.as_str(), 1),
     };
-    let size: u64 = number(digits)?;
+    let size: u64 = parsed(digits)?;
     size.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| format!("invalid size: {text}").into())
 }
 
-fn number<N: std::str::FromStr>(text: &str) -> Result<N, Error> {
-    text.parse().map_err(|_| format!("invalid number: {text}").into())
+fn switch(text: &str) -> Result<bool, Error> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("invalid value: {text}; use on or off").into()),
+    }
+}
+
+fn list<T>(text: &str, element: impl Fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    text.split(',').map(element).collect()
+}
+
+fn parsed<T: FromStr>(text: &str) -> Result<T, Error> {
+    text.parse().map_err(|_| format!("invalid value: {text}; see --help").into())
 }
 
 #[cfg(test)]
@@ -236,16 +314,50 @@ mod tests {
         let plan = plan.unwrap().unwrap();
         let sizes: Vec<_> = plan.scenarios.iter().map(|scenario| (scenario.rows, scenario.runs.len())).collect();
         assert_eq!(sizes, [(5, 2), (2000, 2), (10_000_000, 1)]);
-        assert!(plan.scenarios.iter().all(|scenario| scenario.title() == "20 ms per page, 99 % in one hour"));
+        let title = "Marketplace payouts, 20 ms per page, 99 % in one hour";
+        assert!(plan.scenarios.iter().all(|scenario| scenario.title() == title));
         assert_eq!((plan.is_full, plan.settings), (false, vec![("A".to_owned(), "b=c".to_owned())]));
     }
 
     #[test]
+    fn custom_benchmark_has_one_scenario_per_type_and_filter() {
+        let plan = plan("--types supplier-payouts,funding-transfers --filter off,on --baseline old").unwrap().unwrap();
+        let titles: Vec<_> = plan.scenarios.iter().map(|scenario| scenario.title()).collect();
+        let types = ["Supplier payouts", "Supplier payouts with a filter", "Funding transfers"];
+        assert_eq!(titles[..3], types.map(|title| format!("{title}, 0 ms per page")));
+        let runs = vec![(Contender::Generator, 3), (Contender::Baseline, 3)];
+        assert!(plan.scenarios.len() == 4 && plan.scenarios.iter().all(|scenario| scenario.runs == runs));
+    }
+
+    #[test]
+    fn full_and_quick_benchmarks_measure_all_types_with_and_without_a_filter() {
+        for arguments in ["", "--quick"] {
+            let plan = plan(arguments).unwrap().unwrap();
+            assert_eq!(plan.is_full, arguments.is_empty());
+            let has = |export_type, has_filter| {
+                plan.scenarios.iter().any(|one| (one.export_type, one.has_filter) == (export_type, has_filter))
+            };
+            assert!(ExportType::ALL.into_iter().all(|export_type| has(export_type, false) && has(export_type, true)));
+        }
+    }
+
+    #[test]
     fn invalid_arguments_are_rejected() {
-        for arguments in ["--size 5", "--sizes 0", "--sizes", "--runs x", "--only me", "--quick --runs 3", "5"] {
+        for arguments in [
+            "--size 5",
+            "--sizes 0",
+            "--sizes",
+            "--runs x",
+            "--only me",
+            "--only baseline",
+            "--baseline old --only plain",
+            "--types payouts",
+            "--filter maybe",
+            "--quick --runs 3",
+            "5",
+        ] {
             assert!(plan(arguments).is_err(), "{arguments}");
         }
         assert!(plan("--help").unwrap().is_none());
-        assert!(plan("").unwrap().unwrap().is_full);
     }
 }

@@ -7,8 +7,10 @@ use exports_aws::system::LambdaSystem;
 use exports_domain::ports::System as _;
 use serde::Serialize;
 
+use crate::comparison::{self, Comparison, comparisons};
 use crate::contender::{Contender, Sample};
 use crate::plan::Scenario;
+use crate::source_rows::Expected;
 
 /// The results of the generator benchmark.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +24,8 @@ pub struct Report {
     pub results: Vec<ContenderSummary>,
     /// The targets that this run can check.
     pub targets: Vec<Target>,
+    /// The comparisons with the baseline.
+    pub comparisons: Vec<Comparison>,
 }
 
 /// The machine of a benchmark.
@@ -44,6 +48,8 @@ pub struct ContenderSummary {
     pub scenario: Scenario,
     /// The contender.
     pub contender: Contender,
+    /// Number of rows in the file.
+    pub file_rows: u64,
     /// Size of the file.
     pub file_bytes: u64,
     /// SHA-256 of the file, which is the same for all contenders.
@@ -52,7 +58,7 @@ pub struct ContenderSummary {
     pub wall_seconds: f64,
     /// Median of the runs.
     pub cpu_seconds: f64,
-    /// Rows divided by the median CPU time.
+    /// Rows of the source table divided by the median CPU time.
     pub rows_per_cpu_second: f64,
     /// Median of the runs.
     pub peak_mib: f64,
@@ -93,15 +99,16 @@ pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl ContenderSummary {
-    /// Summarizes `runs`. `file` is the size and SHA-256 of the file that all of them wrote.
+    /// Summarizes `runs`, which all wrote `file`.
     #[must_use]
-    pub fn new(scenario: &Scenario, contender: Contender, file: (u64, &str), runs: Vec<Sample>) -> Self {
+    pub fn new(scenario: &Scenario, contender: Contender, file: &Expected, runs: Vec<Sample>) -> Self {
         let cpu_seconds = median(runs.iter().map(|run| run.cpu_seconds));
         Self {
             scenario: scenario.clone(),
             contender,
-            file_bytes: file.0,
-            file_sha256: file.1.to_owned(),
+            file_rows: file.rows,
+            file_bytes: file.bytes,
+            file_sha256: file.sha256.clone(),
             wall_seconds: median(runs.iter().map(|run| run.wall_seconds)),
             cpu_seconds,
             rows_per_cpu_second: float(scenario.rows) / cpu_seconds,
@@ -157,14 +164,17 @@ impl Target {
     }
 }
 
+const TYPE_COLUMNS: [&str; 7] =
+    ["export type", "filter", "rows", "in the file", "rows / CPU s", "to plain Rust", "to Python"];
+
 pub(crate) const TARGET_COLUMNS: [&str; 5] = ["measure", "value", "target", "goal", ""];
 
 impl Report {
     /// A report of `results` as of now.
     #[must_use]
     pub fn new(results: Vec<ContenderSummary>) -> Self {
-        let targets = targets(&results);
-        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, targets }
+        let (targets, comparisons) = (targets(&results), comparisons(&results));
+        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, targets, comparisons }
     }
 
     /// The report for a terminal.
@@ -174,9 +184,17 @@ impl Report {
         for (title, rows) in self.tables() {
             let _ = writeln!(text, "\n{title}\n{}", aligned(&COLUMNS, &rows));
         }
+        let types = self.export_types();
+        if !types.is_empty() {
+            let _ = writeln!(text, "\n{}", aligned(&TYPE_COLUMNS, &types));
+        }
         if !self.targets.is_empty() {
             let rows: Vec<_> = self.targets.iter().map(Target::row).collect();
             let _ = writeln!(text, "\n{}", aligned(&TARGET_COLUMNS, &rows));
+        }
+        if !self.comparisons.is_empty() {
+            let rows: Vec<_> = self.comparisons.iter().map(Comparison::row).collect();
+            let _ = writeln!(text, "\n{}", aligned(&comparison::COLUMNS, &rows));
         }
         text
     }
@@ -195,10 +213,54 @@ impl Report {
             let rows: Vec<_> = self.targets.iter().map(Target::row).collect();
             let _ = write!(text, "\n## Targets\n\n{}", markdown(&TARGET_COLUMNS, &rows));
         }
+        if !self.comparisons.is_empty() {
+            let rows: Vec<_> = self.comparisons.iter().map(Comparison::row).collect();
+            let _ = write!(
+                text,
+                "\n## Compared with the baseline\n\nRatios of paired runs, generate-export to the baseline: geometric \
+                 means, and t intervals of the logarithms.\n\n{}",
+                markdown(&comparison::COLUMNS, &rows)
+            );
+        }
+        let types = self.export_types();
+        if !types.is_empty() {
+            let _ = write!(
+                text,
+                "\n## Export types\n\nRows per CPU second are rows of the source table.\n\n{}",
+                markdown(&TYPE_COLUMNS, &types)
+            );
+        }
         for (title, rows) in self.tables() {
             let _ = write!(text, "\n## {title}\n\n{}", markdown(&COLUMNS, &rows));
         }
         text
+    }
+
+    /// Rows per CPU second by export type and filter, in the scenarios in which the peers ran.
+    fn export_types(&self) -> Vec<[String; 7]> {
+        let mut rows = Vec::new();
+        for ours in self.results.iter().filter(|ours| ours.scenario.is_cpu_bound()) {
+            let speed_of = |contender: Contender| {
+                let mut all = self.results.iter();
+                let found = all.find(|other| other.contender == contender && other.scenario == ours.scenario);
+                found.map(|other| ours.rows_per_cpu_second / other.rows_per_cpu_second)
+            };
+            let (Contender::Generator, Some(plain), Some(python)) =
+                (ours.contender, speed_of(Contender::Plain), speed_of(Contender::Python))
+            else {
+                continue;
+            };
+            rows.push([
+                ours.scenario.export_type.definition().title.to_owned(),
+                if ours.scenario.has_filter { "on" } else { "off" }.to_owned(),
+                thousands(ours.scenario.rows),
+                thousands(ours.file_rows),
+                thousands(rounded(ours.rows_per_cpu_second)),
+                format!("{plain:.1} ×"),
+                format!("{python:.1} ×"),
+            ]);
+        }
+        rows
     }
 
     /// The results grouped by conditions.
@@ -217,7 +279,8 @@ impl Report {
 
 fn targets(results: &[ContenderSummary]) -> Vec<Target> {
     let find = |contender: Contender, is_it: &dyn Fn(&Scenario) -> bool| {
-        results.iter().rfind(|measured| measured.contender == contender && is_it(&measured.scenario))
+        let mut all = results.iter().filter(|measured| measured.scenario.is_of_main_type());
+        all.rfind(|measured| measured.contender == contender && is_it(&measured.scenario))
     };
     let mut targets = Vec::new();
     // CPU times are compared at the largest size at which all contenders run.
@@ -252,7 +315,9 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
     for ours in results.iter().filter(|measured| measured.contender == Contender::Generator) {
         let rows = ours.scenario.rows;
         // At smaller sizes, process start dominates, and the floor has nearly none.
-        let costs = |scenario: &Scenario| scenario.is_cpu_bound() && scenario.rows == rows && rows >= 100_000;
+        let costs = |scenario: &Scenario| {
+            scenario.is_of_main_type() && scenario.is_cpu_bound() && scenario.rows == rows && rows >= 100_000
+        };
         if let Some(floor) = find(Contender::Floor, &costs).filter(|_| costs(&ours.scenario)) {
             let ratio = ours.cpu_seconds / floor.cpu_seconds;
             let measure = format!("CPU compared with the floor, {} rows", thousands(rows));
@@ -346,13 +411,16 @@ pub(crate) fn markdown<const N: usize>(columns: &[&str; N], rows: &[[String; N]]
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::payouts::Spread;
+    use crate::source_rows::Spread;
+    use exports_domain::export_type::ExportType;
     use std::collections::BTreeMap;
 
-    fn measured(contender: Contender, rows: u64, latency_ms: u64, seconds: &[f64]) -> ContenderSummary {
+    pub(crate) fn measured(contender: Contender, rows: u64, latency_ms: u64, seconds: &[f64]) -> ContenderSummary {
         let scenario = Scenario {
+            export_type: ExportType::MarketplacePayouts,
+            has_filter: false,
             rows,
             spread: Spread::Even,
             latency_ms,
@@ -367,7 +435,7 @@ mod tests {
             invocations: 1,
             calls: BTreeMap::from([("Query".to_owned(), 5), ("GetItem".to_owned(), 1)]),
         };
-        ContenderSummary::new(&scenario, contender, (7, "00"), seconds.iter().map(sample).collect())
+        ContenderSummary::new(&scenario, contender, &Expected::default(), seconds.iter().map(sample).collect())
     }
 
     #[test]
@@ -375,6 +443,9 @@ mod tests {
         // Not CPU-bound, so it must not be compared.
         let mut chain = measured(Contender::Generator, 5_000_000, 20, &[300.0]);
         chain.scenario.time_limit_seconds = 1;
+        // With a filter, so the targets must not include it.
+        let mut filtered = measured(Contender::Generator, 1_000_000, 0, &[0.1]);
+        filtered.scenario.has_filter = true;
         let report = Report::new(vec![
             measured(Contender::Generator, 100_000, 0, &[9.0, 1.0, 2.0]),
             measured(Contender::Floor, 100_000, 0, &[0.5]),
@@ -385,6 +456,7 @@ mod tests {
             measured(Contender::Generator, 1_000_000, 20, &[20.0]),
             measured(Contender::Plain, 1_000_000, 20, &[100.0]),
             chain,
+            filtered,
         ]);
         let targets: Vec<_> = report.targets.iter().map(|target| (target.value, target.is_met)).collect();
         let expected = [(6.0, true), (35.0, false), (4.0, true), (5.0, false), (30.0, true), (0.0, true)];
@@ -392,6 +464,8 @@ mod tests {
         assert!((targets[6].0 - 20.0).abs() < 1e-9 && !targets[6].1, "{:?}", targets[6]);
         let text = report.to_text();
         assert!(text.contains("100,000  generate-export") && text.contains("6 (5 Query)"), "{text}");
+        let types = report.export_types();
+        assert!(types.len() == 1 && types[0][4..] == ["50,000", "6.0 ×", "35.0 ×"], "{types:?}");
     }
 
     #[test]

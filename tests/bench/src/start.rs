@@ -24,16 +24,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::contender::{accepted, sdk_config, sqs_event};
-use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, FakeAws, PAYOUTS_TABLE, REGION};
-use crate::payouts::{Payouts, Spread, TENANT};
+use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
+use crate::source_rows::{SourceRows, Spread, TENANT};
 
 /// Number of finished exports in the history, which is one page of the list.
 const HISTORY: u64 = 20;
 
-/// Number of payouts that generate-export reads.
-const PAYOUTS: u64 = 1000;
+/// Number of rows that generate-export reads.
+const ROWS: u64 = 1000;
 
 /// The tenant of the events.
 const TENANT_OF_EVENTS: &str = "acme";
@@ -170,7 +170,8 @@ impl StartBench {
     /// # Errors
     /// If it does not start, or a response is wrong.
     pub fn start(&self, subject: &Subject, implementation: Implementation, warm: u32) -> Result<StartSample, Error> {
-        let fake = FakeAws::start_with_tls(Payouts::new(PAYOUTS, Spread::Even), Conditions::default())?;
+        let rows = SourceRows::new(ExportType::MarketplacePayouts, false, ROWS, Spread::Even)?;
+        let fake = FakeAws::start_with_tls(rows, Conditions::default())?;
         let event = self.event(subject, &fake)?;
         let api = fake.block_on(RuntimeApi::start())??;
         let mut command = self.command(subject, implementation, &fake, &api)?;
@@ -278,9 +279,8 @@ impl StartBench {
         command.env("AWS_LAMBDA_RUNTIME_API", api.address()).env("AWS_LAMBDA_FUNCTION_NAME", subject.name);
         command.env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST").env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
         command.env("API_KEYS_TABLE", API_KEYS_TABLE).env("EXPORTS_TABLE", EXPORTS_TABLE);
-        // Only marketplace payouts are exported, but the generator needs the names of all tables.
         for export_type in ExportType::ALL {
-            command.env(export_type.definition().table_setting, PAYOUTS_TABLE);
+            command.env(export_type.definition().table_setting, export_type.slug());
         }
         command.env("EXPORTS_BUCKET", BUCKET);
         let queues = fake.endpoints().iter().find(|(name, _)| name.ends_with("_SQS")).ok_or("SQS has no endpoint")?;
@@ -385,11 +385,11 @@ async fn unlock(fake: &FakeAws) -> Result<(), Error> {
 fn ready(id: ExportId) -> Result<Export, Error> {
     let mut export = accepted(TENANT_OF_EVENTS, id)?;
     let later = LambdaSystem.now().plus(Duration::from_secs(86_400));
-    export.rows_written = PAYOUTS;
+    export.rows_written = ROWS;
     let file = ExportFile {
         key: format!("exports/{}/{}/1.csv", export.tenant, export.id),
         name: "marketplace-payouts.csv".to_owned(),
-        rows: PAYOUTS,
+        rows: ROWS,
         bytes: 230_000,
         sha256: "0".repeat(64),
         totals: Totals::default(),

@@ -2,6 +2,8 @@
 //!
 //! The SDK builds a map of owned values for every item. For a page of the history that costs as much CPU as the rest of
 //! the request. Request, signature, retries and time-outs remain the SDK's.
+//!
+//! Written by hand for one bar: a list request takes a tenth of Python's CPU (`cargo bench-start`, BENCHMARKS.md).
 
 use std::borrow::Cow;
 

@@ -15,7 +15,7 @@ mod step;
 
 #[cfg(feature = "fuzzing")]
 use exports_domain::export_type::{ExportType, FileColumns};
-#[cfg(feature = "fuzzing")]
+#[cfg(any(feature = "fuzzing", feature = "inspection"))]
 use exports_domain::row_selection::RowSelection;
 
 pub use api_keys::ApiKeysTable;
@@ -23,6 +23,13 @@ pub use exports::{CheckCursor, ExportsTable};
 #[cfg(feature = "inspection")]
 pub use record::next_check_state;
 pub use source_tables::SourceTables;
+
+/// Reads `body` as a page of rows and returns its lines of CSV; `None` if it is not a page.
+#[cfg(feature = "inspection")]
+#[must_use]
+pub fn page_to_csv(body: &[u8], selection: &RowSelection) -> Option<Vec<u8>> {
+    page::read_page(body, selection).ok().map(|page| page.encoded.csv)
+}
 
 /// Reads `body` as a page of rows of each type and compares the result with the SDK's, if both can read it.
 ///

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bench::contender::{Contender, GeneratorBench, Sample, Task};
-use bench::payouts::Payouts;
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{ContenderSummary, Report, thousands};
+use bench::source_rows::SourceRows;
 use bench::{Error, build, build_rust_peers, chart, create_venv, rust_peers};
 
 fn main() -> ExitCode {
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print(&format!("cargo bench-generator: {error}"));
+            for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+                print(&format!("caused by: {cause}"));
+            }
             ExitCode::FAILURE
         }
     }
@@ -66,6 +69,9 @@ fn prepare(root: &Path, plan: &Plan) -> Result<GeneratorBench, Error> {
     if plan.builds && has(Contender::Plain) {
         build_rust_peers(root)?;
     }
+    let baseline = plan.baseline.as_deref().map(|file| {
+        file.canonicalize().map_err(|error| format!("cannot read the baseline {}: {error}", file.display()))
+    });
     let scratch = root.join("target/bench");
     fs::create_dir_all(&scratch)?;
     let python = root.join("target/venv/bin/python");
@@ -74,6 +80,7 @@ fn prepare(root: &Path, plan: &Plan) -> Result<GeneratorBench, Error> {
     }
     Ok(GeneratorBench {
         binaries,
+        baseline: baseline.transpose()?,
         rust_peers: rust_peers(root),
         peers: root.join("tests/bench/peers"),
         python,
@@ -82,14 +89,14 @@ fn prepare(root: &Path, plan: &Plan) -> Result<GeneratorBench, Error> {
     })
 }
 
-/// Runs the contenders in turns, so that other load on the machine affects all of them.
+/// Runs the contenders in turns, so that other load on the machine affects all of them. The order alternates: A B B A.
 fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderSummary>, Error> {
     print(&format!("\n{} rows, {}", thousands(scenario.rows), scenario.title()));
-    let payouts = Payouts::new(scenario.rows, scenario.spread);
-    let file = TemporaryFile(bench.scratch.join("payouts.csv"));
-    let expected = payouts.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
+    let rows = SourceRows::new(scenario.export_type, scenario.has_filter, scenario.rows, scenario.spread)?;
+    let file = TemporaryFile(bench.scratch.join("expected.csv"));
+    let expected = rows.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
     let task = Task {
-        payouts,
+        rows,
         conditions: scenario.conditions(),
         time_limit: Duration::from_secs(scenario.time_limit_seconds),
         expected,
@@ -98,7 +105,11 @@ fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderS
     let mut samples: BTreeMap<Contender, Vec<Sample>> = BTreeMap::new();
     let rounds = scenario.runs.iter().map(|(_, runs)| *runs).max().unwrap_or(0);
     for round in 0..rounds {
-        for (contender, _) in scenario.runs.iter().filter(|(_, runs)| *runs > round) {
+        let mut turn: Vec<_> = scenario.runs.iter().filter(|(_, runs)| *runs > round).collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (contender, _) in turn {
             let sample = bench.run(*contender, &task)?;
             print(&format!(
                 "  {contender:<10} wall {:>7.2} s  CPU {:>8.3} s  peak {:>6.1} MiB{}",
@@ -110,8 +121,8 @@ fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderS
             samples.entry(*contender).or_default().push(sample);
         }
     }
-    let file = (task.expected.bytes, task.expected.sha256.as_str());
-    Ok(samples.into_iter().map(|(contender, runs)| ContenderSummary::new(scenario, contender, file, runs)).collect())
+    let summary = |(contender, runs)| ContenderSummary::new(scenario, contender, &task.expected, runs);
+    Ok(samples.into_iter().map(summary).collect())
 }
 
 /// A temporary file.

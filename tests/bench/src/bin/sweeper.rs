@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValue, WriteRequest};
 use bench::contender::{new_export, sdk_config};
 use bench::fake::{Conditions, EXPORTS_TABLE, FakeAws, REGION};
-use bench::payouts::{Payouts, Spread};
 use bench::process::Process;
 use bench::report::thousands;
 use bench::runtime_api::RuntimeApi;
+use bench::source_rows::{SourceRows, Spread};
 use bench::{Error, build};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
 use exports_domain::export::{Export, State};
+use exports_domain::export_type::ExportType;
 use exports_domain::file::ExportFile;
 use exports_domain::lifecycle::RE_ENQUEUE_AFTER;
 use exports_domain::ports::{ExportStore as _, System as _};
@@ -128,7 +129,8 @@ struct SweeperProcess {
 /// Runs this many sweepers in parallel until nothing is left to do, and checks that each check was handled once.
 fn measure(checks: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result<String, Error> {
     let backlog = Backlog::of(checks);
-    let mut fake = FakeAws::start(Payouts::new(0, Spread::Even), Conditions::default())?;
+    let no_rows = SourceRows::new(ExportType::MarketplacePayouts, false, 0, Spread::Even)?;
+    let mut fake = FakeAws::start(no_rows, Conditions::default())?;
     print(&format!("writing {} exports", thousands(checks)));
     fake.block_on(seed(&fake.exports_url(), backlog))??;
     let mut running = Vec::new();
@@ -217,9 +219,9 @@ async fn seed(url: &str, backlog: Backlog) -> Result<(), Error> {
     let config = sdk_config(url.to_owned());
     let client = aws_sdk_dynamodb::Client::new(&config);
     let now = LambdaSystem.now();
-    let mut expired_links = new_export("ready-original")?;
+    let mut expired_links = new_export("ready-original", ExportType::MarketplacePayouts)?;
     make_ready(&mut expired_links, now.minus(Duration::from_secs(60)));
-    let mut stalled = new_export("stalled-original")?;
+    let mut stalled = new_export("stalled-original", ExportType::MarketplacePayouts)?;
     if let State::Pending(pending) = &mut stalled.state {
         pending.next_check_at = now.minus(RE_ENQUEUE_AFTER);
     }
@@ -262,7 +264,7 @@ async fn stored(exports: &ExportsTable, client: &aws_sdk_dynamodb::Client, expor
 
 /// The same record with another tenant and export ID.
 fn copied(original: &Item, number: u64) -> Result<Item, Error> {
-    let export = new_export(&format!("tenant-{number}"))?;
+    let export = new_export(&format!("tenant-{number}"), ExportType::MarketplacePayouts)?;
     let state =
         original.get("nextCheckState").and_then(|state| state.as_s().ok()).ok_or("a record without nextCheckState")?;
     let status = state.split('#').next().unwrap_or_default().parse()?;

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{FakeResponse, lock};
 use crate::Error;
-use crate::payouts::hex;
+use crate::source_rows::hex;
 
 /// A complete file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A fake AWS on loopback: the operations of DynamoDB, S3, SES, SQS and Secrets Manager that the functions use.
 //!
-//! The items of the Payouts table are computed ([`crate::payouts`]), and uploaded parts are hashed and discarded, for
+//! The items of the source table are computed ([`crate::source_rows`]), and uploaded parts are hashed and discarded, for
 //! speed. The Exports table, with its conditions and transactions, is an embedded DynamoDB. Signatures are not checked.
 
 mod bucket;
-mod payouts_table;
+mod source_table;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -28,9 +28,9 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
-use crate::payouts::Payouts;
+use crate::source_rows::SourceRows;
 use bucket::FakeBucket;
-use payouts_table::FakePayoutsTable;
+use source_table::FakeSourceTable;
 use tls::CertificateAuthority;
 
 pub use bucket::StoredFile;
@@ -39,8 +39,6 @@ pub use bucket::StoredFile;
 pub const API_KEYS_TABLE: &str = "ApiKeys";
 /// The Exports table.
 pub const EXPORTS_TABLE: &str = "Exports";
-/// The Payouts table.
-pub const PAYOUTS_TABLE: &str = "Payouts";
 /// The exports bucket.
 pub const BUCKET: &str = "exports";
 /// The suffixes of the variables with the services' endpoint URLs.
@@ -51,7 +49,7 @@ pub const REGION: &str = "eu-west-1";
 /// The fake AWS's behaviour.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions {
-    /// Delay of each page of payouts.
+    /// Delay of each page of rows.
     pub page_latency: Duration,
     /// Whether to apply DynamoDB's limit of 3,000 read units per second and partition.
     pub partition_limit: bool,
@@ -95,7 +93,9 @@ pub struct FakeAws {
 
 #[derive(Debug)]
 struct Shared {
-    payouts: FakePayoutsTable,
+    /// The source table, with the name of its export type.
+    rows: FakeSourceTable,
+    rows_table: &'static str,
     bucket: FakeBucket,
     /// The embedded DynamoDB with the Exports and ApiKeys tables.
     exports: SocketAddr,
@@ -106,12 +106,12 @@ struct Shared {
 type FakeResponse = Response<Full<Bytes>>;
 
 impl FakeAws {
-    /// Starts with these payouts, empty other tables and an empty bucket.
+    /// Starts with these rows, empty other tables and an empty bucket.
     ///
     /// # Errors
     /// If no port is available, or the embedded DynamoDB does not start.
-    pub fn start(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
-        Self::start_with(payouts, conditions, None)
+    pub fn start(rows: SourceRows, conditions: Conditions) -> Result<Self, Error> {
+        Self::start_with(rows, conditions, None)
     }
 
     /// Like [`start`](Self::start), with TLS and a port per service, so that each service needs a connection, as with
@@ -119,11 +119,11 @@ impl FakeAws {
     ///
     /// # Errors
     /// As [`start`](Self::start), and if no certificate can be created.
-    pub fn start_with_tls(payouts: Payouts, conditions: Conditions) -> Result<Self, Error> {
-        Self::start_with(payouts, conditions, Some(CertificateAuthority::new()?))
+    pub fn start_with_tls(rows: SourceRows, conditions: Conditions) -> Result<Self, Error> {
+        Self::start_with(rows, conditions, Some(CertificateAuthority::new()?))
     }
 
-    fn start_with(payouts: Payouts, conditions: Conditions, ca: Option<CertificateAuthority>) -> Result<Self, Error> {
+    fn start_with(rows: SourceRows, conditions: Conditions, ca: Option<CertificateAuthority>) -> Result<Self, Error> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("fake").enable_all().build()?;
         let (sender, enqueued) = mpsc::unbounded_channel();
@@ -132,7 +132,8 @@ impl FakeAws {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             let shared = Arc::new(Shared {
-                payouts: FakePayoutsTable::new(payouts, conditions),
+                rows_table: rows.export_type().slug(),
+                rows: FakeSourceTable::new(rows, conditions),
                 bucket: FakeBucket::new(conditions.min_part_bytes),
                 exports,
                 enqueued: sender,
@@ -301,7 +302,9 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeRespo
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             match operation.as_str() {
-                "Query" if is_payouts_query(&body) => shared.payouts.query(&body).await,
+                "Query" if table_of(&body).is_some_and(|name| name == shared.rows_table) => {
+                    shared.rows.query(&body).await
+                }
                 _ => (operation, forward(shared.exports, head.headers, body).await?),
             }
         }
@@ -337,13 +340,14 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeRespo
     Ok(response)
 }
 
-fn is_payouts_query(query: &[u8]) -> bool {
+/// The table that a call names.
+fn table_of(call: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct TableName {
         table_name: String,
     }
-    serde_json::from_slice::<TableName>(query).is_ok_and(|query| query.table_name == PAYOUTS_TABLE)
+    Some(serde_json::from_slice::<TableName>(call).ok()?.table_name)
 }
 
 fn json_response(status: StatusCode, body: &serde_json::Value) -> Result<FakeResponse, Error> {

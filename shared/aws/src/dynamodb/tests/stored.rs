@@ -89,6 +89,7 @@ const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), fi
 const READY: Next = |export| lifecycle::ready(export, minutes(3), minutes(60));
 const EXPIRE: Next = |_| lifecycle::expire(minutes(60), minutes(60));
 const FAIL: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::attempts_used_up(5));
+const INVALID_ROWS: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, invalid_rows_failure());
 const CANCEL: Next = |export| lifecycle::cancel(export, minutes(3), Failure::cancelled(operator("acme").user)).unwrap();
 const PERMANENT_ERROR: Next = |export| lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7));
 const COUNT_RESEND: Next = |export| lifecycle::count_resend(export, minutes(61), 10).unwrap();
@@ -136,6 +137,7 @@ fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
         case("export-expired", &[&ready[..], &[EXPIRE]].concat()),
         case("export-resent", &[&ready[..], &[COUNT_RESEND, RESENT]].concat()),
         case("export-failed", &[ACQUIRE, FAIL]),
+        case("export-failed-for-invalid-rows", &[ACQUIRE, INVALID_ROWS]),
         case("export-cancelled", &[ACQUIRE, CANCEL]),
         ("export-with-every-option", export_with_every_option(), vec![]),
         ("export-with-every-option-failed", export_with_every_option(), vec![ACQUIRE, FAIL]),
@@ -186,8 +188,8 @@ fn checkpoints() -> [(&'static str, Checkpoint); 3] {
             totals,
             sha256: base64::decode(sha256).unwrap(),
             crc64,
-            is_whole: false,
             invalid_rows: InvalidRows::default(),
+            is_whole: false,
         }
     };
     let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });

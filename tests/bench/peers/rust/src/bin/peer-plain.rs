@@ -10,49 +10,176 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 const PART_SIZE: usize = 8 * 1024 * 1024;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Payout {
-    payout_id: String,
-    reference: String,
-    status: String,
-    amount_minor: i64,
-    currency: String,
-    period_start: String,
-    period_end: String,
-    order_count: u64,
-    balance_account: String,
-    psp_reference: Option<String>,
-    failure_reason: Option<String>,
-    created_at: String,
-    executed_at: Option<String>,
-    settled_at: Option<String>,
-    updated_at: String,
+/// A row of a source table.
+trait Row: DeserializeOwned {
+    const HEADER: &'static [&'static str];
+
+    fn status(&self) -> &str;
+    fn currency(&self) -> &str;
+    fn write(&self, csv: &mut csv::Writer<Vec<u8>>) -> csv::Result<()>;
 }
 
-const HEADER: [&str; 15] = [
-    "payout_id",
-    "reference",
-    "status",
-    "amount",
-    "currency",
-    "period_start",
-    "period_end",
-    "order_count",
-    "balance_account",
-    "psp_reference",
-    "failure_reason",
-    "created_at",
-    "executed_at",
-    "settled_at",
-    "updated_at",
-];
+/// Defines the type of a row: a column and its kind, a line. The attribute is the column in camel case, unless named.
+macro_rules! row {
+    ($name:ident { $($column:ident $(= $attribute:literal)?: $kind:ty,)* }) => {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct $name {
+            $($(#[serde(rename = $attribute)])? $column: $kind,)*
+        }
+
+        impl Row for $name {
+            const HEADER: &'static [&'static str] = &[$(stringify!($column)),*];
+
+            fn status(&self) -> &str {
+                &self.status.0
+            }
+
+            fn currency(&self) -> &str {
+                &self.currency.0
+            }
+
+            fn write(&self, csv: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+                csv.write_record([$(self.$column.cell(&self.currency.0)),*])
+            }
+        }
+    };
+}
+
+row!(MarketplacePayout {
+    payout_id: Text,
+    reference: Text,
+    status: Code,
+    amount = "amountMinor": Amount,
+    currency: Code,
+    period_start: Time,
+    period_end: Time,
+    order_count: u64,
+    balance_account: Text,
+    psp_reference: Option<Text>,
+    failure_reason: Option<Text>,
+    created_at: Time,
+    executed_at: Option<Time>,
+    settled_at: Option<Time>,
+    updated_at: Time,
+});
+
+row!(SupplierPayout {
+    payout_id = "supplierPayoutId": Text,
+    reference: Text,
+    status: Code,
+    supplier_id: Text,
+    supplier_name: Option<Text>,
+    amount = "amountMinor": Amount,
+    captured_amount = "capturedAmountMinor": Amount,
+    commission_amount = "commissionAmountMinor": Amount,
+    platform_fee_amount = "platformFeeAmountMinor": Amount,
+    interchange_fee_amount = "interchangeFeeAmountMinor": Amount,
+    refunded_amount = "refundedAmountMinor": Amount,
+    currency: Code,
+    period_start: Time,
+    period_end: Time,
+    order_count: u64,
+    balance_account: Text,
+    psp_reference: Option<Text>,
+    failure_reason: Option<Text>,
+    created_at: Time,
+    executed_at: Option<Time>,
+    settled_at: Option<Time>,
+    updated_at: Time,
+});
+
+row!(FundingTransfer {
+    transfer_id: Text,
+    reference: Text,
+    status: Code,
+    amount = "amountMinor": Amount,
+    currency: Code,
+    source_balance_account: Text,
+    source_balance_account_type: Code,
+    source_supplier_id: Option<Text>,
+    target_balance_account: Text,
+    target_balance_account_type: Code,
+    target_supplier_id: Option<Text>,
+    related_entity_type: Code,
+    related_entity_id: Text,
+    psp_reference: Option<Text>,
+    failure_reason: Option<Text>,
+    created_at: Time,
+    completed_at: Option<Time>,
+    updated_at: Time,
+});
+
+#[derive(Deserialize)]
+struct Text(String);
+
+/// Text that needs no guard.
+#[derive(Deserialize)]
+struct Code(String);
+
+#[derive(Deserialize)]
+struct Time(String);
+
+/// In minor units.
+#[derive(Deserialize)]
+struct Amount(i64);
+
+trait Cell {
+    fn cell(&self, currency: &str) -> String;
+}
+
+impl Cell for Text {
+    fn cell(&self, _: &str) -> String {
+        if self.0.starts_with(['=', '+', '-', '@']) { format!("'{}", self.0) } else { self.0.clone() }
+    }
+}
+
+impl Cell for Code {
+    fn cell(&self, _: &str) -> String {
+        self.0.clone()
+    }
+}
+
+impl Cell for Time {
+    fn cell(&self, _: &str) -> String {
+        format!("{}Z", self.0.get(..19).unwrap_or(&self.0))
+    }
+}
+
+impl Cell for u64 {
+    fn cell(&self, _: &str) -> String {
+        self.to_string()
+    }
+}
+
+impl Cell for Amount {
+    fn cell(&self, currency: &str) -> String {
+        let exponent: u32 = match currency {
+            "JPY" => 0,
+            "KWD" => 3,
+            _ => 2,
+        };
+        if exponent == 0 {
+            return self.0.to_string();
+        }
+        let unit = 10_u64.pow(exponent);
+        let (sign, minor) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        format!("{sign}{}.{:0width$}", minor / unit, minor % unit, width = exponent as usize)
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn cell(&self, currency: &str) -> String {
+        self.as_ref().map(|value| value.cell(currency)).unwrap_or_default()
+    }
+}
 
 struct File {
     client: aws_sdk_s3::Client,
@@ -65,12 +192,28 @@ struct File {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    match setting("EXPORT_TYPE")?.as_str() {
+        "marketplace-payouts" => export::<MarketplacePayout>().await?,
+        "supplier-payouts" => export::<SupplierPayout>().await?,
+        "funding-transfers" => export::<FundingTransfer>().await?,
+        other => return Err(format!("unknown export type {other}").into()),
+    }
+    let mut output = std::io::stdout();
+    writeln!(output, "done")?;
+    output.flush()?;
+    // The benchmark reads the resource usage of this process, then kills it.
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+async fn export<R: Row>() -> Result<()> {
     let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
-    let (table, tenant, as_of) = (setting("PAYOUTS_TABLE")?, setting("TENANT_ID")?, setting("AS_OF")?);
+    let (table, tenant, as_of) = (setting("TABLE")?, setting("TENANT_ID")?, setting("AS_OF")?);
+    let (status, currency) = (setting("STATUS").ok(), setting("CURRENCY").ok());
     let mut file = File::create(aws_sdk_s3::Client::new(&config)).await?;
     let mut csv = new_writer();
-    csv.write_record(HEADER)?;
+    csv.write_record(R::HEADER)?;
 
     let mut start = None;
     loop {
@@ -86,9 +229,13 @@ async fn main() -> Result<()> {
             .set_exclusive_start_key(start)
             .send()
             .await?;
-        let payouts: Vec<Payout> = serde_dynamo::from_items(page.items.unwrap_or_default())?;
-        for payout in &payouts {
-            write_payout(&mut csv, payout)?;
+        let rows: Vec<R> = serde_dynamo::from_items(page.items.unwrap_or_default())?;
+        for row in &rows {
+            if status.as_deref().is_none_or(|status| row.status() == status)
+                && currency.as_deref().is_none_or(|currency| row.currency() == currency)
+            {
+                row.write(&mut csv)?;
+            }
         }
         csv.flush()?;
         if csv.get_ref().len() >= PART_SIZE {
@@ -103,11 +250,6 @@ async fn main() -> Result<()> {
     file.upload(csv.into_inner()?).await?;
     let sha256 = file.complete().await?;
     std::hint::black_box(sha256);
-    let mut output = std::io::stdout();
-    writeln!(output, "done")?;
-    output.flush()?;
-    // The benchmark reads the resource usage of this process, then kills it.
-    std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
@@ -117,45 +259,6 @@ fn setting(name: &str) -> Result<String> {
 
 fn new_writer() -> csv::Writer<Vec<u8>> {
     csv::WriterBuilder::new().delimiter(b';').terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new())
-}
-
-fn write_payout(csv: &mut csv::Writer<Vec<u8>>, payout: &Payout) -> Result<()> {
-    let text = |text: &str| if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
-    let optional = |value: &Option<String>| value.as_deref().map(text).unwrap_or_default();
-    let time = |time: &str| format!("{}Z", time.get(..19).unwrap_or(time));
-    let optional_time = |value: &Option<String>| value.as_deref().map(time).unwrap_or_default();
-    csv.write_record([
-        text(&payout.payout_id),
-        text(&payout.reference),
-        payout.status.clone(),
-        amount(payout.amount_minor, &payout.currency),
-        payout.currency.clone(),
-        time(&payout.period_start),
-        time(&payout.period_end),
-        payout.order_count.to_string(),
-        text(&payout.balance_account),
-        optional(&payout.psp_reference),
-        optional(&payout.failure_reason),
-        time(&payout.created_at),
-        optional_time(&payout.executed_at),
-        optional_time(&payout.settled_at),
-        time(&payout.updated_at),
-    ])?;
-    Ok(())
-}
-
-fn amount(minor: i64, currency: &str) -> String {
-    let exponent: u32 = match currency {
-        "JPY" => 0,
-        "KWD" => 3,
-        _ => 2,
-    };
-    if exponent == 0 {
-        return minor.to_string();
-    }
-    let unit = 10_u64.pow(exponent);
-    let (sign, minor) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
-    format!("{sign}{}.{:0width$}", minor / unit, minor % unit, width = exponent as usize)
 }
 
 impl File {

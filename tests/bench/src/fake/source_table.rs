@@ -1,4 +1,4 @@
-//! `Query` on the Payouts table.
+//! `Query` on the source table.
 //!
 //! **Partition limit.** DynamoDB limits a partition to 3,000 read units per second, which is 12 MB strongly consistent.
 //! As there, a page is served if any units are left, and may consume more than are left. With no units left, the
@@ -15,8 +15,8 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Conditions, FakeResponse, PAYOUTS_TABLE, lock};
-use crate::payouts::{Payouts, TENANT};
+use super::{Conditions, FakeResponse, lock};
+use crate::source_rows::{SourceRows, TENANT};
 
 /// Read units per second and partition.
 const UNITS_PER_SECOND: f64 = 3000.0;
@@ -24,8 +24,8 @@ const UNITS_PER_SECOND: f64 = 3000.0;
 const UNIT_BYTES: u64 = 4096;
 
 #[derive(Debug)]
-pub(super) struct FakePayoutsTable {
-    payouts: Payouts,
+pub(super) struct FakeSourceTable {
+    rows: SourceRows,
     conditions: Conditions,
     units: Mutex<Units>,
 }
@@ -59,10 +59,10 @@ struct Text {
     text: String,
 }
 
-impl FakePayoutsTable {
-    pub(super) fn new(payouts: Payouts, conditions: Conditions) -> Self {
+impl FakeSourceTable {
+    pub(super) fn new(rows: SourceRows, conditions: Conditions) -> Self {
         let units = Units { left: UNITS_PER_SECOND, at: Instant::now() };
-        Self { payouts, conditions, units: Mutex::new(units) }
+        Self { rows, conditions, units: Mutex::new(units) }
     }
 
     /// Returns the name under which the call is counted, and the response.
@@ -93,22 +93,23 @@ impl FakePayoutsTable {
     }
 
     fn page(&self, query: &Query) -> Result<Vec<u8>, String> {
-        if query.table_name != PAYOUTS_TABLE {
-            return Err(format!("Query is implemented for {PAYOUTS_TABLE} only, not for {}", query.table_name));
+        let table = self.rows.export_type().slug();
+        if query.table_name != table {
+            return Err(format!("Query is implemented for {table} only, not for {}", query.table_name));
         }
         let backward = query.scan_index_forward == Some(false);
         let mut range = self.range(query)?;
         if let Some(start) = &query.exclusive_start_key {
             let start = &start.get("sk").ok_or("ExclusiveStartKey has no sk")?.text;
             if backward {
-                range.end = range.end.min(self.payouts.first_from(start));
+                range.end = range.end.min(self.rows.first_from(start));
             } else {
-                range.start = range.start.max(self.payouts.first_after(start));
+                range.start = range.start.max(self.rows.first_after(start));
             }
         }
         let max_rows = query.limit.unwrap_or(u64::MAX);
         let mut items = Vec::with_capacity(2 << 20);
-        let written = self.payouts.write_items(range, backward, self.conditions.page_bytes, max_rows, &mut items);
+        let written = self.rows.write_items(range, backward, self.conditions.page_bytes, max_rows, &mut items);
         if self.conditions.partition_limit {
             let units = written.size.max(1).div_ceil(UNIT_BYTES);
             // At most a few hundred.
@@ -120,7 +121,7 @@ impl FakePayoutsTable {
         page.append(&mut items);
         page.push(b']');
         if let Some(last) = written.last.filter(|_| written.full) {
-            let sort = self.payouts.sort_key(last);
+            let sort = self.rows.sort_key(last);
             let key = format!(r#","LastEvaluatedKey":{{"sk":{{"S":"{sort}"}},"tenantId":{{"S":"{TENANT}"}}}}"#);
             page.extend_from_slice(key.as_bytes());
         }
@@ -142,16 +143,14 @@ impl FakePayoutsTable {
             .map(|word| query.expression_attribute_names.get(word).map_or(word, String::as_str));
         let mut next = || words.next().unwrap_or_default();
         let ("tenantId", "=", tenant) = (next(), next(), next()) else { return Err(unsupported()) };
-        let payouts = &self.payouts;
+        let data = &self.rows;
         let rows = match (next(), next(), next(), next(), next(), next()) {
-            ("", ..) => 0..payouts.rows(),
-            ("AND", "sk", "<", end, "", _) => 0..payouts.first_from(value(end)?),
-            ("AND", "sk", "<=", end, "", _) => 0..payouts.first_after(value(end)?),
-            ("AND", "sk", ">", from, "", _) => payouts.first_after(value(from)?)..payouts.rows(),
-            ("AND", "sk", ">=", from, "", _) => payouts.first_from(value(from)?)..payouts.rows(),
-            ("AND", "sk", "BETWEEN", from, "AND", end) => {
-                payouts.first_from(value(from)?)..payouts.first_after(value(end)?)
-            }
+            ("", ..) => 0..data.rows(),
+            ("AND", "sk", "<", end, "", _) => 0..data.first_from(value(end)?),
+            ("AND", "sk", "<=", end, "", _) => 0..data.first_after(value(end)?),
+            ("AND", "sk", ">", from, "", _) => data.first_after(value(from)?)..data.rows(),
+            ("AND", "sk", ">=", from, "", _) => data.first_from(value(from)?)..data.rows(),
+            ("AND", "sk", "BETWEEN", from, "AND", end) => data.first_from(value(from)?)..data.first_after(value(end)?),
             _ => return Err(unsupported()),
         };
         Ok(if value(tenant)? == TENANT { rows } else { 0..0 })
@@ -180,24 +179,27 @@ fn response(status: StatusCode, body: Vec<u8>) -> FakeResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payouts::Spread;
+    use crate::source_rows::Spread;
+    use exports_domain::export_type::ExportType;
     use http_body_util::BodyExt;
     use serde_json::Value;
 
-    fn table(conditions: Conditions) -> FakePayoutsTable {
-        FakePayoutsTable::new(Payouts::new(5000, Spread::Even), conditions)
+    const TYPE: ExportType = ExportType::FundingTransfers;
+
+    fn table(conditions: Conditions) -> FakeSourceTable {
+        FakeSourceTable::new(SourceRows::new(TYPE, false, 5000, Spread::Even).unwrap(), conditions)
     }
 
-    async fn query(table: &FakePayoutsTable, condition: &str, more: Value) -> (StatusCode, Value) {
+    async fn query(table: &FakeSourceTable, condition: &str, more: Value) -> (StatusCode, Value) {
         let mut query = json!({
-            "TableName": "Payouts",
+            "TableName": TYPE.slug(),
             "ConsistentRead": true,
             "KeyConditionExpression": condition,
             "ExpressionAttributeNames": { "#tenantId": "tenantId", "#sk": "sk" },
             "ExpressionAttributeValues": {
                 ":tenant": { "S": TENANT },
-                ":a": { "S": table.payouts.sort_key(10) },
-                ":b": { "S": table.payouts.sort_key(20) },
+                ":a": { "S": table.rows.sort_key(10) },
+                ":b": { "S": table.rows.sort_key(20) },
             },
         });
         query.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -246,11 +248,11 @@ mod tests {
     #[tokio::test]
     async fn query_without_units_left_is_throttled() {
         let table = table(Conditions { partition_limit: true, ..Conditions::default() });
-        lock(&table.units).left = 1.0;
+        *lock(&table.units) = Units { left: 1.0, at: Instant::now() };
         assert_eq!(query(&table, "#tenantId = :tenant", json!({})).await.0, StatusCode::OK);
         // A page is 256 units, strongly consistent.
         assert!(lock(&table.units).left < -100.0);
-        lock(&table.units).left = -3000.0;
+        *lock(&table.units) = Units { left: -3000.0, at: Instant::now() };
         let (status, problem) = query(&table, "#tenantId = :tenant", json!({})).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(problem["__type"].as_str().unwrap().ends_with("#ProvisionedThroughputExceededException"), "{problem}");
