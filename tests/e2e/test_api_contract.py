@@ -100,9 +100,12 @@ def test_every_route_except_the_description_requires_a_key(tenant: Tenant) -> No
 
 
 def test_every_route_except_the_description_requires_an_operator(tenant: Tenant) -> None:
+    key = tenant.stack.issue_key(tenant.id, "supplier@goods.example", client="SUPPLIER")
     for method, path in calls(tenant):
-        response = tenant.call(method, path, headers={"dj-client": "SUPPLIER"})
-        assert response.status == (200 if path == "/v1/openapi.json" else 403), f"{method} {path}: {response}"
+        for headers in ({"dj-client": "SUPPLIER"}, {"dj-api-key": key}, {"dj-client": "SUPPLIER", "dj-api-key": key}):
+            response = tenant.call(method, path, headers=headers)
+            assert response.status == (200 if path == "/v1/openapi.json" else 403), f"{method} {path}: {response}"
+    assert tenant.items() == []
 
 
 CRATES = {

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+import sample_rows
 import web
 from expected_csv import expected_csv, expected_invalid_rows
+from export_types import EXPORT_TYPES, ExportType
 from interventions import changed_settings, held_queue
 from payouts import large_payouts, payout, plain_payouts
 from tenant import EXPORTS, Tenant, await_quiet
@@ -102,20 +104,21 @@ def test_missing_or_malformed_value_fails_the_export(tenant: Tenant) -> None:
     assert_left_invalid_rows(tenant, export_id, lines)
 
 
-def test_mail_rejected_by_ses_fails_the_export_with_its_file(brisk_tenant: Tenant) -> None:
+@pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda known: known.slug)
+def test_mail_rejected_by_ses_fails_the_export_with_its_file(brisk_tenant: Tenant, export_type: ExportType) -> None:
     tenant = brisk_tenant
-    payouts = plain_payouts(2)
-    tenant.put_payouts(payouts)
+    rows = list(sample_rows.rows(export_type, tenant.id, 2))
+    tenant.stack.put_rows(export_type, tenant.id, rows)
     with changed_settings(tenant.stack, "generate-export", SENDER="nobody@unverified.example"):
-        export_id = tenant.launch(tenant.cc)
+        export_id = tenant.launch(tenant.cc, export_type)
         export = tenant.await_status(export_id, "FAILED")
     await_quiet(tenant.stack)
     assert export["failure"]["code"] == "EMAIL_NOT_SENT"
-    assert export["file"]["rows"] == len(payouts)
+    assert export["file"]["rows"] == len(rows)
     assert "downloadUrl" not in export
     (key,) = tenant.objects()
-    assert tenant.content(key) == expected_csv(payouts)
-    assert tenant.lock() is None
+    assert tenant.content(key) == expected_csv(rows, export_type=export_type.slug)
+    assert tenant.lock(export_type) is None
     assert tenant.mails() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import sample_rows
 import web
 from expected_csv import Payout, expected_csv, expected_totals
-from export_types import FUNDING_TRANSFERS
+from export_types import FUNDING_TRANSFERS, MARKETPLACE_PAYOUTS, SUPPLIER_PAYOUTS, ExportType
 from payouts import payout
 from stack import Stack
 from tenant import EXPORTS, Tenant
@@ -21,6 +22,8 @@ MOMENTS = (
 )  # fmt: skip
 STATUSES = ("SETTLED", "FAILED", "PENDING")
 CURRENCIES = ("EUR", "JPY")
+# The filters that only transfers have.
+OF_TRANSFERS = ["amountMin", "amountMax", "sourceBalanceAccountType", "targetBalanceAccountType"]
 
 
 def rows() -> list[dict[str, Any]]:
@@ -143,28 +146,85 @@ def test_idempotency_key_covers_the_normal_form_of_the_filter(stack: Stack) -> N
     tenant.await_status(first.json()["exportId"], "READY")
 
 
+def test_supplier_payouts_are_filtered_by_period_status_and_supplier(stack: Stack) -> None:
+    tenant = Tenant(stack, "filters of supplier payouts")
+    payouts = list(sample_rows.rows(SUPPLIER_PAYOUTS, tenant.id, 60))
+    stack.put_rows(SUPPLIER_PAYOUTS, tenant.id, payouts)
+    early, late = payouts[10]["createdAt"], payouts[50]["createdAt"]
+    supplier = payouts[20]["supplierId"]
+    assert_filtered(
+        tenant,
+        SUPPLIER_PAYOUTS,
+        payouts,
+        [
+            ({"supplierIds": [supplier]}, lambda row: row["supplierId"] == supplier),
+            ({"statuses": ["SKIPPED"]}, lambda row: row["status"] == "SKIPPED"),
+            (
+                {"createdAtFrom": early, "createdAtTo": late, "currencies": ["EUR"]},
+                lambda row: early <= row["createdAt"] <= late and row["currency"] == "EUR",
+            ),
+        ],
+    )
+
+
 def test_transfers_are_filtered_by_supplier_account_and_amount(stack: Stack) -> None:
     tenant = Tenant(stack, "filters of transfers")
     transfers = list(sample_rows.rows(FUNDING_TRANSFERS, tenant.id, 60))
     stack.put_rows(FUNDING_TRANSFERS, tenant.id, transfers)
+    early, late = transfers[10]["createdAt"], transfers[50]["createdAt"]
     supplier = next(row["targetSupplierId"] for row in transfers if row.get("targetSupplierId"))
     amounts = sorted(row["amountMinor"] for row in transfers if row["currency"] == "EUR")
-    middle = amounts[len(amounts) // 2]
-    of_supplier = [row for row in transfers if supplier in (row.get("sourceSupplierId"), row.get("targetSupplierId"))]
-    for row_filter, expected in [
-        ({"supplierIds": [supplier]}, of_supplier),
-        (
-            {"targetBalanceAccountType": "SUPPLIER"},
-            [row for row in transfers if row["targetBalanceAccountType"] == "SUPPLIER"],
-        ),
-        (
-            {"currencies": ["EUR"], "amountMin": f"{middle // 100}.{middle % 100:02}"},
-            [row for row in transfers if row["currency"] == "EUR" and row["amountMinor"] >= middle],
-        ),
-    ]:
-        response = tenant.post({"filter": row_filter}, export_type=FUNDING_TRANSFERS)
+    least, most = amounts[len(amounts) // 4], amounts[len(amounts) * 3 // 4]
+    assert_filtered(
+        tenant,
+        FUNDING_TRANSFERS,
+        transfers,
+        [
+            (
+                {"supplierIds": [supplier]},
+                lambda row: supplier in (row.get("sourceSupplierId"), row.get("targetSupplierId")),
+            ),
+            ({"sourceBalanceAccountType": "SUPPLIER"}, lambda row: row["sourceBalanceAccountType"] == "SUPPLIER"),
+            ({"targetBalanceAccountType": "SUPPLIER"}, lambda row: row["targetBalanceAccountType"] == "SUPPLIER"),
+            (
+                {"currencies": ["EUR"], "amountMin": euros(least), "amountMax": euros(most)},
+                lambda row: row["currency"] == "EUR" and least <= row["amountMinor"] <= most,
+            ),
+            (
+                {"createdAtFrom": early, "createdAtTo": late, "statuses": ["COMPLETED"]},
+                lambda row: early <= row["createdAt"] <= late and row["status"] == "COMPLETED",
+            ),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("export_type", "fields"),
+    [(MARKETPLACE_PAYOUTS, ["supplierIds", *OF_TRANSFERS]), (SUPPLIER_PAYOUTS, OF_TRANSFERS)],
+    ids=lambda value: value.slug if isinstance(value, ExportType) else "",
+)
+def test_filter_of_another_type_is_rejected(tenant: Tenant, export_type: ExportType, fields: list[str]) -> None:
+    response = tenant.post({"filter": dict.fromkeys(fields, "x")}, export_type=export_type)
+    assert (response.status, set(response.error_codes())) == (400, {"F-E-008"}), response
+    assert {error["field"] for error in response.json()["errors"]} == {f"filter.{field}" for field in fields}
+
+
+def euros(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02}"
+
+
+def assert_filtered(
+    tenant: Tenant,
+    export_type: ExportType,
+    all_rows: list[dict[str, Any]],
+    cases: list[tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]],
+) -> None:
+    """Exports with each filter and compares the file with the rows that its condition selects."""
+    for row_filter, is_selected in cases:
+        expected = [row for row in all_rows if is_selected(row)]
+        response = tenant.post({"filter": row_filter}, export_type=export_type)
         assert response.status == 202, response
-        export = tenant.detail(tenant.await_status(response.json()["exportId"], "READY")["exportId"])
-        assert 0 < export["file"]["rows"] == len(expected) < len(transfers), row_filter
+        export = tenant.await_status(response.json()["exportId"], "READY")
+        assert 0 < export["file"]["rows"] == len(expected) < len(all_rows), row_filter
         content = web.request("GET", export["downloadUrl"]).body
-        assert content == expected_csv(expected, export_type=FUNDING_TRANSFERS.slug), row_filter
+        assert content == expected_csv(expected, export_type=export_type.slug), row_filter

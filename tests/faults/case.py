@@ -6,6 +6,7 @@ Because tables and queues are not shared, cases are isolated and can run in para
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -575,7 +576,14 @@ def is_record(item: Item) -> bool:
     return is_export
 
 
-_deserialize = TypeDeserializer().deserialize
+class _Deserializer(TypeDeserializer):
+    """Takes DynamoDB's JSON, in which binary values are in Base64."""
+
+    def _deserialize_b(self, value: str) -> Any:
+        return super()._deserialize_b(base64.b64decode(value))
+
+
+_deserialize = _Deserializer().deserialize
 
 
 def _python(item: Item) -> dict[str, Any]:

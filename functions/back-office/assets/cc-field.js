@@ -24,7 +24,8 @@ export class CcField {
     onkeydown: (event) => this.#onKey(event),
     oninput: () => this.#onInput(),
     onpaste: (event) => this.#onPaste(event),
-    onblur: () => this.commit(),
+    // A new chip could move the pressed button away before it is released. The form completes the address itself.
+    onblur: (event) => event.relatedTarget?.matches("button") || this.commit(),
   });
   element = h(
     "div",

@@ -84,6 +84,8 @@ pub enum Change {
     Rows(u64),
     /// Counts a resent e-mail on the day that starts at this time (UTC).
     AddResend(Timestamp),
+    /// Removes the count of the day that starts at this time (UTC).
+    ForgetResends(Timestamp),
     /// Sets or removes the lease of a pending export.
     Lease(Option<Lease>),
     /// Sets the next check time of a pending export.
@@ -178,6 +180,9 @@ impl Change {
             (Self::RowsRead(rows), _) => export.rows_read = *rows,
             (Self::Rows(rows), _) => export.rows_written = *rows,
             (Self::AddResend(day), _) => *export.resends.entry(*day).or_default() += 1,
+            (Self::ForgetResends(day), _) => {
+                export.resends.remove(day);
+            }
             (Self::Lease(lease), State::Pending(pending)) => pending.lease.clone_from(lease),
             (Self::NextCheck(at), State::Pending(pending)) => pending.next_check_at = *at,
             (Self::PermanentError(at), State::Pending(pending)) => pending.permanent_error_at = *at,
@@ -514,7 +519,8 @@ pub enum ResendError {
 
 /// Counts a resent e-mail against the daily limit (UTC). It is applied before the e-mail is sent, so that concurrent
 /// requests cannot exceed the limit. Each day has its own count: neither concurrent requests nor the next day's make the
-/// step fail, only the limit does.
+/// step fail, only the limit does. Older counts are removed, so that the record stays small. The count of the day before is
+/// kept, because its limit still holds for requests that started before midnight.
 ///
 /// # Errors
 /// [`ResendError`] if the record as read does not allow another e-mail.
@@ -531,9 +537,11 @@ pub fn count_resend(export: &Export, now: Timestamp, max_a_day: u32) -> Result<S
     if !below_limit.holds(export) {
         return Err(ResendError::TooOften);
     }
+    let day_before = day.minus(Duration::from_secs(24 * 60 * 60));
+    let older = export.resends.range(..day_before).map(|(day, _)| Change::ForgetResends(*day));
     Ok(Step {
         guards: vec![Guard::NotPending, Guard::FileRecorded, below_limit],
-        changes: vec![Change::AddResend(day)],
+        changes: [Change::AddResend(day)].into_iter().chain(older).collect(),
     })
 }
 

@@ -54,7 +54,10 @@ fn valid(path: &Path) -> Value {
     let file = json!({
         "key": s(KEY), "name": s("marketplace-payouts-acme-20261008T083000Z.csv"), "rows": n(2),
         "bytes": n(CSV.len() as u64), "sha256": s(sha256),
-        "totals": { "L": [s("EUR SETTLED 1 -1250"), s("JPY PENDING 1 7")] },
+        "totals": { "M": {
+            "SETTLED": { "M": { "EUR": { "B": "AQEJww==" } } },
+            "PENDING": { "M": { "JPY": { "B": "AQEO" } } },
+        } },
         "expiresAt": s("2026-11-07T08:31:00.000Z"),
     });
     let options = json!({ "M": { "version": n(1), "filter": { "M": {} }, "format": s("CSV") } });

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use aws_smithy_types::base64;
 use exports_domain::export::Export;
 use exports_domain::ports::CorruptRecord;
 
@@ -82,6 +83,7 @@ enum Value<'a> {
     Text(Cow<'a, str>),
     Number(Cow<'a, str>),
     Flag(bool),
+    Bytes(Vec<u8>),
     List(Vec<Self>),
     Map(BorrowedItem<'a>),
     Other,
@@ -99,6 +101,10 @@ impl<'a> Value<'a> {
                 let is_true = json.peek() == Some(b't');
                 json.skip()?;
                 Self::Flag(is_true)
+            }
+            "B" => {
+                let start = json.peek_at();
+                Self::Bytes(base64::decode(json.string()?).map_err(|_| JsonError(start))?)
             }
             "L" => {
                 let mut values = Vec::new();
@@ -125,6 +131,7 @@ impl<'a> From<&'a Value<'_>> for Attribute<'a> {
             Value::Text(text) => Self::Text(text),
             Value::Number(number) => Self::Number(number),
             Value::Flag(flag) => Self::Flag(*flag),
+            Value::Bytes(bytes) => Self::Bytes(bytes),
             Value::List(values) => Self::List(values.iter().map(Self::from).collect()),
             Value::Map(item) => Self::Map(item),
             Value::Other => Self::Other,

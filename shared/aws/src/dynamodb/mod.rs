@@ -12,6 +12,7 @@ mod record;
 mod response;
 mod source_tables;
 mod step;
+mod totals;
 
 #[cfg(feature = "fuzzing")]
 use exports_domain::export_type::{ExportType, FileColumns};

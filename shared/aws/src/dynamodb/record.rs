@@ -18,12 +18,12 @@ use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::options::{ExportOptions, OPTIONS_VERSION};
 use exports_domain::ports::{CorruptRecord, RowKey, Upload};
 use exports_domain::time::Timestamp;
-use exports_domain::totals::{Total, Totals};
 
 use super::item::{
     Attribute, Attributes, Item, ItemError, get, get_flag, get_map, get_number, get_optional_number, get_optional_time,
     get_text, get_texts, number, parse_number, text,
 };
+use super::totals::{TOTALS, get_totals, totals_value};
 
 /// The partition key of the Exports and the source tables.
 pub(super) const TENANT: &str = "tenantId";
@@ -346,7 +346,7 @@ pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
         ("rows", number(file.rows)),
         ("bytes", number(file.bytes)),
         ("sha256", text(&file.sha256)),
-        ("totals", totals_value(&file.totals)),
+        (TOTALS, totals_value(&file.totals)),
         ("expiresAt", text(file.expires_at)),
     ])
 }
@@ -358,32 +358,9 @@ fn file(item: &dyn Attributes, definition: &Definition) -> Result<ExportFile, It
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         sha256: get_text(item, "sha256")?.to_owned(),
-        totals: totals(item, definition)?,
+        totals: get_totals(item, definition)?,
         expires_at: get::<Timestamp>(item, "expiresAt")?,
     })
-}
-
-/// One short string per total, such as `EUR SETTLED 12 -3456`, because DynamoDB bills by item size.
-fn totals_value(totals: &Totals) -> AttributeValue {
-    let lines = totals.iter().map(|(currency, status, total)| {
-        AttributeValue::S(format!("{} {} {} {}", currency.code(), status.name(), total.count, total.minor))
-    });
-    AttributeValue::L(lines.collect())
-}
-
-fn totals(item: &dyn Attributes, definition: &Definition) -> Result<Totals, ItemError> {
-    let mut totals = Totals::default();
-    for line in get_texts(item, "totals")? {
-        add_total(&mut totals, line, definition).ok_or(ItemError("totals"))?;
-    }
-    Ok(totals)
-}
-
-fn add_total(totals: &mut Totals, line: &str, definition: &Definition) -> Option<()> {
-    let mut words = line.split(' ');
-    let (currency, status) = (words.next()?.parse().ok()?, definition.status(words.next()?)?);
-    let total = Total { count: words.next()?.parse().ok()?, minor: words.next()?.parse().ok()? };
-    totals.add(currency, status, total).then_some(())
 }
 
 /// An export's checkpoint as an item.
@@ -402,7 +379,7 @@ pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Che
     put("rowsRead", number(checkpoint.rows_read));
     put("rows", number(checkpoint.rows));
     put("bytes", number(checkpoint.bytes));
-    put("totals", totals_value(&checkpoint.totals));
+    put(TOTALS, totals_value(&checkpoint.totals));
     put("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone())));
     put("crc64State", number(checkpoint.crc64));
     let InvalidRows { count, first, .. } = &checkpoint.invalid_rows;
@@ -431,7 +408,7 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         rows_read: get_number(item, "rowsRead")?,
         rows: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
-        totals: totals(item, definition)?,
+        totals: get_totals(item, definition)?,
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
         invalid_rows: get_map(item, "invalidRows", invalid_rows)?.unwrap_or_default(),

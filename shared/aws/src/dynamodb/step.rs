@@ -109,6 +109,11 @@ impl Update {
                 let clause = format!("{} {}", self.resends(*day), self.value(number(1)));
                 self.adds.push(clause);
             }
+            Change::ForgetResends(day) => {
+                let placeholder = format!("#resends{}", self.removes.len());
+                self.names.insert(placeholder.clone(), resends_name(*day));
+                self.removes.push(placeholder);
+            }
             Change::Lease(Some(lease)) => {
                 self.set("leaseHolder", text(&lease.holder));
                 self.set("leaseUntil", text(lease.until));

@@ -14,7 +14,7 @@ use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Failure, Lease, Pending, Progress, State, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
-use exports_domain::file::invalid_rows_key;
+use exports_domain::file::{ExportFile, download_name, invalid_rows_key, object_key, unfinished_key};
 use exports_domain::filter::{RowFilter, SupplierId};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
@@ -34,6 +34,7 @@ use exports_domain::testing::{
     row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
+use exports_domain::totals::{Total, Totals};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -730,6 +731,7 @@ fn item_size(item: &Item) -> usize {
             AttributeValue::S(text) => text.len(),
             // At most: two digits a byte, and one byte more.
             AttributeValue::N(number) => number.len(),
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
             AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + value_size(value)).sum::<usize>(),
             AttributeValue::M(values) => {
                 3 + values.iter().map(|(name, value)| 1 + name.len() + value_size(value)).sum::<usize>()
@@ -777,21 +779,87 @@ fn currencies() -> Vec<Currency> {
     codes.filter_map(|code| code.parse().ok()).collect()
 }
 
+/// More invalid rows than a record names, with nothing valid and long ids.
+fn most_invalid_rows(export_type: ExportType) -> InvalidRows {
+    let columns = FileColumns::current(export_type);
+    let mut row = vec![Value::Other; columns.list().len()];
+    let id = "\u{10000}".repeat(300);
+    row[0] = Value::Text(&id);
+    let mut encoder = CsvEncoder::new(columns, 0);
+    (0..30).for_each(|_| encoder.push(&row, &id));
+    InvalidRows { count: u64::MAX, ..encoder.finish().invalid_rows }
+}
+
+/// Totals of every currency and status, each with more rows than a file can have and a sum of 64 bits.
+fn largest_totals(export_type: ExportType) -> Totals {
+    let mut totals = Totals::default();
+    for currency in currencies() {
+        for status in export_type.definition().row_statuses() {
+            assert!(totals.add(currency, status, Total { count: u64::MAX >> 1, minor: i128::from(i64::MIN) }));
+        }
+    }
+    totals
+}
+
 #[test]
 fn largest_record_of_an_export_with_invalid_rows_is_under_64_kib() {
     for export_type in ExportType::ALL {
-        let columns = FileColumns::current(export_type);
-        let mut row = vec![Value::Other; columns.list().len()];
-        let id = "\u{10000}".repeat(300);
-        row[0] = Value::Text(&id);
-        let mut encoder = CsvEncoder::new(columns, 0);
-        (0..30).for_each(|_| encoder.push(&row, &id));
-        let rows = InvalidRows { count: u64::MAX, ..encoder.finish().invalid_rows };
+        let rows = most_invalid_rows(export_type);
         let export = largest_export(export_type);
         let key = invalid_rows_key(&export.tenant, &export.id, u64::MAX);
         let failure = Failure::invalid_rows(&rows, export_type.definition(), key, start());
         let export = Export { state: State::Failed { failure, file: None }, ..export };
         let size = item_size(&to_item(&export));
+        assert!(size < 64 * 1024, "{export_type:?}: {size} bytes");
+    }
+}
+
+#[test]
+fn largest_record_of_a_resent_export_is_under_64_kib() {
+    for export_type in ExportType::ALL {
+        let export = largest_export(export_type);
+        let file = ExportFile {
+            key: object_key(&export.tenant, &export.id, u64::MAX),
+            name: download_name(&export.tenant, &export.id, start()),
+            rows: u64::MAX,
+            bytes: u64::MAX,
+            totals: largest_totals(export_type),
+            ..file()
+        };
+        // The first e-mail was rejected, for a reason of the most characters that are kept.
+        let failure = Failure::email_not_sent(&"\u{10000}".repeat(300));
+        let days = [start(), start().minus(Duration::from_secs(86_400))];
+        let resends = days.map(|time| (time.start_of_day(), u32::MAX)).into();
+        let size =
+            item_size(&to_item(&Export { state: State::Failed { failure, file: Some(file) }, resends, ..export }));
+        assert!(size < 64 * 1024, "{export_type:?}: {size} bytes");
+    }
+}
+
+#[test]
+fn largest_checkpoint_is_under_64_kib() {
+    for export_type in ExportType::ALL {
+        let Export { tenant, id, .. } = largest_export(export_type);
+        let checkpoint = Checkpoint {
+            upload: Some(Upload { key: object_key(&tenant, &id, u64::MAX), id: "x".repeat(1024) }),
+            parts: u32::MAX,
+            unfinished: Some(UnfinishedPart {
+                key: unfinished_key(&tenant, &id, u64::MAX, u64::MAX),
+                bytes: u64::MAX,
+                crc64: u64::MAX,
+            }),
+            // The longest sort key.
+            after: RowKey("x".repeat(1024)),
+            rows_read: u64::MAX,
+            rows: u64::MAX,
+            bytes: u64::MAX,
+            totals: largest_totals(export_type),
+            sha256: vec![0; 104],
+            crc64: u64::MAX,
+            invalid_rows: most_invalid_rows(export_type),
+            is_whole: false,
+        };
+        let size = item_size(&checkpoint_item(&tenant, &id, &checkpoint));
         assert!(size < 64 * 1024, "{export_type:?}: {size} bytes");
     }
 }

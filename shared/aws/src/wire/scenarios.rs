@@ -297,6 +297,8 @@ fn steps() -> Vec<Scenario> {
         invalid_rows: None,
     };
     let bob = Recipients::new(address("bob@example.com"), [address("cc@example.com")]).unwrap();
+    let days_ago = |days: u64| now.minus(Duration::from_secs(days * 24 * 60 * 60)).start_of_day();
+    let resent_before = Export { resends: [1, 2, 3].map(|days| (days_ago(days), 1)).into(), ..ready_export() };
     let plain: Vec<(&str, &str, Step)> = vec![
         ("acquire", "", lifecycle::acquire(&export(), now, lease(), &retry).unwrap()),
         ("acquire", "file-recorded", lifecycle::acquire(&with_file, now, lease(), &retry).unwrap()),
@@ -323,6 +325,7 @@ fn steps() -> Vec<Scenario> {
         ("re_enqueue", "", lifecycle::re_enqueue(&export(), now, later())),
         ("expire", "", lifecycle::expire(now, now)),
         ("count_resend", "", lifecycle::count_resend(&ready_export(), now, 10).unwrap()),
+        ("count_resend", "older-days", lifecycle::count_resend(&resent_before, now, 10).unwrap()),
         ("resent", "", lifecycle::resent(now, bob, later())),
     ];
     let mut scenarios: Vec<Scenario> = plain

@@ -439,6 +439,9 @@ fn resends_are_limited_per_day() {
     let next_day = count_resend(&third, tomorrow, 2).unwrap().apply(&third).unwrap();
     assert_eq!(next_day.resends, [(start().start_of_day(), 2), (tomorrow.start_of_day(), 1)].into());
     assert_eq!(step.apply(&next_day), None, "a late request of the day before");
+    let day_after = start().plus(48 * HOUR);
+    let last = count_resend(&next_day, day_after, 2).unwrap().apply(&next_day).unwrap();
+    assert_eq!(last.resends, [(tomorrow.start_of_day(), 1), (day_after.start_of_day(), 1)].into());
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn value_of(value: &AttributeValue, escapes: u64) -> String {
         AttributeValue::S(text) => format!("{{\"S\":{}}}", string(text, escapes)),
         AttributeValue::N(number) => format!("{{\"N\":\"{number}\"}}"),
         AttributeValue::Bool(flag) => format!("{{\"BOOL\":{flag}}}"),
+        AttributeValue::B(bytes) => format!("{{\"B\":\"{}\"}}", base64::encode(bytes)),
         AttributeValue::L(values) => {
             let values: Vec<_> = values.iter().map(|member| value_of(member, escapes)).collect();
             format!("{{\"L\":[{}]}}", values.join(","))

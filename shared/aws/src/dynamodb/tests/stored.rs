@@ -10,9 +10,7 @@ use std::path::Path;
 
 use aws_smithy_types::base64;
 use exports_domain::export::ExportSettings;
-use exports_domain::file::{object_key, unfinished_key};
 use exports_domain::filter::{FilterField, FilterValue};
-use exports_domain::totals::{Total, Totals};
 use serde_json::{Value, json};
 
 use super::*;
