@@ -43,7 +43,7 @@ pub trait ApiKeyStore: Send + Sync {
         hash: &KeyHash,
     ) -> impl Future<Output = Result<Option<ApiKeyRecord>, DependencyError>> + Send;
 
-    /// Stores the record of a new key.
+    /// Stores the record of a new key. A record with its hash is kept: an earlier attempt stored it.
     fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), DependencyError>> + Send;
 
     /// All keys ever issued for the tenant, oldest first. Eventually consistent.

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "an invalid sample must fail the test that uses it")]
 
 use async_trait::async_trait;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::{pending, poll_fn};
 use std::ops::Bound;
@@ -462,10 +461,7 @@ impl ApiKeyStore for MemoryStore {
 
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
         self.failures.check("write the API key")?;
-        match lock(&self.tables).api_keys.entry(record.hash.clone()) {
-            Entry::Vacant(vacant) => drop(vacant.insert(record.clone())),
-            Entry::Occupied(_) => return Err(DependencyError::transient("write the API key", "already exists")),
-        }
+        lock(&self.tables).api_keys.entry(record.hash.clone()).or_insert_with(|| record.clone());
         Ok(())
     }
 

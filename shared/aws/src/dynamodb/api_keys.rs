@@ -1,5 +1,6 @@
 //! The ApiKeys table.
 
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use aws_types::SdkConfig;
@@ -44,7 +45,8 @@ impl ApiKeyStore for ApiKeysTable {
 
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
         let Caller { tenant, client, user } = &record.caller;
-        self.client
+        let stored = self
+            .client
             .put_item()
             .table_name(&self.table)
             .item("keyHash", AttributeValue::S(record.hash.as_str().to_owned()))
@@ -55,9 +57,17 @@ impl ApiKeyStore for ApiKeysTable {
             .item("createdAt", text(record.created_at))
             .condition_expression("attribute_not_exists(keyHash)")
             .send()
-            .await
-            .map_err(|error| dependency_error("store the API key", error))?;
-        Ok(())
+            .await;
+        match stored {
+            Ok(_) => Ok(()),
+            // The response to an earlier attempt was lost.
+            Err(error)
+                if matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(dependency_error("store the API key", error)),
+        }
     }
 
     async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, DependencyError> {
