@@ -88,9 +88,9 @@ def test_failed_export_is_counted_by_code(brisk_tenant: Tenant) -> None:
     assert line["ExportsFailed"] == 1
 
 
-def test_rejected_mail_is_counted_as_refused(brisk_tenant: Tenant) -> None:
+def test_rejected_mail_is_counted(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    rejected = NewLines(tenant.stack, "generate-export", "MailsRefused")
+    rejected = NewLines(tenant.stack, "generate-export", "MailsRejected")
     sent = NewLines(tenant.stack, "generate-export", "MailsSent")
     failed = NewLines(tenant.stack, "generate-export", "ExportsFailed")
     with changed_settings(tenant.stack, "generate-export", SENDER="nobody@unverified.example"):

@@ -25,7 +25,7 @@ export class CcField {
     oninput: () => this.#onInput(),
     onpaste: (event) => this.#onPaste(event),
     // A new chip could move the pressed button away before it is released. The form completes the address itself.
-    onblur: (event) => event.relatedTarget?.matches("button") || this.commit(),
+    onblur: () => document.querySelector("button:active") || this.commit(),
   });
   element = h(
     "div",

@@ -1,4 +1,4 @@
-//! Composition root.
+//! Settings, clients, run.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), back_office::Error> {

@@ -20,6 +20,7 @@ use exports_domain::fail_export::mail_failure;
 use exports_domain::lifecycle::{self, CancelError};
 use exports_domain::ports::{ApiKeyStore, ApplyError, ExportStore, FileStore, MailSender, System};
 use exports_domain::time::Timestamp;
+use exports_domain::unfinished_file::UnfinishedFile;
 use exports_http::auth::Authenticator;
 use exports_http::view::ExportView;
 use exports_http::{ApiError, Request, Success};
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 /// How long the caller waits for the unfinished file to be deleted and the mail to be sent, once the export is cancelled.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The handler.
+/// Cancels pending exports.
 pub struct CancelExport<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,
@@ -101,16 +102,9 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
 
     /// Deletes what the checkpoint names.
     async fn discard(&self, checkpoint: Option<Checkpoint>) {
-        let Some(Checkpoint { upload, unfinished, .. }) = checkpoint else { return };
-        if let Some(upload) = upload
-            && let Err(error) = self.files.abort_upload(&upload).await
-        {
-            warn!(error = %Chain(&error), "the upload was not aborted");
-        }
-        if let Some(part) = unfinished
-            && let Err(error) = self.files.delete_unfinished(&part.key).await
-        {
-            warn!(error = %Chain(&error), "the unfinished part was not deleted");
+        let Some(checkpoint) = checkpoint else { return };
+        for error in UnfinishedFile::of(&checkpoint).delete(self.files).await {
+            warn!(error = %Chain(&error), "the unfinished file was not deleted");
         }
     }
 

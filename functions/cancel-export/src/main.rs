@@ -1,4 +1,4 @@
-//! Composition root.
+//! Settings, clients, run.
 
 use cancel_export::CancelExport;
 use exports_aws::bucket::ExportsBucket;

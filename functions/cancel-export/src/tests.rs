@@ -72,15 +72,15 @@ impl World {
             unfinished: Some(UnfinishedPart { key, bytes: 1, crc64: 0 }),
             after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
             rows_read: 1,
-            rows: 1,
+            rows_written: 1,
             bytes: 1,
             totals: Totals::default(),
             sha256: Vec::new(),
             crc64: 0,
             invalid_rows: Default::default(),
-            is_whole: false,
+            is_complete: false,
         };
-        let step = lifecycle::advance_checkpoint(&self.record(), start(), Progress { rows_read: 1, rows: 1 });
+        let step = lifecycle::advance_checkpoint(&self.record(), start(), Progress { rows_read: 1, rows_written: 1 });
         block_on(self.exports.apply_with_checkpoint(&export().tenant, &export().id, &step, &checkpoint)).unwrap();
         self
     }
@@ -97,7 +97,7 @@ fn code(response: &Value) -> Option<&str> {
 
 /// [`export`] with an owner whose lease is live for this long after [`start`].
 fn owned(lease: Duration) -> Export {
-    let lease = Lease { holder: "owner".into(), until: start().plus(lease) };
+    let lease = Lease { owner: "owner".into(), until: start().plus(lease) };
     Export { fencing_token: 1, attempts: 1, ..with_work(export(), |pending| pending.lease = Some(lease)) }
 }
 
@@ -277,7 +277,7 @@ async fn first_of_two_concurrent_cancellations_is_returned_to_both() {
 async fn lease_acquired_in_the_meantime_does_not_prevent_the_cancellation() {
     let world = world(export());
     change_before_write(&world, |export| {
-        let lease = Lease { holder: "owner".into(), until: start().plus(5 * MINUTE) };
+        let lease = Lease { owner: "owner".into(), until: start().plus(5 * MINUTE) };
         let retry = lifecycle::RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO };
         lifecycle::acquire(export, start(), lease, &retry).ok()
     });

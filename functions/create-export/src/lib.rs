@@ -30,7 +30,7 @@ use tracing::{error, info, warn};
 /// How long to wait for the queue, because the caller waits too.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The handler.
+/// Accepts exports.
 pub struct CreateExport<'a, K, S> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,

@@ -1,4 +1,4 @@
-//! Composition root.
+//! Settings, clients, run.
 
 use create_export::CreateExport;
 use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};
@@ -18,20 +18,20 @@ async fn main() -> Result<(), exports_http::Error> {
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
     let queue = JobsQueue::new(&config, settings.text("JOBS_QUEUE_URL")?);
-    let history_retention = settings.span("HISTORY_RETENTION")?;
+    let history_retention = settings.duration("HISTORY_RETENTION")?;
     let function = CreateExport {
         callers: Authenticator::new(&keys),
         exports: &exports,
         queue: &queue,
         system: &LambdaSystem,
         settings: ExportSettings::new(
-            settings.span("LINK_LIFETIME")?,
-            settings.span("FILE_RETENTION")?,
-            settings.span("EXPORT_DEADLINE")?,
+            settings.duration("LINK_LIFETIME")?,
+            settings.duration("FILE_RETENTION")?,
+            settings.duration("EXPORT_DEADLINE")?,
             settings.flag("BYTE_ORDER_MARK")?,
         )
         .with_history_retention(Some(history_retention).filter(|retention| !retention.is_zero())),
-        re_enqueue_after: settings.span_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
+        re_enqueue_after: settings.duration_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
     function.callers.warm_up().await;

@@ -31,7 +31,7 @@ mod request;
 
 use request::Request;
 
-/// The handler.
+/// Fails stuck exports.
 pub struct FailExport<'a, S> {
     /// Where exports are kept.
     pub exports: &'a S,

@@ -47,7 +47,7 @@ fn record(world: &World) -> Export {
 
 /// An export that is leased and has a recorded file.
 fn leased() -> Export {
-    let lease = Lease { holder: "r".into(), until: start().plus(std::time::Duration::from_secs(300)) };
+    let lease = Lease { owner: "r".into(), until: start().plus(std::time::Duration::from_secs(300)) };
     let retry = RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: std::time::Duration::ZERO };
     let step = acquire(&export(), start(), lease, &retry).unwrap();
     with_work(step.changed(&export()), |pending| pending.file = Some(file()))

@@ -7,6 +7,7 @@ use exports_domain::file::unfinished_key;
 use exports_domain::lifecycle;
 use exports_domain::ports::{ApplyError, ExportStore};
 use exports_domain::time::Timestamp;
+use exports_domain::unfinished_file::UnfinishedFile;
 use futures_util::stream::StreamExt;
 use tokio::time::timeout;
 use tracing::info;
@@ -14,7 +15,7 @@ use tracing::info;
 use crate::file_writer::{FileWriter, PartsInFlight, WriteFileError};
 use crate::limits::Times;
 use crate::statistics::crc64;
-use crate::unfinished_file::UnfinishedFile;
+use crate::unfinished_file::discard;
 use crate::upload_state::UploadState;
 
 impl<S: ExportStore> FileWriter<'_, S> {
@@ -50,13 +51,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
         };
         self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await?;
         *export = step.changed(export);
-        state.stored(checkpoint).discard(self.files).await;
+        discard(&state.stored(checkpoint), self.files).await;
         Ok(())
     }
 
     /// Stores the unfinished part, and releases the lease for the next invocation with a checkpoint of everything read.
     /// Returns the error that ends this invocation's work.
-    pub(crate) async fn continue_later(
+    pub(crate) async fn store_and_release(
         &self,
         export: &mut Export,
         state: &mut UploadState,
@@ -70,7 +71,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Err(elapsed) => return DependencyError::transient("store the unfinished part", elapsed).into(),
         };
         match state.checkpoint_of_all(unfinished, false) {
-            Some(checkpoint) => self.continue_from(export, state, &checkpoint).await,
+            Some(checkpoint) => self.release_with(export, state, &checkpoint).await,
             None => DependencyError::transient("continue later", "parts are missing").into(),
         }
     }
@@ -97,7 +98,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
 
     /// Releases the lease for the next invocation with this checkpoint, in one write. Returns the error that ends this
     /// invocation's work.
-    pub(crate) async fn continue_from(
+    pub(crate) async fn release_with(
         &self,
         export: &mut Export,
         state: &mut UploadState,
@@ -110,14 +111,15 @@ impl<S: ExportStore> FileWriter<'_, S> {
         match self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await {
             Ok(()) => {
                 *export = step.changed(export);
-                state.stored(checkpoint).discard(self.files).await;
+                discard(&state.stored(checkpoint), self.files).await;
                 info!(parts = checkpoint.parts, rows_read = progress.rows_read, "continuing in the next invocation");
                 WriteFileError::OutOfTime { has_advanced }
             }
             Err(error) => {
                 if let ApplyError::Conflict(_) = error {
                     // No checkpoint names the part that was stored for this one.
-                    UnfinishedFile { upload: None, ..UnfinishedFile::of(checkpoint) }.discard(self.files).await;
+                    let stored = UnfinishedFile { upload: None, ..UnfinishedFile::of(checkpoint) };
+                    discard(&stored, self.files).await;
                 }
                 error.into()
             }

@@ -9,7 +9,7 @@
 //! | `resume` | what an earlier owner left |
 //! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
 //! | `upload_state` | the parts, and the content of a checkpoint |
-//! | `unfinished_file` | what an unfinished file has in the bucket |
+//! | `unfinished_file` | deletes what nobody will continue |
 
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use exports_domain::ports::{
     ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload,
 };
 use exports_domain::time::Timestamp;
+use exports_domain::unfinished_file::UnfinishedFile;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -31,7 +32,7 @@ use crate::plan::Batch;
 use crate::reader::Reader;
 use crate::resume::Resumed;
 use crate::statistics::FileStatistics;
-use crate::unfinished_file::UnfinishedFile;
+use crate::unfinished_file::discard;
 use crate::upload_state::UploadState;
 
 /// How many parts are uploaded at once while the next one is filled.
@@ -55,14 +56,14 @@ pub enum WriteFileError {
     Dependency {
         /// Its error.
         error: DependencyError,
-        /// What a later invocation can continue.
-        continuable: UnfinishedFile,
+        /// What the stored checkpoint names, which a later invocation can continue.
+        checkpoint_objects: UnfinishedFile,
     },
 }
 
 impl From<DependencyError> for WriteFileError {
     fn from(error: DependencyError) -> Self {
-        Self::Dependency { error, continuable: UnfinishedFile::default() }
+        Self::Dependency { error, checkpoint_objects: UnfinishedFile::default() }
     }
 }
 
@@ -80,7 +81,7 @@ pub struct WrittenFile {
     /// The number of rows read for it.
     pub rows_read: u64,
     /// What the stored checkpoint names and nobody needs once the file is recorded.
-    pub unfinished: UnfinishedFile,
+    pub checkpoint_objects: UnfinishedFile,
 }
 
 /// Writes the file of one export.
@@ -130,9 +131,9 @@ impl<S: ExportStore> FileWriter<'_, S> {
             }
             // The next attempt, if there is one, continues what the checkpoint names.
             if self.is_last(export, error) {
-                state.named.discard(self.files).await;
-            } else if let WriteFileError::Dependency { continuable, .. } = error {
-                *continuable = state.named;
+                discard(&state.checkpoint_objects, self.files).await;
+            } else if let WriteFileError::Dependency { checkpoint_objects, .. } = error {
+                *checkpoint_objects = state.checkpoint_objects;
             }
         }
         written
@@ -167,7 +168,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             state.append(csv_header(export.columns, export.settings.byte_order_mark).as_bytes());
         }
         let KeyRange { after, up_to } = export.key_range();
-        let range = KeyRange { after: state.after.clone().or(after), up_to };
+        let range = KeyRange { after: state.last_key_read.clone().or(after), up_to };
         let selection = export.row_selection();
         let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
         let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
@@ -190,7 +191,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 }
                 state.start_invalid_rows(&invalid_rows_header(export.settings.byte_order_mark));
             }
-            state.after = Some(up_to);
+            state.last_key_read = Some(up_to);
             // After the first invalid row there will be no file. The rest is read to find all invalid rows.
             if encoded.invalid_rows.count > 0 || state.invalid_rows.count > 0 {
                 state.add_invalid_rows(encoded);
@@ -209,7 +210,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             }
             let now = self.system.now();
             if now >= times.continue_at {
-                return Err(self.continue_later(export, state, &mut uploads, times).await);
+                return Err(self.store_and_release(export, state, &mut uploads, times).await);
             }
             if now.since(reported_at) >= self.limits.checkpoint_every {
                 reported_at = now;
@@ -222,7 +223,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if state.upload.is_none() {
             self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
             let written = self.file(export, key, &state.statistics);
-            return Ok(WrittenFile { unfinished: std::mem::take(&mut state.named), ..written });
+            return Ok(WrittenFile { checkpoint_objects: std::mem::take(&mut state.checkpoint_objects), ..written });
         }
         if !state.buffer.is_empty() {
             let (upload, number, bytes) = self.cut_part(state, &key, &name).await?;
@@ -265,9 +266,9 @@ impl<S: ExportStore> FileWriter<'_, S> {
         Ok((upload, number, state.cut(part_size)))
     }
 
-    /// Completes the upload. The checkpoint before it describes the whole file, so that a lost response does not cost
+    /// Completes the upload. The checkpoint before it describes the complete file, so that a lost response does not cost
     /// the file. Completion may take minutes: with too little time left, the invocation that wrote the file leaves it to
-    /// the next one, which has nothing else to do. An invocation that starts with a whole file always completes it.
+    /// the next one, which has nothing else to do. An invocation that starts with a complete file always completes it.
     async fn complete(
         &self,
         export: &mut Export,
@@ -279,11 +280,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
             return Err(DependencyError::transient("complete the upload", "parts are missing").into());
         };
         if now > times.complete_by && (state.has_advanced || state.advances(&checkpoint)) {
-            return Err(self.continue_from(export, state, &checkpoint).await);
+            return Err(self.release_with(export, state, &checkpoint).await);
         }
         self.store_checkpoint(export, state, &checkpoint, now).await?;
         let (bytes, crc64) = (state.statistics.bytes, state.statistics.crc64());
-        let timeout = times.record_at.since(self.system.now());
+        let timeout = times.abandon_completion_at.since(self.system.now());
         match self.files.complete_upload(&upload, &state.parts, bytes, crc64, timeout).await {
             Ok(()) => {}
             Err(CompleteError::Dependency(error)) => return Err(error.into()),
@@ -300,19 +301,19 @@ impl<S: ExportStore> FileWriter<'_, S> {
     }
 
     async fn abort(&self, upload: Upload) {
-        UnfinishedFile { upload: Some(upload), part_key: None }.discard(self.files).await;
+        discard(&UnfinishedFile { upload: Some(upload), part_key: None }, self.files).await;
     }
 
     pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> WrittenFile {
         let file = ExportFile {
             key,
             name: download_name(&export.tenant, &export.id, export.as_of()),
-            rows: statistics.rows,
+            rows: statistics.rows_written,
             bytes: statistics.bytes,
             sha256: statistics.sha256(),
             totals: statistics.totals.clone(),
             expires_at: self.system.now().plus(export.settings.file_retention),
         };
-        WrittenFile { file, rows_read: statistics.rows_read, unfinished: UnfinishedFile::default() }
+        WrittenFile { file, rows_read: statistics.rows_read, checkpoint_objects: UnfinishedFile::default() }
     }
 }

@@ -8,33 +8,21 @@ use exports_domain::export::{Export, Failure, Lease, Status};
 use exports_domain::fail_export::fail_export;
 use exports_domain::file::{ExportFile, object_key};
 use exports_domain::id::{ExportId, TenantId};
-use exports_domain::lifecycle::{self, AcquireError, FailedBy, RetryPolicy, Step};
+use exports_domain::lifecycle::{self, AcquireError, FailedBy, Step};
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, FileStore, JobQueue, MailSender, ReadError, RowSource, SendError, System,
 };
+use exports_domain::unfinished_file::UnfinishedFile;
 use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
 
 use crate::Invocation;
 use crate::file_writer::{FileWriter, WriteFileError, WrittenFile};
-use crate::limits::FileLimits;
-use crate::unfinished_file::UnfinishedFile;
+use crate::limits::Limits;
+use crate::unfinished_file::discard;
 
-/// The generator's limits.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// How often, and when, an export is attempted.
-    pub retry: RetryPolicy,
-    /// How long a lease outlives its invocation.
-    pub lease_grace: Duration,
-    /// How long the sweeper waits for a sent job to start before it enqueues the export again.
-    pub re_enqueue_after: Duration,
-    /// The limits of a file.
-    pub file: FileLimits,
-}
-
-/// The handler.
+/// Processes exports, one job at a time.
 pub struct Generator<'a, S> {
     /// Where exports are kept.
     pub exports: &'a S,
@@ -79,7 +67,8 @@ enum Stopped {
 /// A file, complete or not, that is not recorded.
 struct Unrecorded {
     key: String,
-    unfinished: UnfinishedFile,
+    /// What the stored checkpoint names of it.
+    checkpoint_objects: UnfinishedFile,
 }
 
 impl From<DependencyError> for Stopped {
@@ -94,15 +83,6 @@ impl From<ApplyError> for Stopped {
             ApplyError::Conflict(Some(record)) if record.status() != Status::Pending => Self::Ended,
             ApplyError::Conflict(_) => Self::LeaseLost,
             ApplyError::Dependency(error) => error.into(),
-        }
-    }
-}
-
-impl From<SendError> for Stopped {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Rejected(reason) => Self::Failed(Failure::email_not_sent(&reason)),
-            SendError::Dependency(error) => error.into(),
         }
     }
 }
@@ -134,7 +114,7 @@ impl<S: ExportStore> Generator<'_, S> {
             Err(Stopped::LeaseLost) => warn!(fencing_token = export.fencing_token, "lost the lease"),
             Err(Stopped::Ended) => info!("stopped: the export has ended"),
             Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
-            Err(Stopped::OutOfTime { has_advanced }) => self.continue_later(&export, has_advanced).await,
+            Err(Stopped::OutOfTime { has_advanced }) => self.enqueue_next(&export, has_advanced).await,
             Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,
         }
         Ok(())
@@ -143,10 +123,10 @@ impl<S: ExportStore> Generator<'_, S> {
     /// The export with this invocation as its owner, or `None` if there is nothing to do.
     async fn acquire(&self, read: Export, invocation: &Invocation) -> Result<Option<Export>, DependencyError> {
         let until = invocation.ends_at.plus(self.limits.lease_grace);
-        let lease = Lease { holder: invocation.request_id.clone(), until };
+        let lease = Lease { owner: invocation.request_id.clone(), until };
         let step = match lifecycle::acquire(&read, self.system.now(), lease.clone(), &self.limits.retry) {
             Ok(step) => step,
-            Err(AcquireError::Finished | AcquireError::Leased) => {
+            Err(AcquireError::Ended | AcquireError::Leased) => {
                 info!(status = %read.status(), "nothing to do: the export has ended, or another invocation owns it");
                 return Ok(None);
             }
@@ -179,14 +159,18 @@ impl<S: ExportStore> Generator<'_, S> {
     async fn process(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
         let file = match export.file() {
             Some(file) => file.clone(),
-            None => self.write(export, invocation).await?,
+            None => self.write_file(export, invocation).await?,
         };
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
         let link = self.files.sign_link(&file.key, now, link_expiry).await?;
         let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
             .map_err(|error| DependencyError::permanent("write the mail", error))?;
-        self.mail.send_mail(&mail).await?;
+        match self.mail.send_mail(&mail).await {
+            Ok(()) => {}
+            Err(SendError::Rejected(reason)) => return Err(Stopped::Failed(Failure::email_not_sent(&reason))),
+            Err(SendError::Dependency(error)) => return Err(error.into()),
+        }
         let now = self.system.now();
         self.apply(export, &lifecycle::ready(export, now, link_expiry)).await?;
         info!(recipients = 1 + export.recipients.cc().len(), "export is READY");
@@ -194,7 +178,8 @@ impl<S: ExportStore> Generator<'_, S> {
         Ok(())
     }
 
-    async fn write(&self, export: &mut Export, invocation: &Invocation) -> Result<ExportFile, Stopped> {
+    /// Writes the file and records it.
+    async fn write_file(&self, export: &mut Export, invocation: &Invocation) -> Result<ExportFile, Stopped> {
         let writer = FileWriter {
             exports: self.exports,
             rows: self.rows,
@@ -205,20 +190,20 @@ impl<S: ExportStore> Generator<'_, S> {
             re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
-        let WrittenFile { file, rows_read, unfinished } = match writer.write(export).await {
+        let WrittenFile { file, rows_read, checkpoint_objects } = match writer.write(export).await {
             Ok(written) => written,
             Err(WriteFileError::Failed(failure)) => return Err(Stopped::Failed(failure)),
             Err(WriteFileError::OutOfTime { has_advanced }) => return Err(Stopped::OutOfTime { has_advanced }),
             Err(WriteFileError::Apply(error)) => return Err(error.into()),
-            Err(WriteFileError::Dependency { error, continuable: unfinished }) => {
+            Err(WriteFileError::Dependency { error, checkpoint_objects }) => {
                 let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
-                let key = unfinished.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
-                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, unfinished }) });
+                let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
+                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, checkpoint_objects }) });
             }
         };
         let step = lifecycle::record_file(export, self.system.now(), file.clone(), rows_read);
         if let Err(rejected) = self.apply(export, &step).await {
-            let unrecorded = Unrecorded { key: file.key, unfinished };
+            let unrecorded = Unrecorded { key: file.key, checkpoint_objects };
             return Err(match rejected {
                 ApplyError::Dependency(error) => Stopped::Error { error, unrecorded: Some(unrecorded) },
                 ApplyError::Conflict(record) => {
@@ -229,7 +214,7 @@ impl<S: ExportStore> Generator<'_, S> {
         }
         *export = step.changed(export);
         info!(rows_read, rows = file.rows, bytes = file.bytes, "file recorded");
-        unfinished.discard(self.files).await;
+        discard(&checkpoint_objects, self.files).await;
         Ok(file)
     }
 
@@ -238,7 +223,7 @@ impl<S: ExportStore> Generator<'_, S> {
         if !record.is_some_and(|record| record.ended_without_file_under(export.fencing_token)) {
             return;
         }
-        unrecorded.unfinished.discard(self.files).await;
+        discard(&unrecorded.checkpoint_objects, self.files).await;
         // A complete upload is a file. If this fails, the bucket's lifecycle rule deletes it.
         if let Err(error) = self.files.delete_file(&unrecorded.key).await {
             warn!(error = %Chain(&error), "the file was not deleted");
@@ -268,7 +253,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 let recorded = record.as_ref().and_then(|record| record.failure()?.invalid_rows.as_ref());
                 // The response to our own write may have been lost.
                 if let Some(file) = invalid_rows.filter(|file| recorded != Some(file)) {
-                    let unrecorded = Unrecorded { key: file.key, unfinished: UnfinishedFile::default() };
+                    let unrecorded = Unrecorded { key: file.key, checkpoint_objects: UnfinishedFile::default() };
                     self.discard_if_ended(export, record.as_deref(), unrecorded).await;
                 }
             }
@@ -276,7 +261,7 @@ impl<S: ExportStore> Generator<'_, S> {
     }
 
     /// Enqueues the export for the next invocation, unless the attempts are used up.
-    async fn continue_later(&self, export: &Export, has_advanced: bool) {
+    async fn enqueue_next(&self, export: &Export, has_advanced: bool) {
         if !has_advanced && export.attempts >= self.limits.retry.max_attempts {
             return self.fail(export, Failure::attempts_used_up(export.attempts)).await;
         }

@@ -9,7 +9,7 @@
 //! | this one | the queue's batch: which messages are done |
 //! | [`job`] | one export, from its lease to its end |
 //! | [`reader`], `plan`, [`positions`] | the rows, read in parallel key ranges and returned in order |
-//! | [`file_writer`], `upload_state`, `resume`, `checkpointing`, [`unfinished_file`] | the file, its parts and its checkpoints |
+//! | [`file_writer`], `upload_state`, `resume`, `checkpointing`, `unfinished_file` | the file, its parts and its checkpoints |
 //! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -28,7 +28,7 @@ pub mod positions;
 pub mod reader;
 mod resume;
 pub mod statistics;
-pub mod unfinished_file;
+mod unfinished_file;
 mod upload_state;
 
 pub use job::Generator;

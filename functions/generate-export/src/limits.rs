@@ -1,8 +1,22 @@
-//! The limits of a file, and the times within one invocation that follow from them.
+//! The generator's limits, and the times within one invocation that follow from them.
 
 use std::time::Duration;
 
+use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::time::Timestamp;
+
+/// The generator's limits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How often, and when, an export is attempted.
+    pub retry: RetryPolicy,
+    /// How long a lease outlives its invocation.
+    pub lease_grace: Duration,
+    /// How long the sweeper waits for a sent job to start before it enqueues the export again.
+    pub re_enqueue_after: Duration,
+    /// The limits of a file.
+    pub file: FileLimits,
+}
 
 /// The limits of a file.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +49,7 @@ pub(crate) struct Times {
     /// After this, a file that was written here is completed by the next invocation.
     pub complete_by: Timestamp,
     /// A completion is abandoned.
-    pub record_at: Timestamp,
+    pub abandon_completion_at: Timestamp,
 }
 
 impl Times {
@@ -46,7 +60,7 @@ impl Times {
             continue_at: ends_at.minus(continue_before),
             store_by: ends_at.minus(continue_before / 4),
             complete_by: ends_at.minus(limits.completion_takes.min(total / 2)),
-            record_at: ends_at.minus(RECORD_BEFORE.min(total / 4)),
+            abandon_completion_at: ends_at.minus(RECORD_BEFORE.min(total / 4)),
         }
     }
 }

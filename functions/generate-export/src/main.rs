@@ -10,8 +10,7 @@ use exports_aws::settings::Settings;
 use exports_aws::system::LambdaSystem;
 use exports_domain::lifecycle::{RE_ENQUEUE_AFTER, RetryPolicy};
 use generate_export::Generator;
-use generate_export::job::Limits;
-use generate_export::limits::FileLimits;
+use generate_export::limits::{FileLimits, Limits};
 use lambda_runtime::{Error, service_fn};
 
 /// Small enough that three of them fit into a small function, large enough that S3's 10,000 parts hold 78 GiB: some 350
@@ -34,18 +33,18 @@ async fn main() -> Result<(), Error> {
     let limits = Limits {
         retry: RetryPolicy {
             max_attempts: settings.number_or("MAX_ATTEMPTS", RetryPolicy::MAX_ATTEMPTS)?,
-            backoff: settings.spans_or("RETRY_BACKOFF", &RetryPolicy::BACKOFF)?,
-            permanent_wait: settings.span_or("PERMANENT_ERROR_WAIT", RetryPolicy::PERMANENT_WAIT)?,
+            backoff: settings.durations_or("RETRY_BACKOFF", &RetryPolicy::BACKOFF)?,
+            permanent_wait: settings.duration_or("PERMANENT_ERROR_WAIT", RetryPolicy::PERMANENT_WAIT)?,
         },
-        lease_grace: settings.span_or("LEASE_GRACE", Duration::from_secs(15))?,
-        re_enqueue_after: settings.span_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
+        lease_grace: settings.duration_or("LEASE_GRACE", Duration::from_secs(15))?,
+        re_enqueue_after: settings.duration_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
         file: FileLimits {
             part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
             max_parts: settings.number_or("MAX_PARTS", MAX_PARTS)?,
             readers: settings.number_or("READERS", READERS)?,
-            checkpoint_every: settings.span_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
-            continue_before: settings.span_or("CONTINUE_BEFORE", Duration::from_secs(45))?,
-            completion_takes: settings.span_or("COMPLETION_TAKES", COMPLETION_TAKES)?,
+            checkpoint_every: settings.duration_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
+            continue_before: settings.duration_or("CONTINUE_BEFORE", Duration::from_secs(45))?,
+            completion_takes: settings.duration_or("COMPLETION_TAKES", COMPLETION_TAKES)?,
         },
     };
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);

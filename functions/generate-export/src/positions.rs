@@ -14,7 +14,8 @@ const ALPHABETS: [&[u8]; 4] = [
 /// How many places there may be within a millisecond: with the milliseconds of 9,999 years they fill a position.
 const MAX_PLACES: u128 = 1 << 79;
 
-/// How many characters of what all ids begin with count all the same: ids in a row change them next.
+/// How many digits of the common prefix are kept variable, because consecutive ids differ there next: after `po_0990` to
+/// `po_0999`, with the common prefix `po_099`, comes `po_1000`. So only `po_` is the prefix.
 const HEADROOM: usize = 3;
 
 /// Turns keys into positions and back. A position is the time of creation in milliseconds and, within one millisecond,
@@ -100,7 +101,8 @@ impl Positions {
         self.first_unit() * self.base()
     }
 
-    /// What one of the first character is worth.
+    /// The place value of the first character. With places for four decimal digits it is 1000, and `po_0990` after the
+    /// prefix `po_` has the place 0·1000 + 9·100 + 9·10 + 0 = 990.
     fn first_unit(&self) -> u128 {
         let mut unit = 1;
         while unit * self.base() * self.base() <= MAX_PLACES {

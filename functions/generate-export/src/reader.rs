@@ -16,10 +16,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::plan::{Batch, Plan};
 
 /// How many pages may be in flight or wait for their turn, for each reader.
-const AHEAD: usize = 4;
+const PAGES_PER_READER: usize = 4;
 
 /// How many consecutive pages of a source that is not busy add a reader.
-const CALM_PAGES: u32 = 8;
+const UNTHROTTLED_PAGES: u32 = 8;
 
 type Fetch<'a> = Pin<Box<dyn Future<Output = (u64, Result<RowPage, DependencyError>)> + Send + 'a>>;
 
@@ -41,20 +41,20 @@ pub struct Reader<'a> {
 struct Readers {
     max: usize,
     now: usize,
-    calm_pages: u32,
+    unthrottled_pages: u32,
 }
 
 impl Readers {
     fn observe(&mut self, is_source_busy: bool) {
         if is_source_busy {
             self.now = (self.now / 2).max(1);
-            self.calm_pages = 0;
+            self.unthrottled_pages = 0;
             return;
         }
-        self.calm_pages += 1;
-        if self.calm_pages >= CALM_PAGES {
+        self.unthrottled_pages += 1;
+        if self.unthrottled_pages >= UNTHROTTLED_PAGES {
             self.now = (self.now + 1).min(self.max);
-            self.calm_pages = 0;
+            self.unthrottled_pages = 0;
         }
     }
 }
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
             tenant,
             plan: Plan::new(range),
             fetches: FuturesUnordered::new(),
-            readers: Readers { max: readers.max(1), now: readers.max(1), calm_pages: 0 },
+            readers: Readers { max: readers.max(1), now: readers.max(1), unthrottled_pages: 0 },
             waiting: 0,
             failed: None,
         }
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
     fn start_fetches(&mut self) {
         let mut from = 0;
         while self.fetches.len() < self.readers.now {
-            let has_room = self.waiting + self.fetches.len() < self.readers.max * AHEAD;
+            let has_room = self.waiting + self.fetches.len() < self.readers.max * PAGES_PER_READER;
             let Some((id, range)) = self.plan.next_fetch(&mut from, has_room) else { return };
             let (rows, selection, tenant) = (self.rows, self.selection, self.tenant);
             self.fetches.push(Box::pin(async move { (id, rows.read_page(selection, tenant, &range).await) }));
@@ -154,15 +154,15 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use exports_domain::ports::RowKey;
-    use exports_domain::testing::{MemoryPayouts, export, operator, payout, start};
+    use exports_domain::testing::{MemoryRows, export, operator, payout, start};
     use exports_domain::time::Timestamp;
     use proptest::prelude::*;
     use std::time::Duration;
 
     /// Rows created at these times, with ascending ids.
-    fn table(times: impl IntoIterator<Item = Timestamp>) -> MemoryPayouts {
+    fn table(times: impl IntoIterator<Item = Timestamp>) -> MemoryRows {
         let rows = times.into_iter().enumerate().map(|(n, time)| payout(&format!("payout-000000000000-{n:06}"), time));
-        MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(10)
+        MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(10)
     }
 
     /// The ids of all rows up to the year 9999, in output order.
@@ -178,7 +178,7 @@ mod tests {
         let mut ids = Vec::new();
         let mut last = RowKey(String::new());
         while let Some(batch) = reader.next().await.unwrap() {
-            assert!(last < batch.up_to && reader.waiting <= readers * AHEAD + readers);
+            assert!(last < batch.up_to && reader.waiting <= readers * PAGES_PER_READER + readers);
             let lines = String::from_utf8(batch.encoded.csv).unwrap();
             ids.extend(lines.lines().map(|line| line.split(';').next().unwrap().to_owned()));
             last = batch.up_to;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     /// A table that takes 20 ms for a page.
-    struct Slow(MemoryPayouts);
+    struct Slow(MemoryRows);
 
     #[async_trait::async_trait]
     impl RowSource for Slow {
@@ -259,7 +259,7 @@ mod tests {
         reader.next().await.unwrap();
         reader.read_during(tokio::time::sleep(Duration::from_secs(60))).await;
         assert!(reader.fetches.is_empty(), "every page in flight arrived");
-        assert_eq!(reader.waiting, 4 * AHEAD, "and the window is full");
+        assert_eq!(reader.waiting, 4 * PAGES_PER_READER, "and the window is full");
         payouts.0.failures.inject();
         for _ in 0..reader.waiting / 2 {
             assert!(reader.take_ready().is_some());

@@ -35,7 +35,9 @@ impl<S: ExportStore> FileWriter<'_, S> {
             match self.files.list_parts(upload).await? {
                 Some(listed) => parts = listed,
                 // It may be complete: an earlier owner could not record it.
-                None if checkpoint.is_whole && self.files.file_size(&upload.key).await? == Some(statistics.bytes) => {
+                None if checkpoint.is_complete
+                    && self.files.file_size(&upload.key).await? == Some(statistics.bytes) =>
+                {
                     return Ok(Resumed::Complete(self.file(export, upload.key.clone(), &statistics)));
                 }
                 None => return Ok(restart(&checkpoint, "the upload is lost")),

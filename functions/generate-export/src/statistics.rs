@@ -16,8 +16,8 @@ pub struct FileStatistics {
     /// The number of rows read for them.
     pub rows_read: u64,
     /// The number of rows in them.
-    pub rows: u64,
-    /// The size.
+    pub rows_written: u64,
+    /// The size in bytes.
     pub bytes: u64,
     /// Count and sum by currency and status.
     pub totals: Totals,
@@ -28,7 +28,7 @@ pub struct FileStatistics {
 impl Default for FileStatistics {
     fn default() -> Self {
         let (sha256, crc64) = (Sha256::new(), Crc::new(CrcAlgorithm::Crc64Nvme));
-        Self { rows_read: 0, rows: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
+        Self { rows_read: 0, rows_written: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
     }
 }
 
@@ -38,14 +38,21 @@ impl FileStatistics {
     pub fn of_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
         let sha256 = Sha256::deserialize(checkpoint.sha256.as_slice().try_into().ok()?).ok()?;
         let crc64 = Crc::new_with_init_state(CrcAlgorithm::Crc64Nvme, checkpoint.crc64);
-        let Checkpoint { rows_read, rows, bytes, totals, .. } = checkpoint;
-        Some(Self { rows_read: *rows_read, rows: *rows, bytes: *bytes, totals: totals.clone(), sha256, crc64 })
+        let Checkpoint { rows_read, rows_written, bytes, totals, .. } = checkpoint;
+        Some(Self {
+            rows_read: *rows_read,
+            rows_written: *rows_written,
+            bytes: *bytes,
+            totals: totals.clone(),
+            sha256,
+            crc64,
+        })
     }
 
     /// The statistics of a new file, after the same rows.
     #[must_use]
     pub fn of_new_file(&self) -> Self {
-        Self { rows_read: self.rows_read, rows: self.rows, ..Self::default() }
+        Self { rows_read: self.rows_read, rows_written: self.rows_written, ..Self::default() }
     }
 
     /// Adds bytes without rows.
@@ -62,7 +69,7 @@ impl FileStatistics {
     pub fn add(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
         self.add_bytes(&encoded.csv);
         self.rows_read += encoded.rows_read();
-        self.rows += encoded.rows;
+        self.rows_written += encoded.rows;
         if self.totals.add_all(&encoded.totals) {
             Ok(())
         } else {
@@ -73,7 +80,7 @@ impl FileStatistics {
     /// How far the work is.
     #[must_use]
     pub const fn progress(&self) -> Progress {
-        Progress { rows_read: self.rows_read, rows: self.rows }
+        Progress { rows_read: self.rows_read, rows_written: self.rows_written }
     }
 
     /// The state of the SHA-256, for a checkpoint.
@@ -121,13 +128,13 @@ mod tests {
             unfinished: None,
             after: RowKey(String::new()),
             rows_read: statistics.rows_read,
-            rows: statistics.rows,
+            rows_written: statistics.rows_written,
             bytes: statistics.bytes,
             totals: statistics.totals.clone(),
             sha256: statistics.sha256_state(),
             crc64: statistics.crc64_state(),
             invalid_rows: InvalidRows::default(),
-            is_whole: false,
+            is_complete: false,
         }
     }
 

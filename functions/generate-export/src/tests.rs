@@ -14,19 +14,18 @@ use exports_domain::options::ExportOptions;
 use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;
 use exports_domain::testing::{
-    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryPayouts, MemoryQueue, MemoryStore, block_on, export,
-    operator, payout, ready_export, row_status, start, state, with_value, with_work,
+    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryQueue, MemoryRows, MemoryStore, block_on, export,
+    export_of_version_1, operator, payout, ready_export, row_status, start, state, with_value, with_work,
 };
 use lambda_runtime::{Context, LambdaEvent};
 
 use super::*;
-use crate::job::Limits;
-use crate::limits::FileLimits;
+use crate::limits::{FileLimits, Limits};
 
 struct World {
     exports: MemoryStore,
     queue: MemoryQueue,
-    rows: MemoryPayouts,
+    rows: MemoryRows,
     files: MemoryFiles,
     mail: MemoryMailbox,
     system: FakeSystem,
@@ -43,7 +42,7 @@ fn world(rows: u64) -> World {
     World {
         exports,
         queue: MemoryQueue::default(),
-        rows: MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2),
+        rows: MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(2),
         files: MemoryFiles::default(),
         mail: MemoryMailbox::default(),
         system: FakeSystem::default(),
@@ -169,7 +168,7 @@ async fn period_of_a_month_reads_the_pages_of_a_month() {
     let (from, to) = (start_less(60 * 24 * 400), start_less(60 * 24 * 370));
     let filter = RowFilter { created_at_from: Some(from), created_at_to: Some(to), ..RowFilter::default() };
     let rows = (0..hours).map(|hour| payout(&format!("po_{hour:06}"), start_less(60 * (hours - hour))));
-    let rows = MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2);
+    let rows = MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(2);
     let world = World { rows, ..filtered(0, filter) };
     world.deliver("r1").await;
     let file = world.record().file().cloned().unwrap();
@@ -195,7 +194,7 @@ async fn empty_period_reads_nothing_and_writes_the_header() {
 async fn period_ends_with_the_acceptance_at_the_latest() {
     let filter = RowFilter { created_at_to: Some(start().plus(60 * MINUTE)), ..RowFilter::default() };
     let rows = [payout("po_1", start()), payout("po_2", start().plus(Duration::from_millis(1)))];
-    let world = World { rows: MemoryPayouts::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
+    let world = World { rows: MemoryRows::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
     world.deliver("r1").await;
     assert_eq!(lines(&world), ["po_1"]);
 }
@@ -207,7 +206,7 @@ async fn filter_leaves_out_rows_and_counts_what_is_in_the_file() {
         if i % 3 == 0 { row } else { with_value(row, "status", Value::Text("FAILED")) }
     });
     let filter = RowFilter { statuses: ["SETTLED"].map(row_status).into(), ..RowFilter::default() };
-    let rows = MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2);
+    let rows = MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(2);
     let world = World { rows, ..filtered(0, filter) };
     world.deliver("r1").await;
     let record = world.record();
@@ -238,7 +237,7 @@ async fn row_whose_deciding_value_is_invalid_fails_the_export() {
         ),
     ];
     let filter = RowFilter { currencies: ["EUR".parse().unwrap()].into(), ..RowFilter::default() };
-    let world = World { rows: MemoryPayouts::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
+    let world = World { rows: MemoryRows::new(&operator("acme").tenant, rows), ..filtered(0, filter) };
     world.deliver("r1").await;
     let failure = world.record().failure().cloned().unwrap();
     assert_eq!(failure.message, "1 payout cannot be written: \"po_1\" (currency unknown).");
@@ -256,7 +255,7 @@ async fn filtered_file_continues_from_its_checkpoint() {
             let row = payout(&format!("po_{i}"), start_less(40 - i));
             if i % 2 == 0 { row } else { with_value(row, "status", Value::Text("FAILED")) }
         });
-        MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2)
+        MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(2)
     };
     let whole = World { rows: rows(), ..filtered(0, filter()) };
     whole.deliver("r1").await;
@@ -264,7 +263,7 @@ async fn filtered_file_continues_from_its_checkpoint() {
     world.rows.failures.inject_after(12);
     world.deliver("r1").await;
     let checkpoint = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
-    assert!(checkpoint.rows > 0 && checkpoint.rows_read > checkpoint.rows, "{checkpoint:?}");
+    assert!(checkpoint.rows_written > 0 && checkpoint.rows_read > checkpoint.rows_written, "{checkpoint:?}");
     let before = world.record();
     world.rows.failures.stop();
     world.deliver("r2").await;
@@ -287,7 +286,7 @@ async fn second_delivery_of_a_finished_export_does_nothing() {
 #[tokio::test]
 async fn delivery_while_another_works_does_nothing() {
     let world = world(1);
-    let lease = exports_domain::export::Lease { holder: "other".into(), until: start().plus(MINUTE) };
+    let lease = exports_domain::export::Lease { owner: "other".into(), until: start().plus(MINUTE) };
     let leased = with_work(export(), |pending| pending.lease = Some(lease));
     world.exports.put_export(Export { fencing_token: 1, attempts: 1, ..leased });
     let record = world.record();
@@ -304,7 +303,7 @@ fn invalid_world(rows: u64) -> World {
         let row = payout(&format!("po_{i}"), start_less(rows + 3 - i));
         if i % 3 == 2 { with_value(row, "currency", Value::Text("=XXX")) } else { row }
     };
-    let rows = MemoryPayouts::new(&operator("acme").tenant, (0..rows).map(row)).in_pages_of(2);
+    let rows = MemoryRows::new(&operator("acme").tenant, (0..rows).map(row)).in_pages_of(2);
     World { rows, ..world(0) }
 }
 
@@ -491,7 +490,7 @@ async fn upload_whose_completion_failed_is_completed_by_the_next_without_reading
     let world = with_parts_of(300, world(9));
     world.files.failures.inject_after(1 + parts);
     world.deliver("r1").await;
-    assert!(world.exports.checkpoint(&export().tenant, &export().id).unwrap().is_whole);
+    assert!(world.exports.checkpoint(&export().tenant, &export().id).unwrap().is_complete);
     world.files.failures.stop();
     let reads = world.rows.reads();
     world.deliver("r2").await;
@@ -577,7 +576,7 @@ async fn permanent_error_is_remembered_over_an_attempt_that_died() {
     world.rows.failures.deny();
     world.deliver("r1").await;
     // The second attempt holds the lease, and is never heard of again.
-    let taken = exports_domain::export::Lease { holder: "r2".into(), until: start().plus(10 * MINUTE) };
+    let taken = exports_domain::export::Lease { owner: "r2".into(), until: start().plus(10 * MINUTE) };
     let leased = with_work(world.record(), |pending| pending.lease = Some(taken));
     world.exports.put_export(Export { fencing_token: 2, attempts: 2, ..leased });
     world.system.advance(10 * MINUTE);
@@ -898,7 +897,7 @@ async fn filter_that_matches_three_rows_advances_in_every_short_invocation() {
             let row = payout(&format!("po_{i:03}"), start_less(300 - i));
             if [7, 150, 299].contains(&i) { with_value(row, "status", Value::Text("FAILED")) } else { row }
         });
-        MemoryPayouts::new(&operator("acme").tenant, rows).in_pages_of(2)
+        MemoryRows::new(&operator("acme").tenant, rows).in_pages_of(2)
     };
     let whole = World { rows: rows(), ..filtered(0, filter()) };
     whole.deliver("r1").await;
@@ -1147,11 +1146,11 @@ async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
     world.rows.failures.inject_after(12);
     world.deliver("r1").await;
     let checkpoint = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
-    assert!(checkpoint.rows > 0 && checkpoint.rows < 40, "{}", checkpoint.rows);
+    assert!(checkpoint.rows_written > 0 && checkpoint.rows_written < 40, "{}", checkpoint.rows_written);
     world.rows.failures.stop();
     let before = world.rows.reads();
     world.deliver("r2").await;
-    let left = (40 - checkpoint.rows) / 2;
+    let left = (40 - checkpoint.rows_written) / 2;
     let reads = world.rows.reads() - before;
     assert!(reads <= left + 8, "{reads} reads for {left} pages that were left");
     assert_eq!(stored(&world), undisturbed(40).await);
@@ -1168,6 +1167,7 @@ fn stored_item(name: &str) -> StoredItem {
 #[tokio::test]
 async fn file_that_an_earlier_build_began_is_finished() {
     let at_once = world(6);
+    at_once.exports.put_export(export_of_version_1());
     at_once.deliver("r").await;
     let (whole, reads_at_once) = (stored(&at_once), at_once.rows.reads());
     for name in

@@ -6,9 +6,9 @@ use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::ports::{Part, RowKey, Upload};
+use exports_domain::unfinished_file::UnfinishedFile;
 
 use crate::statistics::FileStatistics;
-use crate::unfinished_file::UnfinishedFile;
 
 /// A page of rows at most, as DynamoDB returns it.
 const PAGE: usize = 1024 * 1024;
@@ -20,8 +20,8 @@ pub(crate) struct UploadState {
     pub upload: Option<Upload>,
     /// The statistics of all rows so far.
     pub statistics: FileStatistics,
-    /// The key of the last row so far.
-    pub after: Option<RowKey>,
+    /// The key of the last row read.
+    pub last_key_read: Option<RowKey>,
     /// The bytes of the next part.
     pub buffer: Vec<u8>,
     /// The invalid rows so far. Once there is one, the file being written is that of invalid rows.
@@ -33,29 +33,29 @@ pub(crate) struct UploadState {
     /// The uploaded parts after a gap.
     after_gap: BTreeMap<u32, Part>,
     /// The state at the end of each part that is not in a checkpoint yet.
-    marks: BTreeMap<u32, Mark>,
+    part_ends: BTreeMap<u32, PartEnd>,
     /// What the stored checkpoint names, which the next attempt can continue.
-    pub named: UnfinishedFile,
+    pub checkpoint_objects: UnfinishedFile,
     /// How many parts of the upload the stored checkpoint has.
-    checkpointed: u32,
+    checkpointed_parts: u32,
     /// The last row read at the furthest checkpoint of earlier owners. Only further rows are progress, whether this file
     /// continues from there or restarts. Rows read count, not rows written: a filter may exclude most of them.
-    known_after: Option<RowKey>,
+    furthest_key_before: Option<RowKey>,
     /// Whether the stored checkpoint is further than that.
     pub has_advanced: bool,
 }
 
 /// The state at the end of a part.
-struct Mark {
+struct PartEnd {
     statistics: FileStatistics,
-    after: Option<RowKey>,
+    last_key_read: Option<RowKey>,
 }
 
 impl UploadState {
     /// A file that starts over because what `checkpoint` names is unusable.
     pub(crate) fn restart(checkpoint: &Checkpoint) -> Self {
-        let named = UnfinishedFile::of(checkpoint);
-        Self { named, known_after: Some(checkpoint.after.clone()), ..Self::default() }
+        let checkpoint_objects = UnfinishedFile::of(checkpoint);
+        Self { checkpoint_objects, furthest_key_before: Some(checkpoint.after.clone()), ..Self::default() }
     }
 
     /// A file that continues from `checkpoint`, with these parts and the bytes of its unfinished part.
@@ -67,11 +67,11 @@ impl UploadState {
     ) -> Self {
         Self {
             statistics,
-            after: Some(checkpoint.after.clone()),
+            last_key_read: Some(checkpoint.after.clone()),
             buffer: unfinished,
             parts_cut: checkpoint.parts,
             parts,
-            checkpointed: checkpoint.parts,
+            checkpointed_parts: checkpoint.parts,
             upload: checkpoint.upload.clone(),
             invalid_rows: checkpoint.invalid_rows.clone(),
             ..Self::restart(&checkpoint)
@@ -80,23 +80,35 @@ impl UploadState {
 
     /// The upload, if the stored checkpoint does not name it.
     pub(crate) fn unnamed_upload(&self) -> Option<Upload> {
-        self.upload.clone().filter(|upload| self.named.upload.as_ref() != Some(upload))
+        self.upload.clone().filter(|upload| self.checkpoint_objects.upload.as_ref() != Some(upload))
     }
 
     /// Records that `checkpoint` is stored. Returns what the checkpoint before it named and this one does not.
     pub(crate) fn stored(&mut self, checkpoint: &Checkpoint) -> UnfinishedFile {
-        self.checkpointed = checkpoint.parts;
+        self.checkpointed_parts = checkpoint.parts;
         self.has_advanced |= self.advances(checkpoint);
-        let UnfinishedFile { upload, part_key } = std::mem::replace(&mut self.named, UnfinishedFile::of(checkpoint));
-        UnfinishedFile { upload: upload.filter(|upload| self.named.upload.as_ref() != Some(upload)), part_key }
+        let UnfinishedFile { upload, part_key } =
+            std::mem::replace(&mut self.checkpoint_objects, UnfinishedFile::of(checkpoint));
+        UnfinishedFile {
+            upload: upload.filter(|upload| self.checkpoint_objects.upload.as_ref() != Some(upload)),
+            part_key,
+        }
     }
 
     /// Starts the file of invalid rows with this header in place of the file, which will not be written. What the stored
     /// checkpoint names is kept for the next attempt until another checkpoint is stored.
     pub(crate) fn start_invalid_rows(&mut self, header: &str) {
-        let Self { named, known_after, has_advanced, after, statistics, .. } = std::mem::take(self);
+        let Self { checkpoint_objects, furthest_key_before, has_advanced, last_key_read, statistics, .. } =
+            std::mem::take(self);
         let statistics = statistics.of_new_file();
-        *self = Self { named, known_after, has_advanced, after, statistics, ..Self::default() };
+        *self = Self {
+            checkpoint_objects,
+            furthest_key_before,
+            has_advanced,
+            last_key_read,
+            statistics,
+            ..Self::default()
+        };
         self.append(header.as_bytes());
     }
 
@@ -123,8 +135,8 @@ impl UploadState {
     /// it and fragment the heap.
     pub(crate) fn cut(&mut self, part_size: usize) -> Vec<u8> {
         self.parts_cut += 1;
-        let mark = Mark { statistics: self.statistics.clone(), after: self.after.clone() };
-        self.marks.insert(self.parts_cut, mark);
+        let part_end = PartEnd { statistics: self.statistics.clone(), last_key_read: self.last_key_read.clone() };
+        self.part_ends.insert(self.parts_cut, part_end);
         std::mem::replace(&mut self.buffer, Vec::with_capacity(part_size.saturating_add(PAGE)))
     }
 
@@ -140,23 +152,27 @@ impl UploadState {
 
     /// Whether the checkpoint is further than those of earlier owners.
     pub(crate) fn advances(&self, checkpoint: &Checkpoint) -> bool {
-        self.known_after.as_ref().is_none_or(|known| checkpoint.after > *known)
+        self.furthest_key_before.as_ref().is_none_or(|known| checkpoint.after > *known)
     }
 
     /// The checkpoint after the last contiguous part, if it has more parts than the stored one.
     pub(crate) fn checkpoint(&mut self) -> Option<Checkpoint> {
-        let parts = self.uploaded().filter(|parts| *parts > self.checkpointed)?;
-        self.marks = self.marks.split_off(&parts);
-        let mark = self.marks.remove(&parts)?;
-        self.describe(parts, &mark.statistics, mark.after)
+        let parts = self.uploaded().filter(|parts| *parts > self.checkpointed_parts)?;
+        self.part_ends = self.part_ends.split_off(&parts);
+        let part_end = self.part_ends.remove(&parts)?;
+        self.describe(parts, &part_end.statistics, part_end.last_key_read)
     }
 
     /// The checkpoint of everything read, if every part that was cut is uploaded and `unfinished` has the bytes after
     /// them.
-    pub(crate) fn checkpoint_of_all(&self, unfinished: Option<UnfinishedPart>, is_whole: bool) -> Option<Checkpoint> {
+    pub(crate) fn checkpoint_of_all(
+        &self,
+        unfinished: Option<UnfinishedPart>,
+        is_complete: bool,
+    ) -> Option<Checkpoint> {
         let parts = self.uploaded().filter(|parts| *parts == self.parts_cut)?;
-        let checkpoint = self.describe(parts, &self.statistics, self.after.clone())?;
-        Some(Checkpoint { unfinished, is_whole, ..checkpoint })
+        let checkpoint = self.describe(parts, &self.statistics, self.last_key_read.clone())?;
+        Some(Checkpoint { unfinished, is_complete, ..checkpoint })
     }
 
     /// The number of contiguous parts.
@@ -164,20 +180,20 @@ impl UploadState {
         u32::try_from(self.parts.len()).ok()
     }
 
-    fn describe(&self, parts: u32, statistics: &FileStatistics, after: Option<RowKey>) -> Option<Checkpoint> {
+    fn describe(&self, parts: u32, statistics: &FileStatistics, last_key_read: Option<RowKey>) -> Option<Checkpoint> {
         Some(Checkpoint {
             upload: self.upload.clone(),
             parts,
             unfinished: None,
-            after: after?,
+            after: last_key_read?,
             rows_read: statistics.rows_read,
-            rows: statistics.rows,
+            rows_written: statistics.rows_written,
             bytes: statistics.bytes,
             totals: statistics.totals.clone(),
             sha256: statistics.sha256_state(),
             crc64: statistics.crc64_state(),
             invalid_rows: self.invalid_rows.clone(),
-            is_whole: false,
+            is_complete: false,
         })
     }
 }

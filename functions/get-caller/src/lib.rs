@@ -6,7 +6,7 @@ use exports_http::auth::Authenticator;
 use exports_http::{ApiError, Request, Success};
 use serde::Serialize;
 
-/// The handler.
+/// Returns the caller.
 pub struct GetCaller<'a, K> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,

@@ -1,4 +1,4 @@
-//! Composition root.
+//! Settings, clients, run.
 
 use exports_aws::dynamodb::ApiKeysTable;
 use exports_aws::settings::Settings;

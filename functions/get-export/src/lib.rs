@@ -8,7 +8,7 @@ use exports_http::auth::Authenticator;
 use exports_http::view::{Download, ExportView};
 use exports_http::{ApiError, Request, Success};
 
-/// The handler.
+/// Returns an export.
 pub struct GetExport<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,

@@ -12,7 +12,7 @@ pub mod query;
 
 use query::HistoryQuery;
 
-/// The handler.
+/// Lists exports.
 pub struct ListExports<'a, K, S> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,

@@ -27,7 +27,7 @@ mod request;
 
 use request::{Action, Issue};
 
-/// The handler.
+/// Issues, lists and revokes API keys.
 pub struct ManageApiKeys<'a, K> {
     /// Where keys are kept.
     pub keys: &'a K,

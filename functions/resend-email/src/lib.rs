@@ -34,7 +34,7 @@ pub const MAX_RESENDS_A_DAY: u32 = 10;
 const RECORD_ATTEMPTS: u32 = 3;
 const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The handler.
+/// Resends the e-mails of exports that have a file.
 pub struct ResendEmail<'a, K, S, F> {
     /// Authenticates the caller.
     pub callers: Authenticator<'a, K>,

@@ -1,4 +1,4 @@
-//! Composition root.
+//! Settings, clients, run.
 
 use exports_aws::bucket::ExportsBucket;
 use exports_aws::dynamodb::{ApiKeysTable, ExportsTable};

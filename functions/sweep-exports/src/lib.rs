@@ -41,7 +41,7 @@ const TIME_TO_FINISH: Duration = Duration::from_secs(10);
 /// The longest wait before a PENDING export is enqueued again.
 const MAX_RE_ENQUEUE_AFTER: Duration = Duration::from_secs(600);
 
-/// The handler.
+/// Re-enqueues, fails and expires exports.
 pub struct Sweeper<'a, S> {
     /// Where exports are kept.
     pub exports: &'a S,

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
         back_office: settings.parsed_or("BACK_OFFICE_URL", None, |text| text.parse().map(Some))?,
         system: &LambdaSystem,
         max_attempts: settings.number_or("MAX_ATTEMPTS", RetryPolicy::MAX_ATTEMPTS)?,
-        re_enqueue_after: settings.span_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
+        re_enqueue_after: settings.duration_or("RE_ENQUEUE_AFTER", RE_ENQUEUE_AFTER)?,
     };
     lambda_runtime::run(service_fn(async |event| sweep_exports::handle(sweeper, event).await.map_err(Error::from)))
         .await

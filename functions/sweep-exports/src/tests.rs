@@ -81,7 +81,7 @@ async fn pending_export_is_re_enqueued_with_growing_delays() {
 
 #[tokio::test]
 async fn leased_export_is_re_enqueued_after_lease_expires() {
-    let lease = Lease { holder: "r".into(), until: start().plus(5 * MINUTE) };
+    let lease = Lease { owner: "r".into(), until: start().plus(5 * MINUTE) };
     let next_check_at = lease.until;
     let world = world([owned(lease, next_check_at)], 4);
     assert_eq!(world.swept().await, Swept::default());
@@ -105,7 +105,7 @@ async fn export_with_attempts_used_up_fails() {
 
 #[tokio::test]
 async fn leased_export_past_its_deadline_fails() {
-    let lease = Lease { holder: "r".into(), until: start().plus(365 * MINUTE) };
+    let lease = Lease { owner: "r".into(), until: start().plus(365 * MINUTE) };
     let next_check_at = start().plus(360 * MINUTE);
     let world = world([owned(lease, next_check_at)], 360);
     assert_eq!(world.swept().await, Swept { failed: 1, ..Swept::default() });
@@ -272,7 +272,7 @@ async fn sweep_without_enough_time_stops() {
 
 #[tokio::test]
 async fn oldest_pending_includes_leased_exports() {
-    let lease = Lease { holder: "r".into(), until: start().plus(90 * MINUTE) };
+    let lease = Lease { owner: "r".into(), until: start().plus(90 * MINUTE) };
     let next_check_at = lease.until;
     let world = world([owned(lease, next_check_at)], 85);
     assert_eq!(world.sweeper().oldest_pending().await, Some(85 * MINUTE));

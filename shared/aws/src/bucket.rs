@@ -183,7 +183,7 @@ impl FileStore for ExportsBucket {
         parts: &[Part],
         bytes: u64,
         crc64: u64,
-        within: Duration,
+        timeout: Duration,
     ) -> Result<(), CompleteError> {
         let action = "complete the file";
         let permanent = |error: TryFromIntError| DependencyError::permanent(action, error);
@@ -198,7 +198,7 @@ impl FileStore for ExportsBucket {
         let time_outs = TimeoutConfig::builder()
             .read_timeout(COMPLETE_READ_TIMEOUT)
             .disable_operation_attempt_timeout()
-            .operation_timeout(within)
+            .operation_timeout(timeout)
             .build();
         let overrides = aws_sdk_s3::config::Builder::new()
             .timeout_config(time_outs)
@@ -253,12 +253,12 @@ impl FileStore for ExportsBucket {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| dependency_error("write the unfinished file", error))?;
+            .map_err(|error| dependency_error("write the unfinished part", error))?;
         Ok(())
     }
 
     async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
-        let action = "read the unfinished file";
+        let action = "read the unfinished part";
         let found = match self.client().get_object().bucket(&self.bucket).key(key).send().await {
             Ok(found) => found,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
@@ -275,7 +275,7 @@ impl FileStore for ExportsBucket {
             .key(key)
             .send()
             .await
-            .map_err(|error| dependency_error("delete the unfinished file", error))?;
+            .map_err(|error| dependency_error("delete the unfinished part", error))?;
         Ok(())
     }
 

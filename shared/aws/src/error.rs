@@ -1,4 +1,5 @@
-//! Classifies errors of AWS calls as transient or permanent, by code and status. No other module does.
+//! Classifies errors of AWS calls as transient or permanent, by code and status. Two modules treat some errors before:
+//! `mail` those that reject an e-mail, `bucket` those of a lost upload or object.
 //!
 //! No response, or one that cannot be read, is transient. For an error response, the codes in [`TRANSIENT`] and the
 //! SDK's lists are transient. For any other code the status decides: 408, 429 and 500 or more are transient, the rest

@@ -73,7 +73,7 @@ impl MailSender for Mailer {
             .await
             .map_err(|error| match error.as_service_error().filter(|error| is_rejection(error)) {
                 Some(rejection) => {
-                    exports_telemetry::emit(Metric::MailRefused);
+                    exports_telemetry::emit(Metric::MailRejected);
                     SendError::Rejected(rejection_reason(rejection))
                 }
                 None => SendError::Dependency(crate::error::dependency_error("send the e-mail", error)),

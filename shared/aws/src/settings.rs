@@ -47,7 +47,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingError`] if it is missing or malformed.
-    pub fn span(self, name: &'static str) -> Result<Duration, SettingError> {
+    pub fn duration(self, name: &'static str) -> Result<Duration, SettingError> {
         parsed(name, &self.text(name)?, parse_duration)
     }
 
@@ -55,7 +55,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingError`] if it is malformed.
-    pub fn span_or(self, name: &'static str, default: Duration) -> Result<Duration, SettingError> {
+    pub fn duration_or(self, name: &'static str, default: Duration) -> Result<Duration, SettingError> {
         self.parsed_or(name, default, parse_duration)
     }
 
@@ -63,9 +63,9 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingError`] if one of them is malformed.
-    pub fn spans_or(self, name: &'static str, default: &[Duration]) -> Result<Vec<Duration>, SettingError> {
+    pub fn durations_or(self, name: &'static str, default: &[Duration]) -> Result<Vec<Duration>, SettingError> {
         self.parsed_or(name, default.to_vec(), |text| {
-            text.split(',').map(|span| parse_duration(span.trim())).collect::<Result<_, ParseDurationError>>()
+            text.split(',').map(|duration| parse_duration(duration.trim())).collect::<Result<_, ParseDurationError>>()
         })
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let settings = Settings::from_env();
         let error = settings.text("NO_SUCH_SETTING").unwrap_err();
         assert_eq!(format!("{error:?}"), "setting NO_SUCH_SETTING: missing");
-        let error = settings.span_or(SET, Duration::ZERO).unwrap_err().to_string();
+        let error = settings.duration_or(SET, Duration::ZERO).unwrap_err().to_string();
         assert!(error.starts_with("setting PATH: must be a whole number with the unit"), "{error}");
         assert!(settings.number_or(SET, 1_u32).is_err() && settings.flag(SET).is_err());
     }
@@ -138,7 +138,7 @@ mod tests {
     fn missing_optional_setting_has_its_default() {
         let settings = Settings::from_env();
         assert_eq!(settings.number_or("NO_SUCH_SETTING", 7), Ok(7));
-        let spans = [Duration::from_secs(1)];
-        assert_eq!(settings.spans_or("NO_SUCH_SETTING", &spans), Ok(spans.to_vec()));
+        let defaults = [Duration::from_secs(1)];
+        assert_eq!(settings.durations_or("NO_SUCH_SETTING", &defaults), Ok(defaults.to_vec()));
     }
 }

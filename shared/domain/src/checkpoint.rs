@@ -4,7 +4,8 @@ use crate::invalid_rows::InvalidRows;
 use crate::ports::{RowKey, Upload};
 use crate::totals::Totals;
 
-/// The version of new checkpoints. A checkpoint of any other version is ignored, and its export's file restarts.
+/// The version of new checkpoints. A checkpoint of any other version, or a corrupt one, is ignored, and its
+/// export's file restarts.
 pub const CHECKPOINT_VERSION: u32 = 1;
 
 /// The state of a file after a row: what is uploaded, what is kept beside it, and the file statistics of both.
@@ -21,7 +22,7 @@ pub struct Checkpoint {
     /// The number of rows read.
     pub rows_read: u64,
     /// The number of rows written.
-    pub rows: u64,
+    pub rows_written: u64,
     /// The size of all parts.
     pub bytes: u64,
     /// The totals of the rows written.
@@ -33,7 +34,7 @@ pub struct Checkpoint {
     /// The invalid rows read. Once there is one, the file being written is that of invalid rows, in [`Self::unfinished`].
     pub invalid_rows: InvalidRows,
     /// Whether the parts are the complete file: the upload only has to be completed.
-    pub is_whole: bool,
+    pub is_complete: bool,
 }
 
 /// A part that was not filled when its invocation ended. Its bytes are kept in an object of their own, because S3
@@ -42,7 +43,7 @@ pub struct Checkpoint {
 pub struct UnfinishedPart {
     /// The [object key](crate::file::unfinished_key).
     pub key: String,
-    /// The size.
+    /// The size in bytes.
     pub bytes: u64,
     /// The CRC64NVME of the bytes.
     pub crc64: u64,

@@ -12,7 +12,7 @@ pub enum ErrorKind {
     Permanent,
 }
 
-/// A dependency failed, such as a table or the mail service.
+/// A dependency failed, such as a table or the e-mail service.
 ///
 /// Its text and its source are for the on-call engineer. Callers get a message that reveals nothing internal.
 #[derive(Debug)]

@@ -102,8 +102,8 @@ impl ExportSettings {
 /// The exclusive right to work on an export until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The owner: the request id of its invocation.
-    pub holder: String,
+    /// The request id of the invocation that owns the export.
+    pub owner: String,
     /// When it expires.
     pub until: Timestamp,
 }
@@ -114,7 +114,7 @@ pub struct Progress {
     /// The number of rows read.
     pub rows_read: u64,
     /// The number of rows written.
-    pub rows: u64,
+    pub rows_written: u64,
 }
 
 /// Why an export failed, in terms that a person can act on.
@@ -244,7 +244,7 @@ pub enum FailureCode {
     FileTooLarge,
     /// The file exists, but the e-mail service rejected the e-mail.
     EmailNotSent,
-    /// All attempts were used up.
+    /// All attempts were used up: on the file, or, if there is a file, on the e-mail.
     GenerationFailed,
     /// Two attempts met a permanent error.
     InternalError,

@@ -54,7 +54,7 @@ pub struct InvalidRowsFile {
     pub expires_at: Timestamp,
 }
 
-/// A finished file, as recorded on its export.
+/// A complete file, as recorded on its export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFile {
     /// The object key in the exports bucket.
@@ -63,7 +63,7 @@ pub struct ExportFile {
     pub name: String,
     /// The number of rows.
     pub rows: u64,
-    /// The size.
+    /// The size in bytes.
     pub bytes: u64,
     /// The SHA-256: 64 lower-case hexadecimal digits.
     pub sha256: String,

@@ -56,7 +56,7 @@ pub struct Snapshot<'a> {
     /// The exports that have a checkpoint.
     pub checkpoints: Vec<(&'a TenantId, ExportId)>,
     /// All payouts in the source table; all were committed before the first read.
-    pub payouts: Vec<&'a CommittedPayout>,
+    pub payouts: Vec<&'a CommittedRow>,
     /// The objects in the bucket, by key.
     pub objects: BTreeMap<&'a str, &'a ObjectContents>,
     /// The e-mails that the e-mail service accepted.
@@ -65,7 +65,7 @@ pub struct Snapshot<'a> {
 
 /// A payout in the source table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CommittedPayout {
+pub struct CommittedRow {
     /// The tenant.
     pub tenant: TenantId,
     /// The id of the payout.
@@ -77,7 +77,7 @@ pub struct CommittedPayout {
 /// The contents of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectContents {
-    /// The size.
+    /// The size in bytes.
     pub bytes: u64,
     /// The SHA-256, in the format of [`ExportFile::sha256`].
     pub sha256: String,
@@ -289,9 +289,9 @@ fn check_leftovers(snapshot: &Snapshot<'_>, export: &Export, findings: &mut Find
     if snapshot.checkpoints.iter().any(|(tenant, id)| *id == export.id && **tenant == export.tenant) {
         findings.add(Invariant::NoLeftovers, export, format!("is {}, but has a checkpoint", export.status()));
     }
-    let lease = Lease { holder: "leftover message".to_owned(), until: snapshot.now };
+    let lease = Lease { owner: "leftover message".to_owned(), until: snapshot.now };
     let retry = RetryPolicy { max_attempts: u32::MAX, backoff: Vec::new(), permanent_wait: Duration::ZERO };
-    if acquire(export, snapshot.now, lease, &retry) != Err(AcquireError::Finished) {
+    if acquire(export, snapshot.now, lease, &retry) != Err(AcquireError::Ended) {
         let details = format!("is {}, but a leftover job message would restart it", export.status());
         findings.add(Invariant::NoLeftovers, export, details);
     }
@@ -317,9 +317,8 @@ fn check_file(snapshot: &Snapshot<'_>, export: &Export, file: &ExportFile, findi
     if object.totals != file.totals {
         add(format!("the totals of {} are {:?}, but {:?} on record", file.key, object.totals, file.totals));
     }
-    let is_included =
-        |payout: &&&CommittedPayout| payout.tenant == export.tenant && payout.created_at <= export.as_of();
-    let mut in_order: Vec<&CommittedPayout> = snapshot.payouts.iter().filter(is_included).copied().collect();
+    let is_included = |payout: &&&CommittedRow| payout.tenant == export.tenant && payout.created_at <= export.as_of();
+    let mut in_order: Vec<&CommittedRow> = snapshot.payouts.iter().filter(is_included).copied().collect();
     in_order.sort_by_key(|payout| (payout.created_at, payout.id.as_str()));
     let in_order: Vec<&str> = in_order.into_iter().map(|payout| payout.id.as_str()).collect();
     let expected: BTreeSet<&str> = in_order.iter().copied().collect();

@@ -53,3 +53,4 @@ pub mod testing;
 pub mod time;
 pub mod time_bound;
 pub mod totals;
+pub mod unfinished_file;

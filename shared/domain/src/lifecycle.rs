@@ -81,7 +81,7 @@ pub enum Change {
     /// Sets the number of rows read.
     RowsRead(u64),
     /// Sets the number of rows written.
-    Rows(u64),
+    RowsWritten(u64),
     /// Counts a resent e-mail on the day that starts at this time (UTC).
     AddResend(Timestamp),
     /// Removes the count of the day that starts at this time (UTC).
@@ -178,7 +178,7 @@ impl Change {
             (Self::FencingToken(fencing_token), _) => export.fencing_token = *fencing_token,
             (Self::Attempts(attempts), _) => export.attempts = *attempts,
             (Self::RowsRead(rows), _) => export.rows_read = *rows,
-            (Self::Rows(rows), _) => export.rows_written = *rows,
+            (Self::RowsWritten(rows), _) => export.rows_written = *rows,
             (Self::AddResend(day), _) => *export.resends.entry(*day).or_default() += 1,
             (Self::ForgetResends(day), _) => {
                 export.resends.remove(day);
@@ -267,7 +267,7 @@ impl RetryPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcquireError {
     /// The export is not pending.
-    Finished,
+    Ended,
     /// Another owner holds the lease.
     Leased,
     /// All attempts are used up.
@@ -283,7 +283,7 @@ pub enum AcquireError {
 /// # Errors
 /// [`AcquireError`] if the record as read does not allow it.
 pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolicy) -> Result<Step, AcquireError> {
-    let State::Pending(pending) = &export.state else { return Err(AcquireError::Finished) };
+    let State::Pending(pending) = &export.state else { return Err(AcquireError::Ended) };
     if export.deadline <= now {
         return Err(AcquireError::DeadlinePassed);
     }
@@ -334,7 +334,10 @@ pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Times
 
 /// The changes that record `progress`. It never goes backwards, also if the file restarts.
 fn progress_of(export: &Export, progress: Progress) -> [Change; 2] {
-    [Change::RowsRead(progress.rows_read.max(export.rows_read)), Change::Rows(progress.rows.max(export.rows_written))]
+    [
+        Change::RowsRead(progress.rows_read.max(export.rows_read)),
+        Change::RowsWritten(progress.rows_written.max(export.rows_written)),
+    ]
 }
 
 /// Records the progress.

@@ -159,7 +159,7 @@ impl Mail {
             failure,
             outcome,
             label,
-            advice: advice(failure.code),
+            advice: advice(failure.code, export.file().is_some()),
             back_office,
         };
         let to: EmailAddress = export.requested_by.email.clone();
@@ -174,7 +174,7 @@ impl Mail {
 }
 
 /// The next step of the requester after a failure.
-const fn advice(code: FailureCode) -> &'static str {
+const fn advice(code: FailureCode, has_file: bool) -> &'static str {
     match code {
         FailureCode::InvalidRows => {
             "Download the file of invalid rows from the export's details in the back office. It lists up to 10,000 rows with \
@@ -185,6 +185,10 @@ const fn advice(code: FailureCode) -> &'static str {
         }
         FailureCode::EmailNotSent => {
             "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
+        }
+        FailureCode::GenerationFailed | FailureCode::DeadlinePassed if has_file => {
+            "The file is complete. Send the e-mail again from the export history. If that fails, too, give your administrator \
+             the export ID."
         }
         FailureCode::GenerationFailed | FailureCode::DeadlinePassed => {
             "Launch the export again. If it fails again, give your administrator the export ID."
@@ -311,6 +315,7 @@ fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::caller::Person;
+    use crate::export::State;
     use crate::export_type::ExportType;
     use crate::lifecycle::tests::{export, file};
     use crate::testing::row_status;
@@ -550,6 +555,20 @@ mod tests {
         assert!(mail.recipients.cc().is_empty());
         assert!(mail.text.contains(&failure.message) && mail.text.contains(&export.id.to_string()));
         assert!(!mail.html.contains("<script>") && !mail.html.contains("<b>Ann"));
+    }
+
+    #[test]
+    fn failed_mail_advises_to_resend_if_there_is_a_file() {
+        let mut export = export();
+        let advises = |export: &Export, advice: &str| {
+            let mail = Mail::failed(export, &Failure::attempts_used_up(5), None).unwrap();
+            mail.text.contains(advice)
+        };
+        let (launch, resend) = ("Launch the export again.", "Send the e-mail again from the export history.");
+        assert!(advises(&export, launch) && !advises(&export, resend));
+        let State::Pending(pending) = &mut export.state else { panic!("{export:?}") };
+        pending.file = Some(file());
+        assert!(advises(&export, resend) && !advises(&export, launch));
     }
 
     #[test]

@@ -178,7 +178,7 @@ pub trait ExportStore: Send + Sync {
         step: &Step,
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
 
-    /// The export's checkpoint, or `None` if there is none of a known version.
+    /// The export's checkpoint, or `None` if there is none. One of another version or a corrupt one is logged and ignored.
     fn find_checkpoint(
         &self,
         tenant: &TenantId,
@@ -296,7 +296,7 @@ pub struct Part {
     pub number: u32,
     /// The store's receipt for exactly these bytes in this place.
     pub receipt: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
@@ -365,16 +365,16 @@ pub trait FileStore: Send + Sync {
 /// Why a mail was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The mail service rejected the mail or the sender, with this reason. It may contain addresses: show it to the
+    /// The e-mail service rejected the mail or the sender, with this reason. It may contain addresses: show it to the
     /// tenant, do not log it.
-    #[error("the mail service rejected the mail")]
+    #[error("the e-mail service rejected the e-mail")]
     Rejected(String),
     /// The mail may or may not have been sent.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
 }
 
-/// The mail service.
+/// The e-mail service.
 #[async_trait]
 pub trait MailSender: Send + Sync {
     /// Sends the mail without retries, because a retry could send it twice.

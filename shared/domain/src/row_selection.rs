@@ -98,13 +98,13 @@ impl RowConditions {
 
     /// Whether a valid value of the row, given as the values of the file's columns, excludes it.
     #[must_use]
-    pub fn exclude(&self, row: &[Value<'_>]) -> bool {
-        self.0.as_ref().is_some_and(|conditions| conditions.exclude(row))
+    pub fn excludes(&self, row: &[Value<'_>]) -> bool {
+        self.0.as_ref().is_some_and(|conditions| conditions.excludes(row))
     }
 }
 
 impl Conditions {
-    fn exclude(&self, row: &[Value<'_>]) -> bool {
+    fn excludes(&self, row: &[Value<'_>]) -> bool {
         let text = |column: usize| match row.get(column) {
             Some(Value::Text(text)) => Some(*text),
             _ => None,
@@ -168,7 +168,7 @@ mod tests {
 
     fn excludes(filter: &RowFilter, changes: &[Change]) -> bool {
         let row = changes.iter().fold(payout("po_1", start()), |row, (name, value)| with_value(row, name, *value));
-        RowConditions::of(filter, &ALL_FILTERS, TYPE.definition().columns).exclude(&row)
+        RowConditions::of(filter, &ALL_FILTERS, TYPE.definition().columns).excludes(&row)
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Failure, FailureCode, Pending, State, Status};
-use crate::export_type::{Column, ColumnKind, ExportType, Required, RowStatus};
+use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use crate::file::{ExportFile, InvalidRowsFile};
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
@@ -749,7 +749,7 @@ impl FileStore for MemoryFiles {
     }
 
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
-        self.failures.check("write the unfinished file")?;
+        self.failures.check("write the unfinished part")?;
         if self.hangs.load(Ordering::SeqCst) {
             pending::<()>().await;
         }
@@ -758,12 +758,12 @@ impl FileStore for MemoryFiles {
     }
 
     async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
-        self.failures.check("read the unfinished file")?;
+        self.failures.check("read the unfinished part")?;
         Ok(lock(&self.unfinished).get(key).cloned())
     }
 
     async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.failures.check("delete the unfinished file")?;
+        self.failures.check("delete the unfinished part")?;
         lock(&self.unfinished).remove(key);
         Ok(())
     }
@@ -799,7 +799,7 @@ impl FileStore for MemoryFiles {
 
 /// The source table.
 #[derive(Debug, Default)]
-pub struct MemoryPayouts {
+pub struct MemoryRows {
     rows: BTreeMap<(TenantId, String), Row>,
     page_size: Option<usize>,
     reads: AtomicU64,
@@ -810,7 +810,7 @@ pub struct MemoryPayouts {
     pub failures: FailureInjector,
 }
 
-impl MemoryPayouts {
+impl MemoryRows {
     /// A table with the payouts of one tenant, all in one page.
     pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row>) -> Self {
         let keyed = |row: Row| ((tenant.clone(), sort_key(TYPE, &row)), row);
@@ -840,7 +840,7 @@ impl MemoryPayouts {
     }
 }
 
-impl MemoryPayouts {
+impl MemoryRows {
     fn in_range(&self, tenant: &TenantId, range: &KeyRange) -> impl Iterator<Item = (&String, &Row)> {
         let after = range.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.0.clone()));
         let of = |tenant: TenantId| move |key: String| (tenant.clone(), key);
@@ -854,7 +854,7 @@ impl MemoryPayouts {
 }
 
 #[async_trait]
-impl RowSource for MemoryPayouts {
+impl RowSource for MemoryRows {
     async fn read_page(
         &self,
         selection: &RowSelection,
@@ -959,6 +959,12 @@ pub fn export() -> Export {
     let recipients = Recipients::new(caller.user.email.clone(), [address("cc@example.com")]).unwrap();
     let id = ExportId::new(TYPE, start(), &[7; 10]);
     Export::accept(id, &caller, recipients, ExportOptions::default(), settings(), Duration::from_secs(60))
+}
+
+/// [`export`] with the columns of version 1. The golden stored forms are of this version, whatever columns are added.
+#[must_use]
+pub fn export_of_version_1() -> Export {
+    Export { columns: FileColumns { export_type: TYPE, version: 1 }, ..export() }
 }
 
 /// The file of [`export`]: three settled payouts of 41.15 EUR each.

@@ -190,8 +190,10 @@ impl ApiError {
             }
             Self::EmailNotSent(error) => {
                 let detail = match error {
-                    SendError::Rejected(_) => "The mail service rejected the e-mail. The export is unchanged.",
-                    SendError::Dependency(_) => "The mail service did not confirm the e-mail. The export is unchanged.",
+                    SendError::Rejected(_) => "The e-mail service rejected the e-mail. The export is unchanged.",
+                    SendError::Dependency(_) => {
+                        "The e-mail service did not confirm the e-mail. The export is unchanged."
+                    }
                 };
                 (ErrorStatus::ServiceUnavailable, Entry::new("EMAIL_NOT_SENT", "E-mail not sent", detail))
             }

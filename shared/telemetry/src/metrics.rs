@@ -59,7 +59,7 @@ pub enum Metric<'a> {
     /// SES accepted an e-mail.
     MailSent,
     /// SES rejected an e-mail permanently.
-    MailRefused,
+    MailRejected,
     /// The response to a request had status 500 or more.
     ServerError,
 }
@@ -86,7 +86,7 @@ impl Metric<'_> {
                 counts.into_iter().chain(oldest).collect()
             }
             Self::MailSent => one("MailsSent"),
-            Self::MailRefused => one("MailsRefused"),
+            Self::MailRejected => one("MailsRejected"),
             Self::ServerError => one("HttpServerErrors"),
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         Metric::Failed { code: "DEADLINE_PASSED" },
         Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), re_enqueued: 2, expired: 1, errors: 0 },
         Metric::MailSent,
-        Metric::MailRefused,
+        Metric::MailRejected,
         Metric::ServerError,
     ];
 

@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, item_from_json, read};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::id::ExportId;
-use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
+use exports_domain::invariants::{CommittedRow, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::money::{Currency, parse_whole_number};
 use exports_domain::time::Timestamp;
@@ -67,7 +67,7 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
     let objects = objects.collect::<Result<BTreeMap<_, _>, CheckError>>()?;
     let mails = dump.mails.into_iter().enumerate().map(|(index, mail)| mail.sent().ok_or(CheckError::Mail(index)));
     let mails = mails.collect::<Result<Vec<_>, _>>()?;
-    let payouts: Vec<CommittedPayout> = dump.payouts.into_iter().map(PayoutItem::committed).collect();
+    let payouts: Vec<CommittedRow> = dump.payouts.into_iter().map(PayoutItem::committed).collect();
     let mut snapshot = Snapshot {
         now: dump.now.0,
         swept_at: dump.swept_at.map(|at| at.0),
@@ -170,8 +170,8 @@ struct TextAttribute<T> {
 }
 
 impl PayoutItem {
-    fn committed(self) -> CommittedPayout {
-        CommittedPayout { tenant: self.tenant_id.text.0, id: self.payout_id.text.0, created_at: self.created_at.text.0 }
+    fn committed(self) -> CommittedRow {
+        CommittedRow { tenant: self.tenant_id.text.0, id: self.payout_id.text.0, created_at: self.created_at.text.0 }
     }
 }
 

@@ -62,8 +62,8 @@ pub struct Protocol {
 pub enum Outcome {
     /// Its effect, and a response.
     Answered,
-    /// It is refused for good.
-    Refused,
+    /// It is rejected.
+    Rejected,
     /// No effect, and an error.
     NoEffect,
     /// No effect, and a permanent error.
@@ -264,7 +264,7 @@ impl Protocol {
             }
             Outcome::NoEffect => Came::Stopped(ErrorKind::Transient),
             Outcome::Denied => Came::Stopped(ErrorKind::Permanent),
-            Outcome::Refused => Came::On(Work::Fail(Reason::Mail)),
+            Outcome::Rejected => Came::On(Work::Fail(Reason::Mail)),
             Outcome::Died => Came::On(Work::End),
         };
         generator.next = match came {
@@ -644,7 +644,7 @@ impl Draft {
 
 /// A lease that ends a tick after the invocation began.
 fn lease(now: Tick) -> Lease {
-    Lease { holder: "invocation".to_owned(), until: time(now + 1) }
+    Lease { owner: "invocation".to_owned(), until: time(now + 1) }
 }
 
 /// Where the work stops after an error of this kind: another try, unless there is none.
@@ -731,7 +731,7 @@ impl Model for Protocol {
                 actions.extend(invalid_rows.map(|outcome| Action::Generate(slot, outcome)));
             }
             if generator.next == Work::Mail && has_invalid_rows {
-                actions.push(Action::Generate(slot, Outcome::Refused));
+                actions.push(Action::Generate(slot, Outcome::Rejected));
             }
             // Whose table denies can record nothing, not even that.
             if matches!(generator.next, Work::Put | Work::Write | Work::Mail) && has_invalid_rows {
@@ -833,5 +833,5 @@ impl Model for Protocol {
 
 /// The progress after so many parts, of a row each.
 const fn progress(parts: usize) -> Progress {
-    Progress { rows_read: parts as u64, rows: parts as u64 }
+    Progress { rows_read: parts as u64, rows_written: parts as u64 }
 }

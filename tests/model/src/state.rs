@@ -283,7 +283,7 @@ pub enum Work {
 pub enum Reason {
     /// The attempts are used up.
     RetryPolicy,
-    /// The mail was refused.
+    /// The mail was rejected.
     Mail,
 }
 

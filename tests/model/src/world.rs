@@ -7,7 +7,7 @@ use std::time::Duration;
 use exports_domain::email::Recipients;
 use exports_domain::export::Export;
 use exports_domain::id::{ExportId, TenantId};
-use exports_domain::invariants::{CommittedPayout, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
+use exports_domain::invariants::{CommittedRow, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
 use exports_domain::testing::{address, operator, start};
 use exports_domain::time::Timestamp;
 use exports_domain::totals::Totals;
@@ -49,8 +49,8 @@ pub(crate) fn recipients_again() -> Recipients {
 pub(crate) fn check(protocol: &Protocol, state: &State) -> Vec<Violation> {
     let exports: Vec<&Export> = state.exports.iter().map(|record| &*record.0).collect();
     let named = |place: usize| exports.get(place).map(|export| (&export.tenant, export.id));
-    let payouts: Vec<CommittedPayout> = (0..protocol.payouts())
-        .map(|number| CommittedPayout { tenant: TENANT.clone(), id: payout(number), created_at: *START })
+    let payouts: Vec<CommittedRow> = (0..protocol.payouts())
+        .map(|number| CommittedRow { tenant: TENANT.clone(), id: payout(number), created_at: *START })
         .collect();
     let objects: Vec<(String, ObjectContents)> =
         state.objects.iter().map(|(key, parts)| object(protocol, *key, parts)).collect();

@@ -18,13 +18,14 @@ use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::lifecycle::Step;
 use exports_domain::ports::{AcceptError, ApplyError, CheckPage, ExportStore, ReadError, ScheduledCheck};
 use exports_domain::time::Timestamp;
+use tracing::warn;
 
 use super::history::read_records;
 use super::item::{Item, ItemError, get, get_text, number, text};
 use super::record::{
-    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_partition, checkpoint_from,
-    checkpoint_item, checkpoint_sort, export_sort, export_sort_range, from_item, idempotency_sort, key, lock_sort,
-    parse_export_sort, read, to_item,
+    CHECK_SHARDS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, TENANT, TTL, check_shard, checkpoint_from, checkpoint_item,
+    checkpoint_sort, export_sort, export_sort_range, from_item, idempotency_sort, key, lock_sort, parse_export_sort,
+    read, to_item,
 };
 use super::response::DeserializerOverride;
 use super::step::Update;
@@ -54,10 +55,11 @@ pub struct ExportsTable {
     table: String,
 }
 
-/// A position in a partition of NextCheckIndex.
+/// A position in a shard of NextCheckIndex.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckCursor {
-    pub(crate) state: String,
+    /// The shard's partition key.
+    pub(crate) shard: String,
     /// The key of the entry before it, which need not exist: a handled export is no longer in the index.
     pub(crate) after: Option<Item>,
 }
@@ -69,6 +71,13 @@ enum TransactionOutcome {
     Committed,
     /// A condition failed. One reason per write, in their order.
     Cancelled(Vec<CancellationReason>),
+}
+
+/// The result of a transaction that applies a step, if the step's guards hold.
+enum StepOutcome {
+    Applied,
+    /// Nothing was written, because the lock names another export.
+    LockOfAnotherExport,
 }
 
 impl ExportsTable {
@@ -186,13 +195,6 @@ impl ExportsTable {
             }
         }
     }
-}
-
-/// The result of a step that ends the work on an export.
-enum StepOutcome {
-    Applied,
-    /// Nothing was written, because the lock names another export.
-    LockOfAnotherExport,
 }
 
 /// The action that errors of writes name.
@@ -384,8 +386,11 @@ impl ExportStore for ExportsTable {
 
     async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {
         let item = self.get("read the checkpoint", tenant, checkpoint_sort(id)).await?;
-        // A checkpoint of another version is ignored: the file restarts.
-        Ok(item.and_then(|item| checkpoint_from(&item, id.export_type().definition()).ok()))
+        let Some(item) = item else { return Ok(None) };
+        // The file restarts, which costs time only.
+        let ignore =
+            |ItemError(attribute)| warn!(attribute, "ignored a checkpoint of another version, or a corrupt one");
+        Ok(checkpoint_from(&item, id.export_type().definition()).map_err(ignore).ok())
     }
 
     async fn apply_with_checkpoint(
@@ -407,8 +412,8 @@ impl ExportStore for ExportsTable {
     }
 
     fn check_cursors(&self, status: Status) -> Vec<CheckCursor> {
-        let start = |partition| CheckCursor { state: check_partition(status, partition), after: None };
-        (0..CHECK_PARTITIONS).map(start).collect()
+        let start = |shard| CheckCursor { shard: check_shard(status, shard), after: None };
+        (0..CHECK_SHARDS).map(start).collect()
     }
 
     async fn scheduled_checks(
@@ -426,7 +431,7 @@ impl ExportStore for ExportsTable {
             .key_condition_expression("#nextCheckState = :state AND #nextCheckAt < :justAfter")
             .expression_attribute_names("#nextCheckState", NEXT_CHECK_STATE)
             .expression_attribute_names("#nextCheckAt", NEXT_CHECK_AT)
-            .expression_attribute_values(":state", text(&cursor.state))
+            .expression_attribute_values(":state", text(&cursor.shard))
             .expression_attribute_values(":justAfter", text(now.plus(Duration::from_millis(1))))
             .set_exclusive_start_key(cursor.after.clone())
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))

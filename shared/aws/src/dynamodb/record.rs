@@ -85,17 +85,17 @@ pub(super) fn key(tenant: &TenantId, sort: String) -> Item {
 
 /// Shards of NextCheckIndex per status, because DynamoDB limits the writes to one partition. Must never decrease: the
 /// sweeper would not find the exports in the removed shards.
-pub(super) const CHECK_PARTITIONS: u8 = 8;
+pub(super) const CHECK_SHARDS: u8 = 8;
 
 /// NextCheckIndex's partition key of an export in `status`.
 #[must_use]
 pub fn next_check_state(status: Status, id: &ExportId) -> String {
-    check_partition(status, id.random_byte() % CHECK_PARTITIONS)
+    check_shard(status, id.random_byte() % CHECK_SHARDS)
 }
 
-/// The key of a NextCheckIndex partition.
-pub(super) fn check_partition(status: Status, partition: u8) -> String {
-    format!("{status}#{partition}")
+/// The key of a shard of NextCheckIndex.
+pub(super) fn check_shard(status: Status, shard: u8) -> String {
+    format!("{status}#{shard}")
 }
 
 /// A new export's record as an item.
@@ -132,7 +132,7 @@ pub(super) fn to_item(export: &Export) -> Item {
         put(NEXT_CHECK_STATE, AttributeValue::S(next_check_state(export.status(), &export.id)));
     }
     if let Some(lease) = export.lease() {
-        put("leaseHolder", text(&lease.holder));
+        put("leaseHolder", text(&lease.owner));
         put("leaseUntil", text(lease.until));
     }
     if let Some(file) = export.file() {
@@ -221,7 +221,7 @@ fn state(item: &dyn Attributes, definition: &Definition) -> Result<State, ItemEr
 
 fn lease(item: &dyn Attributes) -> Result<Option<Lease>, ItemError> {
     let until = get_optional_time(item, "leaseUntil")?;
-    until.map(|until| Ok(Lease { holder: get_text(item, "leaseHolder")?.to_owned(), until })).transpose()
+    until.map(|until| Ok(Lease { owner: get_text(item, "leaseHolder")?.to_owned(), until })).transpose()
 }
 
 /// The columns of the export's file. Unknown ones are corrupt: this build would leave columns out.
@@ -377,7 +377,7 @@ pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Che
     }
     put("after", text(&checkpoint.after.0));
     put("rowsRead", number(checkpoint.rows_read));
-    put("rows", number(checkpoint.rows));
+    put("rows", number(checkpoint.rows_written));
     put("bytes", number(checkpoint.bytes));
     put(TOTALS, totals_value(&checkpoint.totals));
     put("sha256State", AttributeValue::B(Blob::new(checkpoint.sha256.clone())));
@@ -387,7 +387,7 @@ pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Che
         let first = AttributeValue::L(first.iter().map(text).collect());
         put("invalidRows", map_value([("count", number(count)), ("first", first)]));
     }
-    put("isWhole", AttributeValue::Bool(checkpoint.is_whole));
+    put("isWhole", AttributeValue::Bool(checkpoint.is_complete));
     item
 }
 
@@ -406,13 +406,13 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         unfinished: get_map(item, "unfinished", unfinished)?,
         after: RowKey(get_text(item, "after")?.to_owned()),
         rows_read: get_number(item, "rowsRead")?,
-        rows: get_number(item, "rows")?,
+        rows_written: get_number(item, "rows")?,
         bytes: get_number(item, "bytes")?,
         totals: get_totals(item, definition)?,
         sha256: state.as_ref().to_vec(),
         crc64: get_number(item, "crc64State")?,
         invalid_rows: get_map(item, "invalidRows", invalid_rows)?.unwrap_or_default(),
-        is_whole: get_flag(item, "isWhole")?,
+        is_complete: get_flag(item, "isWhole")?,
     })
 }
 

@@ -76,8 +76,8 @@ impl Update {
                 let over = self.compare("leaseUntil", "<=", text(now));
                 format!("(attribute_not_exists(#leaseUntil) OR {over})")
             }
-            Guard::AttemptsBelow(most) => self.compare("attempts", "<", number(most)),
-            Guard::AttemptsAtLeast(most) => self.compare("attempts", ">=", number(most)),
+            Guard::AttemptsBelow(max) => self.compare("attempts", "<", number(max)),
+            Guard::AttemptsAtLeast(min) => self.compare("attempts", ">=", number(min)),
             Guard::DeadlineAfter(now) => self.compare("deadline", ">", text(now)),
             Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
             Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),
@@ -104,7 +104,7 @@ impl Update {
             Change::FencingToken(fencing_token) => self.set("fencingToken", number(fencing_token)),
             Change::Attempts(attempts) => self.set("attempts", number(attempts)),
             Change::RowsRead(rows) => self.set("rowsRead", number(rows)),
-            Change::Rows(rows) => self.set("rowsWritten", number(rows)),
+            Change::RowsWritten(rows) => self.set("rowsWritten", number(rows)),
             Change::AddResend(day) => {
                 let clause = format!("{} {}", self.resends(*day), self.value(number(1)));
                 self.adds.push(clause);
@@ -115,7 +115,7 @@ impl Update {
                 self.removes.push(placeholder);
             }
             Change::Lease(Some(lease)) => {
-                self.set("leaseHolder", text(&lease.holder));
+                self.set("leaseHolder", text(&lease.owner));
                 self.set("leaseUntil", text(lease.until));
             }
             Change::Lease(None) => self.remove(&LEASE),

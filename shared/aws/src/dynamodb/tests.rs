@@ -30,7 +30,7 @@ use exports_domain::ports::{
 use exports_domain::row::Value;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryPayouts, MemoryStore, address, export, file, invalid_rows_failure, operator, ready_export, ready_until, row,
+    MemoryRows, MemoryStore, address, export, file, invalid_rows_failure, operator, ready_export, ready_until, row,
     row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
@@ -40,7 +40,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::item::{Item, ItemError, text};
 use super::record::{
-    CHECK_PARTITIONS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, checkpoint_item, export_sort, from_item, key, lock_sort,
+    CHECK_SHARDS, NEXT_CHECK_AT, NEXT_CHECK_STATE, SORT, checkpoint_item, export_sort, from_item, key, lock_sort,
     next_check_state, to_item,
 };
 use super::*;
@@ -141,7 +141,7 @@ impl LocalTables {
     }
 }
 
-const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
+const PROGRESS: Progress = Progress { rows_read: 9, rows_written: 7 };
 
 fn checked_at(export: Export, next_check_at: Timestamp) -> Export {
     with_work(export, |pending| pending.next_check_at = next_check_at)
@@ -155,7 +155,7 @@ fn export_with_id(random: u8) -> Export {
 /// An export in any of these statuses with any combination of its fields' values.
 fn any_export(statuses: &'static [Status]) -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
-    let lease = prop::option::of(minutes().prop_map(|until| Lease { holder: "r".into(), until }));
+    let lease = prop::option::of(minutes().prop_map(|until| Lease { owner: "r".into(), until }));
     let times = (minutes(), prop::option::of(minutes()), minutes());
     let days = prop::sample::select(vec![start().start_of_day(), Timestamp::from_millis(0)]);
     let resends = prop::collection::btree_map(days, 1_u32..4, 0..3);
@@ -193,7 +193,7 @@ fn retry_policy(max_attempts: u32) -> RetryPolicy {
 fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let policy = retry_policy(2);
     let later = now.plus(Duration::from_secs(90));
-    let lease = Lease { holder: "me".into(), until: later };
+    let lease = Lease { owner: "me".into(), until: later };
     match choice % 15 {
         0 => lifecycle::release(read, now, ErrorKind::Transient, later),
         13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
@@ -353,7 +353,7 @@ async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
     let table = local_tables().await;
     let (first, second) = (export_with_id(1), export_with_id(2));
     let policy = retry_policy(5);
-    let lease = Lease { holder: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
+    let lease = Lease { owner: "r".into(), until: first.deadline.plus(Duration::from_secs(60)) };
     let just_before = first.deadline.minus(Duration::from_millis(1));
     let apply = async |step: &Step| table.exports.apply_step(&first.tenant, &first.id, step).await;
     let fail_at = |now, failed_by| lifecycle::fail_corrupt(now, failed_by, Failure::deadline_passed_corrupt());
@@ -393,7 +393,7 @@ async fn corrupt_record_fails_at_its_deadline_and_frees_its_tenant() {
                 .all(|name| !ended.contains_key(*name))
         );
         assert_eq!(table.exports.find_checkpoint(&first.tenant, &first.id).await.unwrap(), None);
-        let sequence = usize::from(first.id.random_byte() % CHECK_PARTITIONS);
+        let sequence = usize::from(first.id.random_byte() % CHECK_SHARDS);
         let cursor = table.exports.check_cursors(Status::Pending).swap_remove(sequence);
         let page = table.exports.scheduled_checks(&cursor, first.deadline, 9).await.unwrap();
         assert_eq!((page.checks, page.corrupt), (vec![], 0));
@@ -851,13 +851,13 @@ fn largest_checkpoint_is_under_64_kib() {
             // The longest sort key.
             after: RowKey("x".repeat(1024)),
             rows_read: u64::MAX,
-            rows: u64::MAX,
+            rows_written: u64::MAX,
             bytes: u64::MAX,
             totals: largest_totals(export_type),
             sha256: vec![0; 104],
             crc64: u64::MAX,
             invalid_rows: most_invalid_rows(export_type),
-            is_whole: false,
+            is_complete: false,
         };
         let size = item_size(&checkpoint_item(&tenant, &id, &checkpoint));
         assert!(size < 64 * 1024, "{export_type:?}: {size} bytes");
@@ -1039,7 +1039,7 @@ async fn read_page_reads_the_table_of_the_type() {
 
 #[tokio::test]
 async fn read_page_of_an_empty_range_is_rejected() {
-    let (table, memory) = (local_tables().await, MemoryPayouts::default());
+    let (table, memory) = (local_tables().await, MemoryRows::default());
     let key = |text: &str| RowKey(text.to_owned());
     for (after, up_to) in [("b", "b"), ("c", "b")] {
         let range = KeyRange { after: Some(key(after)), up_to: key(up_to) };
@@ -1086,7 +1086,7 @@ async fn read_page_over_many_pages_returns_each_row_once() {
 #[tokio::test]
 async fn checkpoint_is_written_with_its_step_and_deleted_at_the_end() {
     let table = local_tables().await;
-    let lease = |holder: &str| Lease { holder: holder.into(), until: start().plus(Duration::from_secs(60)) };
+    let lease = |owner: &str| Lease { owner: owner.into(), until: start().plus(Duration::from_secs(60)) };
     let policy = retry_policy(5);
     let read = export();
     table.exports.accept_export(&read, None).await.unwrap();
@@ -1140,12 +1140,12 @@ fn checkpoint() -> Checkpoint {
         unfinished: Some(UnfinishedPart { key: "unfinished/acme/x/1-9".into(), bytes: 100, crc64: u64::MAX }),
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".into()),
         rows_read: 9,
-        rows: 7,
+        rows_written: 7,
         bytes: 900,
         totals: file().totals,
         sha256: vec![0, 1, 255],
         crc64: u64::MAX,
         invalid_rows: InvalidRows { count: 2, first: vec!["a".into(), "b".into()], ..InvalidRows::default() },
-        is_whole: false,
+        is_complete: false,
     }
 }

@@ -242,10 +242,10 @@ fn owned() -> Export {
     Export { fencing_token: 1, attempts: 1, ..with_work(export(), |pending| pending.lease = Some(lease())) }
 }
 
-const PROGRESS: Progress = Progress { rows_read: 9, rows: 7 };
+const PROGRESS: Progress = Progress { rows_read: 9, rows_written: 7 };
 
 fn lease() -> Lease {
-    Lease { holder: "request-id".to_owned(), until: later() }
+    Lease { owner: "request-id".to_owned(), until: later() }
 }
 
 fn later() -> Timestamp {
@@ -259,13 +259,13 @@ fn checkpoint() -> Checkpoint {
         unfinished: Some(UnfinishedPart { key: part_key(), bytes: 20, crc64: 7 }),
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
         rows_read: 9,
-        rows: 7,
+        rows_written: 7,
         bytes: 900,
         totals: file().totals,
         sha256: vec![0, 1, 255],
         crc64: u64::MAX,
         invalid_rows: InvalidRows::default(),
-        is_whole: false,
+        is_complete: false,
     }
 }
 

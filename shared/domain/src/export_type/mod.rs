@@ -12,6 +12,9 @@ mod funding_transfers;
 mod marketplace_payouts;
 mod supplier_payouts;
 
+/// The attribute of the creation time, in every type. Each sort key starts with its value.
+pub(crate) const CREATED_AT: &str = "createdAt";
+
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExportType {
@@ -58,10 +61,18 @@ pub struct Column {
     pub kind: ColumnKind,
     /// Whether a row without it is invalid. An empty string is the same as no value.
     pub required: Required,
-    /// The version of the columns that it was added in. Versions start at 1.
+    /// The version of the columns that it was added in. Versions start at 1; see [`Self::since`].
     pub since: u32,
     /// What it means, in one sentence.
     pub description: &'static str,
+}
+
+impl Column {
+    /// The same column, added in this version: exports in progress, which have an older one, do not get it.
+    #[must_use]
+    pub const fn since(self, version: u32) -> Self {
+        Self { since: version, ..self }
+    }
 }
 
 /// Whether a row without a column's value is invalid.
@@ -157,12 +168,16 @@ impl FileColumns {
     /// The columns, in file order.
     #[must_use]
     pub fn list(self) -> &'static [Column] {
-        let columns = self.export_type.definition().columns;
-        columns.get(..columns.partition_point(|column| column.since <= self.version)).unwrap_or_default()
+        self.export_type.definition().columns_of(self.version)
     }
 }
 
 impl Definition {
+    /// The columns of this version, in file order.
+    fn columns_of(&self, version: u32) -> &'static [Column] {
+        self.columns.get(..self.columns.partition_point(|column| column.since <= version)).unwrap_or_default()
+    }
+
     /// The statuses that a row can have.
     pub fn row_statuses(&self) -> impl Iterator<Item = RowStatus> + '_ {
         self.statuses.iter().enumerate().map(|(index, status)| RowStatus { index, name: status.name })
@@ -233,15 +248,15 @@ const fn optional(
     Column { header, attribute, kind, required: Required::Never, since: 1, description }
 }
 
-/// A column that is required if the column with this attribute has this value.
+/// A column that is required if another column, with the first attribute, has this value.
 const fn required_if(
-    (attribute, is): (&'static str, &'static str),
+    (other, is): (&'static str, &'static str),
     header: &'static str,
-    name: &'static str,
+    attribute: &'static str,
     kind: ColumnKind,
     description: &'static str,
 ) -> Column {
-    Column { header, attribute: name, kind, required: Required::If { attribute, is }, since: 1, description }
+    Column { header, attribute, kind, required: Required::If { attribute: other, is }, since: 1, description }
 }
 
 const fn status(name: &'static str, description: &'static str) -> StatusDefinition {
@@ -328,7 +343,47 @@ mod tests {
             assert!(columns.is_sorted_by_key(|column| column.since), "new columns are appended");
             assert_eq!(FileColumns::current(export_type).list(), columns);
             assert_eq!(FileColumns { export_type, version: 0 }.list(), []);
+            assert!(
+                columns.iter().any(|column| column.attribute == CREATED_AT && column.since == 1),
+                "{export_type:?}"
+            );
         }
+    }
+
+    /// Exports in progress have these columns. A column that is added needs `.since(2)`, not another line here.
+    #[test]
+    fn version_1_has_the_columns_that_it_was_published_with() {
+        let headers = |export_type| {
+            let columns = FileColumns { export_type, version: 1 }.list();
+            columns.iter().map(|column| column.header).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            headers(ExportType::MarketplacePayouts),
+            "payout_id reference status amount currency period_start period_end order_count balance_account psp_reference \
+             failure_reason created_at executed_at settled_at updated_at"
+        );
+        assert_eq!(
+            headers(ExportType::SupplierPayouts),
+            "payout_id reference status supplier_id supplier_name amount captured_amount commission_amount \
+             platform_fee_amount interchange_fee_amount refunded_amount currency period_start period_end order_count \
+             balance_account psp_reference failure_reason created_at executed_at settled_at updated_at"
+        );
+        assert_eq!(
+            headers(ExportType::FundingTransfers),
+            "transfer_id reference status amount currency source_balance_account source_balance_account_type \
+             source_supplier_id target_balance_account target_balance_account_type target_supplier_id \
+             related_entity_type related_entity_id psp_reference failure_reason created_at completed_at updated_at"
+        );
+    }
+
+    #[test]
+    fn appended_column_is_not_in_older_versions() {
+        const COLUMNS: [Column; 2] = [
+            required("payout_id", "payoutId", ColumnKind::Text, "The ID."),
+            optional("note", "note", ColumnKind::Text, "A note.").since(2),
+        ];
+        let definition = Definition { columns: &COLUMNS, ..*ExportType::MarketplacePayouts.definition() };
+        assert_eq!([0, 1, 2].map(|version| definition.columns_of(version).len()), [0, 1, 2]);
     }
 
     #[test]

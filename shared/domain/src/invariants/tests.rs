@@ -15,7 +15,7 @@ struct Parts {
     exports: Vec<Export>,
     locks: Vec<(TenantId, ExportId)>,
     checkpoints: Vec<(TenantId, ExportId)>,
-    payouts: Vec<CommittedPayout>,
+    payouts: Vec<CommittedRow>,
     objects: BTreeMap<String, ObjectContents>,
     mails: Vec<SentMail>,
 }
@@ -62,8 +62,8 @@ fn valid() -> Parts {
         totals: file().totals,
         payouts: ids.map(str::to_owned).to_vec(),
     };
-    let committed = |id: &str, tenant: TenantId, created_at| CommittedPayout { tenant, id: id.to_owned(), created_at };
-    let mut payouts: Vec<CommittedPayout> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
+    let committed = |id: &str, tenant: TenantId, created_at| CommittedRow { tenant, id: id.to_owned(), created_at };
+    let mut payouts: Vec<CommittedRow> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
     payouts.push(committed("po_later", tenant(), start().plus(Duration::from_millis(1))));
     payouts.push(committed("po_other", operator("other").tenant, start()));
     let link = Link { key: file().key, stated_expiry: expiry, expiry };

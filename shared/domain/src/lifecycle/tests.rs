@@ -28,13 +28,13 @@ fn retry() -> RetryPolicy {
 }
 
 fn lease(until: Timestamp) -> Lease {
-    Lease { holder: "request-1".into(), until }
+    Lease { owner: "request-1".into(), until }
 }
 
 /// A newly accepted export.
 /// The progress after so many rows, half of which are in the file.
 fn progress(rows_read: u64) -> Progress {
-    Progress { rows_read, rows: rows_read / 2 }
+    Progress { rows_read, rows_written: rows_read / 2 }
 }
 
 pub fn export() -> Export {
@@ -116,7 +116,7 @@ fn acquire_fails_if_the_record_does_not_allow_it() {
     assert!(acquire(&held, minutes(5), lease(minutes(9)), &retry()).is_ok());
     assert_eq!(acquire_at(&Export { attempts: 3, ..fresh.clone() }, minutes(0)), AcquireError::AttemptsUsedUp);
     assert_eq!(acquire_at(&fresh, minutes(360)), AcquireError::DeadlinePassed);
-    assert_eq!(acquire_at(&Export { state: state(Status::Ready), ..fresh }, minutes(0)), AcquireError::Finished);
+    assert_eq!(acquire_at(&Export { state: state(Status::Ready), ..fresh }, minutes(0)), AcquireError::Ended);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn object(members: &[(String, String)]) -> String {
 }
 
 fn leased() -> Export {
-    let lease = Lease { holder: "one \u{1f600}".into(), until: start() };
+    let lease = Lease { owner: "one \u{1f600}".into(), until: start() };
     with_work(export(), |pending| pending.lease = Some(lease))
 }
 

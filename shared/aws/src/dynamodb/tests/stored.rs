@@ -11,6 +11,7 @@ use std::path::Path;
 use aws_smithy_types::base64;
 use exports_domain::export::ExportSettings;
 use exports_domain::filter::{FilterField, FilterValue};
+use exports_domain::testing::export_of_version_1;
 use serde_json::{Value, json};
 
 use super::*;
@@ -76,11 +77,11 @@ fn minutes(minutes: u64) -> Timestamp {
 type Next = fn(&Export) -> Step;
 
 const ACQUIRE: Next = |export| {
-    let lease = Lease { holder: "request-id".into(), until: minutes(6) };
+    let lease = Lease { owner: "request-id".into(), until: minutes(6) };
     lifecycle::acquire(export, minutes(1), lease, &retry_policy(5)).unwrap()
 };
 const CONTINUE: Next = |export| {
-    let progress = Progress { rows_read: 3, rows: 3 };
+    let progress = Progress { rows_read: 3, rows_written: 3 };
     lifecycle::continue_later(export, minutes(2), progress, true, minutes(3))
 };
 const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), file(), 9);
@@ -117,13 +118,13 @@ fn export_with_every_option() -> Export {
     let id = ExportId::new(export_type, start(), &[7; 10]);
     let settings = ExportSettings { byte_order_mark: true, ..export().settings };
     let settings = settings.with_history_retention(Some(Duration::from_secs(90 * 86_400)));
-    let columns = FileColumns::current(export_type);
+    let columns = FileColumns { export_type, version: 1 };
     Export { id, columns, settings, options: ExportOptions { filter, ..ExportOptions::default() }, ..export() }
 }
 
 /// Each golden record, with the export that was accepted and the steps that led to it.
 fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
-    let case = |name, steps: &[Next]| (name, export(), steps.to_vec());
+    let case = |name, steps: &[Next]| (name, export_of_version_1(), steps.to_vec());
     let ready = [ACQUIRE, RECORD_FILE, READY];
     vec![
         case("export-pending", &[]),
@@ -181,13 +182,13 @@ fn checkpoints() -> [(&'static str, Checkpoint); 3] {
             unfinished: None,
             after: RowKey(format!("{created_at}#po_{}", rows - 1)),
             rows_read: rows,
-            rows,
+            rows_written: rows,
             bytes,
             totals,
             sha256: base64::decode(sha256).unwrap(),
             crc64,
             invalid_rows: InvalidRows::default(),
-            is_whole: false,
+            is_complete: false,
         }
     };
     let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });
@@ -255,9 +256,9 @@ async fn checkpoints_are_stored_as_ever_and_read_by_this_build() {
     let mut written = Vec::new();
     for (name, checkpoint) in checkpoints() {
         let table = local_tables().await;
-        table.exports.accept_export(&export(), None).await.unwrap();
-        let (owned, _) = after(&export(), &[ACQUIRE]);
-        for step in [ACQUIRE(&export()), CONTINUE(&owned)] {
+        table.exports.accept_export(&export_of_version_1(), None).await.unwrap();
+        let (owned, _) = after(&export_of_version_1(), &[ACQUIRE]);
+        for step in [ACQUIRE(&export_of_version_1()), CONTINUE(&owned)] {
             table.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
         }
         written.push((name, table.item(key(&tenant, checkpoint_sort(&id))).await));

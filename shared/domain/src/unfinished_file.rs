@@ -1,0 +1,37 @@
+//! The objects in the bucket that belong to an unfinished file.
+
+use crate::checkpoint::Checkpoint;
+use crate::error::DependencyError;
+use crate::ports::{FileStore, Upload};
+
+/// The upload and the object of an unfinished file, as far as it has them.
+#[derive(Clone, Debug, Default)]
+pub struct UnfinishedFile {
+    /// The upload with its parts.
+    pub upload: Option<Upload>,
+    /// The object key of the unfinished part.
+    pub part_key: Option<String>,
+}
+
+impl UnfinishedFile {
+    /// What `checkpoint` names.
+    #[must_use]
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let part_key = checkpoint.unfinished.as_ref().map(|part| part.key.clone());
+        Self { upload: checkpoint.upload.clone(), part_key }
+    }
+
+    /// Deletes it as far as possible. Returns the errors, to be logged: what is not deleted now is deleted by the bucket's
+    /// lifecycle rules some days later.
+    #[must_use]
+    pub async fn delete(&self, files: &dyn FileStore) -> Vec<DependencyError> {
+        let mut errors = Vec::new();
+        if let Some(upload) = &self.upload {
+            errors.extend(files.abort_upload(upload).await.err());
+        }
+        if let Some(key) = &self.part_key {
+            errors.extend(files.delete_unfinished(key).await.err());
+        }
+        errors
+    }
+}
