@@ -313,10 +313,10 @@ SMALL = Flow("generate, small", "generate-export", generate)
 IN_PARTS = Flow("generate, in parts", "generate-export", generate, payouts=10, page_seconds=0.0, settings=PARTS)
 CREATE = Flow("create", "create-export", create)
 CONTINUED = Flow(
-    "generate, continued", "generate-export", generate, payouts=28, page_seconds=0.4, generate_seconds=8.0,
+    "generate, continued", "generate-export", generate, payouts=72, page_seconds=0.4, generate_seconds=8.0,
     is_time_limited=True,
-    # Reads for two seconds and keeps six for the checkpoint. Under load, some attempts may make no progress.
-    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_ATTEMPTS": "10", "CONTINUE_BEFORE": "6s"},
+    # Reads for six seconds of eight, and the payouts take longer. Under load, some attempts may make no progress.
+    settings={**PARTS, "CHECKPOINT_EVERY": "1s", "MAX_ATTEMPTS": "10", "CONTINUE_BEFORE": "2s"},
 )  # fmt: skip
 # Reads for six seconds of eight. The payouts take longer, and fill no part.
 BETWEEN_PARTS: dict[str, Any] = {
