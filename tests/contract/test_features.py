@@ -1,4 +1,4 @@
-"""`tests/run` compiles a dependency once to run it and once to check it, however many commands need it."""
+"""`tests/run` compiles a dependency once, however many commands need it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from runner.parts import PROFILE, ROOT, WORKSPACE
 
 QUICK = ("--profile", PROFILE)
 TESTS = ("test", "--no-run", *QUICK, *parts.TESTS)
-CHECKS = ("check", "--all-targets", *QUICK, *WORKSPACE)
 
 
 @functools.cache
@@ -59,8 +58,12 @@ def test_invariants_checker_shares_all_with_the_tests() -> None:
     assert_shared(("build", *QUICK, *WORKSPACE, "--bin", "check-invariants"), TESTS)
 
 
-def test_rustdoc_shares_its_dependencies_with_clippy() -> None:
-    assert_shared(("doc", "--no-deps", *QUICK, *WORKSPACE), CHECKS, but_own=True)
+def test_all_that_clippy_checks_shares_its_dependencies_with_the_tests() -> None:
+    assert_shared(("build", *QUICK, *WORKSPACE, "--bins"), TESTS, but_own=True)
+
+
+def test_examples_in_the_documentation_share_their_dependencies_with_the_tests() -> None:
+    assert_shared(("test", *QUICK, "--doc", *WORKSPACE), TESTS, but_own=True)
 
 
 def test_release_build_leaves_the_features_of_tests_out() -> None:

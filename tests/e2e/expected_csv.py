@@ -16,7 +16,7 @@ EXPONENTS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
 # A spreadsheet may run a cell that starts with one of these. Some also accept the full-width forms.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
-# What LibreOffice drops before "=".
+# The characters that LibreOffice drops before "=".
 DROPPED = "\0 "
 
 Payout = Mapping[str, Any]

@@ -254,6 +254,7 @@ def _host() -> str:
 
 
 _RUST = ("cargo", "cc")
+_CHECKED = (*_RUST, "clippy-driver")
 # Parts that run cargo come after these, because they would wait for cargo's lock.
 COMPILING = ("functions", "invariants", "test-programs", "clippy", "doc")
 
@@ -264,16 +265,16 @@ PLANS: dict[str, Plan] = {
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
     "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
-    "invariants": Plan(invariants, Uses.COMPILER, tools=_RUST, is_preparation=True),
+    "invariants": Plan(invariants, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
     "browser": Plan(browser, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
     "schemathesis": Plan(schemathesis, Uses.STACK, needs=("python", "functions")),
     "e2e-brisk": Plan(e2e_brisk, Uses.STACK, needs=("python", "functions")),
     "faults": Plan(faults, Uses.STACK, needs=("python", "functions", "invariants")),
     "e2e-timed": Plan(e2e_timed, Uses.STACK, needs=("python", "functions")),
-    "test-programs": Plan(test_programs, Uses.COMPILER, tools=_RUST, is_preparation=True),
-    "clippy": Plan(clippy, Uses.COMPILER, needs=("test-programs",), tools=_RUST),
-    "doc": Plan(doc, Uses.COMPILER, needs=("test-programs",), tools=_RUST),
+    "test-programs": Plan(test_programs, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
+    "clippy": Plan(clippy, Uses.COMPILER, needs=("test-programs",), tools=_CHECKED),
+    "doc": Plan(doc, Uses.COMPILER, needs=("test-programs",), tools=_CHECKED),
     "unit": Plan(unit, Uses.COMPILER, needs=("test-programs",)),
     "sam-python": Plan(sam_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "supply-python": Plan(supply_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),

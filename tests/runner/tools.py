@@ -32,6 +32,10 @@ TOOLS = {
         "needs a C compiler (cc) to link Rust programs. On Debian and Ubuntu, install build-essential",
         ("build-essential",),
     ),
+    "clippy-driver": Tool(
+        _on_path("clippy-driver"),
+        "needs clippy, which checks the project's crates as it compiles them. Run `rustup component add clippy`",
+    ),
     "c++": Tool(
         lambda: shutil.which(os.environ.get("CXX", "c++")) is not None,
         "needs a C++ compiler (c++) for the fuzzer. On Debian and Ubuntu, install build-essential",
