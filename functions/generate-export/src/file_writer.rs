@@ -108,7 +108,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// Writes the file of `export`, continuing from its checkpoint if there is one.
     ///
     /// # Errors
-    /// [`WriteFileError`]. What was written is deleted, unless a later invocation can continue it.
+    /// [`WriteFileError`]. Written parts are deleted, unless a later invocation can continue the file.
     pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, WriteFileError> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
         let mut state = match self.resume(export).await? {

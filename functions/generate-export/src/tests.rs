@@ -414,13 +414,13 @@ async fn failure_at_any_call_to_the_bucket_leaves_one_file_of_invalid_rows() {
 async fn export_with_invalid_rows_cancelled_at_any_write_leaves_nothing() {
     for write in 0..100 {
         let world = with_parts_of(100, invalid_world(20));
-        let told = cancel_at(write, &world);
+        let outcome = cancel_at(write, &world);
         world.deliver("r1").await;
-        let Some(told) = *told.lock().unwrap() else {
+        let Some(outcome) = *outcome.lock().unwrap() else {
             assert!(write > 3, "{write}");
             return;
         };
-        assert_eq!(told, Ok(()));
+        assert_eq!(outcome, Ok(()));
         assert!(world.record().is_cancelled(), "write {write}: {:?}", world.record());
         assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0), "write {write}");
     }
@@ -666,10 +666,10 @@ async fn refused_mail_fails_the_export_with_its_file() {
     assert!(record.file().is_some() && world.lock_is_free());
 }
 
-/// Cancels the export at this number of the tables' writes. Returns what the caller is told, once they asked.
+/// Cancels the export at this number of the tables' writes. Returns the outcome of the request, once it was sent.
 fn cancel_at(write: u64, world: &World) -> Arc<Mutex<Option<Result<(), CancelError>>>> {
-    let told = Arc::new(Mutex::new(None));
-    let response = told.clone();
+    let outcome = Arc::new(Mutex::new(None));
+    let response = outcome.clone();
     world.exports.before_apply(move |number, store| {
         if number != write {
             return;
@@ -679,7 +679,7 @@ fn cancel_at(write: u64, world: &World) -> Arc<Mutex<Option<Result<(), CancelErr
         let cancelled = step.map(|step| block_on(store.apply_step(&record.tenant, &record.id, &step)).unwrap());
         *response.lock().unwrap() = Some(cancelled);
     });
-    told
+    outcome
 }
 
 #[tokio::test]
@@ -691,11 +691,11 @@ async fn export_cancelled_at_any_write_leaves_nothing() {
             for write in 0..100 {
                 let world = with_parts_of(parts_of, world(40));
                 world.rows.failures.inject_after(reads);
-                let told = cancel_at(write, &world);
+                let outcome = cancel_at(write, &world);
                 world.deliver("r1").await;
-                let Some(told) = *told.lock().unwrap() else { break };
+                let Some(outcome) = *outcome.lock().unwrap() else { break };
                 let (record, case) = (world.record(), format!("parts of {parts_of}, write {write}"));
-                match told {
+                match outcome {
                     Ok(()) => {
                         assert!(record.is_cancelled() && record.file().is_none(), "{case}: {record:?}");
                         assert!(world.lock_is_free(), "{case}");
@@ -710,7 +710,7 @@ async fn export_cancelled_at_any_write_leaves_nothing() {
                         assert_eq!((error, record.status()), (CancelError::FileRecorded, Status::Ready), "{case}");
                     }
                 }
-                outcomes.push(told.is_ok());
+                outcomes.push(outcome.is_ok());
             }
             // Only READY is written once the file is recorded.
             let cancellable = outcomes.iter().filter(|is_ok| **is_ok).count();
@@ -949,10 +949,10 @@ async fn part_that_spans_invocations_is_written_once_and_no_row_is_read_twice() 
     assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
 }
 
-/// What is done to the unfinished parts.
-type Spoil = fn(&MemoryFiles);
+/// A change of the unfinished parts.
+type Corrupt = fn(&MemoryFiles);
 
-const SPOILS: [(&str, Spoil); 3] = [
+const CORRUPTIONS: [(&str, Corrupt); 3] = [
     ("deleted", MemoryFiles::forget_unfinished),
     ("another size", |files| files.replace_unfinished(b"x")),
     ("another content", |files| {
@@ -965,12 +965,12 @@ const SPOILS: [(&str, Spoil); 3] = [
 #[tokio::test]
 async fn unfinished_part_that_is_not_the_one_stored_restarts_the_file() {
     for part_size in [250, 1 << 20] {
-        for (name, spoil) in SPOILS {
+        for (name, corrupt) in CORRUPTIONS {
             let world = with_part_size(part_size, hopping(40));
             world.leave_unfinished_part().await;
             let before = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
             assert_eq!(before.upload.is_some(), part_size == 250);
-            spoil(&world.files);
+            corrupt(&world.files);
             world.deliver("r").await;
             assert_eq!((world.record().status(), world.record().file().unwrap().rows), (Status::Ready, 40), "{name}");
             assert_eq!(stored(&world), undisturbed(40).await, "{name}");
@@ -1026,7 +1026,7 @@ async fn owner_that_lost_its_lease_keeps_what_its_successor_continues() {
     let world = hopping(100);
     world.leave_unfinished_part().await;
     assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
-    // The owner stalls between reading the checkpoint and its unfinished part. Meanwhile another one continues, and
+    // The owner stalls between reading the checkpoint and its unfinished part. Another one continues in between, and
     // deletes the part that it replaced.
     world.files.forget_unfinished();
     world.exports.before_apply(|number, store| {
@@ -1049,9 +1049,9 @@ async fn continued_export_cancelled_at_any_write_leaves_nothing() {
         for write in 1..100 {
             let world = with_part_size(part_size, hopping(100));
             world.leave_unfinished_part().await;
-            let told = cancel_at(write, &world);
+            let outcome = cancel_at(write, &world);
             world.deliver_for("r", Duration::from_secs(9)).await;
-            if told.lock().unwrap().is_none() {
+            if outcome.lock().unwrap().is_none() {
                 break;
             }
             cancelled += 1;

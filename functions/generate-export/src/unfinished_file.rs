@@ -1,4 +1,4 @@
-//! Deletes unfinished files and logs what was not deleted.
+//! Deletes unfinished files, and logs errors.
 
 use exports_domain::ports::FileStore;
 use exports_domain::unfinished_file::UnfinishedFile;

@@ -86,7 +86,7 @@ impl InvalidRows {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             self.first.push(format!("{} ({})", shown(id), problems.join(", ")));
         }
-        if self.has_room(self.lines.iter().map(Vec::len).sum()) {
+        if has_room(self.count, self.lines.iter().map(Vec::len).sum()) {
             let value = |invalid: &InvalidValue| {
                 let column = columns.iter().position(|column| column.header == invalid.column);
                 match column.and_then(|index| row.get(index)) {
@@ -101,22 +101,14 @@ impl InvalidRows {
         self.count += 1;
     }
 
-    /// Whether a file of invalid rows with so many bytes, which has the rows up to now, takes one more.
-    const fn has_room(&self, bytes: usize) -> bool {
-        self.count < MAX_ROWS && bytes < MAX_BYTES
-    }
-
     /// Appends those that were found after these, and their lines to `file`, which has the lines of these.
     pub fn append(&mut self, later: Self, file: &mut Vec<u8>) {
-        let mut count = later.count;
-        for lines in later.lines {
-            if self.has_room(file.len()) {
+        for (lines, rows) in later.lines.into_iter().zip(self.count..) {
+            if has_room(rows, file.len()) {
                 file.extend_from_slice(&lines);
             }
-            self.count += 1;
-            count -= 1;
         }
-        self.count += count;
+        self.count += later.count;
         self.are_all &= later.are_all;
         let room = NAMED_INVALID_ROWS.saturating_sub(self.first.len());
         self.first.extend(later.first.into_iter().take(room));
@@ -137,6 +129,11 @@ impl InvalidRows {
         }
         text
     }
+}
+
+/// Whether a file of invalid rows with so many rows and bytes takes one more row.
+const fn has_room(rows: u64, bytes: usize) -> bool {
+    rows < MAX_ROWS && bytes < MAX_BYTES
 }
 
 /// The first line of the file of invalid rows, after the byte-order mark if it has one. The file has one line for each
