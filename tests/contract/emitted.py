@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ROOT / "shared/telemetry/src/metrics.rs"
-EXPORT = ROOT / "shared/domain/src/export.rs"
+FAILURE = ROOT / "shared/domain/src/failure.rs"
 FUNCTIONS = sorted(manifest.parent for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
 
@@ -61,7 +61,7 @@ def emitters() -> dict[str, set[str]]:
 @functools.cache
 def codes_by_constructor() -> dict[str, str]:
     """The failure code that each constructor of `Failure` sets."""
-    source = EXPORT.read_text(encoding="utf-8")
+    source = FAILURE.read_text(encoding="utf-8")
     constructors = re.findall(
         r"pub fn (\w+)\([^)]*\) -> Self \{(?:(?!\n    \}\n).)*?FailureCode::(\w+)", source, re.DOTALL
     )

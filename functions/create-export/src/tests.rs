@@ -291,7 +291,7 @@ async fn rejected_request_does_not_use_up_its_idempotency_key() {
         pending,
         start(),
         exports_domain::lifecycle::FailedBy::Owner,
-        exports_domain::export::Failure::attempts_used_up(5),
+        exports_domain::failure::Failure::attempts_used_up(5),
     );
     world.exports.apply_step(&acme(), &pending.id, &step).await.unwrap();
     assert_eq!(world.response_to("with-idempotency-key-and-another-body").await["statusCode"], 202);

@@ -66,7 +66,7 @@ fn document_enums_match_the_domain() {
     let enumeration = |pointer: &str| document.pointer(&format!("/components/schemas/{pointer}/enum")).cloned();
     let statuses: Vec<_> = exports_domain::export::Status::ALL.iter().map(|status| status.as_str()).collect();
     assert_eq!(enumeration("ExportStatus"), Some(json!(statuses)));
-    let codes: Vec<_> = exports_domain::export::FailureCode::ALL.iter().map(|code| code.as_str()).collect();
+    let codes: Vec<_> = exports_domain::failure::FailureCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(enumeration("Export/properties/failure/properties/code"), Some(json!(codes)));
     let types: Vec<_> = definitions().map(|definition| definition.slug).collect();
     assert_eq!(enumeration("Export/properties/exportType"), Some(json!(types)));

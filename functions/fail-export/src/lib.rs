@@ -15,8 +15,9 @@
 
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::DependencyError;
-use exports_domain::export::{Failure, Status};
+use exports_domain::export::Status;
 use exports_domain::fail_export::fail_export;
+use exports_domain::failure::Failure;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy};
 use exports_domain::ports::{ApplyError, CorruptRecord, ExportStore, MailSender, ReadError, System};

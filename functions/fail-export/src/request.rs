@@ -1,6 +1,6 @@
 //! Parses requests.
 
-use exports_domain::export::Reason;
+use exports_domain::failure::Reason;
 use exports_domain::fields::Fields;
 use exports_domain::id::{ExportId, TenantId};
 use serde_json::Value;

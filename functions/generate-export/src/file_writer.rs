@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use exports_domain::csv_encoder::csv_header;
 use exports_domain::error::DependencyError;
-use exports_domain::export::{Export, Failure};
+use exports_domain::export::Export;
+use exports_domain::failure::Failure;
 use exports_domain::file::{ExportFile, download_name, invalid_rows_key, invalid_rows_name, object_key};
 use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;

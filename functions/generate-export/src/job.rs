@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::{DependencyError, ErrorKind};
-use exports_domain::export::{Export, Failure, Lease, Status};
+use exports_domain::export::{Export, Lease, Status};
 use exports_domain::fail_export::fail_export;
+use exports_domain::failure::Failure;
 use exports_domain::file::{ExportFile, object_key};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, AcquireError, FailedBy, Step};

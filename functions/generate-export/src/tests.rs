@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use exports_aws::dynamodb::inspection::{self, StoredItem};
-use exports_domain::export::{Export, Failure, FailureCode, Status};
+use exports_domain::export::{Export, Status};
+use exports_domain::failure::{Failure, FailureCode};
 use exports_domain::file::{InvalidRowsFile, invalid_rows_key, object_key};
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;

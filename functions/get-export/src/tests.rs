@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exports_domain::export::{Export, Failure, FailureCode, State, Status};
+use exports_domain::export::{Export, State, Status};
+use exports_domain::failure::{Failure, FailureCode};
 use exports_domain::testing::{
     FakeSystem, MemoryFiles, MemoryStore, export, file, invalid_rows_failure, operator, ready_export, state,
 };

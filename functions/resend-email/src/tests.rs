@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use exports_domain::caller::ClientType;
-use exports_domain::export::{Failure, State, Status};
+use exports_domain::export::{State, Status};
+use exports_domain::failure::Failure;
 use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryStore, address, export, file, operator, ready_export,
     ready_until, start,

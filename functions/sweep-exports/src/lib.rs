@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::DependencyError;
-use exports_domain::export::{Export, Failure, Status};
+use exports_domain::export::{Export, Status};
 use exports_domain::fail_export::fail_export;
+use exports_domain::failure::Failure;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy};
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, JobQueue, MailSender, ReadError, ScheduledCheck, System,

@@ -1,7 +1,8 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use exports_domain::export::{FailureCode, Lease};
+use exports_domain::export::Lease;
+use exports_domain::failure::FailureCode;
 use exports_domain::id::ExportId;
 use exports_domain::testing::{
     FakeSystem, MemoryMailbox, MemoryQueue, MemoryStore, export, ready_export, ready_until, start, state, with_work,

@@ -1,16 +1,14 @@
 //! The record of an export.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::caller::{Caller, Person};
-use crate::control_chars::is_control_or_bidi;
 use crate::email::Recipients;
-use crate::export_type::{Definition, FileColumns};
-use crate::file::{ExportFile, InvalidRowsFile};
+use crate::export_type::FileColumns;
+use crate::failure::{Failure, FailureCode};
+use crate::file::ExportFile;
 use crate::id::{ExportId, TenantId};
-use crate::invalid_rows::InvalidRows;
 use crate::options::ExportOptions;
 use crate::ports::KeyRange;
 use crate::row_selection::RowSelection;
@@ -115,176 +113,6 @@ pub struct Progress {
     pub rows_read: u64,
     /// The number of rows written.
     pub rows_written: u64,
-}
-
-/// Why an export failed, in terms that a person can act on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The kind of failure.
-    pub code: FailureCode,
-    /// The explanation for the requester, in a few sentences.
-    pub message: String,
-    /// Who cancelled the export, if somebody did.
-    pub cancelled_by: Option<Person>,
-    /// The file of invalid rows, if these are the reason.
-    pub invalid_rows: Option<InvalidRowsFile>,
-}
-
-impl Failure {
-    /// Some rows have values that cannot be written; the file with this object key lists them.
-    #[must_use]
-    pub fn invalid_rows(rows: &InvalidRows, definition: &Definition, key: String, expires_at: Timestamp) -> Self {
-        let file = InvalidRowsFile { count: rows.count, is_complete: rows.are_all, key, expires_at };
-        let message = format!("{}.", rows.describe(definition));
-        Self { code: FailureCode::InvalidRows, message, cancelled_by: None, invalid_rows: Some(file) }
-    }
-
-    /// The file would have more than `max_bytes` bytes.
-    #[must_use]
-    pub fn file_too_large(max_bytes: u64) -> Self {
-        let gibibytes = max_bytes >> 30;
-        let message = format!("The file would exceed {gibibytes} GiB, the maximum size of an export.");
-        Self { code: FailureCode::FileTooLarge, message, cancelled_by: None, invalid_rows: None }
-    }
-
-    /// The file exists, but the e-mail service rejected the e-mail for this `reason`.
-    #[must_use]
-    pub fn email_not_sent(reason: &str) -> Self {
-        let message = format!("The file was generated, but the e-mail service rejected the e-mail: {reason}");
-        Self { code: FailureCode::EmailNotSent, message, cancelled_by: None, invalid_rows: None }
-    }
-
-    /// All `attempts` were used up.
-    #[must_use]
-    pub fn attempts_used_up(attempts: u32) -> Self {
-        let message = format!("The export failed after {attempts} attempt{}.", if attempts == 1 { "" } else { "s" });
-        Self { code: FailureCode::GenerationFailed, message, cancelled_by: None, invalid_rows: None }
-    }
-
-    /// Two attempts met a permanent error. The error itself is only logged, because it can name internal resources.
-    #[must_use]
-    pub fn permanent_error() -> Self {
-        let message = "The export failed because of an internal error that retrying does not fix, such as a missing permission. \
-                       Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
-                       again once the cause is fixed.";
-        Self { code: FailureCode::InternalError, message: message.to_owned(), cancelled_by: None, invalid_rows: None }
-    }
-
-    /// An administrator failed the export, with or without a `reason`.
-    #[must_use]
-    pub fn failed_by_administrator(reason: Option<&Reason>) -> Self {
-        let message = match reason {
-            Some(reason) => format!("An administrator failed the export: {}", reason.0),
-            None => "An administrator failed the export.".to_owned(),
-        };
-        Self { code: FailureCode::FailedByAdministrator, message, cancelled_by: None, invalid_rows: None }
-    }
-
-    /// This caller cancelled the export.
-    #[must_use]
-    pub fn cancelled(cancelled_by: Person) -> Self {
-        let message = format!("{} cancelled the export.", cancelled_by.name.as_str());
-        Self { code: FailureCode::Cancelled, message, cancelled_by: Some(cancelled_by), invalid_rows: None }
-    }
-
-    /// The deadline passed, and the corrupt record does not say what the time limit was.
-    #[must_use]
-    pub fn deadline_passed_corrupt() -> Self {
-        let message = "The export did not finish within its time limit, because its record is corrupt.";
-        Self { code: FailureCode::DeadlinePassed, message: message.to_owned(), cancelled_by: None, invalid_rows: None }
-    }
-
-    /// The deadline passed.
-    #[must_use]
-    pub fn deadline_passed(time_limit: Duration) -> Self {
-        let seconds = time_limit.as_secs();
-        let (number, unit) = match seconds {
-            0 => (0, "second"),
-            _ if seconds.is_multiple_of(3600) => (seconds / 3600, "hour"),
-            _ if seconds.is_multiple_of(60) => (seconds / 60, "minute"),
-            _ => (seconds, "second"),
-        };
-        let limit = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
-        let message = format!("The export did not finish within its time limit of {limit}.");
-        Self { code: FailureCode::DeadlinePassed, message, cancelled_by: None, invalid_rows: None }
-    }
-}
-
-/// Why an administrator fails an export, shown to the requester: 1 to 200 characters, without control or bidirectional
-/// characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(String);
-
-/// The text is not a valid reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must have 1 to 200 characters, without control characters, and must not be blank")]
-pub struct ParseReasonError;
-
-impl FromStr for Reason {
-    type Err = ParseReasonError;
-
-    fn from_str(text: &str) -> Result<Self, ParseReasonError> {
-        let reason = text.trim();
-        if (1..=200).contains(&reason.chars().count()) && !reason.chars().any(is_control_or_bidi) {
-            Ok(Self(reason.to_owned()))
-        } else {
-            Err(ParseReasonError)
-        }
-    }
-}
-
-/// The kind of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantArray)]
-#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
-#[strum(parse_err_ty = ParseFailureCodeError, parse_err_fn = ParseFailureCodeError::new)]
-pub enum FailureCode {
-    /// Some rows have values that cannot be written.
-    InvalidRows,
-    /// The file would exceed the maximum size.
-    FileTooLarge,
-    /// The file exists, but the e-mail service rejected the e-mail.
-    EmailNotSent,
-    /// All attempts were used up: on the file, or, if there is a file, on the e-mail.
-    GenerationFailed,
-    /// Two attempts met a permanent error.
-    InternalError,
-    /// The export was still pending at its deadline.
-    DeadlinePassed,
-    /// An administrator failed it.
-    FailedByAdministrator,
-    /// A caller cancelled it before its file was recorded.
-    Cancelled,
-}
-
-impl FailureCode {
-    /// All codes.
-    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
-
-    /// The name in records and responses.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// Whether launching the export again can succeed without any other change.
-    #[must_use]
-    pub const fn is_retryable(self) -> bool {
-        match self {
-            Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent | Self::InternalError => false,
-            Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator | Self::Cancelled => true,
-        }
-    }
-}
-
-/// The text is not a failure code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown failure code")]
-pub struct ParseFailureCodeError;
-
-impl ParseFailureCodeError {
-    const fn new(_: &str) -> Self {
-        Self
-    }
 }
 
 /// The state of an export, with the data that it has in this state only.
@@ -527,35 +355,5 @@ impl Export {
     #[must_use]
     pub fn ended_without_file_under(&self, fencing_token: u64) -> bool {
         matches!(self.state, State::Failed { file: None, .. }) && self.fencing_token == fencing_token
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reason_is_one_line_of_at_most_200_characters() {
-        let longest = "x".repeat(200);
-        for text in ["stuck since noon", " stuck since noon ", "é", &longest] {
-            assert!(text.parse::<Reason>().is_ok(), "{text}");
-        }
-        for text in ["", "  ", "a\nb", "a\u{202e}b", &format!("{longest}x")] {
-            assert_eq!(text.parse::<Reason>(), Err(ParseReasonError), "{text:?}");
-        }
-        let reason = " stuck ".parse().unwrap();
-        let message = |reason| Failure::failed_by_administrator(reason).message;
-        assert_eq!(message(Some(&reason)), "An administrator failed the export: stuck");
-        assert_eq!(message(None), "An administrator failed the export.");
-    }
-
-    #[test]
-    fn deadline_failure_names_the_time_limit() {
-        let message = |seconds| Failure::deadline_passed(Duration::from_secs(seconds)).message;
-        for (seconds, limit) in
-            [(30, "30 seconds"), (61, "61 seconds"), (60, "1 minute"), (9000, "150 minutes"), (21_600, "6 hours")]
-        {
-            assert!(message(seconds).contains(&format!("time limit of {limit}.")), "{}", message(seconds));
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::back_office::BackOfficeUrl;
 use crate::error::DependencyError;
-use crate::export::{Export, Failure};
+use crate::export::Export;
+use crate::failure::Failure;
 use crate::lifecycle::{FailedBy, fail};
 use crate::mail::Mail;
 use crate::ports::{ApplyError, ExportStore, MailSender, SendError};
@@ -45,7 +46,8 @@ pub async fn mail_failure(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{FailureCode, Status};
+    use crate::export::Status;
+    use crate::failure::FailureCode;
     use crate::testing::{MailService, MemoryMailbox, MemoryStore, block_on, export};
 
     fn fail_stored(store: &MemoryStore, mailbox: &MemoryMailbox) -> Result<Result<(), SendError>, ApplyError> {

@@ -26,8 +26,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::email::Recipients;
-use crate::export::{Export, Failure, FailureCode, Lease, State, Status};
+use crate::export::{Export, Lease, State, Status};
 use crate::export_type::ExportType;
+use crate::failure::{Failure, FailureCode};
 use crate::file::ExportFile;
 use crate::id::{ExportId, TenantId};
 use crate::lifecycle::{AcquireError, RetryPolicy, acquire};

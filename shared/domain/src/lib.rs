@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`id`], [`email`], [`money`], [`time`], [`time_bound`] | value types, validated when parsed |
 //! | [`caller`] | the caller of the API, and API key records |
-//! | [`export`] | the record of an export |
+//! | [`export`], [`failure`] | the record of an export; why it failed |
 //! | [`options`], [`filter`] | what it was launched with: the rows to include and the format of the file |
 //! | [`lifecycle`] | the state machine: every transition of that record |
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
@@ -31,6 +31,7 @@ pub mod error;
 pub mod export;
 pub mod export_type;
 pub mod fail_export;
+pub mod failure;
 pub mod fields;
 pub mod file;
 pub mod filter;

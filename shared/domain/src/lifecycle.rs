@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use crate::email::Recipients;
 use crate::error::ErrorKind;
-use crate::export::{Export, Failure, Lease, Pending, Progress, State, Status};
+use crate::export::{Export, Lease, Pending, Progress, State, Status};
+use crate::failure::Failure;
 use crate::file::ExportFile;
 use crate::time::Timestamp;
 

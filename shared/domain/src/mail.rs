@@ -4,8 +4,9 @@ use askama::Template;
 
 use crate::back_office::BackOfficeUrl;
 use crate::email::{EmailAddress, Recipients};
-use crate::export::{Export, Failure, FailureCode};
+use crate::export::Export;
 use crate::export_type::Definition;
+use crate::failure::{Failure, FailureCode};
 use crate::file::ExportFile;
 use crate::filter::{AccountType, RowFilter};
 use crate::id::ExportId;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use exports_domain::caller::Person;
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::error::DependencyError;
-use exports_domain::export::{Export, Failure, State};
+use exports_domain::export::{Export, State};
 use exports_domain::export_type::RowStatus;
+use exports_domain::failure::Failure;
 use exports_domain::file::ExportFile;
 use exports_domain::money::{Currency, Money};
 use exports_domain::ports::FileStore;
@@ -274,7 +275,8 @@ fn optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exports_domain::export::{FailureCode, Status};
+    use exports_domain::export::Status;
+    use exports_domain::failure::FailureCode;
     use exports_domain::testing::{self, MemoryFiles, ready_export, start, state};
     use serde_json::json;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
-use exports_domain::export::{self, Export, ExportSettings, Failure, Lease, Progress, Status};
+use exports_domain::export::{self, Export, ExportSettings, Lease, Progress, Status};
 use exports_domain::export_type::ExportType;
+use exports_domain::failure::Failure;
 use exports_domain::file::ExportFile;
 use exports_domain::id::ExportId;
 use exports_domain::invariants::Violation;

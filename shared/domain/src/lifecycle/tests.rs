@@ -1,8 +1,9 @@
 use super::*;
 use crate::caller::{Caller, ClientType, Person};
 use crate::email::Recipients;
-use crate::export::{ExportSettings, FailureCode};
+use crate::export::ExportSettings;
 use crate::export_type::ExportType;
+use crate::failure::FailureCode;
 use crate::id::ExportId;
 use crate::options::ExportOptions;
 use crate::testing::{ready_until, state, with_work};

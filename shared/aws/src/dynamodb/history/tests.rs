@@ -1,7 +1,8 @@
 //! [`read_records`] must read every page as the SDK does.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use exports_domain::export::{Failure, Lease, State};
+use exports_domain::export::{Lease, State};
+use exports_domain::failure::Failure;
 use exports_domain::testing::{export, file, ready_export, start, with_work};
 use proptest::prelude::*;
 
