@@ -5,7 +5,7 @@
 //! | [`OnePending`](Invariant::OnePending) | a tenant has at most one PENDING export of a type |
 //! | [`LockNamesPending`](Invariant::LockNamesPending) | the lock names the PENDING export; without one, there is no lock |
 //! | [`AcceptedFinishes`](Invariant::AcceptedFinishes) | every accepted export has a record, and becomes READY or FAILED within its deadline plus one sweep |
-//! | [`FileIsComplete`](Invariant::FileIsComplete) | a recorded file is in the bucket until its expiry, and matches the size, SHA-256, rows and totals on the record; it holds every payout that was committed before the read and created up to `asOf`, once, in creation order |
+//! | [`FileIsComplete`](Invariant::FileIsComplete) | a recorded file is in the bucket until its expiry, and matches the size, SHA-256, rows and totals on the record; it holds every row that was committed before the read and created up to `asOf`, once, in creation order |
 //! | [`ReadyWasMailed`](Invariant::ReadyWasMailed) | a READY export has a file, and an e-mail to its recipients was accepted, with a link to the file that is valid until the recorded link expiry |
 //! | [`FailureHasReason`](Invariant::FailureHasReason) | a FAILED export has a failure with a message, and no other export has a failure; a cancelled export names who cancelled it, and has no file; one with invalid rows names their file, which is in the bucket until its expiry |
 //! | [`NoLeftovers`](Invariant::NoLeftovers) | an export that is not PENDING has no checkpoint, and a leftover job message for it has no effect |
@@ -56,20 +56,20 @@ pub struct Snapshot<'a> {
     pub locks: Vec<(&'a TenantId, ExportType, ExportId)>,
     /// The exports that have a checkpoint.
     pub checkpoints: Vec<(&'a TenantId, ExportId)>,
-    /// All payouts in the source table; all were committed before the first read.
-    pub payouts: Vec<&'a CommittedRow>,
+    /// All rows in the source tables; all were committed before the first read.
+    pub rows: Vec<&'a CommittedRow>,
     /// The objects in the bucket, by key.
     pub objects: BTreeMap<&'a str, &'a ObjectContents>,
     /// The e-mails that the e-mail service accepted.
     pub mails: Vec<&'a SentMail>,
 }
 
-/// A payout in the source table.
+/// A row in a source table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CommittedRow {
     /// The tenant.
     pub tenant: TenantId,
-    /// The id of the payout.
+    /// The id of the row.
     pub id: String,
     /// The time of creation.
     pub created_at: Timestamp,
@@ -84,8 +84,8 @@ pub struct ObjectContents {
     pub sha256: String,
     /// The totals by currency and status, computed from its rows.
     pub totals: Totals,
-    /// The payout id of each row.
-    pub payouts: Vec<String>,
+    /// The id of each row.
+    pub row_ids: Vec<String>,
 }
 
 /// An e-mail that the e-mail service accepted.
@@ -312,33 +312,33 @@ fn check_file(snapshot: &Snapshot<'_>, export: &Export, file: &ExportFile, findi
     if object.sha256 != file.sha256 {
         add(format!("the SHA-256 of {} is {}, but {} on record", file.key, object.sha256, file.sha256));
     }
-    if object.payouts.len() as u64 != file.rows {
-        add(format!("{} has {} rows, but {} on record", file.key, object.payouts.len(), file.rows));
+    if object.row_ids.len() as u64 != file.rows {
+        add(format!("{} has {} rows, but {} on record", file.key, object.row_ids.len(), file.rows));
     }
     if object.totals != file.totals {
         add(format!("the totals of {} are {:?}, but {:?} on record", file.key, object.totals, file.totals));
     }
-    let is_included = |payout: &&&CommittedRow| payout.tenant == export.tenant && payout.created_at <= export.as_of();
-    let mut in_order: Vec<&CommittedRow> = snapshot.payouts.iter().filter(is_included).copied().collect();
-    in_order.sort_by_key(|payout| (payout.created_at, payout.id.as_str()));
-    let in_order: Vec<&str> = in_order.into_iter().map(|payout| payout.id.as_str()).collect();
+    let is_included = |row: &&&CommittedRow| row.tenant == export.tenant && row.created_at <= export.as_of();
+    let mut in_order: Vec<&CommittedRow> = snapshot.rows.iter().filter(is_included).copied().collect();
+    in_order.sort_by_key(|row| (row.created_at, row.id.as_str()));
+    let in_order: Vec<&str> = in_order.into_iter().map(|row| row.id.as_str()).collect();
     let expected: BTreeSet<&str> = in_order.iter().copied().collect();
     let (mut found, mut differs) = (BTreeSet::new(), false);
-    for id in &object.payouts {
+    for id in &object.row_ids {
         if !found.insert(id.as_str()) {
             differs = true;
-            add(format!("{} contains the payout {id} more than once", file.key));
+            add(format!("{} contains the row {id} more than once", file.key));
         } else if !expected.contains(id.as_str()) {
             differs = true;
-            add(format!("{} contains {id}, which is not a payout of the tenant up to {}", file.key, export.as_of()));
+            add(format!("{} contains {id}, which is not a row of the tenant up to {}", file.key, export.as_of()));
         }
     }
     for id in expected.difference(&found) {
         differs = true;
-        add(format!("{} does not contain the payout {id}", file.key));
+        add(format!("{} does not contain the row {id}", file.key));
     }
-    if !differs && !in_order.iter().eq(&object.payouts) {
-        add(format!("{} does not contain its payouts in creation order", file.key));
+    if !differs && !in_order.iter().eq(&object.row_ids) {
+        add(format!("{} does not contain its rows in creation order", file.key));
     }
 }
 

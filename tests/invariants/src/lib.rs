@@ -82,7 +82,7 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
         exports: Vec::new(),
         locks: Vec::new(),
         checkpoints: Vec::new(),
-        payouts: payouts.iter().collect(),
+        rows: payouts.iter().collect(),
         objects: objects.iter().map(|(key, contents)| (*key, contents)).collect(),
         mails: mails.iter().collect(),
     };
@@ -188,8 +188,8 @@ impl Object {
         let bytes = std::fs::read(&self.path).map_err(error)?;
         let sha256 = exports_domain::hex::encode(&Sha256::digest(&bytes));
         if self.key.ends_with("-invalid-rows.csv") {
-            let (totals, payouts) = (Totals::default(), Vec::new());
-            return Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, payouts });
+            let (totals, row_ids) = (Totals::default(), Vec::new());
+            return Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, row_ids });
         }
         let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_reader(text);
@@ -198,7 +198,7 @@ impl Object {
             .ok_or_else(|| CheckError::Row(self.key.clone(), 0, "the key names no export".to_owned()))?
             .export_type()
             .definition();
-        let (mut totals, mut payouts) = (Totals::default(), Vec::new());
+        let (mut totals, mut row_ids) = (Totals::default(), Vec::new());
         for (index, row) in reader.deserialize().enumerate() {
             let invalid = |reason: String| CheckError::Row(self.key.clone(), index + 1, reason);
             let row: Row = row.map_err(|error| invalid(error.to_string()))?;
@@ -209,9 +209,9 @@ impl Object {
             if !totals.add(currency, status, total) {
                 return Err(invalid("the sum overflows".to_owned()));
             }
-            payouts.push(without_guard(row.payout_id));
+            row_ids.push(without_guard(row.payout_id));
         }
-        Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, payouts })
+        Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, row_ids })
     }
 }
 

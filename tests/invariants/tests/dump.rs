@@ -119,7 +119,7 @@ fn violations_are_printed_and_exit_with_1() {
     let expected =
         [&["LockNamesPending", "NoLeftovers", "AttemptsAreBounded"], of_file.as_slice(), &["LinksAreValid"]].concat();
     assert_eq!((invariants, code), (expected, Some(1)), "{printed}");
-    assert!(printed.contains("contains the payout po_1 more than once"), "{printed}");
+    assert!(printed.contains("contains the row po_1 more than once"), "{printed}");
 }
 
 #[test]

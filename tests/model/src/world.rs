@@ -78,7 +78,7 @@ pub(crate) fn check(protocol: &Protocol, state: &State) -> Vec<Violation> {
             .collect(),
         locks: state.lock.and_then(named).map(|(tenant, id)| (tenant, id.export_type(), id)).into_iter().collect(),
         checkpoints: state.checkpoints.keys().filter_map(|place| named(*place)).collect(),
-        payouts: payouts.iter().collect(),
+        rows: payouts.iter().collect(),
         objects: objects.iter().map(|(key, contents)| (key.as_str(), contents)).collect::<BTreeMap<_, _>>(),
         mails: mails.iter().collect(),
         accepted,
@@ -97,7 +97,7 @@ fn object(protocol: &Protocol, key: Key, parts: &[u64]) -> (String, ObjectConten
         bytes: parts.len() as u64,
         sha256: sha256(parts),
         totals: Totals::default(),
-        payouts: (0..there).map(payout).collect(),
+        row_ids: (0..there).map(payout).collect(),
     };
     (key_text(key), contents)
 }

@@ -15,7 +15,7 @@ struct Parts {
     exports: Vec<Export>,
     locks: Vec<(TenantId, ExportId)>,
     checkpoints: Vec<(TenantId, ExportId)>,
-    payouts: Vec<CommittedRow>,
+    rows: Vec<CommittedRow>,
     objects: BTreeMap<String, ObjectContents>,
     mails: Vec<SentMail>,
 }
@@ -32,7 +32,7 @@ impl Parts {
             exports: self.exports.iter().collect(),
             locks: self.locks.iter().map(|(tenant, id)| (tenant, id.export_type(), *id)).collect(),
             checkpoints: self.checkpoints.iter().map(|(tenant, id)| (tenant, *id)).collect(),
-            payouts: self.payouts.iter().collect(),
+            rows: self.rows.iter().collect(),
             objects: self.objects.iter().map(|(key, contents)| (key.as_str(), contents)).collect(),
             mails: self.mails.iter().collect(),
         })
@@ -60,12 +60,12 @@ fn valid() -> Parts {
         bytes: file().bytes,
         sha256: file().sha256,
         totals: file().totals,
-        payouts: ids.map(str::to_owned).to_vec(),
+        row_ids: ids.map(str::to_owned).to_vec(),
     };
     let committed = |id: &str, tenant: TenantId, created_at| CommittedRow { tenant, id: id.to_owned(), created_at };
-    let mut payouts: Vec<CommittedRow> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
-    payouts.push(committed("po_later", tenant(), start().plus(Duration::from_millis(1))));
-    payouts.push(committed("po_other", operator("other").tenant, start()));
+    let mut rows: Vec<CommittedRow> = ids.iter().map(|id| committed(id, tenant(), start())).collect();
+    rows.push(committed("po_later", tenant(), start().plus(Duration::from_millis(1))));
+    rows.push(committed("po_other", operator("other").tenant, start()));
     let link = Link { key: file().key, stated_expiry: expiry, expiry };
     Parts {
         now: start().plus(Duration::from_secs(120)),
@@ -76,7 +76,7 @@ fn valid() -> Parts {
         reported_links: vec![(tenant(), ready.id, expiry)],
         locks: vec![(tenant(), pending.id)],
         checkpoints: vec![(tenant(), pending.id)],
-        payouts,
+        rows,
         objects: [(file().key, contents)].into(),
         mails: vec![SentMail { recipients: ready.recipients.clone(), links: vec![link] }],
         exports: vec![ready, pending],
@@ -153,14 +153,14 @@ fn missing_or_different_file_is_a_violation_until_expiry() {
         |parts| object(parts).bytes -= 1,
         |parts| object(parts).sha256 = "cd".repeat(32),
         |parts| object(parts).totals = Totals::default(),
-        |parts| object(parts).payouts.swap(0, 1),
-        |parts| parts.payouts[0].created_at = start().plus(Duration::from_millis(1)),
-        |parts| parts.payouts[2].created_at = start().minus(Duration::from_millis(1)),
-        |parts| drop(object(parts).payouts.pop()),
-        |parts| object(parts).payouts.push("po_3".into()),
-        |parts| object(parts).payouts[0] = "po_later".into(),
-        |parts| object(parts).payouts[0] = "po_other".into(),
-        |parts| object(parts).payouts[0] = "po_unknown".into(),
+        |parts| object(parts).row_ids.swap(0, 1),
+        |parts| parts.rows[0].created_at = start().plus(Duration::from_millis(1)),
+        |parts| parts.rows[2].created_at = start().minus(Duration::from_millis(1)),
+        |parts| drop(object(parts).row_ids.pop()),
+        |parts| object(parts).row_ids.push("po_3".into()),
+        |parts| object(parts).row_ids[0] = "po_later".into(),
+        |parts| object(parts).row_ids[0] = "po_other".into(),
+        |parts| object(parts).row_ids[0] = "po_unknown".into(),
     ];
     for (number, change) in changes.into_iter().enumerate() {
         assert_eq!(violated_by(change), [Invariant::FileIsComplete], "{number}");
@@ -172,11 +172,11 @@ fn missing_or_different_file_is_a_violation_until_expiry() {
         assert_eq!(violated_by(after_expiry), [], "{number}");
     }
     let missing = violated_by(|parts| {
-        object(parts).payouts.pop();
+        object(parts).row_ids.pop();
         let (file, link_expires_at) = (file(), ready_export().link_expires_at().unwrap());
         parts.exports[0].state = State::Ready { file: ExportFile { rows: file.rows - 1, ..file }, link_expires_at };
     });
-    assert_eq!(missing, [Invariant::FileIsComplete], "a payout is missing from both the file and the count");
+    assert_eq!(missing, [Invariant::FileIsComplete], "a row is missing from both the file and the count");
 }
 
 #[test]
