@@ -8,13 +8,14 @@ use exports_domain::lifecycle;
 use exports_domain::ports::{ApplyError, ExportStore};
 use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
-use futures_util::stream::StreamExt;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::file_writer::{FileWriter, PartsInFlight, WriteFileError};
+use crate::file_writer::FileWriter;
 use crate::limits::Times;
+use crate::part_uploads::PartUploads;
 use crate::statistics::crc64;
+use crate::stopped::Stopped;
 use crate::unfinished_file::discard;
 use crate::upload_state::UploadState;
 
@@ -61,11 +62,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
         &self,
         export: &mut Export,
         state: &mut UploadState,
-        parts: &mut PartsInFlight<'_>,
+        uploads: &mut PartUploads<'_>,
         times: &Times,
-    ) -> WriteFileError {
+    ) -> Stopped {
         let left = times.store_by.since(self.system.now());
-        let unfinished = match timeout(left, self.store_unfinished_part(export, state, parts)).await {
+        let unfinished = match timeout(left, self.store_unfinished_part(export, state, uploads)).await {
             Ok(Ok(unfinished)) => unfinished,
             Ok(Err(error)) => return error.into(),
             Err(elapsed) => return DependencyError::transient("store the unfinished part", elapsed).into(),
@@ -76,16 +77,14 @@ impl<S: ExportStore> FileWriter<'_, S> {
         }
     }
 
-    /// Uploads the parts that are cut, and stores the bytes after them, if there are any, as an object of their own.
+    /// Waits for the parts in flight, and stores the bytes after them, if there are any, as an object of their own.
     async fn store_unfinished_part(
         &self,
         export: &Export,
         state: &mut UploadState,
-        parts: &mut PartsInFlight<'_>,
+        uploads: &mut PartUploads<'_>,
     ) -> Result<Option<UnfinishedPart>, DependencyError> {
-        while let Some(part) = parts.next().await {
-            state.add_part(part?);
-        }
+        uploads.finish(state).await?;
         if state.buffer.is_empty() {
             return Ok(None);
         }
@@ -103,7 +102,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         checkpoint: &Checkpoint,
-    ) -> WriteFileError {
+    ) -> Stopped {
         let now = self.system.now();
         let has_advanced = state.has_advanced || state.advances(checkpoint);
         let progress = state.statistics.progress();
@@ -113,7 +112,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 *export = step.changed(export);
                 discard(&state.stored(checkpoint), self.files).await;
                 info!(parts = checkpoint.parts, rows_read = progress.rows_read, "continuing in the next invocation");
-                WriteFileError::OutOfTime { has_advanced }
+                Stopped::OutOfTime { has_advanced }
             }
             Err(error) => {
                 if let ApplyError::Conflict(_) = error {

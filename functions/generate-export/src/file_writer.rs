@@ -8,6 +8,7 @@
 //! | this one | from rows to parts |
 //! | `resume` | what an earlier owner left |
 //! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
+//! | `part_uploads` | uploads of parts in flight |
 //! | `upload_state` | the parts, and the content of a checkpoint |
 //! | `unfinished_file` | deletes what nobody will continue |
 
@@ -20,59 +21,19 @@ use exports_domain::failure::Failure;
 use exports_domain::file::{ExportFile, download_name, invalid_rows_key, invalid_rows_name, object_key};
 use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;
-use exports_domain::ports::{
-    ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowSource, System, Upload,
-};
+use exports_domain::ports::{CompleteError, ExportStore, FileStore, KeyRange, RowSource, System, Upload};
 use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::limits::{FileLimits, Times};
+use crate::part_uploads::PartUploads;
 use crate::plan::Batch;
 use crate::reader::Reader;
 use crate::resume::Resumed;
 use crate::statistics::FileStatistics;
+use crate::stopped::{Stopped, Unrecorded};
 use crate::unfinished_file::discard;
 use crate::upload_state::UploadState;
-
-/// How many parts are uploaded at once while the next one is filled.
-const PARTS_IN_FLIGHT: usize = 2;
-
-pub(crate) type PartsInFlight<'a> = FuturesUnordered<BoxFuture<'a, Result<Part, DependencyError>>>;
-
-/// Why no file was written.
-#[derive(Debug)]
-pub enum WriteFileError {
-    /// The export must fail: some rows are invalid, or the file would be too large.
-    Failed(Failure),
-    /// The invocation ran out of time. The lease is released, with a checkpoint.
-    OutOfTime {
-        /// Whether the checkpoint advanced.
-        has_advanced: bool,
-    },
-    /// The record could not be updated.
-    Apply(ApplyError),
-    /// A dependency failed.
-    Dependency {
-        /// Its error.
-        error: DependencyError,
-        /// What the stored checkpoint names, which a later invocation can continue.
-        checkpoint_objects: UnfinishedFile,
-    },
-}
-
-impl From<DependencyError> for WriteFileError {
-    fn from(error: DependencyError) -> Self {
-        Self::Dependency { error, checkpoint_objects: UnfinishedFile::default() }
-    }
-}
-
-impl From<ApplyError> for WriteFileError {
-    fn from(error: ApplyError) -> Self {
-        Self::Apply(error)
-    }
-}
 
 /// A complete file.
 #[derive(Debug)]
@@ -109,50 +70,37 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// Writes the file of `export`, continuing from its checkpoint if there is one.
     ///
     /// # Errors
-    /// [`WriteFileError`]. Written parts are deleted, unless a later invocation can continue the file.
-    pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, WriteFileError> {
+    /// [`Stopped`]. Written parts are deleted, unless a later invocation can continue the file.
+    pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, Stopped> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
         let mut state = match self.resume(export).await? {
             Resumed::State(state) => *state,
             Resumed::Complete(file) => return Ok(file),
         };
-        let mut written = self.write_rows(export, &mut state, &times).await;
+        let mut stopped = match self.write_rows(export, &mut state, &times).await {
+            Ok(written) => return Ok(written),
+            Err(stopped) => stopped,
+        };
+        let is_last = |stopped: &Stopped| stopped.is_last(export, self.system.now(), self.retry);
         // The invalid rows found are of more use than an error.
-        if let Err(error @ WriteFileError::Dependency { .. }) = &written
-            && state.invalid_rows.count > 0
-            && !state.buffer.is_empty()
-            && self.is_last(export, error)
-        {
+        let has_invalid_rows = state.invalid_rows.count > 0 && !state.buffer.is_empty();
+        if matches!(stopped, Stopped::Error { .. }) && has_invalid_rows && is_last(&stopped) {
             state.invalid_rows.are_all = false;
-            written = Err(self.write_invalid_rows(export, &state).await);
+            stopped = self.write_invalid_rows(export, &state).await;
         }
-        if let Err(error) = &mut written {
-            if let Some(upload) = state.unnamed_upload() {
-                self.abort(upload).await;
-            }
-            // The next attempt, if there is one, continues what the checkpoint names.
-            if self.is_last(export, error) {
-                discard(&state.checkpoint_objects, self.files).await;
-            } else if let WriteFileError::Dependency { checkpoint_objects, .. } = error {
-                *checkpoint_objects = state.checkpoint_objects;
-            }
+        if let Some(upload) = state.unnamed_upload() {
+            self.abort(upload).await;
         }
-        written
-    }
-
-    /// Whether no later attempt continues after this error.
-    fn is_last(&self, export: &Export, error: &WriteFileError) -> bool {
-        match error {
-            WriteFileError::Failed(_) => true,
-            // Another owner may continue it, unless the export has ended, for example because it was cancelled.
-            WriteFileError::Apply(ApplyError::Conflict(record)) => {
-                record.as_ref().is_some_and(|record| record.ended_without_file_under(export.fencing_token))
-            }
-            WriteFileError::OutOfTime { .. } => export.attempts >= self.retry.max_attempts,
-            WriteFileError::Apply(ApplyError::Dependency(error)) | WriteFileError::Dependency { error, .. } => {
-                self.retry.wait_after_error(export, self.system.now(), error.kind()).is_none()
-            }
+        // The next attempt, if there is one, continues what the checkpoint names.
+        if is_last(&stopped) {
+            discard(&state.checkpoint_objects, self.files).await;
+        } else if let Stopped::Error { unrecorded, .. } = &mut stopped {
+            let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
+            let checkpoint_objects = state.checkpoint_objects;
+            let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
+            *unrecorded = Some(Unrecorded { key, checkpoint_objects });
         }
+        Err(stopped)
     }
 
     /// Reads the remaining rows and writes them.
@@ -161,7 +109,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         times: &Times,
-    ) -> Result<WrittenFile, WriteFileError> {
+    ) -> Result<WrittenFile, Stopped> {
         let tenant = export.tenant.clone();
         let key = object_key(&tenant, &export.id, export.fencing_token);
         let name = download_name(&tenant, &export.id, export.as_of());
@@ -172,7 +120,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let range = KeyRange { after: state.last_key_read.clone().or(after), up_to };
         let selection = export.row_selection();
         let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
-        let mut uploads: PartsInFlight<'_> = FuturesUnordered::new();
+        let mut uploads = PartUploads::new(self.files, self.limits, key, name);
         let mut reported_at = self.system.now();
         loop {
             // Uploaded parts are recorded while the next batch is read.
@@ -184,31 +132,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 }
                 batch = reader.next() => batch?,
             };
-            let Some(Batch { encoded, up_to }) = batch else { break };
-            if encoded.invalid_rows.count > 0 && state.invalid_rows.count == 0 {
-                uploads.clear();
-                if let Some(upload) = state.unnamed_upload() {
-                    reader.read_during(self.abort(upload)).await;
-                }
-                state.start_invalid_rows(&invalid_rows_header(export.settings.byte_order_mark));
-            }
-            state.last_key_read = Some(up_to);
-            // After the first invalid row there will be no file. The rest is read to find all invalid rows.
-            if encoded.invalid_rows.count > 0 || state.invalid_rows.count > 0 {
-                state.add_invalid_rows(encoded);
-            } else {
-                state.statistics.add(&encoded)?;
-                state.buffer.extend_from_slice(&encoded.csv);
-                if state.buffer.len() >= self.limits.part_size {
-                    if uploads.len() >= PARTS_IN_FLIGHT
-                        && let Some(part) = reader.read_during(uploads.next()).await
-                    {
-                        state.add_part(part?);
-                    }
-                    let (upload, number, bytes) = reader.read_during(self.cut_part(state, &key, &name)).await?;
-                    uploads.push(Box::pin(async move { self.files.upload_part(&upload, number, bytes).await }));
-                }
-            }
+            let Some(batch) = batch else { break };
+            self.add(batch, export, state, (&mut reader, &mut uploads)).await?;
             let now = self.system.now();
             if now >= times.continue_at {
                 return Err(self.store_and_release(export, state, &mut uploads, times).await);
@@ -218,26 +143,63 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 reader.read_during(self.report_progress(export, state, now)).await?;
             }
         }
+        self.finish(export, state, uploads, times).await
+    }
+
+    /// Adds a batch to the file. Once a row is invalid, there will be no file: the remaining rows are read to find all
+    /// invalid rows.
+    async fn add(
+        &self,
+        Batch { encoded, up_to }: Batch,
+        export: &Export,
+        state: &mut UploadState,
+        (reader, uploads): (&mut Reader<'_>, &mut PartUploads<'_>),
+    ) -> Result<(), Stopped> {
+        state.last_key_read = Some(up_to);
+        if encoded.invalid_rows.count == 0 && state.invalid_rows.count == 0 {
+            state.add_rows(&encoded)?;
+            if state.buffer.len() >= self.limits.part_size {
+                reader.read_during(uploads.start(state)).await?;
+            }
+            return Ok(());
+        }
+        if state.invalid_rows.count == 0 {
+            uploads.cancel();
+            if let Some(upload) = state.unnamed_upload() {
+                reader.read_during(self.abort(upload)).await;
+            }
+            state.start_invalid_rows(&invalid_rows_header(export.settings.byte_order_mark));
+        }
+        state.add_invalid_rows(encoded);
+        Ok(())
+    }
+
+    /// Writes what is left once all rows are read.
+    async fn finish(
+        &self,
+        export: &mut Export,
+        state: &mut UploadState,
+        mut uploads: PartUploads<'_>,
+        times: &Times,
+    ) -> Result<WrittenFile, Stopped> {
         if state.invalid_rows.count > 0 {
             return Err(self.write_invalid_rows(export, state).await);
         }
         if state.upload.is_none() {
+            let PartUploads { key, name, .. } = uploads;
             self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
             let written = self.file(export, key, &state.statistics);
             return Ok(WrittenFile { checkpoint_objects: std::mem::take(&mut state.checkpoint_objects), ..written });
         }
         if !state.buffer.is_empty() {
-            let (upload, number, bytes) = self.cut_part(state, &key, &name).await?;
-            uploads.push(Box::pin(async move { self.files.upload_part(&upload, number, bytes).await }));
+            uploads.start(state).await?;
         }
-        while let Some(part) = uploads.next().await {
-            state.add_part(part?);
-        }
+        uploads.finish(state).await?;
         self.complete(export, state, times).await
     }
 
     /// Writes the file of invalid rows. Returns the error that names it, or the one that it was not written for.
-    async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> WriteFileError {
+    async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> Stopped {
         let Export { tenant, id, fencing_token, .. } = export;
         let key = invalid_rows_key(tenant, id, *fencing_token);
         let name = invalid_rows_name(tenant, id, export.as_of());
@@ -246,25 +208,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         }
         let expires_at = self.system.now().plus(export.settings.file_retention);
         let definition = id.export_type().definition();
-        WriteFileError::Failed(Failure::invalid_rows(&state.invalid_rows, definition, key, expires_at))
-    }
-
-    /// Cuts the next part from the buffer. The first part starts the upload.
-    async fn cut_part(
-        &self,
-        state: &mut UploadState,
-        key: &str,
-        name: &str,
-    ) -> Result<(Upload, u32, Vec<u8>), WriteFileError> {
-        let upload = match &state.upload {
-            Some(upload) => upload.clone(),
-            None => state.upload.insert(self.files.start_upload(key, name).await?).clone(),
-        };
-        let FileLimits { max_parts, part_size, .. } = *self.limits;
-        let max_bytes = u64::from(max_parts) * part_size as u64;
-        let number =
-            state.next_part(max_parts).ok_or_else(|| WriteFileError::Failed(Failure::file_too_large(max_bytes)))?;
-        Ok((upload, number, state.cut(part_size)))
+        Stopped::Failed(Failure::invalid_rows(&state.invalid_rows, definition, key, expires_at))
     }
 
     /// Completes the upload. The checkpoint before it describes the complete file, so that a lost response does not cost
@@ -275,7 +219,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         times: &Times,
-    ) -> Result<WrittenFile, WriteFileError> {
+    ) -> Result<WrittenFile, Stopped> {
         let now = self.system.now();
         let (Some(upload), Some(checkpoint)) = (state.upload.clone(), state.checkpoint_of_all(None, true)) else {
             return Err(DependencyError::transient("complete the upload", "parts are missing").into());

@@ -7,7 +7,7 @@ use exports_domain::error::{DependencyError, ErrorKind};
 use exports_domain::export::{Export, Lease, Status};
 use exports_domain::fail_export::fail_export;
 use exports_domain::failure::Failure;
-use exports_domain::file::{ExportFile, object_key};
+use exports_domain::file::ExportFile;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, AcquireError, FailedBy, Step};
 use exports_domain::mail::Mail;
@@ -19,8 +19,9 @@ use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
 
 use crate::Invocation;
-use crate::file_writer::{FileWriter, WriteFileError, WrittenFile};
+use crate::file_writer::{FileWriter, WrittenFile};
 use crate::limits::Limits;
+use crate::stopped::{Stopped, Unrecorded};
 use crate::unfinished_file::discard;
 
 /// Processes exports, one job at a time.
@@ -41,51 +42,6 @@ pub struct Generator<'a, S> {
     pub system: &'a dyn System,
     /// The limits.
     pub limits: Limits,
-}
-
-/// Why processing stopped before READY.
-enum Stopped {
-    /// Another invocation owns the export.
-    LeaseLost,
-    /// The export has ended: a caller cancelled it, an administrator failed it, or its deadline passed.
-    Ended,
-    /// The export must fail.
-    Failed(Failure),
-    /// The invocation ran out of time and has released the lease.
-    OutOfTime {
-        /// Whether the checkpoint advanced.
-        has_advanced: bool,
-    },
-    /// A dependency failed; another attempt may succeed.
-    Error {
-        /// Its error.
-        error: DependencyError,
-        /// What may be in the bucket without being recorded.
-        unrecorded: Option<Unrecorded>,
-    },
-}
-
-/// A file, complete or not, that is not recorded.
-struct Unrecorded {
-    key: String,
-    /// What the stored checkpoint names of it.
-    checkpoint_objects: UnfinishedFile,
-}
-
-impl From<DependencyError> for Stopped {
-    fn from(error: DependencyError) -> Self {
-        Self::Error { error, unrecorded: None }
-    }
-}
-
-impl From<ApplyError> for Stopped {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::Conflict(Some(record)) if record.status() != Status::Pending => Self::Ended,
-            ApplyError::Conflict(_) => Self::LeaseLost,
-            ApplyError::Dependency(error) => error.into(),
-        }
-    }
 }
 
 impl<S: ExportStore> Generator<'_, S> {
@@ -112,8 +68,10 @@ impl<S: ExportStore> Generator<'_, S> {
         let Some(mut export) = self.acquire(read, invocation).await? else { return Ok(()) };
         match self.process(&mut export, invocation).await {
             Ok(()) => {}
-            Err(Stopped::LeaseLost) => warn!(fencing_token = export.fencing_token, "lost the lease"),
-            Err(Stopped::Ended) => info!("stopped: the export has ended"),
+            Err(Stopped::Conflict(Some(record))) if record.status() != Status::Pending => {
+                info!("stopped: the export has ended");
+            }
+            Err(Stopped::Conflict(_)) => warn!(fencing_token = export.fencing_token, "lost the lease"),
             Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
             Err(Stopped::OutOfTime { has_advanced }) => self.enqueue_next(&export, has_advanced).await,
             Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,
@@ -191,25 +149,15 @@ impl<S: ExportStore> Generator<'_, S> {
             re_enqueue_after: self.limits.re_enqueue_after,
             ends_at: invocation.ends_at,
         };
-        let WrittenFile { file, rows_read, checkpoint_objects } = match writer.write(export).await {
-            Ok(written) => written,
-            Err(WriteFileError::Failed(failure)) => return Err(Stopped::Failed(failure)),
-            Err(WriteFileError::OutOfTime { has_advanced }) => return Err(Stopped::OutOfTime { has_advanced }),
-            Err(WriteFileError::Apply(error)) => return Err(error.into()),
-            Err(WriteFileError::Dependency { error, checkpoint_objects }) => {
-                let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
-                let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
-                return Err(Stopped::Error { error, unrecorded: Some(Unrecorded { key, checkpoint_objects }) });
-            }
-        };
+        let WrittenFile { file, rows_read, checkpoint_objects } = writer.write(export).await?;
         let step = lifecycle::record_file(export, self.system.now(), file.clone(), rows_read);
-        if let Err(rejected) = self.apply(export, &step).await {
+        if let Err(error) = self.apply(export, &step).await {
             let unrecorded = Unrecorded { key: file.key, checkpoint_objects };
-            return Err(match rejected {
+            return Err(match error {
                 ApplyError::Dependency(error) => Stopped::Error { error, unrecorded: Some(unrecorded) },
                 ApplyError::Conflict(record) => {
                     self.discard_if_ended(export, record.as_deref(), unrecorded).await;
-                    ApplyError::Conflict(record).into()
+                    Stopped::Conflict(record)
                 }
             });
         }

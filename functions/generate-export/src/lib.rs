@@ -7,9 +7,9 @@
 //! | module | |
 //! |---|---|
 //! | this one | the queue's batch: which messages are done |
-//! | [`job`] | one export, from its lease to its end |
+//! | [`job`], [`stopped`] | one export, from its lease to its end; why it stopped before |
 //! | [`reader`], `plan`, [`positions`] | the rows, read in parallel key ranges and returned in order |
-//! | [`file_writer`], `upload_state`, `resume`, `checkpointing`, `unfinished_file` | the file, its parts and its checkpoints |
+//! | [`file_writer`], `part_uploads`, `upload_state`, `resume`, `checkpointing`, `unfinished_file` | the file, its parts and its checkpoints |
 //! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -23,11 +23,13 @@ mod checkpointing;
 pub mod file_writer;
 pub mod job;
 pub mod limits;
+mod part_uploads;
 mod plan;
 pub mod positions;
 pub mod reader;
 mod resume;
 pub mod statistics;
+pub mod stopped;
 mod unfinished_file;
 mod upload_state;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::csv_encoder::EncodedRows;
+use exports_domain::error::DependencyError;
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::ports::{Part, RowKey, Upload};
 use exports_domain::unfinished_file::UnfinishedFile;
@@ -118,6 +119,16 @@ impl UploadState {
         let end = self.buffer.len();
         self.invalid_rows.append(encoded.invalid_rows, &mut self.buffer);
         self.statistics.add_bytes(self.buffer.get(end..).unwrap_or_default());
+    }
+
+    /// Adds these rows, all of them valid, to the file.
+    ///
+    /// # Errors
+    /// A permanent [`DependencyError`] if a sum of amounts overflows.
+    pub(crate) fn add_rows(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
+        self.statistics.add(encoded)?;
+        self.buffer.extend_from_slice(&encoded.csv);
+        Ok(())
     }
 
     /// Appends bytes without rows.
