@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use crate::export_type::{CREATED_AT, Column, ColumnKind, Definition, FileColumns};
+use crate::export_type::{CREATED_AT, Column, ColumnKind, Definition, FileColumns, RowStatus};
 use crate::invalid_rows::{InvalidRows, InvalidValue, SORT_KEY, ValueProblem};
-use crate::money::{Money, append_whole_number, parse_whole_number};
+use crate::money::{Currency, Money, append_whole_number, parse_whole_number};
 use crate::row::{ID, Value, requires};
 use crate::row_selection::RowConditions;
 use crate::time::is_timestamp;
@@ -59,8 +59,7 @@ pub struct CsvEncoder {
     /// The index of the creation time's column.
     created_at: usize,
     csv: csv::Writer<Vec<u8>>,
-    /// The current line.
-    record: csv::ByteRecord,
+    line: csv::ByteRecord,
     scratch: String,
     conditions: RowConditions,
     rows: u64,
@@ -81,7 +80,7 @@ impl CsvEncoder {
             currency: position(&|column| column.kind == ColumnKind::Currency),
             created_at: position(&|column| column.attribute == CREATED_AT),
             csv: csv_writer(capacity),
-            record: csv::ByteRecord::new(),
+            line: csv::ByteRecord::new(),
             scratch: String::new(),
             conditions: RowConditions::default(),
             rows: 0,
@@ -114,97 +113,90 @@ impl CsvEncoder {
 
     /// Writes the row's line, or returns all that is wrong with the row.
     fn encode(&mut self, row: &[Value<'_>], key: &str) -> Vec<InvalidValue> {
-        self.record.clear();
+        self.line.clear();
         // Amounts precede their currency.
-        let currency = match row.get(self.currency) {
-            Some(Value::Text(code)) => self.totals.find(code),
-            _ => None,
+        let mut money = RowMoney {
+            currency: text_at(row, self.currency).and_then(|code| self.totals.find(code)),
+            status: None,
+            amount: None,
         };
-        let (mut status, mut amount) = (None, None);
         let mut problems = Vec::new();
         for (column, value) in self.columns.iter().zip(row) {
-            let problem = match (column.kind, *value) {
-                (_, Value::Missing | Value::Text("")) if requires(column, self.columns, row) => ValueProblem::Missing,
-                (_, Value::Missing | Value::Text("")) => {
-                    self.record.push_field(b"");
-                    continue;
+            let is_missing = matches!(value, Value::Missing | Value::Text(""));
+            let encoded = match is_missing {
+                true if requires(column, self.columns, row) => Err(ValueProblem::Missing),
+                true => {
+                    self.line.push_field(b"");
+                    Ok(())
                 }
-                (ColumnKind::Text, Value::Text(text)) => {
-                    if runs_as_formula(text) {
-                        self.scratch.clear();
-                        self.scratch.push('\'');
-                        self.scratch.push_str(text);
-                        self.record.push_field(self.scratch.as_bytes());
-                    } else {
-                        self.record.push_field(text.as_bytes());
-                    }
-                    continue;
-                }
-                (ColumnKind::Time, Value::Text(text)) if is_timestamp(text) => {
-                    // `2026-10-08T00:00:01.000Z` without its milliseconds.
-                    let mut time = *b"0000-00-00T00:00:00Z";
-                    for (place, byte) in time.iter_mut().zip(text.as_bytes().iter().take(19)) {
-                        *place = *byte;
-                    }
-                    self.record.push_field(&time);
-                    continue;
-                }
-                (kind @ (ColumnKind::Status | ColumnKind::Currency | ColumnKind::OneOf(_)), Value::Text(text)) => {
-                    let is_known = match kind {
-                        ColumnKind::Status => {
-                            status = self.definition.status(text);
-                            status.is_some()
-                        }
-                        ColumnKind::OneOf(values) => values.contains(&text),
-                        _ => currency.is_some(),
-                    };
-                    if is_known {
-                        self.record.push_field(text.as_bytes());
-                        continue;
-                    }
-                    ValueProblem::Unknown
-                }
-                (kind @ (ColumnKind::Amount | ColumnKind::OtherAmount | ColumnKind::Count), Value::Number(number)) => {
-                    if let Some(whole) = parse_whole_number(number) {
-                        self.scratch.clear();
-                        match (kind, currency) {
-                            (ColumnKind::Count, _) => append_whole_number(whole, &mut self.scratch),
-                            (_, Some((_, currency))) => {
-                                Money { minor: whole, currency }.append_to(&mut self.scratch);
-                            }
-                            // The row is invalid.
-                            (_, None) => {}
-                        }
-                        if kind == ColumnKind::Amount {
-                            amount = Some((whole, column));
-                        }
-                        self.record.push_field(self.scratch.as_bytes());
-                        continue;
-                    }
-                    ValueProblem::Malformed
-                }
-                (_, Value::Text(_) | Value::Number(_) | Value::Other) => ValueProblem::Malformed,
+                false => self.encode_value(column, *value, &mut money),
             };
-            problems.push(InvalidValue { column: column.header, problem });
+            if let Err(problem) = encoded {
+                problems.push(InvalidValue { column: column.header, problem });
+            }
         }
-        let text = |index: usize| match row.get(index) {
-            Some(Value::Text(text)) => *text,
-            _ => "",
-        };
-        if !problems.is_empty() || !is_key_of(key, text(self.created_at), text(ID)) {
+        let (created_at, id) = (text_at(row, self.created_at), text_at(row, ID));
+        if !problems.is_empty() || !is_key_of(key, created_at.unwrap_or_default(), id.unwrap_or_default()) {
             self.compare_with_key(row, key, &mut problems);
             return problems;
         }
         // Every type has these three as required columns, so that they are present here.
-        if let (Some(status), Some((currency, _)), Some((minor, column))) = (status, currency, amount)
+        if let RowMoney { currency: Some((currency, _)), status: Some(status), amount: Some((minor, column)) } = money
             && !self.totals.add(currency, status, minor)
         {
-            return vec![InvalidValue { column: column.header, problem: ValueProblem::Malformed }];
+            return vec![InvalidValue { column, problem: ValueProblem::Malformed }];
         }
         // The writer reports records of unequal length and errors of its output. The record has a field for each column,
         // and the output is in memory.
-        let _ = self.csv.write_byte_record(&self.record);
+        let _ = self.csv.write_byte_record(&self.line);
         problems
+    }
+
+    /// Adds a value that is not missing to the line.
+    #[inline]
+    fn encode_value(&mut self, column: &Column, value: Value<'_>, money: &mut RowMoney) -> Result<(), ValueProblem> {
+        match (column.kind, value) {
+            (ColumnKind::Text, Value::Text(text)) if runs_as_formula(text) => {
+                self.scratch.clear();
+                self.scratch.push('\'');
+                self.scratch.push_str(text);
+                self.line.push_field(self.scratch.as_bytes());
+            }
+            (ColumnKind::Text, Value::Text(text)) => self.line.push_field(text.as_bytes()),
+            (ColumnKind::Time, Value::Text(text)) if is_timestamp(text) => self.line.push_field(&to_the_second(text)),
+            (ColumnKind::Status | ColumnKind::Currency | ColumnKind::OneOf(_), Value::Text(text)) => {
+                let is_known = match column.kind {
+                    ColumnKind::OneOf(values) => values.contains(&text),
+                    ColumnKind::Currency => money.currency.is_some(),
+                    _ => {
+                        money.status = self.definition.status(text);
+                        money.status.is_some()
+                    }
+                };
+                if !is_known {
+                    return Err(ValueProblem::Unknown);
+                }
+                self.line.push_field(text.as_bytes());
+            }
+            (ColumnKind::Amount | ColumnKind::OtherAmount | ColumnKind::Count, Value::Number(number)) => {
+                let whole = parse_whole_number(number).ok_or(ValueProblem::Malformed)?;
+                self.scratch.clear();
+                match (column.kind, money.currency) {
+                    (ColumnKind::Count, _) => append_whole_number(whole, &mut self.scratch),
+                    (_, Some((_, currency))) => Money { minor: whole, currency }.append_to(&mut self.scratch),
+                    // The row is invalid.
+                    (_, None) => {}
+                }
+                if column.kind == ColumnKind::Amount {
+                    money.amount = Some((whole, column.header));
+                }
+                self.line.push_field(self.scratch.as_bytes());
+            }
+            (_, Value::Missing | Value::Text(_) | Value::Number(_) | Value::Other) => {
+                return Err(ValueProblem::Malformed);
+            }
+        }
+        Ok(())
     }
 
     /// Adds what is wrong with the row's sort key, which must be `<createdAt>#<id>`, in column order.
@@ -237,6 +229,28 @@ impl CsvEncoder {
             invalid_rows: self.invalid_rows,
         }
     }
+}
+
+/// What a row adds to the totals, as far as its values are valid.
+struct RowMoney {
+    /// Its index in the totals, and the currency.
+    currency: Option<(usize, Currency)>,
+    status: Option<RowStatus>,
+    /// The amount and the header of its column.
+    amount: Option<(i128, &'static str)>,
+}
+
+fn text_at<'a>(row: &[Value<'a>], index: usize) -> Option<&'a str> {
+    if let Some(Value::Text(text)) = row.get(index) { Some(text) } else { None }
+}
+
+/// `2026-10-08T00:00:01.000Z` without its milliseconds.
+fn to_the_second(time: &str) -> [u8; 20] {
+    let mut cell = *b"0000-00-00T00:00:00Z";
+    for (place, byte) in cell.iter_mut().zip(time.as_bytes().iter().take(19)) {
+        *place = *byte;
+    }
+    cell
 }
 
 /// Whether `key` is `<createdAt>#<id>`, the sort key of a row with these values.
