@@ -1,0 +1,111 @@
+//! Transient and permanent errors.
+
+use super::*;
+
+#[tokio::test]
+async fn transient_error_releases_the_lease_and_enqueues_with_a_delay() {
+    let world = world(3);
+    world.rows.failures.inject_after(1);
+    world.deliver("r1").await;
+    let record = world.record();
+    assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
+    assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
+    assert_eq!(record.next_check_at(), Some(start().plus(2 * MINUTE)), "the sweeper comes after the queue");
+    world.rows.failures.stop();
+    world.deliver("r2").await;
+    assert_eq!(world.record().status(), Status::Ready);
+}
+
+#[tokio::test]
+async fn error_of_the_last_attempt_fails_the_export() {
+    let world = world(3);
+    world.files.failures.inject();
+    for request in ["r1", "r2", "r3"] {
+        world.deliver(request).await;
+    }
+    let record = world.record();
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
+    assert!(world.lock_is_free());
+    assert_eq!(world.queue.enqueued().len(), 2);
+}
+
+/// Makes a dependency fail permanently.
+type Break = fn(&World);
+
+#[tokio::test]
+async fn permanent_error_fails_the_second_attempt_after_five_minutes() {
+    let breaks: [(&str, Break); 3] = [
+        ("payouts", |world| world.rows.failures.deny()),
+        ("files", |world| world.files.failures.deny()),
+        ("links", |world| world.files.link_failures.deny()),
+    ];
+    for (name, break_it) in breaks {
+        let world = with_parts_of(300, world(9));
+        break_it(&world);
+        world.deliver("r1").await;
+        let record = world.record();
+        assert_eq!((record.status(), record.lease()), (Status::Pending, None), "{name}");
+        assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, 5 * MINUTE)], "{name}");
+        assert_eq!(record.next_check_at(), Some(start().plus(6 * MINUTE)), "{name}: the sweeper comes after the queue");
+        // A message that comes too early, such as a duplicate, does nothing.
+        world.system.advance(5 * MINUTE - Duration::from_millis(1));
+        world.deliver("early").await;
+        assert_eq!(world.record().fencing_token, 1, "{name}");
+        world.system.advance(Duration::from_millis(1));
+        break_it(&world);
+        world.deliver("r2").await;
+        let record = world.record();
+        let failure = record.failure().cloned().unwrap();
+        assert_eq!((record.status(), failure.code), (Status::Failed, FailureCode::InternalError), "{name}");
+        assert!(!failure.code.is_retryable());
+        assert!(failure.message.contains("permission") && !failure.message.contains("denied"), "{failure:?}");
+        assert_eq!((record.fencing_token, world.mail.mails().len()), (2, 1), "{name}");
+        assert!(world.lock_is_free(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn permission_granted_before_the_second_attempt_is_enough() {
+    let world = world(3);
+    world.files.link_failures.deny();
+    world.deliver("r1").await;
+    world.files.link_failures.stop();
+    world.system.advance(5 * MINUTE);
+    world.deliver("r2").await;
+    assert_eq!((world.record().status(), world.files.files().len()), (Status::Ready, 1));
+}
+
+#[tokio::test]
+async fn permanent_error_is_kept_across_a_killed_attempt() {
+    let world = world(3);
+    world.rows.failures.deny();
+    world.deliver("r1").await;
+    // The second attempt acquires the lease, and is killed.
+    let taken = exports_domain::export::Lease { owner: "r2".into(), until: start().plus(10 * MINUTE) };
+    let leased = with_work(world.record(), |pending| pending.lease = Some(taken));
+    world.exports.put_export(Export { fencing_token: 2, attempts: 2, ..leased });
+    world.system.advance(10 * MINUTE);
+    world.deliver("r3").await;
+    assert_eq!(world.record().status(), Status::Failed);
+    assert!(world.record().failure().cloned().unwrap().message.contains("permission"));
+}
+
+#[tokio::test]
+async fn unrecorded_permanent_error_counts_as_an_attempt() {
+    let world = world(3);
+    world.rows.failures.deny();
+    // The lease is acquired; releasing it is not recorded.
+    world.exports.failures.inject_after(2);
+    world.deliver("r1").await;
+    world.exports.failures.stop();
+    assert_eq!((world.record().attempts, world.record().pending().unwrap().permanent_error_at), (1, None));
+    world.system.advance(6 * MINUTE);
+    world.deliver("r2").await;
+    assert_eq!(world.record().status(), Status::Pending, "it is the first one recorded");
+    world.system.advance(5 * MINUTE);
+    world.deliver("r3").await;
+    assert_eq!(world.record().status(), Status::Failed);
+}

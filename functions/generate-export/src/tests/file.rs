@@ -1,0 +1,70 @@
+//! The file of an undisturbed export.
+
+use super::*;
+
+#[tokio::test]
+async fn export_becomes_ready_with_its_file_and_mail() {
+    let world = world(5);
+    world.deliver("r1").await;
+    let record = world.record();
+    assert_eq!((record.status(), record.rows_written), (Status::Ready, 5));
+    assert!(world.lock_is_free());
+    let file = record.file().cloned().unwrap();
+    let stored = world.files.files();
+    let stored = &stored[&file.key];
+    assert_eq!(file.key, object_key(&export().tenant, &export().id, 1));
+    assert_eq!((stored.bytes.len() as u64, stored.bytes.iter().filter(|b| **b == b'\n').count()), (file.bytes, 6));
+    assert_eq!(file.expires_at, start().plus(export().settings.file_retention));
+    let mails = world.mail.mails();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(mails[0].recipients, export().recipients);
+    let link_expiry = start().plus(export().settings.link_lifetime);
+    assert_eq!(record.link_expires_at(), Some(link_expiry));
+    assert!(mails[0].text.contains(&format!("until={link_expiry}")));
+}
+
+#[tokio::test]
+async fn file_in_parts_equals_one_written_at_once() {
+    let at_once = world(9);
+    at_once.deliver("r1").await;
+    let in_parts = with_parts_of(300, world(9));
+    in_parts.deliver("r1").await;
+    let (whole, parts) = (at_once.record().file().cloned().unwrap(), in_parts.record().file().cloned().unwrap());
+    assert_eq!(whole, parts);
+    let stored = |world: &World| world.files.files()[&whole.key].clone();
+    assert_eq!(stored(&at_once).bytes, stored(&in_parts).bytes);
+    assert!(stored(&in_parts).parts.len() > 2);
+    assert_eq!(in_parts.files.unfinished_uploads(), 0);
+}
+
+#[tokio::test]
+async fn tenant_without_rows_gets_only_the_header() {
+    let world = world(0);
+    world.deliver("r1").await;
+    let file = world.record().file().cloned().unwrap();
+    assert_eq!(
+        world.files.files()[&file.key].bytes,
+        exports_domain::csv_encoder::csv_header(export().columns, false).as_bytes()
+    );
+    assert_eq!(file.rows, 0);
+}
+
+#[tokio::test]
+async fn file_of_too_many_parts_fails_and_leaves_nothing() {
+    let world = with_parts_of(400, world(40));
+    let file = FileLimits { max_parts: 3, ..world.limits.file };
+    let world = World { limits: Limits { file, ..world.limits.clone() }, ..world };
+    world.deliver("r1").await;
+    let record = world.record();
+    assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::FileTooLarge));
+    assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn progress_is_recorded_while_rows_are_written() {
+    let world = with_parts_of(1 << 20, world(40));
+    world.rows.failures.inject_after(9);
+    world.deliver("r1").await;
+    let record = world.record();
+    assert!(record.rows_written > 0 && record.rows_written < 40, "{}", record.rows_written);
+}

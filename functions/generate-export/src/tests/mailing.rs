@@ -1,0 +1,27 @@
+//! The e-mail.
+
+use super::*;
+
+#[tokio::test]
+async fn mail_is_retried_without_writing_the_file_again() {
+    let world = world(3);
+    world.mail.behave(MailService::IsDown);
+    world.deliver("r1").await;
+    let record = world.record();
+    assert!(record.status() == Status::Pending && record.file().is_some());
+    world.mail.behave(MailService::Accepts);
+    world.rows.failures.inject();
+    world.deliver("r2").await;
+    assert_eq!(world.record().status(), Status::Ready);
+    assert_eq!((world.files.files().len(), world.mail.mails().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn rejected_mail_fails_the_export_with_its_file() {
+    let world = world(3);
+    world.mail.behave(MailService::Rejects);
+    world.deliver("r1").await;
+    let record = world.record();
+    assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::EmailNotSent));
+    assert!(record.file().is_some() && world.lock_is_free());
+}

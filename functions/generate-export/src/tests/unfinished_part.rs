@@ -1,0 +1,95 @@
+//! The part that an invocation stores when it stops between parts.
+
+use super::*;
+
+/// A change of the unfinished parts.
+type Corrupt = fn(&MemoryFiles);
+
+const CORRUPTIONS: [(&str, Corrupt); 3] = [
+    ("deleted", MemoryFiles::forget_unfinished),
+    ("another size", |files| files.replace_unfinished(b"x")),
+    ("another content", |files| {
+        let mut bytes = files.unfinished().into_values().next().unwrap_or_default();
+        bytes.reverse();
+        files.replace_unfinished(&bytes);
+    }),
+];
+
+#[tokio::test]
+async fn changed_unfinished_part_restarts_the_file() {
+    for part_size in [250, 1 << 20] {
+        for (name, corrupt) in CORRUPTIONS {
+            let world = with_part_size(part_size, in_short_invocations(40));
+            world.leave_unfinished_part().await;
+            let before = world.exports.checkpoint(&export().tenant, &export().id).unwrap();
+            assert_eq!(before.upload.is_some(), part_size == 250);
+            corrupt(&world.files);
+            world.deliver("r").await;
+            assert_eq!((world.record().status(), world.record().file().unwrap().rows), (Status::Ready, 40), "{name}");
+            assert_eq!(stored(&world), undisturbed(40).await, "{name}");
+            assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn repeatedly_lost_unfinished_part_uses_up_the_attempts() {
+    let world = in_short_invocations_without_parts(200);
+    for attempts in [0, 1, 2, 3] {
+        world.deliver_for("r", Duration::from_secs(9)).await;
+        assert_eq!(world.record().attempts, attempts, "only the first invocation advances");
+        world.files.forget_unfinished();
+    }
+    let record = world.record();
+    assert_eq!(
+        (record.status(), record.failure().cloned().unwrap().code),
+        (Status::Failed, FailureCode::GenerationFailed)
+    );
+    assert!(world.lock_is_free());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
+    let world = in_short_invocations_without_parts(100);
+    world.files.hang_unfinished();
+    world.deliver_for("r", Duration::from_secs(9)).await;
+    let record = world.record();
+    assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
+    assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
+    assert_eq!(world.exports.checkpoint(&record.tenant, &record.id), None);
+}
+
+#[tokio::test]
+async fn last_attempt_deletes_the_unfinished_part() {
+    for part_size in [250, 1 << 20] {
+        let world = with_part_size(part_size, in_short_invocations(100));
+        world.leave_unfinished_part().await;
+        world.rows.failures.inject();
+        for _ in 0..3 {
+            assert_eq!(world.record().status(), Status::Pending);
+            world.deliver("r").await;
+        }
+        assert_eq!((world.record().status(), world.files.unfinished().len()), (Status::Failed, 0));
+        assert_eq!(world.files.unfinished_uploads(), 0);
+    }
+}
+
+#[tokio::test]
+async fn owner_that_lost_its_lease_keeps_what_its_successor_continues() {
+    let world = in_short_invocations(100);
+    world.leave_unfinished_part().await;
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
+    // The owner stalls between reading the checkpoint and its unfinished part. Another one continues in between, and
+    // deletes the part that it replaced.
+    world.files.forget_unfinished();
+    world.exports.before_apply(|number, store| {
+        if number == 1 {
+            let record = store.export(&export().tenant, &export().id).unwrap();
+            store.put_export(Export { fencing_token: record.fencing_token + 1, ..record });
+        }
+    });
+    world.deliver_for("stalled", Duration::from_secs(9)).await;
+    assert_eq!(world.record().status(), Status::Pending);
+    assert_eq!(world.files.unfinished_uploads(), 1, "its own upload is aborted, and the successor's is not");
+    assert_eq!(world.files.unfinished().len(), 0, "no checkpoint names its own unfinished part");
+}
