@@ -65,13 +65,15 @@ pub struct InvalidRows {
     /// The first [`NAMED_INVALID_ROWS`] as a message names them: each with its id, or its sort key if it has no id, and
     /// all that is wrong with it, in column order.
     pub first: Vec<String>,
-    /// For each row, its lines of the [file of invalid rows](invalid_rows_header). Empty once they are in the file.
-    pub lines: Vec<Vec<u8>>,
+    /// Their lines of the [file of invalid rows](invalid_rows_header). Empty once they are in the file.
+    pub lines: Vec<u8>,
+    /// Where the lines of each row end.
+    pub ends: Vec<usize>,
 }
 
 impl Default for InvalidRows {
     fn default() -> Self {
-        Self { count: 0, are_all: true, first: Vec::new(), lines: Vec::new() }
+        Self { count: 0, are_all: true, first: Vec::new(), lines: Vec::new(), ends: Vec::new() }
     }
 }
 
@@ -86,7 +88,7 @@ impl InvalidRows {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             self.first.push(format!("{} ({})", shown(id), problems.join(", ")));
         }
-        if has_room(self.count, self.lines.iter().map(Vec::len).sum()) {
+        if has_room(self.count, self.lines.len()) {
             let value = |invalid: &InvalidValue| {
                 let column = columns.iter().position(|column| column.header == invalid.column);
                 match column.and_then(|index| row.get(index)) {
@@ -96,17 +98,20 @@ impl InvalidRows {
                     None => text_cell(key),
                 }
             };
-            self.lines.push(lines(id, problems.iter().map(|invalid| (invalid, value(invalid)))));
+            self.lines.extend(lines(id, problems.iter().map(|invalid| (invalid, value(invalid)))));
+            self.ends.push(self.lines.len());
         }
         self.count += 1;
     }
 
     /// Appends those that were found after these, and their lines to `file`, which has the lines of these.
     pub fn append(&mut self, later: Self, file: &mut Vec<u8>) {
-        for (lines, rows) in later.lines.into_iter().zip(self.count..) {
+        let mut start = 0;
+        for (end, rows) in later.ends.into_iter().zip(self.count..) {
             if has_room(rows, file.len()) {
-                file.extend_from_slice(&lines);
+                file.extend_from_slice(later.lines.get(start..end).unwrap_or_default());
             }
+            start = end;
         }
         self.count += later.count;
         self.are_all &= later.are_all;
@@ -286,9 +291,9 @@ mod tests {
         for _ in 0..3 {
             all.append(rows(&["po_1"; 4000]), &mut file);
         }
-        assert_eq!((all.count, all.lines.len()), (12_000, 0));
+        assert_eq!((all.count, all.lines.len(), all.ends.len()), (12_000, 0, 0));
         assert_eq!(file.iter().filter(|byte| **byte == b'\n').count(), 10_000);
-        assert_eq!(rows(&["po_1"; 10_001]).lines.len(), 10_000);
+        assert_eq!(rows(&["po_1"; 10_001]).ends.len(), 10_000);
     }
 
     #[test]
@@ -297,7 +302,7 @@ mod tests {
         assert_eq!(text_cell(long), format!("{}…", "x".repeat(MAX_CELL)));
         assert_eq!(text_cell(&long[..MAX_CELL]), long[..MAX_CELL]);
         let page = rows(&[long; 5000]);
-        let size: usize = page.lines.iter().map(Vec::len).sum();
+        let size = page.lines.len();
         assert!((MAX_BYTES..MAX_BYTES + 2 * MAX_CELL).contains(&size), "{size}");
         let (mut all, mut file) = (InvalidRows::default(), Vec::new());
         all.append(page.clone(), &mut file);
