@@ -1,11 +1,12 @@
 //! Rows that cannot be written.
 
+use super::recovery::begun_by_an_earlier_build;
 use super::*;
 
 /// [`world`] with so many rows, of which every third has an unknown currency, from the third on.
 fn invalid_world(rows: u64) -> World {
     let row = |i: u64| {
-        let row = payout(&format!("po_{i}"), start_less(rows + 3 - i));
+        let row = payout(&format!("po_{i}"), start_less(rows - i));
         if i % 3 == 2 { with_value(row, "currency", Value::Text("=XXX")) } else { row }
     };
     let rows = MemoryRows::new(&operator("acme").tenant, (0..rows).map(row)).in_pages_of(2);
@@ -130,4 +131,19 @@ async fn export_with_invalid_rows_cancelled_at_any_write_leaves_nothing() {
         assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0), "write {write}");
     }
     panic!("the export never ends");
+}
+
+#[tokio::test]
+async fn file_of_invalid_rows_started_by_an_earlier_build_is_finished() {
+    let at_once = invalid_world(6);
+    at_once.exports.put_export(export_of_version_1());
+    at_once.deliver("r").await;
+    let whole = invalid_lines(6);
+    let name = "checkpoint-with-invalid-rows";
+    let world = begun_by_an_earlier_build(invalid_world(6), name, whole.as_bytes()).await;
+    world.deliver("r").await;
+    let (file, lines) = invalid_rows_of(&world);
+    assert_eq!((file.count, file.is_complete, lines), (2, true, whole));
+    assert_eq!(world.record().failure().unwrap().message, at_once.record().failure().unwrap().message);
+    assert!(world.rows.reads() < at_once.rows.reads(), "the first rows are read again");
 }

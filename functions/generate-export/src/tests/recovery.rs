@@ -68,6 +68,29 @@ fn stored_item(name: &str) -> StoredItem {
     inspection::read(&inspection::item_from_json(json).unwrap()).unwrap()
 }
 
+/// The world with a golden record, and with a golden checkpoint of its file, whose first bytes are those of `whole`.
+pub(super) async fn begun_by_an_earlier_build(world: World, checkpoint: &str, whole: &[u8]) -> World {
+    let StoredItem::Export(record) = stored_item("export-continued") else { panic!("not a record") };
+    world.exports.put_export(*record);
+    let StoredItem::Checkpoint(tenant, id, Some(checkpoint)) = stored_item(checkpoint) else {
+        panic!("not a checkpoint")
+    };
+    let bytes = &whole[..usize::try_from(checkpoint.bytes).unwrap()];
+    let unfinished = checkpoint.unfinished.as_ref().map_or(0, |part| part.bytes);
+    let (part, unfinished) = bytes.split_at(bytes.len() - usize::try_from(unfinished).unwrap());
+    if let Some(upload) = &checkpoint.upload {
+        assert_eq!(&world.files.start_upload(&upload.key, "file.csv").await.unwrap(), upload);
+        world.files.upload_part(upload, 1, part.to_vec()).await.unwrap();
+    }
+    if let Some(stored) = &checkpoint.unfinished {
+        world.files.put_unfinished(&stored.key, unfinished.to_vec()).await.unwrap();
+    }
+    let step = Step { guards: Vec::new(), changes: Vec::new() };
+    world.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
+    world.system.advance(MINUTE);
+    world
+}
+
 #[tokio::test]
 async fn file_started_by_an_earlier_build_is_finished() {
     let at_once = world(6);
@@ -77,24 +100,7 @@ async fn file_started_by_an_earlier_build_is_finished() {
     for name in
         ["checkpoint-with-unfinished-part", "checkpoint-with-upload", "checkpoint-with-upload-and-unfinished-part"]
     {
-        let world = world(6);
-        let StoredItem::Export(record) = stored_item("export-continued") else { panic!("not a record") };
-        world.exports.put_export(*record);
-        let StoredItem::Checkpoint(tenant, id, Some(checkpoint)) = stored_item(name) else { panic!("{name}") };
-        let bytes = &whole[..usize::try_from(checkpoint.bytes).unwrap()];
-        let unfinished = checkpoint.unfinished.as_ref().map_or(0, |part| part.bytes);
-        let (part, unfinished) = bytes.split_at(bytes.len() - usize::try_from(unfinished).unwrap());
-        if let Some(upload) = &checkpoint.upload {
-            assert_eq!(&world.files.start_upload(&upload.key, "file.csv").await.unwrap(), upload, "{name}");
-            world.files.upload_part(upload, 1, part.to_vec()).await.unwrap();
-        }
-        if let Some(stored) = &checkpoint.unfinished {
-            world.files.put_unfinished(&stored.key, unfinished.to_vec()).await.unwrap();
-        }
-        let step = Step { guards: Vec::new(), changes: Vec::new() };
-        world.exports.apply_with_checkpoint(&tenant, &id, &step, &checkpoint).await.unwrap();
-
-        world.system.advance(MINUTE);
+        let world = begun_by_an_earlier_build(world(6), name, &whole).await;
         world.deliver("r").await;
         assert_eq!((world.record().status(), stored(&world)), (Status::Ready, whole.clone()), "{name}");
         let (record, at_once) = (world.record(), at_once.record());

@@ -167,9 +167,17 @@ const AFTER_THREE_ROWS: (u64, &str, u64) = (
     5_160_240_958_552_914_918,
 );
 
-/// The checkpoints of a file of six rows, with a part of two rows and an unfinished part of a third, or with only one of
-/// the two. The generator's tests continue from them, so sizes, hash states and checksums are those of real bytes.
-fn checkpoints() -> [(&'static str, Checkpoint); 3] {
+/// The same of the file of invalid rows, if the currency of the third row is unknown.
+const AFTER_AN_INVALID_ROW: (u64, &str, u64) = (
+    52,
+    "Z+YJaoWuZ7ty8248OvVPpX9SDlGMaAWbq9mDHxnN4FsAAAAAAAAAADRpZDtjb2x1bW47cHJvYmxlbTt2YWx1ZQpwb18yO2N1cnJlbmN5O3Vua25vd247Jz1YWFgKAAAAAAAAAAAAAAA=",
+    16_089_024_156_875_107_866,
+);
+
+/// The checkpoints of a file of six rows, with a part of two rows and an unfinished part of a third, with only one of
+/// the two, or with the third as an invalid row. The generator's tests continue from them, so sizes, hash states and
+/// checksums are those of real bytes.
+fn checkpoints() -> [(&'static str, Checkpoint); 4] {
     let (tenant, id) = (export().tenant, export().id);
     let after = |rows: u64, (bytes, sha256, crc64): (u64, &str, u64)| {
         let mut totals = Totals::default();
@@ -194,11 +202,20 @@ fn checkpoints() -> [(&'static str, Checkpoint); 3] {
     let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });
     let upload = Some(Upload { key: object_key(&tenant, &id, 1), id: "upload-1".into() });
     let (two, three) = (after(2, AFTER_TWO_ROWS), after(3, AFTER_THREE_ROWS));
+    let first = vec!["\"po_2\" (currency unknown)".to_owned()];
+    let invalid = Checkpoint {
+        unfinished: unfinished(52, 2_357_719_916_834_443_749),
+        rows_written: 2,
+        totals: Totals::default(),
+        invalid_rows: InvalidRows { count: 1, first, ..InvalidRows::default() },
+        ..after(3, AFTER_AN_INVALID_ROW)
+    };
     [
         (
             "checkpoint-with-unfinished-part",
             Checkpoint { unfinished: unfinished(547, 13_286_503_115_156_636_697), ..three.clone() },
         ),
+        ("checkpoint-with-invalid-rows", invalid),
         ("checkpoint-with-upload", Checkpoint { upload: upload.clone(), parts: 1, ..two }),
         (
             "checkpoint-with-upload-and-unfinished-part",
