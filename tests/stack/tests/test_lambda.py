@@ -123,3 +123,17 @@ def test_function_is_frozen_between_invocations(functions: Any, kept: str, respo
     assert second["frozen"] > 0.4, second
     assert second["kept"] == {"closed": "RemoteDisconnected", "dead": "ConnectionResetError"}[kept]
     responses.add("frozen; the kept connection is closed, or reset at the next request")
+
+
+def test_log_of_an_invocation_is_complete(account: Account, functions: Any, responses: Responses) -> None:
+    """The log of an invocation has all that the function wrote before its response.
+
+    Source: Lambda Developer Guide, "Sending Lambda function logs to CloudWatch Logs"
+    """
+    logs = account.client("logs")
+    for number in range(5):
+        line = f"last line of invocation {number}"
+        invoke(functions, {"log": "line\n" * 9000 + line, "length": 1})
+        events = logs.filter_log_events(logGroupName="/aws/lambda/rules", filterPattern=f'"{line}"')["events"]
+        assert [event["message"] for event in events] == [line]
+    responses.add("the line is in the log when the response is returned")
