@@ -13,6 +13,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from emitted import FUNCTIONS, METRICS, codes_by_constructor, emitters, failures, linked, sources
+from export_types import EXPORT_TYPES, ExportType
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
@@ -231,14 +232,49 @@ def test_dashboard_shows_exactly_the_emitted_metrics() -> None:
     assert shown == {(name, function) for name, functions in emitters().items() for function in functions}
 
 
+@dataclass(frozen=True)
+class Search:
+    """A SEARCH expression: the dimensions of the metrics, and the values that it asks for. Functions by their crate."""
+
+    namespace: str
+    dimensions: tuple[str, ...]
+    values: dict[str, set[str]]
+
+    @classmethod
+    def parse(cls, expression: str) -> Search:
+        text = re.sub(r"\$\{(\w+)\}", lambda reference: crate(reference[1]), expression)
+        schema, terms = re.fullmatch(r"SEARCH\('\{([^}]+)\} (.+)', '\w+', \d+\)", text).groups()
+        namespace, *dimensions = schema.split(",")
+        values = re.findall(r'(\w+)=("[^"]+"|\([^)]+\))', terms)
+        return cls(namespace, tuple(dimensions), {name: set(re.findall(r'"([^"]+)"', value)) for name, value in values})
+
+    def finds(self, namespace: str, dimensions: tuple[str, ...], values: dict[str, str]) -> bool:
+        """Whether it finds the metric with these dimensions. A dimension without a value here may have any."""
+        return (self.namespace, self.dimensions) == (namespace, dimensions) and all(
+            values.get(name) in asked for name, asked in self.values.items()
+        )
+
+
 def searched(expression: str) -> set[tuple[str, str]]:
     """The metric and functions of a SEARCH expression. Namespace and dimensions must be those of an emitted metric."""
-    (schema,) = re.findall(r"SEARCH\('\{([^}]+)\}", expression)
-    (name,) = re.findall(r'MetricName="(\w+)"', expression)
-    namespace, *dimensions = schema.split(",")
-    assert namespace == emitted()[name].namespace
-    assert tuple(dimensions) in emitted()[name].dimensions
-    return {(name, crate(function)) for function in re.findall(r'"\$\{(\w+)\}"', expression)}
+    search = Search.parse(expression)
+    (name,) = search.values["MetricName"]
+    assert search.namespace == emitted()[name].namespace
+    assert search.dimensions in emitted()[name].dimensions
+    return {(name, function) for function in search.values["FunctionName"]}
+
+
+@pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
+def test_dashboard_shows_each_metric_of_the_export_type(export_type: ExportType) -> None:
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    searches = [Search.parse(json.loads(f'"{text}"')) for text in re.findall(r'"expression": "((?:\\.|[^"])+)"', body)]
+    of_exports = {name: metric for name, metric in emitted().items() if "ExportType" in str(metric.dimensions)}
+    assert of_exports.keys() == {"ExportsCreated", "ExportsReady", "ExportDuration", "ExportRows", "ExportsFailed"}
+    for name, metric in of_exports.items():
+        (dimensions,) = (dimensions for dimensions in metric.dimensions if "ExportType" in dimensions)
+        for function in emitters()[name]:
+            values = {"MetricName": name, "FunctionName": function, "ExportType": export_type.slug}
+            assert any(search.finds(metric.namespace, dimensions, values) for search in searches), (name, function)
 
 
 def test_golden_lines_cover_exactly_the_emitted_metrics() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import sample_rows
+from export_types import EXPORT_TYPES, FUNDING_TRANSFERS, SUPPLIER_PAYOUTS, ExportType
 from interventions import changed_settings, held_queue
 from payouts import payout, plain_payouts
 from stack import Stack
@@ -67,6 +69,19 @@ def test_ready_export_is_counted_as_created_ready_and_mailed(brisk_tenant: Tenan
     assert line["ExportsReady"] == 1
     assert 0 < line["ExportDuration"] < 60
     assert mails.await_line()["MailsSent"] == 1
+
+
+@pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
+def test_export_of_the_type_is_counted_by_type(brisk_tenant: Tenant, export_type: ExportType) -> None:
+    tenant = brisk_tenant
+    created = NewLines(tenant.stack, "create-export", "ExportsCreated")
+    ready = NewLines(tenant.stack, "generate-export", "ExportsReady")
+    tenant.await_status(tenant.launch(export_type=export_type), "READY")
+    failed = NewLines(tenant.stack, "generate-export", "ExportsFailed")
+    (row,) = sample_rows.rows(export_type, tenant.id, 1)
+    tenant.stack.put_rows(export_type, tenant.id, [{**row, "status": "UNKNOWN"}])
+    tenant.await_status(tenant.launch(export_type=export_type), "FAILED")
+    assert [metric.await_line()["ExportType"] for metric in (created, ready, failed)] == [export_type.slug] * 3
 
 
 def test_repeated_request_is_counted_once(brisk_tenant: Tenant) -> None:
@@ -148,8 +163,9 @@ def test_sweep_counts_failed_and_expired_exports(brisk_tenant: Tenant) -> None:
     failed = NewLines(tenant.stack, "sweep-exports", "ExportsFailed")
     mailed = NewLines(tenant.stack, "sweep-exports", "MailsSent")
     with held_queue(tenant.stack), changed_settings(tenant.stack, "create-export", EXPORT_DEADLINE="1s"):
-        tenant.await_status(tenant.launch(), "FAILED", sweeping=True)
-    failed.await_line(lambda line: line["Code"] == "DEADLINE_PASSED")
+        tenant.await_status(tenant.launch(export_type=SUPPLIER_PAYOUTS), "FAILED", sweeping=True)
+    line = failed.await_line(lambda line: line["Code"] == "DEADLINE_PASSED")
+    assert line["ExportType"] == SUPPLIER_PAYOUTS.slug
     mailed.await_line()
     expired = NewLines(tenant.stack, "sweep-exports", "ExportsExpired")
     with changed_settings(tenant.stack, "create-export", LINK_LIFETIME="1s"):
@@ -166,9 +182,20 @@ def test_export_failed_by_an_administrator_is_counted(brisk_tenant: Tenant) -> N
     tenant = brisk_tenant
     failed = NewLines(tenant.stack, "fail-export", "ExportsFailed")
     with held_queue(tenant.stack):
-        export_id = tenant.launch()
+        export_id = tenant.launch(export_type=FUNDING_TRANSFERS)
         tenant.stack.invoke("fail-export", {"tenantId": tenant.id, "exportId": export_id})
-    assert failed.await_line()["Code"] == "FAILED_BY_ADMINISTRATOR"
+    line = failed.await_line()
+    assert (line["Code"], line["ExportType"]) == ("FAILED_BY_ADMINISTRATOR", FUNDING_TRANSFERS.slug)
+
+
+def test_cancelled_export_is_counted(brisk_tenant: Tenant) -> None:
+    tenant = brisk_tenant
+    cancelled = NewLines(tenant.stack, "cancel-export", "ExportsFailed")
+    with held_queue(tenant.stack):
+        export_id = tenant.launch(export_type=FUNDING_TRANSFERS)
+        assert tenant.call("POST", f"/v1/exports/{export_id}/cancel").status == 200
+    line = cancelled.await_line()
+    assert (line["Code"], line["ExportType"]) == ("CANCELLED", FUNDING_TRANSFERS.slug)
 
 
 def test_server_error_is_counted_and_client_error_is_not(brisk_tenant: Tenant) -> None:

@@ -78,7 +78,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
             Err(ApplyError::Dependency(error)) => return Err(error.into()),
         }
         info!("export cancelled");
-        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
+        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
 
         let clean_up = async { tokio::join!(self.discard(checkpoint), self.notify(&export, &failure, &caller.user)) };
         if tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await.is_err() {

@@ -86,7 +86,7 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
             Ok(()) => {
                 exports_telemetry::record_export(&id);
                 info!(cc = export.recipients.cc().len(), "export accepted");
-                exports_telemetry::emit(Metric::Created);
+                exports_telemetry::emit(Metric::Created { export_type: export_type.slug() });
                 self.enqueue(&export).await;
                 Ok(export)
             }

@@ -133,7 +133,7 @@ impl<S: ExportStore> FailExport<'_, S> {
             .await
             .map_err(|error| apply_error(error, now))?;
         info!("an administrator failed the export");
-        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
+        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
         if let Err(error) = &mailed {
             warn!(error = %Chain(error), "the failure mail was not sent");
         }
@@ -157,7 +157,7 @@ impl<S: ExportStore> FailExport<'_, S> {
         self.exports.apply_step(&tenant, &id, &step).await.map_err(|error| apply_error(error, now))?;
         let attribute = corrupt.attribute;
         error!(attribute, "an administrator failed the export; no mail was sent because its record is corrupt");
-        exports_telemetry::emit(Metric::Failed { code: failure.code.as_str() });
+        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
         Ok(FailedExport { corrupt_attribute: Some(attribute), ..FailedExport::unmailed(&tenant, &id, now, failure) })
     }
 }

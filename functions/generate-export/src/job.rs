@@ -133,7 +133,11 @@ impl<S: ExportStore> Generator<'_, S> {
         let now = self.system.now();
         self.apply(export, &lifecycle::ready(export, now, link_expiry)).await?;
         info!(recipients = 1 + export.recipients.cc().len(), "export is READY");
-        exports_telemetry::emit(Metric::Ready { took: now.since(export.created_at()), rows: file.rows });
+        exports_telemetry::emit(Metric::Ready {
+            export_type: export.id.export_type().slug(),
+            took: now.since(export.created_at()),
+            rows: file.rows,
+        });
         Ok(())
     }
 
@@ -190,7 +194,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let invalid_rows = failure.invalid_rows.clone();
         match fail_export(self.exports, self.mail, back_office, export, now, FailedBy::Owner, failure).await {
             Ok(mailed) => {
-                exports_telemetry::emit(Metric::Failed { code });
+                exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
                 if let Err(error) = mailed {
                     warn!(error = %Chain(&error), "the failure mail was not sent");
                 }

@@ -273,7 +273,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
             fail_export(self.exports, self.mail, self.back_office.as_ref(), export, now, failed_by, failure).await;
         let failed = failed.map(|mailed| {
             warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
-            exports_telemetry::emit(Metric::Failed { code });
+            exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
             if let Err(error) = mailed {
                 warn!(error = %Chain(&error), exportId = %export.id, "the failure mail was not sent");
             }
@@ -301,7 +301,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
                 tenantId = %check.tenant, exportId = %check.id, attribute, code,
                 "export failed; no mail was sent because its record is corrupt"
             );
-            exports_telemetry::emit(Metric::Failed { code });
+            exports_telemetry::emit(Metric::Failed { export_type: check.id.export_type().slug(), code });
         });
         Ok(unless_changed(failed, Outcome::Failed)?)
     }

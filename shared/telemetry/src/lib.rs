@@ -196,12 +196,12 @@ mod tests {
         let lines = logged(|| {
             let _request = request("req-1").entered();
             record_tenant(&"acme");
-            emit(Metric::Failed { code: "FILE_TOO_LARGE" });
+            emit(Metric::Failed { export_type: "supplier-payouts", code: "FILE_TOO_LARGE" });
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((&line["ExportsFailed"], &line["Code"]), (&json!(1), &json!("FILE_TOO_LARGE")));
         let names: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["Code", "ExportsFailed", "FunctionName", "_aws"]);
+        assert_eq!(names, ["Code", "ExportType", "ExportsFailed", "FunctionName", "_aws"]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! API call.
 //!
 //! Namespace, dimensions, names and units are defined only here. `golden/metrics.jsonl` has one line per metric; tests
-//! check the template's alarms and dashboard against it. Tenants and exports are not dimensions, because CloudWatch
-//! bills each dimension value as a metric.
+//! check the template's alarms and dashboard against it. CloudWatch bills each combination of dimension values as a
+//! metric. So tenants and exports are not dimensions, and the export type is one only where it tells causes apart: not of
+//! e-mails, nor of what a whole sweep did.
 //!
 //! Written by hand: the maintained crate, `metrics_cloudwatch_embedded` 0.10, writes one set of dimensions a line, where
 //! failures have two, and needs a recorder that is flushed after each invocation.
@@ -18,8 +19,11 @@ const NAMESPACE: &str = "PayoutsExport";
 /// The dimension of every metric. The function's name includes the stack's, so the metrics of two stacks do not mix.
 const FUNCTION: &str = "FunctionName";
 
-/// The second dimension of [`Metric::Failed`].
+/// The failure code of [`Metric::Failed`].
 const CODE: &str = "Code";
+
+/// The type of the export that a metric concerns.
+const EXPORT_TYPE: &str = "ExportType";
 
 /// The value of [`FUNCTION`] in this process.
 static FUNCTION_NAME: LazyLock<String> = LazyLock::new(|| {
@@ -31,9 +35,14 @@ static FUNCTION_NAME: LazyLock<String> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug)]
 pub enum Metric<'a> {
     /// An export was accepted.
-    Created,
+    Created {
+        /// The export type's name in routes, such as `marketplace-payouts`.
+        export_type: &'a str,
+    },
     /// An export became READY for the first time.
     Ready {
+        /// The export type's name in routes.
+        export_type: &'a str,
         /// The time since acceptance.
         took: Duration,
         /// Rows in its file.
@@ -41,6 +50,8 @@ pub enum Metric<'a> {
     },
     /// An export became FAILED.
     Failed {
+        /// The export type's name in routes.
+        export_type: &'a str,
         /// The failure code.
         code: &'a str,
     },
@@ -71,8 +82,8 @@ impl Metric<'_> {
     fn numbers(self) -> Vec<Number> {
         let one = |name| vec![count(name, 1)];
         match self {
-            Self::Created => one("ExportsCreated"),
-            Self::Ready { took, rows } => {
+            Self::Created { .. } => one("ExportsCreated"),
+            Self::Ready { took, rows, .. } => {
                 vec![count("ExportsReady", 1), seconds("ExportDuration", took), count("ExportRows", rows)]
             }
             Self::Failed { .. } => one("ExportsFailed"),
@@ -91,6 +102,23 @@ impl Metric<'_> {
         }
     }
 
+    /// The dimension sets, each of which is a metric in CloudWatch, and the values of the dimensions besides the function.
+    fn dimensions(&self) -> (Vec<Vec<&'static str>>, Vec<(&'static str, &str)>) {
+        match self {
+            Self::Created { export_type } | Self::Ready { export_type, .. } => {
+                (vec![vec![FUNCTION, EXPORT_TYPE]], vec![(EXPORT_TYPE, export_type)])
+            }
+            // Alarms watch the failures of all types, because an alarm can use only ten metrics.
+            Self::Failed { export_type, code } => (
+                vec![vec![FUNCTION, CODE], vec![FUNCTION, CODE, EXPORT_TYPE]],
+                vec![(CODE, code), (EXPORT_TYPE, export_type)],
+            ),
+            Self::Swept { .. } | Self::MailSent | Self::MailRejected | Self::ServerError => {
+                (vec![vec![FUNCTION]], vec![])
+            }
+        }
+    }
+
     /// The EMF line, with `millis` since 1970 as its time.
     pub(crate) fn line(self, function: &str, millis: u128) -> String {
         let numbers = self.numbers();
@@ -98,13 +126,9 @@ impl Metric<'_> {
         let mut line: Map<String, Value> =
             numbers.into_iter().map(|(name, _, number)| (name.to_owned(), number)).collect();
         line.insert(FUNCTION.to_owned(), function.into());
-        // CloudWatch makes one metric per dimension set: failures by function, and by function and code.
-        let mut dimensions = vec![vec![FUNCTION]];
-        if let Self::Failed { code } = self {
-            line.insert(CODE.to_owned(), code.into());
-            dimensions.push(vec![FUNCTION, CODE]);
-        }
-        let directive = json!({"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics});
+        let (sets, values) = self.dimensions();
+        line.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        let directive = json!({"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": metrics});
         line.insert("_aws".to_owned(), json!({"Timestamp": millis, "CloudWatchMetrics": [directive]}));
         Value::Object(line).to_string()
     }
@@ -129,11 +153,13 @@ fn seconds(name: &'static str, span: Duration) -> Number {
 mod tests {
     use super::*;
 
+    const TYPE: &str = "supplier-payouts";
+
     /// One of each, in the order of the golden file.
     const ALL: [Metric<'static>; 7] = [
-        Metric::Created,
-        Metric::Ready { took: Duration::from_millis(42_500), rows: 380_000 },
-        Metric::Failed { code: "DEADLINE_PASSED" },
+        Metric::Created { export_type: TYPE },
+        Metric::Ready { export_type: TYPE, took: Duration::from_millis(42_500), rows: 380_000 },
+        Metric::Failed { export_type: TYPE, code: "DEADLINE_PASSED" },
         Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), re_enqueued: 2, expired: 1, errors: 0 },
         Metric::MailSent,
         Metric::MailRejected,
