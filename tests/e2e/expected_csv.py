@@ -13,7 +13,8 @@ from typing import Any
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # ISO 4217: the number of decimals of a currency.
 EXPONENTS = {"EUR": 2, "USD": 2, "JPY": 0, "KWD": 3}
-# A spreadsheet may run a cell that starts with one of these. Some also accept the full-width forms.
+# A spreadsheet may run a cell that starts with one of these (https://owasp.org/www-community/attacks/CSV_Injection). In
+# Japanese, Excel also runs the full-width forms (https://github.com/OWASP/www-community/issues/1088).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 # The characters that LibreOffice drops before "=".

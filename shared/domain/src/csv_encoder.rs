@@ -17,8 +17,10 @@ use crate::totals::{RunningTotals, Totals};
 /// The byte-order mark, by which older versions of Excel recognise UTF-8.
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The start of a cell that a spreadsheet runs as a formula (OWASP, CSV injection). Programs set to an East Asian language
-/// treat the full-width forms like the plain ones.
+/// The start of a cell that a spreadsheet runs as a formula. Those in ASCII are from
+/// <https://owasp.org/www-community/attacks/CSV_Injection>. The full-width forms are from WSTG-INPV-21, "Testing for CSV
+/// Injection", in <https://github.com/OWASP/www-project-web-security-testing-guide>: Excel runs them in Japanese
+/// (<https://github.com/OWASP/www-community/issues/1088>).
 const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
 /// What LibreOffice Calc 7.4.7 drops in front of a formula when it opens a CSV file: NUL always, spaces if "Trim spaces" is
