@@ -93,9 +93,9 @@ class Tenant:
         assert export is not None
         return export
 
-    def export(self, cc: list[str] | None = None) -> dict[str, Any]:
+    def export(self, cc: list[str] | None = None, export_type: ExportType = MARKETPLACE_PAYOUTS) -> dict[str, Any]:
         """Launches an export and waits until it is READY."""
-        return self.await_status(self.launch(cc), "READY")
+        return self.await_status(self.launch(cc, export_type), "READY")
 
     def send_job(self, export_id: str, count: int = 1) -> None:
         """Enqueues job messages for an export."""

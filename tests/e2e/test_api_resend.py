@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import web
+from export_types import EXPORT_TYPES, ExportType
 from interventions import changed_settings, held_queue
 from past_exports import PastExports, days_from_now
 from payouts import payout
@@ -17,6 +18,7 @@ from waiting import now
 from web import Response
 
 CC = ["finance@cc.example"]
+OF_EACH_TYPE = pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
 AT_ONCE = 5
 
 
@@ -52,16 +54,18 @@ def test_resent_mail_has_the_same_recipients_and_a_new_link(tenant: Tenant) -> N
     assert {name: shown[name] for name in again} == again
 
 
-def test_cc_of_a_resend_replaces_the_cc_recipients(tenant: Tenant) -> None:
-    export_id = tenant.export(CC)["exportId"]
+@OF_EACH_TYPE
+def test_cc_of_a_resend_replaces_the_cc_recipients(tenant: Tenant, export_type: ExportType) -> None:
+    export_id = tenant.export(CC, export_type)["exportId"]
     other = ["accounting@cc.example"]
     assert resent(tenant, export_id, other)["recipients"]["cc"] == other
     assert tenant.mails()[-1].cc == other
     assert tenant.detail(export_id)["recipients"]["cc"] == other
 
 
-def test_main_recipient_of_a_resend_is_the_caller(tenant: Tenant) -> None:
-    export = tenant.export(CC)
+@OF_EACH_TYPE
+def test_main_recipient_of_a_resend_is_the_caller(tenant: Tenant, export_type: ExportType) -> None:
+    export = tenant.export(CC, export_type)
     email = f"second@{tenant.email.partition('@')[2]}"
     key = tenant.stack.issue_key(tenant.id, email)
     again = resent(tenant, export["exportId"], **{"dj-api-key": key})

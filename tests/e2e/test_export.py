@@ -125,17 +125,6 @@ def assert_downloads(url: str, delivered: Delivered) -> None:
     assert delivered.export["file"]["name"] == name
 
 
-def test_mailed_link_expires_as_recorded(delivered: Delivered) -> None:
-    query = parse_qs(urlsplit(link_in(delivered.tenant.mail())).query)
-    signed_at = datetime.strptime(query["X-Amz-Date"][0] + "+0000", "%Y%m%dT%H%M%SZ%z")
-    expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
-    recorded = datetime.fromisoformat(delivered.export["linkExpiresAt"].replace("Z", "+00:00"))
-    # A signature has whole seconds. The link must not expire later than recorded.
-    assert timedelta() <= recorded - expires_at < timedelta(seconds=2)
-    created = datetime.fromisoformat(delivered.export["createdAt"].replace("Z", "+00:00"))
-    assert timedelta(seconds=-1) < recorded - created - timedelta(hours=72) < timedelta(minutes=2)
-
-
 def test_link_with_a_forged_or_missing_signature_is_403(delivered: Delivered) -> None:
     link = link_in(delivered.tenant.mail())
     other_tenants = link.replace(delivered.tenant.id, f"{delivered.tenant.id}x")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_download_matches_an_independent_writer(delivered: Delivered, export_typ
         assert response.body == expected
         assert f'filename="{export_type.slug}-{delivered.tenant.id}-' in response.headers["Content-Disposition"]
     assert export["file"]["sha256"] == hashlib.sha256(expected).hexdigest()
+
+
+@OF_EACH_TYPE
+def test_mailed_link_of_the_type_expires_as_recorded(delivered: Delivered, export_type: ExportType) -> None:
+    export = delivered.exports[export_type]
+    query = parse_qs(urlsplit(link_in(delivered.mail(export_type))).query)
+    signed_at = datetime.strptime(query["X-Amz-Date"][0] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    recorded = datetime.fromisoformat(export["linkExpiresAt"].replace("Z", "+00:00"))
+    # A signature has whole seconds. The link must not expire later than recorded.
+    assert timedelta() <= recorded - expires_at < timedelta(seconds=2)
+    created = datetime.fromisoformat(export["createdAt"].replace("Z", "+00:00"))
+    assert timedelta(seconds=-1) < recorded - created - timedelta(hours=72) < timedelta(minutes=2)
 
 
 @OF_EACH_TYPE
