@@ -327,15 +327,8 @@ def methods(crate: str) -> set[str]:
 
 @functools.cache
 def steps(crate: str) -> set[str]:
-    """The life cycle steps that a function takes, itself or through the shared code that fails an export."""
-    own = sources(ROOT / "functions" / crate)
-    found = set(re.findall(r"\blifecycle::(\w+)\(", own))
-    failing = (ROOT / "shared/domain/src/fail_export.rs").read_text(encoding="utf-8").partition("#[cfg(test)]")[0]
-    imported = re.findall(r"^use crate::lifecycle::\{(.*)\};", failing, re.MULTILINE)
-    for function in re.findall(r"pub async fn (\w+)", failing):
-        if re.search(rf"\b{function}\(", own):
-            found |= {name for name in re.findall(r"\w+", imported[0]) if re.search(rf"\b{name}\(", failing)}
-    return found
+    """The life cycle steps that a function takes."""
+    return set(re.findall(r"\blifecycle::(\w+)\(", sources(ROOT / "functions" / crate)))
 
 
 CRATES = [function.name for function in FUNCTIONS]

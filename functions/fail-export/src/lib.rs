@@ -16,8 +16,8 @@
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Status;
-use exports_domain::fail_export::fail_export;
 use exports_domain::failure::Failure;
+use exports_domain::failure_mail::mail_failure;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy};
 use exports_domain::ports::{ApplyError, CorruptRecord, ExportStore, MailSender, ReadError, System};
@@ -127,13 +127,11 @@ impl<S: ExportStore> FailExport<'_, S> {
             return Err(FailExportError::NotPending(export.status_at(now)));
         }
 
-        let back_office = self.back_office.as_ref();
-        let by = FailedBy::Administrator;
-        let mailed = fail_export(self.exports, self.mail, back_office, &export, now, by, failure.clone())
-            .await
-            .map_err(|error| apply_error(error, now))?;
+        let step = lifecycle::fail(&export, now, FailedBy::Administrator, failure.clone());
+        self.exports.apply_step(&tenant, &id, &step).await.map_err(|error| apply_error(error, now))?;
         info!("an administrator failed the export");
         exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
+        let mailed = mail_failure(self.mail, self.back_office.as_ref(), &export, &failure).await;
         if let Err(error) = &mailed {
             warn!(error = %Chain(error), "the failure mail was not sent");
         }

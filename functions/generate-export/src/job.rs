@@ -5,8 +5,8 @@ use std::time::Duration;
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::{DependencyError, ErrorKind};
 use exports_domain::export::{Export, Lease, Status};
-use exports_domain::fail_export::fail_export;
 use exports_domain::failure::Failure;
+use exports_domain::failure_mail::mail_failure;
 use exports_domain::file::ExportFile;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::lifecycle::{self, AcquireError, FailedBy, Step};
@@ -190,26 +190,25 @@ impl<S: ExportStore> Generator<'_, S> {
     async fn fail(&self, export: &Export, failure: Failure) {
         let (now, code) = (self.system.now(), failure.code.as_str());
         warn!(code, "export failed");
-        let back_office = self.back_office.as_ref();
-        let invalid_rows = failure.invalid_rows.clone();
-        match fail_export(self.exports, self.mail, back_office, export, now, FailedBy::Owner, failure).await {
-            Ok(mailed) => {
-                exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
-                if let Err(error) = mailed {
-                    warn!(error = %Chain(&error), "the failure mail was not sent");
-                }
-            }
+        let step = lifecycle::fail(export, now, FailedBy::Owner, failure.clone());
+        match self.apply(export, &step).await {
+            Ok(()) => {}
+            // The response to our own write was lost, and the retry was rejected.
+            Err(ApplyError::Conflict(Some(record)))
+                if record.updated_at == now && record.failure() == Some(&failure) => {}
             // The lease expires, and the sweeper enqueues the export again.
             Err(error) => {
                 warn!(error = %Chain(&error), "the failure was not recorded");
-                let ApplyError::Conflict(record) = error else { return };
-                let recorded = record.as_ref().and_then(|record| record.failure()?.invalid_rows.as_ref());
-                // The response to our own write may have been lost.
-                if let Some(file) = invalid_rows.filter(|file| recorded != Some(file)) {
+                if let (ApplyError::Conflict(record), Some(file)) = (error, failure.invalid_rows) {
                     let unrecorded = Unrecorded { key: file.key, checkpoint_objects: UnfinishedFile::default() };
                     self.discard_if_ended(export, record.as_deref(), unrecorded).await;
                 }
+                return;
             }
+        }
+        exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
+        if let Err(error) = mail_failure(self.mail, self.back_office.as_ref(), export, &failure).await {
+            warn!(error = %Chain(&error), "the failure mail was not sent");
         }
     }
 

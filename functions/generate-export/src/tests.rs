@@ -10,7 +10,7 @@ use exports_domain::failure::{Failure, FailureCode};
 use exports_domain::file::{InvalidRowsFile, invalid_rows_key, object_key};
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;
-use exports_domain::lifecycle::{self, CancelError, RetryPolicy, Step};
+use exports_domain::lifecycle::{self, CancelError, FailedBy, RetryPolicy, Step};
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;

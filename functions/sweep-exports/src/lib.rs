@@ -13,8 +13,8 @@ use std::time::Duration;
 use exports_domain::back_office::BackOfficeUrl;
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, Status};
-use exports_domain::fail_export::fail_export;
 use exports_domain::failure::Failure;
+use exports_domain::failure_mail::mail_failure;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy};
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, JobQueue, MailSender, ReadError, ScheduledCheck, System,
@@ -269,16 +269,16 @@ impl<S: ExportStore> Sweeper<'_, S> {
         failure: Failure,
     ) -> Result<Outcome, DependencyError> {
         let code = failure.code.as_str();
-        let failed =
-            fail_export(self.exports, self.mail, self.back_office.as_ref(), export, now, failed_by, failure).await;
-        let failed = failed.map(|mailed| {
+        let step = lifecycle::fail(export, now, failed_by, failure.clone());
+        let applied = self.exports.apply_step(&export.tenant, &export.id, &step).await;
+        if applied.is_ok() {
             warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
             exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
-            if let Err(error) = mailed {
+            if let Err(error) = mail_failure(self.mail, self.back_office.as_ref(), export, &failure).await {
                 warn!(error = %Chain(&error), exportId = %export.id, "the failure mail was not sent");
             }
-        });
-        unless_changed(failed, Outcome::Failed)
+        }
+        unless_changed(applied, Outcome::Failed)
     }
 
     /// Fails an export with a corrupt record after its deadline. No mail is sent: the address cannot be trusted.

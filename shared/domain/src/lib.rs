@@ -11,7 +11,7 @@
 //! | [`options`], [`filter`] | what it was launched with: the rows to include and the format of the file |
 //! | [`lifecycle`] | the state machine: every transition of that record |
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
-//! | [`fail_export`] | failing an export and mailing its requester |
+//! | [`failure_mail`] | the mail to the requester of a failed export |
 //! | [`export_type`] | the export types, one definition each: columns, row statuses, words |
 //! | [`row`], [`row_selection`], [`csv_encoder`] | a row as read; the rows of a file; rows as CSV |
 //! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
@@ -30,8 +30,8 @@ pub mod email;
 pub mod error;
 pub mod export;
 pub mod export_type;
-pub mod fail_export;
 pub mod failure;
+pub mod failure_mail;
 pub mod fields;
 pub mod file;
 pub mod filter;

@@ -32,6 +32,27 @@ async fn error_of_the_last_attempt_fails_the_export() {
     assert_eq!(world.queue.enqueued().len(), 2);
 }
 
+#[tokio::test]
+async fn failure_whose_response_was_lost_is_mailed() {
+    let world = world(3);
+    world.rows.failures.inject();
+    let now = world.system.now();
+    let tenant = export().tenant;
+    // Each attempt acquires the lease and releases it; the third one fails the export.
+    world.exports.before_apply(move |write, store| {
+        if write == 5 {
+            let record = store.export(&tenant, &export().id).unwrap();
+            let failure = Failure::attempts_used_up(record.attempts);
+            store.put_export(lifecycle::fail(&record, now, FailedBy::Owner, failure).changed(&record));
+        }
+    });
+    for request in ["r1", "r2", "r3"] {
+        world.deliver(request).await;
+    }
+    assert_eq!(world.record().status(), Status::Failed);
+    assert_eq!(world.mail.mails().len(), 1);
+}
+
 /// Makes a dependency fail permanently.
 type Break = fn(&World);
 
