@@ -3,8 +3,8 @@
 Each test has its own tenants and leaves no work in progress. All stacks enforce the template's IAM policies, so a call
 without permission fails here as in AWS. After the tests, the logs are searched for secrets and personal data.
 
-Each test is marked with the stack it uses. `-m plain`, `-m brisk` and `-m timed` together run all tests and can run in
-parallel.
+Each test is marked with the stack it uses. `-m plain`, `-m brisk`, `-m timed` and `-m earlier` together run all tests
+and can run in parallel.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 import description
+import earlier
 import leaks
 from interventions import stop_schedule
 from roles import crate_of, unrecorded
@@ -39,13 +40,22 @@ BRISK_SETTINGS = {
     "sweep-exports": {"RE_ENQUEUE_AFTER": "1s", "MAX_ATTEMPTS": str(BRISK_MAX_ATTEMPTS)},
 }
 # The mark of tests that use a fixture. All other tests are plain.
-MARKS = {"brisk_stack": "brisk", "timed_stack": "timed", "new_stack": "timed", "stacks": "timed"}
+MARKS = {
+    "brisk_stack": "brisk",
+    "timed_stack": "timed",
+    "new_stack": "timed",
+    "stacks": "timed",
+    "earlier_stack": "earlier",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "plain: needs no stack, or the unchanged template")
     config.addinivalue_line("markers", "brisk: needs a stack with settings in seconds instead of minutes")
     config.addinivalue_line("markers", "timed: waits for a minute, or needs a special stack")
+    config.addinivalue_line(
+        "markers", "earlier: needs the functions of an earlier commit, which takes minutes to build"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,6 +89,17 @@ def brisk_stack() -> Iterator[Stack]:
         stop_schedule(running)
         yield running
         check_stack(running)
+
+
+@pytest.fixture(scope="session")
+def earlier_stack() -> Iterator[Stack]:
+    """A brisk stack for functions of an earlier build as well, whose permissions and calls may differ from today's."""
+    if not earlier.is_in_history():
+        pytest.skip(earlier.LACKING)
+    earlier.build_functions()
+    with Stack.start(settings=BRISK_SETTINGS, rules=BRISK_RULES) as running:
+        stop_schedule(running)
+        yield running
 
 
 def check_stack(stack: Stack) -> None:
@@ -120,6 +141,11 @@ def timed_tenant(timed_stack: Stack, request: pytest.FixtureRequest) -> Iterator
 @pytest.fixture
 def brisk_tenant(brisk_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
     yield from _tenant(brisk_stack, request)
+
+
+@pytest.fixture
+def earlier_tenant(earlier_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    yield from _tenant(earlier_stack, request)
 
 
 def _tenant(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Tenant]:

@@ -1,4 +1,4 @@
-"""Temporary changes to a running stack, through AWS APIs or to its processes."""
+"""Changes to a running stack, through AWS APIs or to its processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from past_exports import days_from_now
 from stack import Stack
+from tenant import Tenant
 from waiting import wait_for
 
 
@@ -121,3 +123,15 @@ def kill(stack: Stack, crate: str) -> int:
             os.kill(process, signal.SIGKILL)
     wait_for(f"{crate} to be dead", lambda: not found & {process for process, _ in processes(stack, crate)})
     return len(found)
+
+
+def shorten_lease(tenant: Tenant, export_id: str) -> str:
+    """Sets the end of an export's lease and its next check time to a second from now."""
+    soon = days_from_now(1 / 86_400)
+    tenant.stack.client("dynamodb").update_item(
+        TableName=tenant.stack.exportsTable,
+        Key={"tenantId": {"S": tenant.id}, "sk": {"S": f"EXPORT#{export_id}"}},
+        UpdateExpression="SET leaseUntil = :soon, nextCheckAt = :soon",
+        ExpressionAttributeValues={":soon": {"S": soon}},
+    )
+    return soon

@@ -125,6 +125,9 @@ class Tenant:
         (record,) = (item for item in self.items() if item["sk"] == f"EXPORT#{export_id}")
         return record
 
+    def checkpoint(self, export_id: str) -> dict[str, Any] | None:
+        return next((item for item in self.items() if item["sk"] == f"CHECKPOINT#{export_id}"), None)
+
     def lock(self, export_type: ExportType = MARKETPLACE_PAYOUTS) -> str | None:
         """The ID of the export that holds the tenant's lock of a type."""
         return next((item["exportId"] for item in self.items() if item["sk"] == export_type.lock), None)

@@ -40,7 +40,7 @@ def assert_left_nothing(tenant: Tenant, export_id: str) -> None:
     record = tenant.record(export_id)
     assert record["status"] == "FAILED"
     assert not {"file", "leaseUntil", "nextCheckAt", "nextCheckState"} & record.keys()
-    assert [item["sk"] for item in tenant.items() if item["sk"].startswith("CHECKPOINT#")] == []
+    assert tenant.checkpoint(export_id) is None
     assert [key for key in tenant.objects() if export_id in key] == []
     assert (tenant.unfinished_uploads(), tenant.unfinished_parts()) == ([], [])
 
@@ -124,11 +124,7 @@ def test_upload_of_a_killed_owner_is_aborted_once_its_lease_has_expired(brisk_te
     with fast_redelivery(tenant.stack, visibility_seconds=2, max_receives=5):
         with changed_settings(tenant.stack, "generate-export", CHECKPOINT_EVERY="0s"), held_uploads(tenant.stack):
             export_id = tenant.launch()
-            wait_for(
-                "a checkpoint to be stored",
-                lambda: [item for item in tenant.items() if item["sk"].startswith("CHECKPOINT#")],
-                seen=lambda: tenant.describe(export_id),
-            )
+            wait_for("a checkpoint", lambda: tenant.checkpoint(export_id), seen=lambda: tenant.describe(export_id))
             assert kill(tenant.stack, "generate-export") > 0
         # No delivery acquires the lease meanwhile.
         await_quiet(tenant.stack)

@@ -9,8 +9,7 @@ from typing import Any
 
 from expected_csv import Payout, expected_csv
 from held_uploads import held_uploads
-from interventions import changed_settings, fast_redelivery, held_queue, kill, timeout_of
-from past_exports import days_from_now
+from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of
 from payouts import large_payouts, plain_payouts
 from stack import Stack
 from tenant import Tenant, await_quiet, undelivered
@@ -51,18 +50,6 @@ def test_export_of_a_killed_generator_is_ready_after_its_lease(brisk_tenant: Ten
         assert ready["updatedAt"] > lease_end
         assert tenant.record(export_id)["fencingToken"] == 2
         assert_done_once(tenant, payouts)
-
-
-def shorten_lease(tenant: Tenant, export_id: str) -> str:
-    """Sets the end of an export's lease and its next check time to a second from now."""
-    soon = days_from_now(1 / 86_400)
-    tenant.stack.client("dynamodb").update_item(
-        TableName=tenant.stack.exportsTable,
-        Key={"tenantId": {"S": tenant.id}, "sk": {"S": f"EXPORT#{export_id}"}},
-        UpdateExpression="SET leaseUntil = :soon, nextCheckAt = :soon",
-        ExpressionAttributeValues={":soon": {"S": soon}},
-    )
-    return soon
 
 
 def test_mail_after_a_failed_attempt_uses_the_recorded_file(brisk_tenant: Tenant) -> None:

@@ -1,4 +1,4 @@
-"""A deployment during exports loses nothing: this version continues with records of other versions."""
+"""A deployment during exports loses nothing: one build continues what another one has stored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+import build
+import earlier
 from expected_csv import expected_csv
-from interventions import held_queue
-from payouts import plain_payouts
-from tenant import Tenant, await_quiet
+from held_uploads import held_uploads
+from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of
+from payouts import large_payouts, plain_payouts
+from tenant import Tenant, await_quiet, in_flight
+from waiting import wait_for
 
 STORED = Path(__file__).parent / "stored"
 
@@ -62,3 +66,64 @@ def test_checkpoint_of_another_version_restarts_the_export(brisk_tenant: Tenant,
         put(tenant, stored(f"checkpoint-of-{version}-version", tenant, export_id))
         enqueue(tenant, stored(f"message-of-{version}-version", tenant, export_id))
     assert_finished(tenant, export_id, payouts)
+
+
+BUILDS = {"earlier": earlier.PACKAGES, "today": build.PACKAGES}
+both_ways = pytest.mark.parametrize(("first", "second"), [("earlier", "today"), ("today", "earlier")])
+
+
+@both_ways
+def test_export_that_stopped_between_parts_is_finished_by_another_build(
+    earlier_tenant: Tenant, first: str, second: str
+) -> None:
+    tenant, payouts = earlier_tenant, large_payouts(900)
+    tenant.put_payouts(payouts)
+    tenant.stack.update_code(BUILDS[first])
+    with fast_redelivery(tenant.stack, visibility_seconds=10, max_receives=20):
+        with held_queue(tenant.stack):
+            with (
+                timeout_of(tenant.stack, "generate-export", 4),
+                # Seven pages of the source table fill a part.
+                changed_settings(tenant.stack, "generate-export", READERS="1", PART_SIZE=str(13 << 19)),
+            ):
+                export_id = tenant.launch()
+                wait_for("a stop between parts", lambda: has_stopped_between_parts(tenant, export_id))
+            tenant.stack.update_code(BUILDS[second])
+        assert_continued(tenant, export_id, payouts)
+
+
+def has_stopped_between_parts(tenant: Tenant, export_id: str) -> bool:
+    """Lets the generator work once, or a few times. Whether it has left parts, an unfinished one, and its next job."""
+    tenant.stack.hold_queue(False)
+    wait_for("a job to be received", lambda: in_flight(tenant.stack), seen=lambda: tenant.describe(export_id))
+    tenant.stack.hold_queue(True)
+    wait_for("the generator to stop", lambda: not in_flight(tenant.stack))
+    return {"upload", "unfinished"} <= (tenant.checkpoint(export_id) or {}).keys()
+
+
+@both_ways
+def test_export_of_a_killed_generator_is_finished_by_another_build(
+    earlier_tenant: Tenant, first: str, second: str
+) -> None:
+    tenant, payouts = earlier_tenant, large_payouts(60)
+    tenant.put_payouts(payouts)
+    tenant.stack.update_code(BUILDS[first])
+    with fast_redelivery(tenant.stack, visibility_seconds=2, max_receives=5):
+        with changed_settings(tenant.stack, "generate-export", CHECKPOINT_EVERY="0s"), held_uploads(tenant.stack):
+            export_id = tenant.launch()
+            wait_for("a checkpoint", lambda: tenant.checkpoint(export_id), seen=lambda: tenant.describe(export_id))
+            assert kill(tenant.stack, "generate-export") > 0
+        await_quiet(tenant.stack)
+        tenant.stack.update_code(BUILDS[second])
+        shorten_lease(tenant, export_id)
+        assert_continued(tenant, export_id, payouts)
+
+
+def assert_continued(tenant: Tenant, export_id: str, payouts: list[dict[str, Any]]) -> None:
+    """The export becomes READY, with the file that was started."""
+    known = len(tenant.stack.logs("generate-export"))
+    tenant.await_status(export_id, "READY", sweeping=True)
+    assert_finished(tenant, export_id, payouts)
+    log = [line for line in tenant.stack.logs("generate-export")[known:] if export_id in line]
+    assert any("continuing from the checkpoint" in line for line in log)
+    assert not any("restarting the file" in line for line in log)

@@ -72,6 +72,11 @@ def release_functions(job: Job) -> None:
     job.compile(sys.executable, "tests/stack/build.py", **RELEASE)
 
 
+def earlier_functions(job: Job) -> None:
+    """The release binaries of an earlier commit's functions."""
+    job.compile(sys.executable, "tests/stack/earlier.py", **RELEASE)
+
+
 def invariants(job: Job) -> None:
     """The program that checks invariants in the fault runs."""
     job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "check-invariants", **CHECKED)
@@ -210,8 +215,9 @@ def sam(job: Job) -> None:
 
 
 def release(job: Job) -> None:
-    """The black-box tests of e2e and e2e-brisk, with release binaries."""
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "plain or brisk", **RELEASE, **{build.DONE: "1"})
+    """With release binaries: the black-box tests of e2e and e2e-brisk, and exports that another build continues."""
+    marks = "plain or brisk or earlier"
+    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", marks, **RELEASE, **{build.DONE: "1"})
 
 
 def fuzz(job: Job) -> None:
@@ -290,6 +296,9 @@ PLANS: dict[str, Plan] = {
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
     "release-functions": Plan(release_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
-    "release": Plan(release, Uses.STACK, needs=("python", "release-functions"), is_on_request=True),
+    "earlier-functions": Plan(earlier_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
+    "release": Plan(
+        release, Uses.STACK, needs=("python", "release-functions", "earlier-functions"), is_on_request=True
+    ),
     "footprint": Plan(footprint, Uses.COMPILER, needs=("release-functions",), is_on_request=True),
 }

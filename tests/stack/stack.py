@@ -270,9 +270,21 @@ class Stack:
         environment = client.get_function_configuration(FunctionName=function).get("Environment", {})
         merged = {**environment.get("Variables", {}), **variables}
         client.update_function_configuration(FunctionName=function, Environment={"Variables": merged})
+        self._await_update(function)
+
+    def update_code(self, packages: Path) -> None:
+        """Updates all functions to the programs in a folder. Returns once new invocations use them."""
+        for crate, function in self.functions.items():
+            package = _package_of(packages / crate / "bootstrap")
+            self.client("lambda").update_function_code(FunctionName=function, ZipFile=package)
+        for function in self.functions.values():
+            self._await_update(function)
+
+    def _await_update(self, function: str) -> None:
+        client = self.client("lambda")
         _await(
             lambda: client.get_function_configuration(FunctionName=function).get("LastUpdateStatus") == "Successful",
-            f"{function} does not apply its new settings",
+            f"{function} is not updated",
         )
 
     def hold_queue(self, held: bool) -> None:
@@ -398,13 +410,8 @@ class Stack:
             # A hard link, so that a later build does not change this stack.
             program = programs / match["crate"]
             program.hardlink_to(build.PACKAGES / program.name / "bootstrap")
-            archive = io.BytesIO()
-            with zipfile.ZipFile(archive, "w") as files:
-                entry = zipfile.ZipInfo("bootstrap")
-                entry.external_attr = 0o755 << 16
-                files.writestr(entry, f"#!/bin/sh\nexec {shlex.quote(str(program))}\n")
             key = f"{program.name}.zip"
-            client.put_object(Bucket=bucket, Key=key, Body=archive.getvalue())
+            client.put_object(Bucket=bucket, Key=key, Body=_package_of(program))
             return f"CodeUri: s3://{bucket}/{key}"
 
         source = TEMPLATE.read_text(encoding="utf-8")
@@ -541,6 +548,16 @@ def _session(region: str) -> boto3.session.Session:
     core = botocore.session.get_session()
     core.register_component("data_loader", _models())
     return boto3.session.Session("test", "test", region_name=region, botocore_session=core)
+
+
+def _package_of(program: Path) -> bytes:
+    """A function's package that only starts this program."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        files.writestr(entry, f"#!/bin/sh\nexec {shlex.quote(str(program))}\n")
+    return archive.getvalue()
 
 
 def _resolve(value: Any, names: Mapping[str, str]) -> Any:
