@@ -1,6 +1,8 @@
 //! The file of an undisturbed export.
 
 use super::*;
+use crate::part_uploads::PartUploads;
+use crate::upload_state::UploadState;
 
 #[tokio::test]
 async fn export_becomes_ready_with_its_file_and_mail() {
@@ -67,4 +69,16 @@ async fn progress_is_recorded_while_rows_are_written() {
     world.deliver("r1").await;
     let record = world.record();
     assert!(record.rows_written > 0 && record.rows_written < 40, "{}", record.rows_written);
+}
+
+#[tokio::test]
+async fn third_part_waits_for_one_of_two_in_flight() {
+    let world = world(0);
+    let mut uploads = PartUploads::new(&world.files, &world.limits.file, "key".into(), "file.csv".into());
+    let mut state = UploadState::default();
+    for uploaded in [0, 0, 1, 2] {
+        state.append(b"part");
+        uploads.start(&mut state).await.unwrap();
+        assert_eq!(state.parts.len(), uploaded);
+    }
 }
