@@ -49,7 +49,7 @@ def same_body(sent: Any, request: Request) -> bool:
     if isinstance(request.body, dict):
         return bool(json.loads(sent or "{}") == request.body)
     text = sent.decode() if isinstance(sent, bytes) else str(sent or "")
-    if "xml" in request.headers.get("content-type", ""):
+    if request.headers.get("content-type") == "application/xml":
         return elements(ElementTree.fromstring(text)) == elements(ElementTree.fromstring(request.body))
     return text == (request.body or "")
 

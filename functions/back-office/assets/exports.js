@@ -11,6 +11,7 @@ export const STATUSES = {
 const FAILURES = {
   INVALID_ROWS: ["Some rows are invalid", "Download the invalid rows and send the file to the payments team. Relaunch the export when they have corrected the rows."],
   FILE_TOO_LARGE: ["Too many rows for one file", "Send the export ID to your administrator. Older rows must be archived first."],
+  XLSX_TOO_LARGE: ["Too large for an Excel file", "Launch the export as CSV, or with a shorter period."],
   EMAIL_NOT_SENT: ["E-mail rejected", "The file is available. Check the addresses, then resend the e-mail."],
   GENERATION_FAILED: ["Could not be completed", "Relaunch the export. If it fails again, send the export ID to your administrator."],
   INTERNAL_ERROR: ["Internal error", "Send the export ID to your administrator. Relaunch the export once the cause is fixed."],

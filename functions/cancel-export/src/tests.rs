@@ -8,8 +8,8 @@ use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{FailedBy, Step};
 use exports_domain::ports::{FileStore as _, RowKey};
 use exports_domain::testing::{
-    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryStore, address, block_on, export, file, operator,
-    ready_export, start, state, with_work,
+    FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryStore, address, block_on, export, file, new_file,
+    operator, ready_export, start, state, with_work,
 };
 use exports_domain::totals::Totals;
 use exports_http::testing::{assert_is_documented, keys, sample_events};
@@ -65,7 +65,7 @@ impl World {
     fn with_unfinished_file(self) -> Self {
         let key = unfinished_key(&export().tenant, &export().id, 1, 1);
         block_on(self.files.put_unfinished(&key, b"x".to_vec())).unwrap();
-        let upload = block_on(self.files.start_upload(&file().key, &file().name)).unwrap();
+        let upload = block_on(self.files.start_upload(&new_file())).unwrap();
         let checkpoint = Checkpoint {
             upload: Some(upload),
             parts: 1,

@@ -18,7 +18,7 @@ use exports_domain::csv_encoder::csv_header;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
 use exports_domain::failure::Failure;
-use exports_domain::file::{ExportFile, download_name, invalid_rows_key, invalid_rows_name, object_key};
+use exports_domain::file::{ExportFile, NewFile};
 use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::ports::{CompleteError, ExportStore, FileStore, KeyRange, RowSource, System, Upload};
@@ -95,7 +95,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if is_last(&stopped) {
             discard(&state.checkpoint_objects, self.files).await;
         } else if let Stopped::Error { unrecorded, .. } = &mut stopped {
-            let own_key = || object_key(&export.tenant, &export.id, export.fencing_token);
+            let own_key = || NewFile::of(export).key;
             let checkpoint_objects = state.checkpoint_objects;
             let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
             *unrecorded = Some(Unrecorded { key, checkpoint_objects });
@@ -111,8 +111,6 @@ impl<S: ExportStore> FileWriter<'_, S> {
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
         let tenant = export.tenant.clone();
-        let key = object_key(&tenant, &export.id, export.fencing_token);
-        let name = download_name(&tenant, &export.id, export.as_of());
         if state.statistics.bytes == 0 {
             state.append(csv_header(export.columns, export.settings.byte_order_mark).as_bytes());
         }
@@ -120,7 +118,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let range = KeyRange { after: state.last_key_read.clone().or(after), up_to };
         let selection = export.row_selection();
         let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
-        let mut uploads = PartUploads::new(self.files, self.limits, key, name);
+        let mut uploads = PartUploads::new(self.files, self.limits, NewFile::of(export));
         let mut reported_at = self.system.now();
         loop {
             // Uploaded parts are recorded while the next batch is read.
@@ -186,9 +184,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
             return Err(self.write_invalid_rows(export, state).await);
         }
         if state.upload.is_none() {
-            let PartUploads { key, name, .. } = uploads;
-            self.files.put_file(&key, &name, std::mem::take(&mut state.buffer)).await?;
-            let written = self.file(export, key, &state.statistics);
+            self.files.put_file(&uploads.file, std::mem::take(&mut state.buffer)).await?;
+            let written = self.file(export, uploads.file.key, &state.statistics);
             return Ok(WrittenFile { checkpoint_objects: std::mem::take(&mut state.checkpoint_objects), ..written });
         }
         if !state.buffer.is_empty() {
@@ -200,15 +197,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
 
     /// Writes the file of invalid rows. Returns the error that names it, or the one that it was not written for.
     async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> Stopped {
-        let Export { tenant, id, fencing_token, .. } = export;
-        let key = invalid_rows_key(tenant, id, *fencing_token);
-        let name = invalid_rows_name(tenant, id, export.as_of());
-        if let Err(error) = self.files.put_file(&key, &name, state.buffer.clone()).await {
+        let file = NewFile::invalid_rows(export);
+        if let Err(error) = self.files.put_file(&file, state.buffer.clone()).await {
             return error.into();
         }
         let expires_at = self.system.now().plus(export.settings.file_retention);
-        let definition = id.export_type().definition();
-        Stopped::Failed(Failure::invalid_rows(&state.invalid_rows, definition, key, expires_at))
+        let definition = export.id.export_type().definition();
+        Stopped::Failed(Failure::invalid_rows(&state.invalid_rows, definition, file.key, expires_at))
     }
 
     /// Completes the upload. The checkpoint before it describes the complete file, so that a lost response does not cost
@@ -252,7 +247,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> WrittenFile {
         let file = ExportFile {
             key,
-            name: download_name(&export.tenant, &export.id, export.as_of()),
+            name: NewFile::of(export).name,
             rows: statistics.rows_written,
             bytes: statistics.bytes,
             sha256: statistics.sha256(),

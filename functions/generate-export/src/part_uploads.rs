@@ -2,6 +2,7 @@
 
 use exports_domain::error::DependencyError;
 use exports_domain::failure::Failure;
+use exports_domain::file::NewFile;
 use exports_domain::ports::{FileStore, Part};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -17,16 +18,13 @@ const PARTS_IN_FLIGHT: usize = 2;
 pub(crate) struct PartUploads<'a> {
     files: &'a dyn FileStore,
     limits: &'a FileLimits,
-    /// The object key of the file.
-    pub key: String,
-    /// Its download name.
-    pub name: String,
+    pub file: NewFile,
     in_flight: FuturesUnordered<BoxFuture<'a, Result<Part, DependencyError>>>,
 }
 
 impl<'a> PartUploads<'a> {
-    pub(crate) fn new(files: &'a dyn FileStore, limits: &'a FileLimits, key: String, name: String) -> Self {
-        Self { files, limits, key, name, in_flight: FuturesUnordered::new() }
+    pub(crate) fn new(files: &'a dyn FileStore, limits: &'a FileLimits, file: NewFile) -> Self {
+        Self { files, limits, file, in_flight: FuturesUnordered::new() }
     }
 
     /// The next uploaded part; `None` if none is in flight. Cancel safe.
@@ -47,7 +45,7 @@ impl<'a> PartUploads<'a> {
         }
         let upload = match &state.upload {
             Some(upload) => upload.clone(),
-            None => state.upload.insert(self.files.start_upload(&self.key, &self.name).await?).clone(),
+            None => state.upload.insert(self.files.start_upload(&self.file).await?).clone(),
         };
         let FileLimits { max_parts, part_size, .. } = *self.limits;
         let max_bytes = u64::from(max_parts) * part_size as u64;

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::ports::{KeyRange, RowKey, RowPage};
+use exports_domain::row_encoder::EncodedRows;
 
 use crate::positions::Positions;
 

@@ -179,7 +179,7 @@ mod tests {
         let mut last = RowKey(String::new());
         while let Some(batch) = reader.next().await.unwrap() {
             assert!(last < batch.up_to && reader.waiting <= readers * PAGES_PER_READER + readers);
-            let lines = String::from_utf8(batch.encoded.csv).unwrap();
+            let lines = String::from_utf8(batch.encoded.cells.csv().to_vec()).unwrap();
             ids.extend(lines.lines().map(|line| line.split(';').next().unwrap().to_owned()));
             last = batch.up_to;
         }

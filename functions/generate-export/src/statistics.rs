@@ -2,10 +2,10 @@
 
 use crc_fast::{CrcAlgorithm, Digest as Crc, checksum};
 use exports_domain::checkpoint::Checkpoint;
-use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Progress;
 use exports_domain::hex;
+use exports_domain::row_encoder::EncodedRows;
 use exports_domain::totals::Totals;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
@@ -67,7 +67,7 @@ impl FileStatistics {
     /// # Errors
     /// A permanent [`DependencyError`] if a sum of amounts overflows.
     pub fn add(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
-        self.add_bytes(&encoded.csv);
+        self.add_bytes(encoded.cells.csv());
         self.rows_read += encoded.rows_read();
         self.rows_written += encoded.rows;
         if self.totals.add_all(&encoded.totals) {

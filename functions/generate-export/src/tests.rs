@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use exports_aws::dynamodb::inspection::{self, StoredItem};
 use exports_domain::export::{Export, Status};
 use exports_domain::failure::{Failure, FailureCode};
-use exports_domain::file::{InvalidRowsFile, invalid_rows_key, object_key};
+use exports_domain::file::{InvalidRowsFile, NewFile};
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{self, CancelError, FailedBy, RetryPolicy, Step};
@@ -16,7 +16,7 @@ use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;
 use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryQueue, MemoryRows, MemoryStore, block_on, export,
-    export_of_version_1, operator, payout, ready_export, row_status, start, state, with_value, with_work,
+    export_of_version_1, new_file, operator, payout, ready_export, row_status, start, state, with_value, with_work,
 };
 use lambda_runtime::{Context, LambdaEvent};
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
-use exports_domain::csv_encoder::EncodedRows;
 use exports_domain::error::DependencyError;
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::ports::{Part, RowKey, Upload};
+use exports_domain::row_encoder::EncodedRows;
 use exports_domain::unfinished_file::UnfinishedFile;
 
 use crate::statistics::FileStatistics;
@@ -127,7 +127,7 @@ impl UploadState {
     /// A permanent [`DependencyError`] if a sum of amounts overflows.
     pub(crate) fn add_rows(&mut self, encoded: &EncodedRows) -> Result<(), DependencyError> {
         self.statistics.add(encoded)?;
-        self.buffer.extend_from_slice(&encoded.csv);
+        self.buffer.extend_from_slice(encoded.cells.csv());
         Ok(())
     }
 

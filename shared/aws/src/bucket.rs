@@ -16,7 +16,7 @@ use aws_smithy_types::base64;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
-use exports_domain::file::CONTENT_TYPE;
+use exports_domain::file::NewFile;
 use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
 use exports_domain::time::Timestamp;
 
@@ -93,13 +93,13 @@ fn disposition(download_name: &str) -> String {
 
 #[async_trait]
 impl FileStore for ExportsBucket {
-    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
+    async fn put_file(&self, file: &NewFile, bytes: Vec<u8>) -> Result<(), DependencyError> {
         self.client()
             .put_object()
             .bucket(&self.bucket)
-            .key(key)
-            .content_type(CONTENT_TYPE)
-            .content_disposition(disposition(download_name))
+            .key(&file.key)
+            .content_type(file.format.content_type())
+            .content_disposition(disposition(&file.name))
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes))
             .customize()
@@ -110,14 +110,14 @@ impl FileStore for ExportsBucket {
         Ok(())
     }
 
-    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
+    async fn start_upload(&self, file: &NewFile) -> Result<Upload, DependencyError> {
         let created = self
             .client()
             .create_multipart_upload()
             .bucket(&self.bucket)
-            .key(key)
-            .content_type(CONTENT_TYPE)
-            .content_disposition(disposition(download_name))
+            .key(&file.key)
+            .content_type(file.format.content_type())
+            .content_disposition(disposition(&file.name))
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .send()
@@ -126,7 +126,7 @@ impl FileStore for ExportsBucket {
         let id = created
             .upload_id
             .ok_or_else(|| DependencyError::transient("start the upload", "the response has no upload id"))?;
-        Ok(Upload { key: key.to_owned(), id })
+        Ok(Upload { key: file.key.clone(), id })
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError> {

@@ -275,7 +275,7 @@ impl Export {
     /// What is read of the rows in that period.
     #[must_use]
     pub fn row_selection(&self) -> RowSelection {
-        RowSelection::filtered(self.columns, &self.options.filter)
+        RowSelection::of(self.columns, &self.options)
     }
 
     /// The recorded status.

@@ -7,7 +7,9 @@ use crate::caller::Person;
 use crate::control_chars::is_control_or_bidi;
 use crate::export_type::Definition;
 use crate::file::InvalidRowsFile;
-use crate::invalid_rows::InvalidRows;
+use crate::invalid_rows::{InvalidRows, shown};
+use crate::mail::with_separators;
+use crate::sheet::MAX_CELL_CHARS;
 use crate::time::Timestamp;
 
 /// Why an export failed, in terms that a person can act on.
@@ -22,6 +24,8 @@ pub struct Failure {
     /// The file of invalid rows, if these are the reason.
     pub invalid_rows: Option<InvalidRowsFile>,
 }
+
+const XLSX_ADVICE: &str = "Launch the export as CSV, or with a shorter period.";
 
 impl Failure {
     /// Some rows have values that cannot be written; the file with this object key lists them.
@@ -38,6 +42,30 @@ impl Failure {
         let gibibytes = max_bytes >> 30;
         let message = format!("The file would exceed {gibibytes} GiB, the maximum size of an export.");
         Self { code: FailureCode::FileTooLarge, message, cancelled_by: None, invalid_rows: None }
+    }
+
+    /// There are more rows than the `max_rows` of an XLSX file.
+    #[must_use]
+    pub fn too_many_rows_for_xlsx(max_rows: u64) -> Self {
+        let message = format!("An Excel file can have at most {} rows. {XLSX_ADVICE}", with_separators(max_rows));
+        Self { code: FailureCode::XlsxTooLarge, message, cancelled_by: None, invalid_rows: None }
+    }
+
+    /// The invocation that wrote an XLSX file ran out of time.
+    #[must_use]
+    pub fn out_of_time_for_xlsx() -> Self {
+        let message = format!("The Excel file could not be written in the available time. {XLSX_ADVICE}");
+        Self { code: FailureCode::XlsxTooLarge, message, cancelled_by: None, invalid_rows: None }
+    }
+
+    /// The row with this id has a text that is too long for a cell of an XLSX file.
+    #[must_use]
+    pub fn text_too_long_for_xlsx(id: &str, column: &str) -> Self {
+        let (id, most) = (shown(id), with_separators(MAX_CELL_CHARS as u64));
+        let message = format!(
+            "The {column} of {id} is longer than {most} characters, the most in a cell of Excel. {XLSX_ADVICE}"
+        );
+        Self { code: FailureCode::XlsxTooLarge, message, cancelled_by: None, invalid_rows: None }
     }
 
     /// The file exists, but the e-mail service rejected the e-mail for this `reason`.
@@ -135,6 +163,8 @@ pub enum FailureCode {
     InvalidRows,
     /// The file would exceed the maximum size.
     FileTooLarge,
+    /// The rows do not fit into an XLSX file, or could not be written to one in one invocation.
+    XlsxTooLarge,
     /// The file exists, but the e-mail service rejected the e-mail.
     EmailNotSent,
     /// All attempts were used up: on the file, or, if there is a file, on the e-mail.
@@ -163,7 +193,9 @@ impl FailureCode {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::InvalidRows | Self::FileTooLarge | Self::EmailNotSent | Self::InternalError => false,
+            Self::InvalidRows | Self::FileTooLarge | Self::XlsxTooLarge | Self::EmailNotSent | Self::InternalError => {
+                false
+            }
             Self::GenerationFailed | Self::DeadlinePassed | Self::FailedByAdministrator | Self::Cancelled => true,
         }
     }
@@ -197,6 +229,21 @@ mod tests {
         let message = |reason| Failure::failed_by_administrator(reason).message;
         assert_eq!(message(Some(&reason)), "An administrator failed the export: stuck");
         assert_eq!(message(None), "An administrator failed the export.");
+    }
+
+    #[test]
+    fn xlsx_failure_gives_the_limit_and_advice() {
+        for (failure, reason) in [
+            (Failure::too_many_rows_for_xlsx(1_000_000), "An Excel file can have at most 1,000,000 rows."),
+            (Failure::out_of_time_for_xlsx(), "The Excel file could not be written in the available time."),
+            (
+                Failure::text_too_long_for_xlsx("po_1", "failure_reason"),
+                "The failure_reason of \"po_1\" is longer than 32,767 characters, the most in a cell of Excel.",
+            ),
+        ] {
+            assert_eq!(failure.message, format!("{reason} {XLSX_ADVICE}"));
+            assert_eq!((failure.code.as_str(), failure.code.is_retryable()), ("XLSX_TOO_LARGE", false));
+        }
     }
 
     #[test]

@@ -2,17 +2,45 @@
 
 use std::time::Duration;
 
+use crate::export::Export;
 use crate::id::{ExportId, TenantId};
+use crate::options::FileFormat;
 use crate::time::Timestamp;
 use crate::totals::Totals;
 
-/// The media type of every file.
-pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
+/// A file to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// The object key. Each owner has its own, so that a late write of a stalled owner damages no other file.
+    pub key: String,
+    /// The name of the downloaded file.
+    pub name: String,
+    /// The format.
+    pub format: FileFormat,
+}
 
-/// The object key of a file. Each upload has its own, so that a late write of a stalled owner damages no other file.
-#[must_use]
-pub fn object_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> String {
-    format!("exports/{tenant}/{export}/{fencing_token}.csv")
+impl NewFile {
+    /// The file of an export, as its current owner writes it.
+    #[must_use]
+    pub fn of(export: &Export) -> Self {
+        Self::new(export, export.options.format, "")
+    }
+
+    /// The file of an export's invalid rows, beside where its file would be.
+    #[must_use]
+    pub fn invalid_rows(export: &Export) -> Self {
+        Self::new(export, FileFormat::Csv, "-invalid-rows")
+    }
+
+    fn new(export: &Export, format: FileFormat, kind: &str) -> Self {
+        let Export { tenant, id, fencing_token, .. } = export;
+        let (slug, as_of, extension) = (id.export_type().slug(), export.as_of().to_compact_text(), format.extension());
+        Self {
+            key: format!("exports/{tenant}/{id}/{fencing_token}{kind}.{extension}"),
+            name: format!("{slug}{kind}-{tenant}-{as_of}.{extension}"),
+            format,
+        }
+    }
 }
 
 /// The object key of what an invocation leaves of an unfinished file for the next one. Every write has its own, so that
@@ -21,24 +49,6 @@ pub fn object_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> S
 #[must_use]
 pub fn unfinished_key(tenant: &TenantId, export: &ExportId, fencing_token: u64, rows_read: u64) -> String {
     format!("unfinished/{tenant}/{export}/{fencing_token}-{rows_read}")
-}
-
-/// The object key of a file of invalid rows, beside where the file would be. Each owner has its own.
-#[must_use]
-pub fn invalid_rows_key(tenant: &TenantId, export: &ExportId, fencing_token: u64) -> String {
-    format!("exports/{tenant}/{export}/{fencing_token}-invalid-rows.csv")
-}
-
-/// The name of a downloaded file.
-#[must_use]
-pub fn download_name(tenant: &TenantId, export: &ExportId, as_of: Timestamp) -> String {
-    format!("{}-{tenant}-{}.csv", export.export_type().slug(), as_of.to_compact_text())
-}
-
-/// The name of a downloaded file of invalid rows.
-#[must_use]
-pub fn invalid_rows_name(tenant: &TenantId, export: &ExportId, as_of: Timestamp) -> String {
-    format!("{}-invalid-rows-{tenant}-{}.csv", export.export_type().slug(), as_of.to_compact_text())
 }
 
 /// A file of invalid rows, as recorded on the failure of its export.
@@ -84,7 +94,33 @@ impl ExportFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{file, start};
+    use crate::options::ExportOptions;
+    use crate::testing::{export, file, start};
+
+    #[test]
+    fn name_and_key_end_with_the_extension_of_the_format() {
+        let file = |format| {
+            let options = ExportOptions { format, ..ExportOptions::default() };
+            NewFile::of(&Export { options, fencing_token: 3, ..export() })
+        };
+        let folder = format!("exports/acme/{}", export().id);
+        let csv = file(FileFormat::Csv);
+        assert_eq!(csv.key, format!("{folder}/3.csv"));
+        assert_eq!(csv.name, "marketplace-payouts-acme-20261008T083000Z.csv");
+        let xlsx = file(FileFormat::Xlsx);
+        assert_eq!(xlsx.key, format!("{folder}/3.xlsx"));
+        assert_eq!(xlsx.name, "marketplace-payouts-acme-20261008T083000Z.xlsx");
+        assert_eq!(xlsx.format, FileFormat::Xlsx);
+    }
+
+    #[test]
+    fn invalid_rows_are_listed_in_csv_whatever_the_format() {
+        let options = ExportOptions { format: FileFormat::Xlsx, ..ExportOptions::default() };
+        let file = NewFile::invalid_rows(&Export { options, fencing_token: 3, ..export() });
+        assert_eq!(file.key, format!("exports/acme/{}/3-invalid-rows.csv", export().id));
+        assert_eq!(file.name, "marketplace-payouts-invalid-rows-acme-20261008T083000Z.csv");
+        assert_eq!(file.format, FileFormat::Csv);
+    }
 
     #[test]
     fn link_expires_after_its_lifetime_or_with_the_file() {

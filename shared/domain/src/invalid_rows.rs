@@ -170,7 +170,7 @@ fn text_cell(text: &str) -> String {
 
 /// An id as a message shows it: `"po_1"`, or `"po_1"…` if it is shortened. It is quoted, and quotes in it are escaped, so
 /// that two ids cannot be read as one. Control and bidirectional characters are replaced.
-fn shown(id: &str) -> String {
+pub(crate) fn shown(id: &str) -> String {
     let mut text = String::from("\"");
     for c in id.chars().take(SHOWN_ID) {
         if matches!(c, '"' | '\\') {

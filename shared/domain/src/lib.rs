@@ -13,7 +13,8 @@
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
 //! | [`failure_mail`] | the mail to the requester of a failed export |
 //! | [`export_type`] | the export types, one definition each: columns, row statuses, words |
-//! | [`row`], [`row_selection`], [`csv_encoder`] | a row as read; the rows of a file; rows as CSV |
+//! | [`row`], [`row_selection`] | a row as read; the rows of a file |
+//! | [`row_encoder`], [`csv_encoder`], [`sheet`] | checks rows, and makes lines of CSV or cells of a worksheet of them |
 //! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
 //! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
@@ -48,7 +49,9 @@ pub mod money;
 pub mod options;
 pub mod ports;
 pub mod row;
+pub mod row_encoder;
 pub mod row_selection;
+pub mod sheet;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -184,6 +184,7 @@ const fn advice(code: FailureCode, has_file: bool) -> &'static str {
         FailureCode::FileTooLarge => {
             "Give your administrator the export ID. Older rows must be archived before you launch the export again."
         }
+        FailureCode::XlsxTooLarge => "A CSV file does not have this limit.",
         FailureCode::EmailNotSent => {
             "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
         }
@@ -276,7 +277,7 @@ fn conditions(filter: &RowFilter) -> Vec<Condition> {
 }
 
 /// A number with thousands separators: `1,048,576`.
-fn with_separators(number: u64) -> String {
+pub(crate) fn with_separators(number: u64) -> String {
     separate_thousands(&number.to_string())
 }
 

@@ -36,6 +36,8 @@ pub enum FileFormat {
     /// Comma-separated values, with `;` as the separator.
     #[default]
     Csv,
+    /// An Excel workbook, for people who open the file in a spreadsheet.
+    Xlsx,
 }
 
 impl FileFormat {
@@ -44,11 +46,29 @@ impl FileFormat {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// The extension of file names and object keys.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Xlsx => "xlsx",
+        }
+    }
+
+    /// The media type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        }
+    }
 }
 
 /// The text is not a file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be CSV")]
+#[error("must be CSV or XLSX")]
 pub struct ParseFileFormatError;
 
 impl ParseFileFormatError {

@@ -11,15 +11,16 @@ use async_trait::async_trait;
 
 use crate::caller::{ApiKeyRecord, KeyHash};
 use crate::checkpoint::Checkpoint;
-use crate::csv_encoder::EncodedRows;
 use crate::error::DependencyError;
 use crate::export::{Export, Status};
 use crate::export_type::ExportType;
+use crate::file::NewFile;
 use crate::history::{HistoryFilter, HistoryPage};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Step;
 use crate::mail::Mail;
+use crate::row_encoder::EncodedRows;
 use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 
@@ -315,10 +316,10 @@ pub enum CompleteError {
 #[async_trait]
 pub trait FileStore: Send + Sync {
     /// Writes a file in one request.
-    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
+    async fn put_file(&self, file: &NewFile, bytes: Vec<u8>) -> Result<(), DependencyError>;
 
     /// Starts a multipart upload.
-    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError>;
+    async fn start_upload(&self, file: &NewFile) -> Result<Upload, DependencyError>;
 
     /// Uploads a part. Only the last one may be smaller than 5 MiB.
     async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError>;

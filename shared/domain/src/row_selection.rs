@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::export_type::{Column, ColumnKind, Definition, FileColumns, RowStatus};
 use crate::filter::{AccountType, FilterAmount, FilterKind, RowFilter, SupplierId};
 use crate::money::{Currency, parse_whole_number};
+use crate::options::{ExportOptions, FileFormat};
 use crate::row::{Value, requires};
 
 /// What is read for a file: its columns, and the conditions on its rows.
@@ -19,19 +20,21 @@ pub struct RowSelection {
     pub columns: FileColumns,
     /// The conditions.
     pub conditions: RowConditions,
+    /// The format of the file.
+    pub format: FileFormat,
 }
 
 impl RowSelection {
-    /// All rows that are read.
+    /// All rows that are read, for a CSV file.
     #[must_use]
     pub fn all(columns: FileColumns) -> Self {
-        Self { columns, conditions: RowConditions::default() }
+        Self { columns, conditions: RowConditions::default(), format: FileFormat::Csv }
     }
 
-    /// The rows that `filter` includes.
+    /// The rows of a file with these options.
     #[must_use]
-    pub fn filtered(columns: FileColumns, filter: &RowFilter) -> Self {
-        Self { columns, conditions: RowConditions::new(filter, columns) }
+    pub fn of(columns: FileColumns, options: &ExportOptions) -> Self {
+        Self { columns, conditions: RowConditions::new(&options.filter, columns), format: options.format }
     }
 }
 
@@ -174,7 +177,12 @@ mod tests {
     #[test]
     fn filter_without_row_conditions_has_none() {
         let filter = RowFilter { created_at_from: Some(start()), ..RowFilter::default() };
-        assert!(RowSelection::filtered(FileColumns::current(TYPE), &filter).conditions.0.is_none());
+        assert!(
+            RowSelection::of(FileColumns::current(TYPE), &ExportOptions { filter, ..ExportOptions::default() })
+                .conditions
+                .0
+                .is_none()
+        );
     }
 
     #[test]

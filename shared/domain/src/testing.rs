@@ -15,24 +15,24 @@ use std::time::Duration;
 
 use crate::caller::{ApiKeyRecord, Caller, ClientType, KeyHash, Person};
 use crate::checkpoint::Checkpoint;
-use crate::csv_encoder::CsvEncoder;
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Pending, State, Status};
 use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use crate::failure::{Failure, FailureCode};
-use crate::file::{ExportFile, InvalidRowsFile};
+use crate::file::{ExportFile, InvalidRowsFile, NewFile};
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use crate::lifecycle::Step;
 use crate::mail::Mail;
-use crate::options::ExportOptions;
+use crate::options::{ExportOptions, FileFormat};
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CompleteError, CorruptRecord, ExportStore, FileStore, JobQueue,
     KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck, SendError, System, Upload,
 };
 use crate::row::{ID, Value};
+use crate::row_encoder::RowEncoder;
 use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 use crate::totals::{Total, Totals};
@@ -568,6 +568,8 @@ impl MailSender for MemoryMailbox {
 pub struct StoredFile {
     /// The file name of a download.
     pub download_name: String,
+    /// The format, which determines the media type.
+    pub format: FileFormat,
     /// The contents.
     pub bytes: Vec<u8>,
     /// The sizes of its parts; one for a file that was not uploaded in parts.
@@ -597,8 +599,7 @@ pub struct MemoryFiles {
 
 #[derive(Debug)]
 struct MemoryUpload {
-    key: String,
-    download_name: String,
+    file: NewFile,
     parts: BTreeMap<u32, Vec<u8>>,
 }
 
@@ -681,21 +682,20 @@ fn part(number: u32, bytes: &[u8]) -> Part {
 
 #[async_trait]
 impl FileStore for MemoryFiles {
-    async fn put_file(&self, key: &str, download_name: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
+    async fn put_file(&self, file: &NewFile, bytes: Vec<u8>) -> Result<(), DependencyError> {
         self.failures.check("write the file")?;
         let parts = vec![bytes.len()];
-        let file = StoredFile { download_name: download_name.to_owned(), bytes, parts };
-        lock(&self.files).insert(key.to_owned(), file);
+        let stored = StoredFile { download_name: file.name.clone(), format: file.format, bytes, parts };
+        lock(&self.files).insert(file.key.clone(), stored);
         Ok(())
     }
 
-    async fn start_upload(&self, key: &str, download_name: &str) -> Result<Upload, DependencyError> {
+    async fn start_upload(&self, file: &NewFile) -> Result<Upload, DependencyError> {
         self.failures.check("start the upload")?;
         let id = format!("upload-{}", self.started.fetch_add(1, Ordering::SeqCst) + 1);
-        let (key, download_name) = (key.to_owned(), download_name.to_owned());
-        let upload = MemoryUpload { key: key.clone(), download_name, parts: BTreeMap::new() };
+        let upload = MemoryUpload { file: file.clone(), parts: BTreeMap::new() };
         lock(&self.uploads).insert(id.clone(), upload);
-        Ok(Upload { key, id })
+        Ok(Upload { key: file.key.clone(), id })
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<Part, DependencyError> {
@@ -742,9 +742,9 @@ impl FileStore for MemoryFiles {
         if complete.len() as u64 != bytes {
             return Err(CompleteError::UploadLost("InvalidRequest".into()));
         }
-        let download_name = known.download_name.clone();
         let sizes = parts.iter().map(|part| usize::try_from(part.bytes).unwrap_or(usize::MAX)).collect();
-        lock(&self.files).insert(known.key.clone(), StoredFile { download_name, bytes: complete, parts: sizes });
+        let NewFile { key, name, format } = known.file.clone();
+        lock(&self.files).insert(key, StoredFile { download_name: name, format, bytes: complete, parts: sizes });
         uploads.remove(&upload.id);
         Ok(())
     }
@@ -874,7 +874,7 @@ impl RowSource for MemoryRows {
         }
         let page_size = self.page_size.unwrap_or(usize::MAX);
         let page: Vec<_> = self.in_range(tenant, range).take(page_size).collect();
-        let mut encoder = CsvEncoder::new(selection.columns, 0).with_conditions(selection.conditions.clone());
+        let mut encoder = RowEncoder::new(selection, 0);
         for (key, row) in &page {
             encoder.push(row, key);
         }
@@ -968,6 +968,12 @@ pub fn export_of_version_1() -> Export {
     Export { columns: FileColumns { export_type: TYPE, version: 1 }, ..export() }
 }
 
+/// The file of [`export`], as its first owner writes it.
+#[must_use]
+pub fn new_file() -> NewFile {
+    NewFile::of(&Export { fencing_token: 1, ..export() })
+}
+
 /// The file of [`export`]: three settled payouts of 41.15 EUR each.
 #[must_use]
 pub fn file() -> ExportFile {
@@ -975,9 +981,10 @@ pub fn file() -> ExportFile {
     let mut totals = Totals::default();
     let total = Total { count: 3, minor: 12_345 };
     let _ = totals.add("EUR".parse().unwrap(), row_status("SETTLED"), total);
+    let NewFile { key, name, .. } = new_file();
     ExportFile {
-        key: crate::file::object_key(&export.tenant, &export.id, 1),
-        name: crate::file::download_name(&export.tenant, &export.id, export.as_of()),
+        key,
+        name,
         rows: 3,
         bytes: 1000,
         sha256: "ab".repeat(32),
@@ -1024,7 +1031,7 @@ pub fn invalid_rows_failure() -> Failure {
     let file = InvalidRowsFile {
         count: 2,
         is_complete: true,
-        key: crate::file::invalid_rows_key(&export.tenant, &export.id, 1),
+        key: NewFile::invalid_rows(&Export { fencing_token: 1, ..export.clone() }).key,
         expires_at: start().plus(export.settings.file_retention),
     };
     let message = "2 payouts cannot be written: \"po_1\" (currency unknown), \"po_2\" (status missing).".to_owned();

@@ -609,9 +609,11 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exports_domain::csv_encoder::{CsvEncoder, csv_header};
+    use exports_domain::csv_encoder::csv_header;
+    use exports_domain::options::ExportOptions;
     use exports_domain::row::Value;
-    use exports_domain::row_selection::RowConditions;
+    use exports_domain::row_encoder::RowEncoder;
+    use exports_domain::row_selection::RowSelection;
     use exports_domain::time::Timestamp;
 
     const TYPE: ExportType = ExportType::SupplierPayouts;
@@ -630,8 +632,8 @@ mod tests {
             let mut file = Vec::new();
             let expected = data.write_csv(&mut file).unwrap();
             let columns = FileColumns::current(export_type);
-            let conditions = RowConditions::new(data.filter(), columns);
-            let mut lines = CsvEncoder::new(columns, 0).with_conditions(conditions);
+            let options = ExportOptions { filter: data.filter().clone(), ..ExportOptions::default() };
+            let mut lines = RowEncoder::new(&RowSelection::of(columns, &options), 0);
             for item in items(&data) {
                 let value = |column: &Column| match &item[column.attribute] {
                     serde_json::Value::Null => Value::Missing,
@@ -645,7 +647,7 @@ mod tests {
             let encoded = lines.finish();
             assert_eq!((encoded.rows_read(), encoded.invalid_rows.count), (2000, 0), "{:?}", encoded.invalid_rows);
             assert_eq!((encoded.rows, &encoded.totals), (expected.rows, &expected.totals));
-            let made = [csv_header(columns, false).as_bytes(), &encoded.csv].concat();
+            let made = [csv_header(columns, false).as_bytes(), encoded.cells.csv()].concat();
             assert_eq!(String::from_utf8(made).unwrap(), String::from_utf8(file).unwrap());
             let included = if has_filter { 220..280 } else { 2000..2001 };
             assert!(included.contains(&expected.rows), "{export_type:?}: {}", expected.rows);

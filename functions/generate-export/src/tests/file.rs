@@ -14,7 +14,7 @@ async fn export_becomes_ready_with_its_file_and_mail() {
     let file = record.file().cloned().unwrap();
     let stored = world.files.files();
     let stored = &stored[&file.key];
-    assert_eq!(file.key, object_key(&export().tenant, &export().id, 1));
+    assert_eq!(file.key, new_file().key);
     assert_eq!((stored.bytes.len() as u64, stored.bytes.iter().filter(|b| **b == b'\n').count()), (file.bytes, 6));
     assert_eq!(file.expires_at, start().plus(export().settings.file_retention));
     let mails = world.mail.mails();

@@ -39,7 +39,7 @@ async fn invalid_rows_fail_the_export_and_leave_only_their_file() {
     world.deliver("r1").await;
     let (file, lines) = invalid_rows_of(&world);
     assert_eq!((file.count, file.is_complete, lines), (2, true, invalid_lines(7)));
-    assert_eq!(file.key, invalid_rows_key(&export().tenant, &export().id, 1));
+    assert_eq!(file.key, NewFile::invalid_rows(&Export { fencing_token: 1, ..export() }).key);
     assert_eq!(file.expires_at, start().plus(export().settings.file_retention));
     assert_eq!(
         world.record().failure().cloned().unwrap().message,

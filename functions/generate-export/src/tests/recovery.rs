@@ -58,7 +58,7 @@ async fn crash_repeats_only_the_work_since_the_last_checkpoint() {
     let reads = world.rows.reads() - before;
     assert!(reads <= left + 8, "{reads} reads for {left} pages that were left");
     assert_eq!(stored(&world), undisturbed(40).await);
-    assert_eq!(world.record().file().cloned().unwrap().key, object_key(&export().tenant, &export().id, 1));
+    assert_eq!(world.record().file().cloned().unwrap().key, new_file().key);
 }
 
 /// An item of the golden stored forms, as earlier builds wrote it.
@@ -79,7 +79,8 @@ pub(super) async fn begun_by_an_earlier_build(world: World, checkpoint: &str, wh
     let unfinished = checkpoint.unfinished.as_ref().map_or(0, |part| part.bytes);
     let (part, unfinished) = bytes.split_at(bytes.len() - usize::try_from(unfinished).unwrap());
     if let Some(upload) = &checkpoint.upload {
-        assert_eq!(&world.files.start_upload(&upload.key, "file.csv").await.unwrap(), upload);
+        let file = NewFile { key: upload.key.clone(), ..new_file() };
+        assert_eq!(&world.files.start_upload(&file).await.unwrap(), upload);
         world.files.upload_part(upload, 1, part.to_vec()).await.unwrap();
     }
     if let Some(stored) = &checkpoint.unfinished {
@@ -138,7 +139,7 @@ async fn part_replaced_by_a_stalled_owner_restarts_the_file() {
     world.rows.failures.stop();
     world.deliver("r2").await;
     assert_eq!(stored(&world), undisturbed(40).await);
-    assert_eq!(world.record().file().cloned().unwrap().key, object_key(&export().tenant, &export().id, 2));
+    assert_eq!(world.record().file().cloned().unwrap().key, NewFile::of(&Export { fencing_token: 2, ..export() }).key);
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
 

@@ -29,7 +29,7 @@ pub use source_tables::SourceTables;
 #[cfg(feature = "inspection")]
 #[must_use]
 pub fn page_to_csv(body: &[u8], selection: &RowSelection) -> Option<Vec<u8>> {
-    page::read_page(body, selection).ok().map(|page| page.encoded.csv)
+    page::read_page(body, selection).ok().map(|page| page.encoded.cells.csv().to_vec())
 }
 
 /// Reads `body` as a page of rows of each type and compares the result with the SDK's, if both can read it.

@@ -1,4 +1,4 @@
-//! The generator's hot path: decodes a page of rows from a Query response directly into CSV.
+//! The generator's hot path: decodes a page of rows from a Query response directly into the cells of its file.
 //!
 //! The SDK builds a map of owned values for every item. This module borrows the values from the body and passes them to
 //! the encoder. Request, signature, retries and time-outs are the SDK's; the row format is the domain's.
@@ -10,9 +10,9 @@
 
 use std::borrow::Cow;
 
-use exports_domain::csv_encoder::{CsvEncoder, EncodedRows};
 use exports_domain::export_type::{Column, ExportType, FileColumns};
 use exports_domain::row::Value;
+use exports_domain::row_encoder::{EncodedRows, RowEncoder};
 use exports_domain::row_selection::RowSelection;
 
 use super::json::{JsonError, JsonReader};
@@ -21,7 +21,7 @@ use super::record::{SORT, TENANT};
 /// A decoded page of rows.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Page {
-    /// The rows as CSV.
+    /// The encoded rows.
     pub encoded: EncodedRows,
     /// The first row's sort key.
     pub first: Option<String>,
@@ -37,7 +37,7 @@ pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, J
     let mut json = JsonReader::new(body)?;
     // A row is about a third of the size of its item.
     let columns = selection.columns;
-    let mut lines = CsvEncoder::new(columns, body.len() / 5 * 2).with_conditions(selection.conditions.clone());
+    let mut rows = RowEncoder::new(selection, body.len() / 5 * 2);
     let (mut first, mut last) = (None, None);
     let mut has_items = false;
     json.object(|json, name| match &*name {
@@ -45,7 +45,7 @@ pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, J
         "Items" if has_items => json.invalid(),
         "Items" => {
             has_items = true;
-            read_items(json, columns, &mut lines, &mut first)
+            read_items(json, columns, &mut rows, &mut first)
         }
         "LastEvaluatedKey" => {
             last = read_key(json)?;
@@ -54,7 +54,7 @@ pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, J
         _ => json.skip(),
     })?;
     json.end()?;
-    Ok(Page { encoded: lines.finish(), first, last })
+    Ok(Page { encoded: rows.finish(), first, last })
 }
 
 /// The sort key in a key object; `None` for `null`.
@@ -75,11 +75,11 @@ pub(super) fn read_key(json: &mut JsonReader<'_>) -> Result<Option<String>, Json
     sort.map(Some).ok_or(JsonError(start))
 }
 
-/// Encodes the items into `lines` and stores the first sort key in `first`.
+/// Encodes the items into `rows` and stores the first sort key in `first`.
 fn read_items(
     json: &mut JsonReader<'_>,
     columns: FileColumns,
-    lines: &mut CsvEncoder,
+    rows: &mut RowEncoder,
     first: &mut Option<String>,
 ) -> Result<(), JsonError> {
     let names = NameTable::of(columns.export_type);
@@ -109,7 +109,7 @@ fn read_items(
         if first.is_none() {
             *first = Some(key.to_owned());
         }
-        lines.push(item.row.get(..columns.len()).unwrap_or_default(), key);
+        rows.push(item.row.get(..columns.len()).unwrap_or_default(), key);
         Ok(())
     })
 }

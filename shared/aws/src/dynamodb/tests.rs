@@ -9,13 +9,12 @@ use aws_sdk_dynamodb::types::{
 };
 use exports_domain::caller::{ApiKeyRecord, KeyHash, Person};
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
-use exports_domain::csv_encoder::CsvEncoder;
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Lease, Pending, Progress, State, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::failure::Failure;
-use exports_domain::file::{ExportFile, download_name, invalid_rows_key, object_key, unfinished_key};
+use exports_domain::file::{ExportFile, NewFile, unfinished_key};
 use exports_domain::filter::{RowFilter, SupplierId};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
@@ -23,16 +22,17 @@ use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::money::Currency;
-use exports_domain::options::ExportOptions;
+use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
     ScheduledCheck, Upload,
 };
 use exports_domain::row::Value;
+use exports_domain::row_encoder::RowEncoder;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryRows, MemoryStore, address, export, file, invalid_rows_failure, operator, ready_export, ready_until, row,
-    row_status, settings, start, state, with_work,
+    MemoryRows, MemoryStore, address, export, file, invalid_rows_failure, new_file, operator, ready_export,
+    ready_until, row, row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
@@ -786,7 +786,7 @@ fn most_invalid_rows(export_type: ExportType) -> InvalidRows {
     let mut row = vec![Value::Other; columns.list().len()];
     let id = "\u{10000}".repeat(300);
     row[0] = Value::Text(&id);
-    let mut encoder = CsvEncoder::new(columns, 0);
+    let mut encoder = RowEncoder::new(&RowSelection::all(columns), 0);
     (0..30).for_each(|_| encoder.push(&row, &id));
     InvalidRows { count: u64::MAX, ..encoder.finish().invalid_rows }
 }
@@ -806,8 +806,8 @@ fn largest_totals(export_type: ExportType) -> Totals {
 fn largest_record_of_an_export_with_invalid_rows_is_under_64_kib() {
     for export_type in ExportType::ALL {
         let rows = most_invalid_rows(export_type);
-        let export = largest_export(export_type);
-        let key = invalid_rows_key(&export.tenant, &export.id, u64::MAX);
+        let export = Export { fencing_token: u64::MAX, ..largest_export(export_type) };
+        let key = NewFile::invalid_rows(&export).key;
         let failure = Failure::invalid_rows(&rows, export_type.definition(), key, start());
         let export = Export { state: State::Failed { failure, file: None }, ..export };
         let size = item_size(&to_item(&export));
@@ -818,15 +818,10 @@ fn largest_record_of_an_export_with_invalid_rows_is_under_64_kib() {
 #[test]
 fn largest_record_of_a_resent_export_is_under_64_kib() {
     for export_type in ExportType::ALL {
-        let export = largest_export(export_type);
-        let file = ExportFile {
-            key: object_key(&export.tenant, &export.id, u64::MAX),
-            name: download_name(&export.tenant, &export.id, start()),
-            rows: u64::MAX,
-            bytes: u64::MAX,
-            totals: largest_totals(export_type),
-            ..file()
-        };
+        let export = Export { fencing_token: u64::MAX, ..largest_export(export_type) };
+        let NewFile { key, name, .. } = NewFile::of(&export);
+        let file =
+            ExportFile { key, name, rows: u64::MAX, bytes: u64::MAX, totals: largest_totals(export_type), ..file() };
         // The first e-mail was rejected, for a reason of the most characters that are kept.
         let failure = Failure::email_not_sent(&"\u{10000}".repeat(300));
         let days = [start(), start().minus(Duration::from_secs(86_400))];
@@ -840,9 +835,11 @@ fn largest_record_of_a_resent_export_is_under_64_kib() {
 #[test]
 fn largest_checkpoint_is_under_64_kib() {
     for export_type in ExportType::ALL {
-        let Export { tenant, id, .. } = largest_export(export_type);
+        let export = Export { fencing_token: u64::MAX, ..largest_export(export_type) };
+        let key = NewFile::of(&export).key;
+        let Export { tenant, id, .. } = export;
         let checkpoint = Checkpoint {
-            upload: Some(Upload { key: object_key(&tenant, &id, u64::MAX), id: "x".repeat(1024) }),
+            upload: Some(Upload { key, id: "x".repeat(1024) }),
             parts: u32::MAX,
             unfinished: Some(UnfinishedPart {
                 key: unfinished_key(&tenant, &id, u64::MAX, u64::MAX),
@@ -967,7 +964,7 @@ async fn read_range(table: &LocalTables, after: Option<&str>, up_to: &str) -> Ve
 }
 
 fn ids(pages: &[RowPage]) -> Vec<String> {
-    let lines = pages.iter().flat_map(|page| str::from_utf8(&page.encoded.csv).unwrap().lines());
+    let lines = pages.iter().flat_map(|page| str::from_utf8(page.encoded.cells.csv()).unwrap().lines());
     lines.map(|line| line.split(';').next().unwrap().to_owned()).collect()
 }
 
@@ -999,7 +996,7 @@ async fn read_page_returns_the_rows_of_the_range_in_order() {
     assert_eq!(ids(&pages), ["po_a", "po_b", "po_c"]);
     let time = second_before(1).to_seconds_text();
     assert_eq!(
-        str::from_utf8(&pages[0].encoded.csv).unwrap().lines().nth(1).unwrap(),
+        str::from_utf8(pages[0].encoded.cells.csv()).unwrap().lines().nth(1).unwrap(),
         format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
     );
     assert_eq!(pages[0].first, Some(RowKey(format!("{}#po_a", second_before(2)))));

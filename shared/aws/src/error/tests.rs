@@ -1,7 +1,7 @@
 use exports_domain::caller::KeyHash;
 use exports_domain::file::ExportFile;
 use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileStore, JobQueue};
-use exports_domain::testing::{export, file, start};
+use exports_domain::testing::{export, file, new_file, start};
 use std::time::Duration;
 
 use super::*;
@@ -33,7 +33,7 @@ async fn error_of(service: &str, status: u16, code: &str) -> (DependencyError, u
         "s3" => ExportsBucket::new(&config, "exports".into()).file_size("exports/x.csv").await.unwrap_err(),
         "s3 put" => {
             let bucket = ExportsBucket::new(&config, "exports".into());
-            bucket.put_file("exports/x.csv", "x.csv", vec![1]).await.unwrap_err()
+            bucket.put_file(&new_file(), vec![1]).await.unwrap_err()
         }
         "sqs" => {
             let queue = JobsQueue::new(&config, "http://aws.example/1/jobs".into());

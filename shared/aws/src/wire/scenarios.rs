@@ -13,20 +13,20 @@ use exports_domain::error::ErrorKind;
 use exports_domain::export::{Export, Lease, Pending, Progress, Status};
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::failure::{Failure, FailureCode};
-use exports_domain::file::unfinished_key;
+use exports_domain::file::{NewFile, unfinished_key};
 use exports_domain::filter::RowFilter;
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::idempotency::Idempotency;
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::mail::Mail;
-use exports_domain::options::ExportOptions;
+use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
     ApiKeyStore as _, ExportStore as _, FileStore as _, JobQueue as _, KeyRange, MailSender as _, Part, RowKey,
     RowSource as _, Upload,
 };
 use exports_domain::row_selection::RowSelection;
-use exports_domain::testing::{address, export, file, operator, ready_export, row_status, start, with_work};
+use exports_domain::testing::{address, export, file, new_file, operator, ready_export, row_status, start, with_work};
 use exports_domain::time::Timestamp;
 use serde_json::json;
 
@@ -274,6 +274,12 @@ fn part_key() -> String {
     unfinished_key(&export().tenant, &export().id, 1, 9)
 }
 
+/// The file of an export to XLSX.
+fn xlsx_file() -> NewFile {
+    let options = ExportOptions { format: FileFormat::Xlsx, ..ExportOptions::default() };
+    NewFile::of(&Export { options, fencing_token: 1, ..export() })
+}
+
 fn upload() -> Upload {
     Upload { key: file().key, id: "upload-id".to_owned() }
 }
@@ -391,12 +397,11 @@ fn files() -> Vec<Scenario> {
     let created = "<InitiateMultipartUploadResult><UploadId>upload-id</UploadId></InitiateMultipartUploadResult>";
     let completed = "<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>";
     vec![
-        scenario!("put_file", [Response::new(200, "")], |config| bucket(&config).put_file(
-            &file().key,
-            &file().name,
-            LINE.to_vec()
-        )),
-        scenario!("start_upload", [xml(created)], |config| bucket(&config).start_upload(&file().key, &file().name)),
+        scenario!("put_file", [Response::new(200, "")], |config| bucket(&config).put_file(&new_file(), LINE.to_vec())),
+        scenario!("put_file.xlsx", [Response::new(200, "")], |config| bucket(&config)
+            .put_file(&xlsx_file(), LINE.to_vec())),
+        scenario!("start_upload", [xml(created)], |config| bucket(&config).start_upload(&new_file())),
+        scenario!("start_upload.xlsx", [xml(created)], |config| bucket(&config).start_upload(&xlsx_file())),
         scenario!("upload_part", [Response::new(200, "").header("etag", "\"tag\"")], |config| bucket(&config)
             .upload_part(&upload(), 1, LINE.to_vec())),
         scenario!("list_parts", [listed(1, more), listed(2, "<IsTruncated>false</IsTruncated>")], |config| bucket(

@@ -2,6 +2,7 @@ use super::*;
 use crate::tests::request;
 use crate::validation::MAX_VALIDATION_ERRORS;
 use exports_domain::export_type::ExportType;
+use exports_domain::options::FileFormat;
 use exports_domain::testing::address;
 use proptest::prelude::*;
 use serde_json::json;
@@ -242,6 +243,14 @@ fn every_invalid_field_of_a_launch_is_reported() {
         (ValidationCode::Format, Some("format")),
     ];
     assert_eq!(codes_and_fields, expected);
+}
+
+#[test]
+fn format_is_parsed() {
+    for (format, expected) in [("CSV", FileFormat::Csv), ("XLSX", FileFormat::Xlsx)] {
+        let launch = parse_launch(&format!(r#"{{"format":"{format}"}}"#)).unwrap();
+        assert_eq!(launch.options.format, expected);
+    }
 }
 
 #[test]

@@ -18,9 +18,9 @@ use bench::Error;
 use bench::contender::sdk_config;
 use bench::source_rows::{SourceRows, Spread};
 use exports_aws::dynamodb::page_to_csv;
-use exports_domain::csv_encoder::CsvEncoder;
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::row::Value;
+use exports_domain::row_encoder::RowEncoder;
 use exports_domain::row_selection::RowSelection;
 use jiter::Jiter;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -116,7 +116,7 @@ impl Cell {
 fn with_jiter(body: &[u8], columns: FileColumns) -> Result<Vec<u8>, Error> {
     let names: Vec<&str> = columns.list().iter().map(|column| column.attribute).chain(["sk"]).collect();
     let mut cells: Vec<Cell> = names.iter().map(|_| Cell::default()).collect();
-    let mut lines = CsvEncoder::new(columns, body.len() / 2);
+    let mut lines = RowEncoder::new(&RowSelection::all(columns), body.len() / 2);
     let mut jiter = Jiter::new(body);
     let mut is_items = jiter.next_object()?.map(|name| name == "Items");
     while let Some(is_list) = is_items {
@@ -136,7 +136,7 @@ fn with_jiter(body: &[u8], columns: FileColumns) -> Result<Vec<u8>, Error> {
         is_items = jiter.next_key()?.map(|name| name == "Items");
     }
     jiter.finish()?;
-    Ok(lines.finish().csv)
+    Ok(lines.finish().cells.csv().to_vec())
 }
 
 fn read_item(jiter: &mut Jiter<'_>, names: &[&str], cells: &mut [Cell]) -> Result<(), Error> {
@@ -171,7 +171,7 @@ fn read_item(jiter: &mut Jiter<'_>, names: &[&str], cells: &mut [Cell]) -> Resul
 }
 
 fn by_hand(items: &[Item], columns: FileColumns) -> Vec<u8> {
-    let mut lines = CsvEncoder::new(columns, 0);
+    let mut lines = RowEncoder::new(&RowSelection::all(columns), 0);
     for item in items {
         let value = |name| match item.get(name) {
             None | Some(AttributeValue::Null(true)) => Value::Missing,
@@ -183,7 +183,7 @@ fn by_hand(items: &[Item], columns: FileColumns) -> Vec<u8> {
         let Value::Text(key) = value("sk") else { continue };
         lines.push(&row, key);
     }
-    lines.finish().csv
+    lines.finish().cells.csv().to_vec()
 }
 
 #[derive(Deserialize)]
@@ -208,7 +208,7 @@ struct Payout {
 }
 
 fn with_serde_dynamo(items: Vec<Item>, columns: FileColumns) -> Result<Vec<u8>, Error> {
-    let mut lines = CsvEncoder::new(columns, 0);
+    let mut lines = RowEncoder::new(&RowSelection::all(columns), 0);
     for payout in serde_dynamo::aws_sdk_dynamodb_1::from_items::<Payout>(items)? {
         let (amount, count) = (payout.amount_minor.to_string(), payout.order_count.to_string());
         let row = [
@@ -230,7 +230,7 @@ fn with_serde_dynamo(items: Vec<Item>, columns: FileColumns) -> Result<Vec<u8>, 
         ];
         lines.push(&row, &payout.sk);
     }
-    Ok(lines.finish().csv)
+    Ok(lines.finish().cells.csv().to_vec())
 }
 
 /// The SDK's client, with this body as the response to every request.

@@ -9,9 +9,9 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use exports_domain::csv_encoder::CsvEncoder;
 use exports_domain::export_type::Column;
 use exports_domain::row::Value;
+use exports_domain::row_encoder::RowEncoder;
 use exports_domain::row_selection::RowSelection;
 
 use super::Page;
@@ -49,7 +49,7 @@ pub(in crate::dynamodb) fn sdk_output(body: &str) -> Option<QueryOutput> {
 /// The page that the SDK reads from a body; `None` if it cannot read it, or an item has no sort key.
 pub(in crate::dynamodb) fn read_with_sdk(body: &str, selection: &RowSelection) -> Option<Page> {
     let output = sdk_output(body)?;
-    let mut lines = CsvEncoder::new(selection.columns, 0).with_conditions(selection.conditions.clone());
+    let mut lines = RowEncoder::new(selection, 0);
     let sort = |item: &Item| item.get(SORT).and_then(|value| value.as_s().ok()).cloned();
     for item in output.items() {
         let value = |column: &Column| match item.get(column.attribute) {

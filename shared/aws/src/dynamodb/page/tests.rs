@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use exports_domain::filter::RowFilter;
+use exports_domain::options::ExportOptions;
 use proptest::prelude::*;
 
 use exports_domain::export_type::{ColumnKind, Definition};
@@ -30,7 +31,7 @@ fn some(columns: FileColumns) -> RowSelection {
         currencies: ["EUR".parse().unwrap()].into(),
         ..RowFilter::default()
     };
-    RowSelection::filtered(columns, &filter)
+    RowSelection::of(columns, &ExportOptions { filter, ..ExportOptions::default() })
 }
 
 /// The JSON of a string. `escapes` selects characters to escape that need not be.

@@ -88,6 +88,8 @@ const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), fi
 const READY: Next = |export| lifecycle::ready(export, minutes(3), minutes(60));
 const EXPIRE: Next = |_| lifecycle::expire(minutes(60), minutes(60));
 const FAIL: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::attempts_used_up(5));
+const FAIL_XLSX: Next =
+    |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::too_many_rows_for_xlsx(1_000_000));
 const INVALID_ROWS: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, invalid_rows_failure());
 const CANCEL: Next = |export| lifecycle::cancel(export, minutes(3), Failure::cancelled(operator("acme").user)).unwrap();
 const PERMANENT_ERROR: Next = |export| lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7));
@@ -122,6 +124,12 @@ fn export_with_every_option() -> Export {
     Export { id, columns, settings, options: ExportOptions { filter, ..ExportOptions::default() }, ..export() }
 }
 
+/// An export to XLSX.
+fn export_to_xlsx() -> Export {
+    let options = ExportOptions { format: FileFormat::Xlsx, ..ExportOptions::default() };
+    Export { options, ..export_of_version_1() }
+}
+
 /// Each golden record, with the export that was accepted and the steps that led to it.
 fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
     let case = |name, steps: &[Next]| (name, export_of_version_1(), steps.to_vec());
@@ -140,6 +148,7 @@ fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
         case("export-cancelled", &[ACQUIRE, CANCEL]),
         ("export-with-every-option", export_with_every_option(), vec![]),
         ("export-with-every-option-failed", export_with_every_option(), vec![ACQUIRE, FAIL]),
+        ("export-to-xlsx-failed", export_to_xlsx(), vec![ACQUIRE, FAIL_XLSX]),
     ]
 }
 
@@ -200,7 +209,7 @@ fn checkpoints() -> [(&'static str, Checkpoint); 4] {
         }
     };
     let unfinished = |bytes, crc64| Some(UnfinishedPart { key: unfinished_key(&tenant, &id, 1, 3), bytes, crc64 });
-    let upload = Some(Upload { key: object_key(&tenant, &id, 1), id: "upload-1".into() });
+    let upload = Some(Upload { key: new_file().key, id: "upload-1".into() });
     let (two, three) = (after(2, AFTER_TWO_ROWS), after(3, AFTER_THREE_ROWS));
     let first = vec!["\"po_2\" (currency unknown)".to_owned()];
     let invalid = Checkpoint {
