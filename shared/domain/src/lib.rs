@@ -17,7 +17,7 @@
 //! | [`row_encoder`], [`csv_encoder`], [`sheet`] | checks rows, and makes lines of CSV or cells of a worksheet of them |
 //! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
-//! | [`mail`], [`back_office`] | the e-mails, and the back-office URL in them |
+//! | [`mail`], [`summary`], [`back_office`] | the e-mails; what an export includes, in words; the back-office URL |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
 //! | [`fields`], [`hex`] | helpers: JSON fields, hexadecimal text |
 //! | `invariants`, `testing` (feature `testing`) | the invariants of the whole system, with a checker; in-memory ports |
@@ -52,6 +52,7 @@ pub mod row;
 pub mod row_encoder;
 pub mod row_selection;
 pub mod sheet;
+pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -8,10 +8,12 @@ use crate::export::Export;
 use crate::export_type::Definition;
 use crate::failure::{Failure, FailureCode};
 use crate::file::ExportFile;
-use crate::filter::{AccountType, RowFilter};
 use crate::id::ExportId;
-use crate::money::Money;
+use crate::money::{Currency, Money};
+use crate::options::FileFormat;
+use crate::summary::{conditions, long_time, period};
 use crate::time::Timestamp;
+use crate::totals::Total;
 
 /// The most rows of an Excel worksheet (Microsoft, "Excel specifications and limits").
 pub const EXCEL_ROWS: u64 = 1_048_576;
@@ -38,13 +40,17 @@ struct ReadyFacts<'a> {
     name: &'a str,
     export: ExportId,
     file: &'a ExportFile,
+    /// The format, for people.
+    format: &'static str,
+    is_csv: bool,
     period: String,
     filters: Vec<Condition>,
     rows: String,
     rows_title: String,
     definition: &'static Definition,
     size: String,
-    totals: Vec<(&'static str, String, String)>,
+    /// Label, count and amount: for each currency, then for each of its statuses.
+    totals: Vec<(String, String, String)>,
     link: &'a str,
     link_expiry: String,
     exceeds_excel: bool,
@@ -99,31 +105,26 @@ impl Mail {
         let definition = export.id.export_type().definition();
         let title = format!("{} export", definition.title);
         let rows = with_separators(file.rows);
+        let is_csv = export.options.format == FileFormat::Csv;
         let facts = ReadyFacts {
             subject: format!("Your {} is ready", lower_first(&title)),
             title,
             name: export.requested_by.name.as_str(),
             export: export.id,
             file,
+            format: if is_csv { "CSV" } else { "Excel" },
+            is_csv,
             period: period(export),
-            filters: conditions(&export.options.filter),
+            filters: conditions(&export.options.filter).into_iter().map(Condition::new).collect(),
             definition,
             rows,
             rows_title: upper_first(definition.plural),
             size: size(file.bytes),
-            totals: file
-                .totals
-                .by_currency()
-                .into_iter()
-                .map(|(currency, total)| {
-                    let amount = Money { minor: total.minor, currency };
-                    (currency.code(), with_separators(total.count), decimal_with_separators(&amount.to_string()))
-                })
-                .collect(),
+            totals: totals(file),
             link,
             link_expiry: long_time(link_expiry),
             // The header is a row of the worksheet, too.
-            exceeds_excel: file.rows >= EXCEL_ROWS,
+            exceeds_excel: is_csv && file.rows >= EXCEL_ROWS,
             back_office,
         };
         Ok(Self {
@@ -174,6 +175,20 @@ impl Mail {
     }
 }
 
+fn totals(file: &ExportFile) -> Vec<(String, String, String)> {
+    let line = |label: String, currency, total: Total| {
+        let amount = Money { minor: total.minor, currency }.to_string();
+        (label, with_separators(total.count), decimal_with_separators(&amount))
+    };
+    let of_currency = |(currency, total): (Currency, Total)| {
+        let by_status = file.totals.iter().filter(move |(other, _, _)| *other == currency);
+        let by_status = by_status
+            .map(move |(_, status, total)| line(format!("{} {}", currency.code(), status.name()), currency, total));
+        std::iter::once(line(currency.code().to_owned(), currency, total)).chain(by_status)
+    };
+    file.totals.by_currency().into_iter().flat_map(of_currency).collect()
+}
+
 /// The next step of the requester after a failure.
 const fn advice(code: FailureCode, has_file: bool) -> &'static str {
     match code {
@@ -216,34 +231,6 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// A time for people: `8 October 2026, 00:00 UTC`.
-fn long_time(time: Timestamp) -> String {
-    time.format("%-d %B %Y, %H:%M UTC")
-}
-
-/// The same with seconds, which can decide whether a row is in the file.
-fn long_time_with_seconds(time: Timestamp) -> String {
-    time.format("%-d %B %Y, %H:%M:%S UTC")
-}
-
-/// The period of the rows: `created from 1 September 2026, 00:00:00 UTC up to 8 October 2026, 08:30:00 UTC`. It ends with
-/// the acceptance at the latest.
-fn period(export: &Export) -> String {
-    // A bound in the middle of a second is shown exactly.
-    let bound = |time: Timestamp, of_second| match time.millis().rem_euclid(1000) {
-        millis if millis == of_second => long_time_with_seconds(time),
-        _ => time.format("%-d %B %Y, %H:%M:%S.%3f UTC"),
-    };
-    let to = match export.options.filter.created_at_to {
-        Some(to) if to < export.as_of() => bound(to, 999),
-        _ => long_time_with_seconds(export.as_of()),
-    };
-    match export.options.filter.created_at_from {
-        Some(from) => format!("created from {} up to {to}", bound(from, 0)),
-        None => format!("created up to {to}"),
-    }
-}
-
 /// A filter other than the period: what it compares, and the values that are included.
 struct Condition {
     name: &'static str,
@@ -252,28 +239,10 @@ struct Condition {
     values: String,
 }
 
-/// The filters other than the period.
-fn conditions(filter: &RowFilter) -> Vec<Condition> {
-    let currencies: Vec<&str> = filter.currencies.iter().map(|currency| currency.code()).collect();
-    let amount = match (filter.amount_min, filter.amount_max) {
-        (Some(min), Some(max)) => format!("{min} to {max} {}", currencies.concat()),
-        (Some(min), None) => format!("{min} {} or more", currencies.concat()),
-        (None, Some(max)) => format!("{max} {} or less", currencies.concat()),
-        (None, None) => String::new(),
-    };
-    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.name()).collect();
-    let suppliers: Vec<&str> = filter.supplier_ids.iter().map(|id| id.as_str()).collect();
-    let account = |kind: Option<AccountType>| kind.map(|kind| kind.to_string()).unwrap_or_default();
-    let conditions = [
-        ("Status", statuses.join(", ")),
-        ("Currency", currencies.join(", ")),
-        ("Amount", amount),
-        ("Supplier", suppliers.join(", ")),
-        ("Source", account(filter.source_balance_account_type)),
-        ("Target", account(filter.target_balance_account_type)),
-    ];
-    let condition = |(name, values)| Condition { name, padded: format!("{name:<9}"), values };
-    conditions.into_iter().filter(|(_, values)| !values.is_empty()).map(condition).collect()
+impl Condition {
+    fn new((name, values): (&'static str, String)) -> Self {
+        Self { name, padded: format!("{name:<9}"), values }
+    }
 }
 
 /// A number with thousands separators: `1,048,576`.
@@ -319,9 +288,11 @@ mod tests {
     use crate::caller::Person;
     use crate::export::State;
     use crate::export_type::ExportType;
+    use crate::filter::{AccountType, RowFilter};
     use crate::lifecycle::tests::{export, file};
+    use crate::options::ExportOptions;
     use crate::testing::row_status;
-    use crate::totals::{Total, Totals};
+    use crate::totals::Totals;
 
     fn link_expiry() -> Timestamp {
         "2026-10-11T08:30:00.000Z".parse().unwrap()
@@ -391,6 +362,42 @@ mod tests {
         // Only HTML is escaped.
         assert!(mail.text.contains("Ann <a@b.example> & Sons"));
         assert!(mail.html.contains("Ann &#60;a@b.example&#62; &#38; Sons"), "{}", mail.html);
+    }
+
+    #[test]
+    fn mail_about_a_workbook_has_no_advice_for_csv() {
+        let mail = |format| {
+            let options = ExportOptions { format, ..ExportOptions::default() };
+            let file = ExportFile { rows: EXCEL_ROWS, ..file() };
+            Mail::ready(&Export { options, ..export() }, &file, "https://b.example/k", link_expiry(), None).unwrap()
+        };
+        let (csv, xlsx) = (mail(FileFormat::Csv), mail(FileFormat::Xlsx));
+        for (csv, xlsx) in [(&csv.text, &xlsx.text), (&csv.html, &xlsx.html)] {
+            for text in ["CSV file", "do not double-click", "Excel worksheet can hold"] {
+                assert!(csv.contains(text) && !xlsx.contains(text), "{text}: {xlsx}");
+            }
+            for text in ["an Excel file of", "Times are in UTC", "Amounts of more than 15 digits are text"] {
+                assert!(xlsx.contains(text) && !csv.contains(text), "{text}: {xlsx}");
+            }
+        }
+    }
+
+    #[test]
+    fn totals_are_by_currency_and_status() {
+        let mut totals = Totals::default();
+        for (code, status, count, minor) in [("EUR", "SETTLED", 1000, 123_450), ("EUR", "FAILED", 234, -50)] {
+            assert!(totals.add(code.parse().unwrap(), row_status(status), Total { count, minor }));
+        }
+        let mail = Mail::ready(&export(), &ExportFile { totals, ..file() }, "https://b.example/k", link_expiry(), None)
+            .unwrap();
+        let lines = [
+            "EUR  1,234.00  (1,234 payouts)",
+            "EUR SETTLED  1,234.50  (1,000 payouts)",
+            "EUR FAILED  -0.50  (234 payouts)",
+        ];
+        for line in lines {
+            assert!(mail.text.contains(line), "{line} in\n{}", mail.text);
+        }
     }
 
     fn ready_mail(filter: RowFilter, rows: u64) -> Mail {

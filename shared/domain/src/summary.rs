@@ -1,0 +1,59 @@
+//! What an export includes, in words: for its e-mail and for the workbook itself.
+
+use crate::export::Export;
+use crate::filter::{AccountType, RowFilter};
+use crate::time::Timestamp;
+
+/// A time for people: `8 October 2026, 00:00 UTC`.
+pub(crate) fn long_time(time: Timestamp) -> String {
+    time.format("%-d %B %Y, %H:%M UTC")
+}
+
+/// The same with seconds, which can decide whether a row is in the file.
+#[must_use]
+pub fn long_time_with_seconds(time: Timestamp) -> String {
+    time.format("%-d %B %Y, %H:%M:%S UTC")
+}
+
+/// The period of the rows: `created from 1 September 2026, 00:00:00 UTC up to 8 October 2026, 08:30:00 UTC`. It ends with
+/// the acceptance at the latest.
+#[must_use]
+pub fn period(export: &Export) -> String {
+    // A bound in the middle of a second is shown exactly.
+    let bound = |time: Timestamp, of_second| match time.millis().rem_euclid(1000) {
+        millis if millis == of_second => long_time_with_seconds(time),
+        _ => time.format("%-d %B %Y, %H:%M:%S.%3f UTC"),
+    };
+    let to = match export.options.filter.created_at_to {
+        Some(to) if to < export.as_of() => bound(to, 999),
+        _ => long_time_with_seconds(export.as_of()),
+    };
+    match export.options.filter.created_at_from {
+        Some(from) => format!("created from {} up to {to}", bound(from, 0)),
+        None => format!("created up to {to}"),
+    }
+}
+
+/// The filters other than the period: what each compares, and the values that are included.
+#[must_use]
+pub fn conditions(filter: &RowFilter) -> Vec<(&'static str, String)> {
+    let currencies: Vec<&str> = filter.currencies.iter().map(|currency| currency.code()).collect();
+    let amount = match (filter.amount_min, filter.amount_max) {
+        (Some(min), Some(max)) => format!("{min} to {max} {}", currencies.concat()),
+        (Some(min), None) => format!("{min} {} or more", currencies.concat()),
+        (None, Some(max)) => format!("{max} {} or less", currencies.concat()),
+        (None, None) => String::new(),
+    };
+    let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.name()).collect();
+    let suppliers: Vec<&str> = filter.supplier_ids.iter().map(|id| id.as_str()).collect();
+    let account = |kind: Option<AccountType>| kind.map(|kind| kind.to_string()).unwrap_or_default();
+    let conditions = [
+        ("Status", statuses.join(", ")),
+        ("Currency", currencies.join(", ")),
+        ("Amount", amount),
+        ("Supplier", suppliers.join(", ")),
+        ("Source", account(filter.source_balance_account_type)),
+        ("Target", account(filter.target_balance_account_type)),
+    ];
+    conditions.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+}
