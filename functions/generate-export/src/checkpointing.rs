@@ -30,6 +30,16 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if let Some(checkpoint) = state.checkpoint() {
             return self.store_checkpoint(export, state, &checkpoint, now).await;
         }
+        self.record_progress(export, state, now).await
+    }
+
+    /// Records how many rows are written, without a checkpoint.
+    pub(crate) async fn record_progress(
+        &self,
+        export: &mut Export,
+        state: &UploadState,
+        now: Timestamp,
+    ) -> Result<(), ApplyError> {
         let step = lifecycle::record_progress(export, now, state.statistics.progress());
         self.exports.apply_step(&export.tenant, &export.id, &step).await?;
         *export = step.changed(export);

@@ -10,6 +10,7 @@
 //! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
 //! | `part_uploads` | uploads of parts in flight |
 //! | `upload_state` | the parts, and the content of a checkpoint |
+//! | `xlsx_file`, `workbook` | XLSX files, which have no checkpoint |
 //! | `unfinished_file` | deletes what nobody will continue |
 
 use std::time::Duration;
@@ -21,7 +22,9 @@ use exports_domain::failure::Failure;
 use exports_domain::file::{ExportFile, NewFile};
 use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;
+use exports_domain::options::FileFormat;
 use exports_domain::ports::{CompleteError, ExportStore, FileStore, KeyRange, RowSource, System, Upload};
+use exports_domain::row_encoder::EncodedCells;
 use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
 
@@ -34,6 +37,7 @@ use crate::statistics::FileStatistics;
 use crate::stopped::{Stopped, Unrecorded};
 use crate::unfinished_file::discard;
 use crate::upload_state::UploadState;
+use crate::workbook::Workbook;
 
 /// A complete file.
 #[derive(Debug)]
@@ -111,7 +115,12 @@ impl<S: ExportStore> FileWriter<'_, S> {
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
         let tenant = export.tenant.clone();
-        if state.statistics.bytes == 0 {
+        let started_at = self.system.now();
+        let mut workbook = match export.options.format {
+            FileFormat::Xlsx => Some(Workbook::new(export)?),
+            FileFormat::Csv => None,
+        };
+        if workbook.is_none() && state.statistics.bytes == 0 {
             state.append(csv_header(export.columns, export.settings.byte_order_mark).as_bytes());
         }
         let KeyRange { after, up_to } = export.key_range();
@@ -119,7 +128,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let selection = export.row_selection();
         let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
         let mut uploads = PartUploads::new(self.files, self.limits, NewFile::of(export));
-        let mut reported_at = self.system.now();
+        let mut reported_at = started_at;
         loop {
             // Uploaded parts are recorded while the next batch is read.
             let batch = tokio::select! {
@@ -131,17 +140,26 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 batch = reader.next() => batch?,
             };
             let Some(batch) = batch else { break };
-            self.add(batch, export, state, (&mut reader, &mut uploads)).await?;
+            self.add(batch, export, state, &mut workbook, (&mut reader, &mut uploads)).await?;
             let now = self.system.now();
             if now >= times.continue_at {
-                return Err(self.store_and_release(export, state, &mut uploads, times).await);
+                return Err(match export.options.format {
+                    FileFormat::Csv => self.store_and_release(export, state, &mut uploads, times).await,
+                    FileFormat::Xlsx => self.run_out_of_time(export, state).await,
+                });
             }
             if now.since(reported_at) >= self.limits.checkpoint_every {
                 reported_at = now;
                 reader.read_during(self.report_progress(export, state, now)).await?;
             }
         }
-        self.finish(export, state, uploads, times).await
+        if state.invalid_rows.count > 0 {
+            return Err(self.write_invalid_rows(export, state).await);
+        }
+        match workbook {
+            Some(workbook) => self.finish_xlsx(export, state, uploads, (workbook, started_at), times).await,
+            None => self.finish_csv(export, state, uploads, times).await,
+        }
     }
 
     /// Adds a batch to the file. Once a row is invalid, there will be no file: the remaining rows are read to find all
@@ -151,17 +169,27 @@ impl<S: ExportStore> FileWriter<'_, S> {
         Batch { encoded, up_to }: Batch,
         export: &Export,
         state: &mut UploadState,
+        workbook: &mut Option<Workbook>,
         (reader, uploads): (&mut Reader<'_>, &mut PartUploads<'_>),
     ) -> Result<(), Stopped> {
         state.last_key_read = Some(up_to);
         if encoded.invalid_rows.count == 0 && state.invalid_rows.count == 0 {
             state.add_rows(&encoded)?;
+            if let (EncodedCells::Xlsx(rows), Some(workbook)) = (&encoded.cells, workbook) {
+                let max_rows = self.limits.max_xlsx_rows;
+                if state.statistics.rows_written > max_rows {
+                    return Err(Stopped::Failed(Failure::too_many_rows_for_xlsx(max_rows)));
+                }
+                workbook.add(rows)?;
+            }
             if state.buffer.len() >= self.limits.part_size {
                 reader.read_during(uploads.start(state)).await?;
             }
             return Ok(());
         }
         if state.invalid_rows.count == 0 {
+            // Deletes its temporary file.
+            *workbook = None;
             uploads.cancel();
             if let Some(upload) = state.unnamed_upload() {
                 reader.read_during(self.abort(upload)).await;
@@ -173,16 +201,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
     }
 
     /// Writes what is left once all rows are read.
-    async fn finish(
+    async fn finish_csv(
         &self,
         export: &mut Export,
         state: &mut UploadState,
         mut uploads: PartUploads<'_>,
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
-        if state.invalid_rows.count > 0 {
-            return Err(self.write_invalid_rows(export, state).await);
-        }
         if state.upload.is_none() {
             self.files.put_file(&uploads.file, std::mem::take(&mut state.buffer)).await?;
             let written = self.file(export, uploads.file.key, &state.statistics);
@@ -196,7 +221,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     }
 
     /// Writes the file of invalid rows. Returns the error that names it, or the one that it was not written for.
-    async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> Stopped {
+    pub(crate) async fn write_invalid_rows(&self, export: &Export, state: &UploadState) -> Stopped {
         let file = NewFile::invalid_rows(export);
         if let Err(error) = self.files.put_file(&file, state.buffer.clone()).await {
             return error.into();
@@ -223,21 +248,32 @@ impl<S: ExportStore> FileWriter<'_, S> {
             return Err(self.release_with(export, state, &checkpoint).await);
         }
         self.store_checkpoint(export, state, &checkpoint, now).await?;
+        self.complete_upload(upload.clone(), state, times).await?;
+        Ok(self.file(export, upload.key, &state.statistics))
+    }
+
+    /// Completes an upload whose parts are the complete file.
+    pub(crate) async fn complete_upload(
+        &self,
+        upload: Upload,
+        state: &UploadState,
+        times: &Times,
+    ) -> Result<(), DependencyError> {
         let (bytes, crc64) = (state.statistics.bytes, state.statistics.crc64());
         let timeout = times.abandon_completion_at.since(self.system.now());
         match self.files.complete_upload(&upload, &state.parts, bytes, crc64, timeout).await {
-            Ok(()) => {}
-            Err(CompleteError::Dependency(error)) => return Err(error.into()),
+            Ok(()) => Ok(()),
+            Err(CompleteError::Dependency(error)) => Err(error),
             Err(CompleteError::UploadLost(reason)) => {
                 // An earlier attempt may have completed it and lost the response.
-                if self.files.file_size(&upload.key).await? != Some(bytes) {
-                    self.abort(upload).await;
-                    let reason = format!("the upload is lost: {reason}");
-                    return Err(DependencyError::transient("complete the upload", reason).into());
+                if self.files.file_size(&upload.key).await? == Some(bytes) {
+                    return Ok(());
                 }
+                self.abort(upload).await;
+                let reason = format!("the upload is lost: {reason}");
+                Err(DependencyError::transient("complete the upload", reason))
             }
         }
-        Ok(self.file(export, upload.key, &state.statistics))
     }
 
     async fn abort(&self, upload: Upload) {

@@ -1,4 +1,4 @@
-//! Writes the CSV of an accepted export and mails its link.
+//! Writes the file of an accepted export and mails its link.
 //!
 //! A message of the jobs queue only names an export; everything else is on the record. So a message that is delivered
 //! twice, late or out of order does no harm: the lease on the record decides who works, and a finished export is left
@@ -10,6 +10,7 @@
 //! | [`job`], [`stopped`] | one export, from its lease to its end; why it stopped before |
 //! | [`reader`], `plan`, [`positions`] | the rows, read in parallel key ranges and returned in order |
 //! | [`file_writer`], `part_uploads`, `upload_state`, `resume`, `checkpointing`, `unfinished_file` | the file, its parts and its checkpoints |
+//! | `workbook`, `xlsx_file` | the file as a workbook, which has no checkpoints |
 //! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -32,6 +33,8 @@ pub mod statistics;
 pub mod stopped;
 mod unfinished_file;
 mod upload_state;
+mod workbook;
+mod xlsx_file;
 
 pub use job::Generator;
 

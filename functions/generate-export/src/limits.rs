@@ -25,6 +25,8 @@ pub struct FileLimits {
     pub part_size: usize,
     /// How many parts a file may have; S3 allows 10,000.
     pub max_parts: u32,
+    /// How many rows an XLSX file may have.
+    pub max_xlsx_rows: u64,
     /// How many key ranges are read in parallel.
     pub readers: usize,
     /// How often progress is recorded.

@@ -18,6 +18,9 @@ use lambda_runtime::{Error, service_fn};
 const PART_SIZE: usize = 8 * 1024 * 1024;
 const MAX_PARTS: u32 = 10_000;
 
+/// So many rows are read, written and uploaded within one invocation. A worksheet has 1,048,576 rows.
+const MAX_XLSX_ROWS: u64 = 1_000_000;
+
 /// A partition gives about 12 MB/s: more readers would mostly wait, and take from the payments service.
 const READERS: usize = 4;
 
@@ -41,6 +44,7 @@ async fn main() -> Result<(), Error> {
         file: FileLimits {
             part_size: settings.number_or("PART_SIZE", PART_SIZE)?,
             max_parts: settings.number_or("MAX_PARTS", MAX_PARTS)?,
+            max_xlsx_rows: settings.number_or("MAX_XLSX_ROWS", MAX_XLSX_ROWS)?,
             readers: settings.number_or("READERS", READERS)?,
             checkpoint_every: settings.duration_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
             continue_before: settings.duration_or("CONTINUE_BEFORE", Duration::from_secs(45))?,

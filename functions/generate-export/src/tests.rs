@@ -34,6 +34,7 @@ mod mailing;
 mod messages;
 mod recovery;
 mod unfinished_part;
+mod xlsx;
 
 struct World {
     exports: MemoryStore,
@@ -66,6 +67,7 @@ fn world(rows: u64) -> World {
             file: FileLimits {
                 part_size: 1 << 20,
                 max_parts: 10_000,
+                max_xlsx_rows: 1_000_000,
                 readers: 3,
                 checkpoint_every: Duration::ZERO,
                 continue_before: Duration::from_secs(45),

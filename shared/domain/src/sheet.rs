@@ -113,6 +113,12 @@ impl SheetRows {
 }
 
 impl SheetCell<'_> {
+    /// The cell of a number of rows, of which no file has so many that a spreadsheet would round it.
+    #[must_use]
+    pub fn count(count: u64) -> Self {
+        Self::number(i64::try_from(count).unwrap_or(i64::MAX), 0)
+    }
+
     /// The cell of an amount, unless it has more than 15 digits.
     #[must_use]
     pub fn amount(amount: Money) -> Option<Self> {
@@ -124,12 +130,10 @@ impl SheetCell<'_> {
 
     /// The quotient of two integers that a double holds exactly is the double nearest to the decimal, so that it is read
     /// back as the same decimal.
-    #[expect(clippy::cast_precision_loss, reason = "at most 15 digits")]
     fn number(minor: i64, decimals: u8) -> Self {
         Self::Number { value: minor as f64 / 10_f64.powi(decimals.into()), decimals }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "at most 12 digits")]
     fn time(seconds: i64) -> Self {
         Self::Time(EPOCH_DAY + seconds as f64 / 86_400.0)
     }

@@ -74,7 +74,7 @@ async fn progress_is_recorded_while_rows_are_written() {
 #[tokio::test]
 async fn third_part_waits_for_one_of_two_in_flight() {
     let world = world(0);
-    let mut uploads = PartUploads::new(&world.files, &world.limits.file, "key".into(), "file.csv".into());
+    let mut uploads = PartUploads::new(&world.files, &world.limits.file, new_file());
     let mut state = UploadState::default();
     for uploaded in [0, 0, 1, 2] {
         state.append(b"part");
