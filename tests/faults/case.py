@@ -27,6 +27,7 @@ import botocore
 from boto3.dynamodb.types import TypeDeserializer
 
 import build
+import xlsx
 from emulated import Emulated
 from expected_csv import expected_csv
 from payouts import payout
@@ -117,8 +118,10 @@ class Case:
         generate_seconds: float = GENERATE_SECONDS,
         beside: Case | None = None,
         quiet_seconds: float = QUIET_SECONDS,
+        export_format: str = "CSV",
     ) -> None:
         self.bench = bench
+        self._export_format = export_format
         self.plan = plan or Plan()
         self.generate_seconds = generate_seconds
         self._quiet_seconds = quiet_seconds
@@ -202,7 +205,10 @@ class Case:
     def post(self, idempotency_key: str | None = None) -> int | None:
         """Launches an export. Returns the status of the response, or None without a response."""
         headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        status, body = self._call("create-export", "POST", EXPORTS, headers)
+        sent = None if self._export_format == "CSV" else {"format": self._export_format}
+        if sent:
+            headers["content-type"] = "application/json"
+        status, body = self._call("create-export", "POST", EXPORTS, headers, body=sent)
         if status == 202:
             self.accepted.append(body["exportId"])
         return status
@@ -439,6 +445,7 @@ class Case:
         path: str,
         headers: Mapping[str, str],
         parameters: Mapping[str, str] | None = None,
+        body: Any = None,
     ) -> tuple[int | None, Any]:
         event = {
             "version": "2.0",
@@ -466,6 +473,7 @@ class Case:
             },
             "pathParameters": dict(parameters or {}),
             "isBase64Encoded": False,
+            **({"body": json.dumps(body)} if body is not None else {}),
         }
         outcome = self.run(crate, event)
         status = outcome.response["statusCode"] if outcome.end is End.RESPONDED else None
@@ -566,7 +574,12 @@ def _wrong_files(items: Iterable[Item], payouts: Iterable[Item], files: Mapping[
         if (file := record.get("file")) and file["key"] in files:
             found = files[file["key"]]
             included = [row for row in rows if row["createdAt"] <= record["createdAt"]]
-            if found != (expected := expected_csv(included, record["byteOrderMark"])):
+            if file["key"].endswith(".xlsx"):
+                (_, *cells), *_ = xlsx.sheets(found).values()
+                values = [[(xlsx.value(cell), cell.number_format) for cell in row] for row in cells]
+                if values != (rows_expected := xlsx.expected_rows(included, "marketplace-payouts")):
+                    wrong.append(f"{file['key']} is\n{values!r}\nexpected\n{rows_expected!r}")
+            elif found != (expected := expected_csv(included, record["byteOrderMark"])):
                 wrong.append(f"{file['key']} is\n{found!r}\nexpected\n{expected!r}")
     return wrong
 

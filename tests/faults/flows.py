@@ -44,6 +44,7 @@ class Flow:
     # Whether the generator runs out of time in this flow in any case.
     is_time_limited: bool = False
     given: tuple[Injection, ...] = ()
+    export_format: str = "CSV"
 
     def case(self, bench: Bench, injections: tuple[Injection, ...] = ()) -> Case:
         paging = None
@@ -54,11 +55,15 @@ class Flow:
             return Case(bench, plan, self.payouts, paging, self.settings, self.generate_seconds)
         if any(injection.waits_long for injection in injections):
             seconds, settings = LONG_GENERATE_SECONDS, {**LONG_DEADLINE, **self.settings}
-            return Case(bench, plan, self.payouts, paging, settings, seconds, quiet_seconds=LONG_QUIET_SECONDS)
+            return Case(
+                bench, plan, self.payouts, paging, settings, seconds, quiet_seconds=LONG_QUIET_SECONDS,
+                export_format=self.export_format,
+            )  # fmt: skip
         quiet_seconds = LONG_QUIET_SECONDS if any(injection.persists for injection in injections) else QUIET_SECONDS
         return Case(
-            bench, plan, self.payouts, paging, self.settings, self.generate_seconds, quiet_seconds=quiet_seconds
-        )
+            bench, plan, self.payouts, paging, self.settings, self.generate_seconds, quiet_seconds=quiet_seconds,
+            export_format=self.export_format,
+        )  # fmt: skip
 
     def allowed_outcomes(self, *injections: Injection) -> set[str]:
         """The outcomes that these failures allow. In a pair, one failure may prevent the other's call."""
@@ -341,6 +346,10 @@ FLOWS = [
     CONTINUED,
     CONTINUED_BETWEEN_PARTS,
     INVALID_ROW,
+    Flow(
+        "generate, XLSX in parts", "generate-export", generate, payouts=6, page_seconds=0.0,
+        settings={"PART_SIZE": "4000"}, export_format="XLSX",
+    ),
     RE_ENQUEUE,
     Flow(
         "sweep: fail, deadline", "sweep-exports", fail_at_deadline, outcome="FAILED DEADLINE_PASSED",

@@ -16,11 +16,12 @@
 //! | `mails` | `{to, cc, keys, linkExpiries, statedExpiries}` of every accepted e-mail: for each link, the object key, the expiry of its signature, and the expiry stated in the e-mail; `statedExpiries` is optional and defaults to `linkExpiries` |
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use calamine::{RangeDeserializerBuilder, Reader as _};
 use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, item_from_json, read};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::id::ExportId;
@@ -191,17 +192,17 @@ impl Object {
             let (totals, row_ids) = (Totals::default(), Vec::new());
             return Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, row_ids });
         }
-        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-        let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_reader(text);
         let id = self.key.split('/').nth(2).and_then(|id| id.parse::<ExportId>().ok());
         let definition = id
             .ok_or_else(|| CheckError::Row(self.key.clone(), 0, "the key names no export".to_owned()))?
             .export_type()
             .definition();
         let (mut totals, mut row_ids) = (Totals::default(), Vec::new());
-        for (index, row) in reader.deserialize().enumerate() {
+        let is_workbook = self.key.ends_with(".xlsx");
+        let rows = if is_workbook { rows_of_workbook(&bytes) } else { rows_of_csv(&bytes) };
+        for (index, row) in rows.into_iter().enumerate() {
             let invalid = |reason: String| CheckError::Row(self.key.clone(), index + 1, reason);
-            let row: Row = row.map_err(|error| invalid(error.to_string()))?;
+            let row = row.map_err(invalid)?;
             let currency: Currency = row.currency.parse().map_err(|_| invalid(row.currency.clone()))?;
             let status = definition.status(&row.status).ok_or_else(|| invalid(row.status.clone()))?;
             let minor = parse_whole_number(&format!("{}E{}", row.amount, currency.exponent()));
@@ -209,7 +210,7 @@ impl Object {
             if !totals.add(currency, status, total) {
                 return Err(invalid("the sum overflows".to_owned()));
             }
-            row_ids.push(without_guard(row.payout_id));
+            row_ids.push(if is_workbook { row.payout_id } else { without_guard(row.payout_id) });
         }
         Ok(ObjectContents { bytes: bytes.len() as u64, sha256, totals, row_ids })
     }
@@ -222,6 +223,23 @@ struct Row {
     status: String,
     amount: String,
     currency: String,
+}
+
+fn rows_of_csv(bytes: &[u8]) -> Vec<Result<Row, String>> {
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let mut reader = csv::ReaderBuilder::new().delimiter(b';').from_reader(text);
+    reader.deserialize().map(|row| row.map_err(|error| error.to_string())).collect()
+}
+
+fn rows_of_workbook(bytes: &[u8]) -> Vec<Result<Row, String>> {
+    let read = || -> Result<Vec<Result<Row, String>>, calamine::Error> {
+        let mut book = calamine::Xlsx::new(Cursor::new(bytes))?;
+        let Some(sheet) = book.worksheet_range_at(0) else { return Ok(Vec::new()) };
+        let sheet = sheet?;
+        let rows = RangeDeserializerBuilder::new().from_range(&sheet)?;
+        Ok(rows.map(|row: Result<Row, _>| row.map_err(|error| error.to_string())).collect())
+    };
+    read().unwrap_or_else(|error| vec![Err(error.to_string())])
 }
 
 /// Removes the `'` that keeps a spreadsheet from running the cell as a formula.
