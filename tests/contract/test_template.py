@@ -213,6 +213,14 @@ def test_visibility_time_out_is_six_times_the_generators() -> None:
     assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
 
 
+def test_an_export_takes_half_of_a_partition_unless_the_parameter_changes_it() -> None:
+    parameter = TEMPLATE["Parameters"]["ReadShare"]
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (50, 5, 100)
+    assert function("generate-export")["Environment"]["Variables"]["READ_SHARE"] == {"Ref": "ReadShare"}
+    source = (ROOT / "functions/generate-export/src/main.rs").read_text(encoding="utf-8")
+    assert f"const READ_SHARE: u64 = {parameter['Default']};" in source
+
+
 def test_files_outlive_their_retention_and_the_longest_export() -> None:
     choices = TEMPLATE["Parameters"]["FileRetentionDays"]["AllowedValues"]
     mapping = TEMPLATE["Mappings"]["FileRetention"]

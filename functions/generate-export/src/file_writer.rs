@@ -29,6 +29,7 @@ use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
 
 use crate::limits::{FileLimits, Times};
+use crate::pace::Pace;
 use crate::part_uploads::PartUploads;
 use crate::plan::Batch;
 use crate::reader::Reader;
@@ -126,7 +127,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let KeyRange { after, up_to } = export.key_range();
         let range = KeyRange { after: state.last_key_read.clone().or(after), up_to };
         let selection = export.row_selection();
-        let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers);
+        let pace = Pace::new(self.limits.bytes_per_second);
+        let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers, pace);
         let mut uploads = PartUploads::new(self.files, self.limits, NewFile::of(export));
         let mut reported_at = started_at;
         loop {

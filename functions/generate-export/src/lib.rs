@@ -8,7 +8,7 @@
 //! |---|---|
 //! | this one | the queue's batch: which messages are done |
 //! | [`job`], [`stopped`] | one export, from its lease to its end; why it stopped before |
-//! | [`reader`], `plan`, [`positions`] | the rows, read in parallel key ranges and returned in order |
+//! | [`reader`], `plan`, [`positions`], [`pace`] | the rows, read in parallel key ranges at a limited rate and returned in order |
 //! | [`file_writer`], `part_uploads`, `upload_state`, `resume`, `checkpointing`, `unfinished_file` | the file, its parts and its checkpoints |
 //! | `workbook`, `xlsx_file` | the file as a workbook, which has no checkpoints |
 //! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
@@ -24,6 +24,7 @@ mod checkpointing;
 pub mod file_writer;
 pub mod job;
 pub mod limits;
+pub mod pace;
 mod part_uploads;
 mod plan;
 pub mod positions;

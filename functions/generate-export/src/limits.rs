@@ -29,6 +29,8 @@ pub struct FileLimits {
     pub max_xlsx_rows: u64,
     /// How many key ranges are read in parallel.
     pub readers: usize,
+    /// How much one export may read of its source, in bytes per second as the source counts them.
+    pub bytes_per_second: u64,
     /// How often progress is recorded.
     pub checkpoint_every: Duration,
     /// The next invocation continues when less time is left than this, or than a quarter of the invocation's time if

@@ -1,9 +1,10 @@
 //! Settings, clients, run.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use exports_aws::bucket::ExportsBucket;
-use exports_aws::dynamodb::{ExportsTable, SourceTables};
+use exports_aws::dynamodb::{ExportsTable, PARTITION_BYTES_PER_SECOND, SourceTables};
 use exports_aws::mail::Mailer;
 use exports_aws::queue::JobsQueue;
 use exports_aws::settings::Settings;
@@ -21,8 +22,12 @@ const MAX_PARTS: u32 = 10_000;
 /// So many rows are read, written and uploaded within one invocation. A worksheet has 1,048,576 rows.
 const MAX_XLSX_ROWS: u64 = 1_000_000;
 
-/// A partition gives about 12 MB/s: more readers would mostly wait, and take from the payments service.
+/// Enough for a partition's limit of twelve full pages per second, also if a page takes a third of a second.
 const READERS: usize = 4;
+
+/// How much of a partition's limit one export may take, in percent. A tenant has at most one pending export of a type, so
+/// it is the share of all exports.
+const READ_SHARE: u64 = 50;
 
 /// What S3 may take to complete a file of many parts: "several minutes" (API Reference, CompleteMultipartUpload). Of an
 /// invocation's five, an invocation that does nothing else has that long and more.
@@ -33,6 +38,7 @@ async fn main() -> Result<(), Error> {
     exports_telemetry::init();
     let settings = Settings::from_env();
     let config = exports_aws::sdk_config(settings)?;
+    let read_share = settings.parsed_or("READ_SHARE", READ_SHARE, |text| text.parse().map(NonZeroU64::get))?;
     let limits = Limits {
         retry: RetryPolicy {
             max_attempts: settings.number_or("MAX_ATTEMPTS", RetryPolicy::MAX_ATTEMPTS)?,
@@ -46,6 +52,7 @@ async fn main() -> Result<(), Error> {
             max_parts: settings.number_or("MAX_PARTS", MAX_PARTS)?,
             max_xlsx_rows: settings.number_or("MAX_XLSX_ROWS", MAX_XLSX_ROWS)?,
             readers: settings.number_or("READERS", READERS)?,
+            bytes_per_second: PARTITION_BYTES_PER_SECOND * read_share / 100,
             checkpoint_every: settings.duration_or("CHECKPOINT_EVERY", Duration::from_secs(5))?,
             continue_before: settings.duration_or("CONTINUE_BEFORE", Duration::from_secs(45))?,
             completion_takes: settings.duration_or("COMPLETION_TAKES", COMPLETION_TAKES)?,

@@ -69,6 +69,7 @@ fn world(rows: u64) -> World {
                 max_parts: 10_000,
                 max_xlsx_rows: 1_000_000,
                 readers: 3,
+                bytes_per_second: u64::MAX,
                 checkpoint_every: Duration::ZERO,
                 continue_before: Duration::from_secs(45),
                 completion_takes: 3 * MINUTE,

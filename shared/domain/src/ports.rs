@@ -261,6 +261,8 @@ pub struct RowPage {
     pub first: Option<RowKey>,
     /// The key after which the rest of the range starts; `None` at its end.
     pub next: Option<RowKey>,
+    /// How much of the source's throughput the page took, in bytes: not the size of the rows.
+    pub read_bytes: u64,
     /// Whether the source is busy: fewer pages should be read at once.
     pub is_source_busy: bool,
 }

@@ -883,7 +883,7 @@ impl RowSource for MemoryRows {
         // As in DynamoDB, a full page has a next one, which may be empty.
         let next = page.last().map(key).filter(|_| page.len() == page_size);
         let busy = self.busy_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        Ok(RowPage { encoded: encoder.finish(), first, next, is_source_busy: busy.is_ok() })
+        Ok(RowPage { encoded: encoder.finish(), first, next, read_bytes: 0, is_source_busy: busy.is_ok() })
     }
 }
 

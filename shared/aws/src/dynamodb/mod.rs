@@ -23,7 +23,7 @@ pub use api_keys::ApiKeysTable;
 pub use exports::{CheckCursor, ExportsTable};
 #[cfg(feature = "inspection")]
 pub use record::next_check_state;
-pub use source_tables::SourceTables;
+pub use source_tables::{PARTITION_BYTES_PER_SECOND, SourceTables};
 
 /// Reads `body` as a page of rows and returns its lines of CSV; `None` if it is not a page.
 #[cfg(feature = "inspection")]

@@ -27,6 +27,8 @@ pub(super) struct Page {
     pub first: Option<String>,
     /// The sort key after which the next page starts, if there is one.
     pub last: Option<String>,
+    /// The read units consumed, if the response says so.
+    pub read_units: Option<f64>,
 }
 
 /// Reads the body of a Query response from a source table.
@@ -38,7 +40,7 @@ pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, J
     // A row is about a third of the size of its item.
     let columns = selection.columns;
     let mut rows = RowEncoder::new(selection, body.len() / 5 * 2);
-    let (mut first, mut last) = (None, None);
+    let (mut first, mut last, mut read_units) = (None, None, None);
     let mut has_items = false;
     json.object(|json, name| match &*name {
         // A second list would replace the first one, whose rows are already encoded.
@@ -51,10 +53,14 @@ pub(super) fn read_page(body: &[u8], selection: &RowSelection) -> Result<Page, J
             last = read_key(json)?;
             Ok(())
         }
+        "ConsumedCapacity" => {
+            read_units = read_capacity(json)?;
+            Ok(())
+        }
         _ => json.skip(),
     })?;
     json.end()?;
-    Ok(Page { encoded: rows.finish(), first, last })
+    Ok(Page { encoded: rows.finish(), first, last, read_units })
 }
 
 /// The sort key in a key object; `None` for `null`.
@@ -73,6 +79,25 @@ pub(super) fn read_key(json: &mut JsonReader<'_>) -> Result<Option<String>, Json
         Ok(())
     })?;
     sort.map(Some).ok_or(JsonError(start))
+}
+
+/// The units in a `ConsumedCapacity`; `None` for `null` or without them.
+fn read_capacity(json: &mut JsonReader<'_>) -> Result<Option<f64>, JsonError> {
+    if json.peek() == Some(b'n') {
+        json.skip()?;
+        return Ok(None);
+    }
+    let mut units = None;
+    json.object(|json, name| {
+        let start = json.peek_at();
+        json.skip()?;
+        if &*name == "CapacityUnits" {
+            let text = json.text.get(start..json.at).unwrap_or_default();
+            units = if text == "null" { None } else { Some(text.parse().map_err(|_| JsonError(start))?) };
+        }
+        Ok(())
+    })?;
+    Ok(units)
 }
 
 /// Encodes the items into `rows` and stores the first sort key in `first`.

@@ -1,6 +1,7 @@
 //! The source tables, which the payments service writes.
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_types::SdkConfig;
 use exports_domain::error::DependencyError;
 use exports_domain::export_type::ExportType;
@@ -14,6 +15,17 @@ use super::record::{SORT, TENANT, key};
 use super::response::DeserializerOverride;
 use crate::error::dependency_error;
 use crate::settings::{SettingError, Settings};
+
+/// The bytes of a read unit, if strongly consistent (Developer Guide, "DynamoDB read and write operations").
+const READ_UNIT_BYTES: u64 = 4096;
+
+/// How much may be read of one partition, and so of one tenant, strongly consistent: 3,000 read units per second
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>). A partition that
+/// DynamoDB has split for heat gives more.
+pub const PARTITION_BYTES_PER_SECOND: u64 = 3000 * READ_UNIT_BYTES;
+
+/// What a page takes if the response does not say it: a full page.
+const FULL_PAGE_UNITS: f64 = 256.0;
 
 /// The rows of all export types, each in a table of its own, by tenant and `<createdAt>#<id>`.
 #[derive(Clone, Debug)]
@@ -56,6 +68,7 @@ impl RowSource for SourceTables {
             .query()
             .set_table_name(self.names.get(columns.export_type as usize).cloned())
             .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .key_condition_expression("#tenantId = :tenant AND #sk <= :upTo")
             .expression_attribute_names("#tenantId", TENANT)
             .expression_attribute_names("#sk", SORT)
@@ -68,10 +81,12 @@ impl RowSource for SourceTables {
             .await
             .map_err(|error| dependency_error("read the rows", error))?;
         let page = deserializer.output().map_err(|error| DependencyError::permanent("read the rows", error))?;
+        let read_bytes = page.read_units.unwrap_or(FULL_PAGE_UNITS) * READ_UNIT_BYTES as f64;
         Ok(RowPage {
             encoded: page.encoded,
             first: page.first.map(RowKey),
             next: page.last.map(RowKey),
+            read_bytes: read_bytes as u64,
             is_source_busy: deserializer.throttled(),
         })
     }

@@ -1000,6 +1000,7 @@ async fn read_page_returns_the_rows_of_the_range_in_order() {
         format!("po_b;R;SETTLED;12.50;EUR;{time};{time};3;BA_MKP;;;{time};{time};{time};{time}")
     );
     assert_eq!(pages[0].first, Some(RowKey(format!("{}#po_a", second_before(2)))));
+    assert_eq!(pages[0].read_bytes, 4096);
     // A range starts after any key, existing or not, and includes its last key.
     let (above_a, up_to_b) = (format!("{}#po_aa", second_before(2)), format!("{}#po_b", second_before(1)));
     assert_eq!(ids(&read_range(&table, Some(&above_a), &up_to_b).await), ["po_b"]);

@@ -63,5 +63,6 @@ pub(in crate::dynamodb) fn read_with_sdk(body: &str, selection: &RowSelection) -
     }
     let first = output.items().first().and_then(sort);
     let last = output.last_evaluated_key().map(|key| sort(key).unwrap());
-    Some(Page { encoded: lines.finish(), first, last })
+    let read_units = output.consumed_capacity().and_then(|consumed| consumed.capacity_units());
+    Some(Page { encoded: lines.finish(), first, last, read_units })
 }
