@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -42,8 +43,9 @@ async fn main() -> Result<()> {
             "ExpressionAttributeValues":{{":tenant":{{"S":"{tenant}"}},":end":{{"S":"{as_of}"}}}}{start}}}"##
         );
         match fetch_page(&mut sender, query).await? {
-            Some(last) => start = format!(r#","ExclusiveStartKey":{last}"#),
-            None => break,
+            Page::Next(last) => start = format!(r#","ExclusiveStartKey":{last}"#),
+            Page::Last => break,
+            Page::Throttled => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 
@@ -80,8 +82,15 @@ fn setting(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| format!("{name} is not set").into())
 }
 
-/// Reads a page and returns its LastEvaluatedKey.
-async fn fetch_page(sender: &mut Sender, query: String) -> Result<Option<String>> {
+/// What a Query returned.
+enum Page {
+    /// A page that is not the last, with its LastEvaluatedKey.
+    Next(String),
+    Last,
+    Throttled,
+}
+
+async fn fetch_page(sender: &mut Sender, query: String) -> Result<Page> {
     let request = Request::post("/")
         .header("host", "localhost")
         .header("content-type", "application/x-amz-json-1.0")
@@ -98,10 +107,14 @@ async fn fetch_page(sender: &mut Sender, query: String) -> Result<Option<String>
         }
     }
     let tail = String::from_utf8_lossy(&tail);
+    if tail.contains("ProvisionedThroughputExceededException") {
+        return Ok(Page::Throttled);
+    }
     if !status.is_success() {
         return Err(format!("query: {status}: {tail}").into());
     }
-    Ok(between(&tail, "\"LastEvaluatedKey\":", ",\"ScannedCount\"").map(str::to_owned))
+    let last = between(&tail, "\"LastEvaluatedKey\":", ",\"ScannedCount\"");
+    Ok(last.map_or(Page::Last, |last| Page::Next(last.to_owned())))
 }
 
 async fn send_part(sender: &mut Sender, uri: String, part: Bytes) -> Result<String> {

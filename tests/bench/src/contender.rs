@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::fake::{BUCKET, Conditions, EXPORTS_TABLE, EnqueuedJob, FakeAws, REGION};
+use crate::fake::{BUCKET, Conditions, ConsumedUnits, EXPORTS_TABLE, EnqueuedJob, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
 use crate::source_rows::{Expected, SourceRows, TENANT};
@@ -92,6 +92,8 @@ pub struct Task {
     pub rows: SourceRows,
     /// The fake AWS's behaviour.
     pub conditions: Conditions,
+    /// The share of the partition's limit that the generator may take, in percent.
+    pub read_share: u64,
     /// The generator's time-out. It must continue in the next invocation before.
     pub time_limit: Duration,
     /// The expected file.
@@ -114,6 +116,8 @@ pub struct Sample {
     pub invocations: u32,
     /// Number of calls by AWS operation.
     pub calls: BTreeMap<String, u64>,
+    /// The units of DynamoDB consumed.
+    pub consumed: ConsumedUnits,
 }
 
 /// Paths and settings of the generator benchmark.
@@ -211,6 +215,7 @@ impl GeneratorBench {
             peak_kib: usage.peak_kib,
             invocations: 1,
             calls: fake.calls(),
+            consumed: fake.consumed(),
         })
     }
 
@@ -230,6 +235,7 @@ impl GeneratorBench {
         command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
         command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
         command.env("LINK_SIGNER_SECRET", "link-signer");
+        command.env("READ_SHARE", task.read_share.to_string());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start("generator", &mut command, &self.scratch.join("generator.log"))?;
         let mut invocations = 0;
@@ -258,7 +264,7 @@ impl GeneratorBench {
             job = fake.next_job();
             done = fake.block_on(exports.find_export(&export.tenant, &export.id))??.ok_or("the export is gone")?;
         }
-        let calls = fake.calls();
+        let (calls, consumed) = (fake.calls(), fake.consumed());
         let State::Ready { file, .. } = &done.state else {
             let why = done.failure().map(|failure| failure.message.as_str()).unwrap_or_default();
             return Err(process.failure(&format!("left the export {}: {why}", done.status())));
@@ -274,6 +280,7 @@ impl GeneratorBench {
             peak_kib: usage.peak_kib,
             invocations,
             calls,
+            consumed,
         })
     }
 }

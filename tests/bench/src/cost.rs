@@ -6,6 +6,7 @@ use exports_domain::export_type::ExportType;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::fake::{ConsumedUnits, UNITS_PER_SECOND};
 use crate::report::markdown;
 use crate::start::Implementation;
 use crate::start_report::{StartReport, StartSummary};
@@ -36,12 +37,10 @@ const SLOWER_MS: f64 = 10.0;
 const FIRST_SLOWER_MS: f64 = 50.0;
 /// How many times as long as on a full vCPU an export may take.
 const EXPORT_SLOWER: f64 = 1.5;
-/// Assumed duration of a page of rows, and the number of pages that the generator reads in parallel.
-const PAGE_MS: f64 = 20.0;
-const READERS: f64 = 4.0;
-/// Size of a read unit with strong consistency, and of a page of rows.
-const READ_UNIT_BYTES: f64 = 4096.0;
-const PAGE_BYTES: f64 = 1_048_576.0;
+/// The shares of a partition's limit, in percent: the default of the parameter ReadShare, and all of it.
+const SHARES: [f64; 2] = [50.0, 100.0];
+/// The template.
+const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// The required fields of `generator.json`.
 #[derive(Deserialize)]
@@ -57,6 +56,7 @@ struct ExportResult {
     rows: u64,
     contender: String,
     latency_ms: u64,
+    read_share: Option<u64>,
     cpu_seconds: f64,
     runs: Vec<RunResult>,
 }
@@ -64,6 +64,7 @@ struct ExportResult {
 #[derive(Deserialize)]
 struct RunResult {
     calls: std::collections::BTreeMap<String, u64>,
+    consumed: ConsumedUnits,
 }
 
 /// The cost tables as Markdown.
@@ -72,9 +73,10 @@ struct RunResult {
 /// If a required result is missing.
 pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
     let exports: GeneratorResults = serde_json::from_str(exports)?;
+    let deployed = deployed_megabytes()?;
     let mut rows = Vec::new();
     for (title, function, services) in [
-        // Two items with two units each in a transaction, and one unit for NextCheckIndex.
+        // Two items of at most 1 KB with two units each in a transaction, and one unit for NextCheckIndex.
         ("1 M export requests", "create-export", 5.0 * price::DYNAMODB_WRITE + price::SQS_REQUEST),
         // A page of 20 records is at most 16 KB.
         ("1 M list requests", "list-exports", 4.0 * price::DYNAMODB_READ),
@@ -91,26 +93,39 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
             |_| find_export(&exports, 1_000_000, "python").map(|export| (export, size as f64 / 1e6)),
             |export| Ok((export, 1.0)),
         )?;
-        let services = calls(ours, &["Query"]) * PAGE_BYTES / READ_UNIT_BYTES * price::DYNAMODB_READ
-            + 2.0 * calls(ours, &["UpdateItem", "TransactWriteItems"]) * price::DYNAMODB_WRITE
+        let consumed = ours.runs.first().ok_or("a result without runs")?.consumed;
+        let services = consumed.reads * price::DYNAMODB_READ
+            + consumed.writes * price::DYNAMODB_WRITE
             + calls(ours, &["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"])
                 * price::S3_PUT
+            // The message is received and deleted. The launch sends it.
+            + 2.0 * price::SQS_REQUEST
             + price::SES_MAIL;
-        let title = format!("1 export of {} rows", crate::report::thousands(size));
-        let ours = BilledInvocation::of_work(|memory| at(memory, ours.cpu_seconds) + waits(ours, READERS));
-        let python = BilledInvocation::of_work(|memory| times * (at(memory, python.cpu_seconds) + waits(python, 1.0)));
-        rows.push(row(&title, &ours, &python, services));
+        for share in SHARES {
+            let title = format!("1 export of {} rows, share {share} %", crate::report::thousands(size));
+            let reading = consumed.reads / (UNITS_PER_SECOND * share / 100.0);
+            let time = |export: &ExportResult, times: f64, memory: f64| {
+                (times * at(memory, export.cpu_seconds)).max(reading) + times * waits(export)
+            };
+            let python = BilledInvocation::of_work(|memory| time(python, times, memory));
+            rows.push(row(&title, &BilledInvocation::of_work(|memory| time(ours, 1.0, memory)), &python, services));
+            let as_deployed = BilledInvocation { megabytes: deployed, seconds: time(ours, 1.0, deployed) };
+            rows.push(row(&format!("{title}, as deployed"), &as_deployed, &python, services));
+        }
     }
     let columns =
         ["operation", "Lambda, $", "at MB", "seconds", "Python: Lambda, $", "at MB", "seconds", "other services, $"];
     let mut text = format!(
         "# Costs\n\nCalculated by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's list \
-         prices ({}). A function's duration is its waiting time and its CPU time. Waiting: {CALL_MS} ms per call and {PAGE_MS} ms \
-         per page of rows, of which the generator reads {READERS} in parallel; uploading parts overlaps with reading. CPU time \
-         is scaled by the share of a vCPU that the memory size provides. Memory: the smallest of 128, 256, 512, 1,024 and \
-         1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first request at most \
-         {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. Other services: HTTP API, DynamoDB on \
-         demand, SQS, S3 requests and SES; the same for both.\n\n{}",
+         prices ({}). CPU time is scaled by the share of a vCPU that the memory size provides. A request takes its CPU time \
+         and {CALL_MS} ms per call. An export takes its CPU time or, if that is longer, the time in which its share of a \
+         partition's {UNITS_PER_SECOND} read units per second covers its reads; and {CALL_MS} ms per other call, except for \
+         uploaded parts. A partition that DynamoDB has split for heat gives more: not measured. Memory: the smallest of 128, \
+         256, 512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first \
+         request at most {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. For exports, this \
+         is what CSV alone needs; as deployed, they have the template's {deployed} MB. Python at 10,000,000 rows is ten times \
+         its measured 1,000,000 rows. Other services are the same for both: HTTP API, the read and write units of DynamoDB on \
+         demand as counted, SQS, S3 requests and SES.\n\n{}",
         price::OF,
         markdown(&columns, &rows)
     );
@@ -177,12 +192,17 @@ fn at(megabytes: f64, cpu: f64) -> f64 {
     cpu * (MB_PER_VCPU / megabytes)
 }
 
-/// The seconds that an export waits for AWS with this many parallel readers.
-fn waits(export: &ExportResult, readers: f64) -> f64 {
-    let pages = calls(export, &["Query"]);
+/// The seconds that an export waits for AWS while it does not read.
+fn waits(export: &ExportResult) -> f64 {
     let all = export.runs.first().map_or(0, |run| run.calls.values().sum::<u64>()) as f64;
-    let others = all - pages - calls(export, &["UploadPart"]);
-    (pages * PAGE_MS / readers + others * CALL_MS) / 1000.0
+    (all - calls(export, &["Query", "UploadPart"])) * CALL_MS / 1000.0
+}
+
+/// The generator's memory size in the template.
+fn deployed_megabytes() -> Result<f64, Error> {
+    let generator = TEMPLATE.split_once("  GenerateExportFunction:\n").map(|(_, rest)| rest);
+    let size = generator.and_then(|text| text.split_once("MemorySize: ")?.1.split_ascii_whitespace().next());
+    Ok(size.ok_or("the template has no memory size of the generator")?.parse()?)
 }
 
 fn find<'a>(
@@ -197,9 +217,10 @@ fn find<'a>(
 
 fn find_export<'a>(exports: &'a GeneratorResults, rows: u64, contender: &str) -> Result<&'a ExportResult, Error> {
     let mut all = exports.results.iter();
-    let of = (ExportType::MarketplacePayouts.slug(), false, rows, contender, 0);
+    let of = (ExportType::MarketplacePayouts.slug(), false, rows, contender, 0, None);
     let found = all.find(|export| {
-        (&*export.export_type, export.has_filter, export.rows, &*export.contender, export.latency_ms) == of
+        let ExportResult { export_type, has_filter, rows, contender, latency_ms, read_share, .. } = export;
+        (&**export_type, *has_filter, *rows, &**contender, *latency_ms, *read_share) == of
     });
     found.ok_or_else(|| format!("no result of {rows} rows by {contender}: run cargo bench-generator").into())
 }

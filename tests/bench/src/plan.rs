@@ -16,7 +16,7 @@ use crate::source_rows::Spread;
 pub const HELP: &str = "\
 Compares generate-export's release binary with its peers. All read the same rows and must write the same file.
 
-  cargo bench-generator            the full benchmark (about 35 minutes after a release build); updates
+  cargo bench-generator            the full benchmark (about an hour after a release build); updates
                                    tests/bench/results
   cargo bench-generator --quick    small sizes, few runs (about a minute); results in target/bench
   cargo bench-generator OPTIONS    a custom benchmark; results in target/bench
@@ -28,7 +28,8 @@ Compares generate-export's release binary with its peers. All read the same rows
   --only A,B                contenders: generator, baseline, floor, plain, python (Python runs up to 1m only)
   --baseline FILE           compares with another binary of generate-export, the baseline; use 20 runs or more
   --latency MS              delay of each page of rows, in milliseconds
-  --partition-limit         throttle the table above 12 MB/s
+  --read-share PERCENT      share of the partition's limit that the generator may take; without it, 100
+  --cpu-only                without the partition's limit of 12 MB/s, so that only the CPU limits the speed
   --spread S                distribution of rows over time: even, day, hour or millisecond
   --time-limit SECONDS      time-out of the generator's invocations
   --set NAME=VALUE          a setting of the generator; can be repeated
@@ -76,8 +77,9 @@ pub struct Scenario {
     pub spread: Spread,
     /// Delay of each page.
     pub latency_ms: u64,
-    /// Whether the table has the throughput limit of one partition.
-    pub partition_limit: bool,
+    /// The share of a partition's limit that the generator may take, in percent. All contenders read from one partition;
+    /// if `None`, it has no limit.
+    pub read_share: Option<u64>,
     /// Time-out of the generator's invocations.
     pub time_limit_seconds: u64,
     /// The contenders and their numbers of runs.
@@ -99,7 +101,7 @@ impl Scenario {
     pub fn conditions(&self) -> Conditions {
         Conditions {
             page_latency: Duration::from_millis(self.latency_ms),
-            partition_limit: self.partition_limit,
+            partition_limit: self.read_share.is_some(),
             ..Conditions::default()
         }
     }
@@ -108,7 +110,7 @@ impl Scenario {
     #[must_use]
     pub fn is_cpu_bound(&self) -> bool {
         self.latency_ms == 0
-            && !self.partition_limit
+            && self.read_share.is_none()
             && self.spread == Spread::Even
             && self.time_limit_seconds == TIME_LIMIT_SECONDS
     }
@@ -122,7 +124,12 @@ impl Scenario {
     /// The title in reports.
     #[must_use]
     pub fn title(&self) -> String {
-        let limit = if self.partition_limit { ", 12 MB/s" } else { "" };
+        let conditions = match (self.read_share, self.latency_ms) {
+            (None, 0) => "CPU only".to_owned(),
+            (None, latency) => format!("latency only, {latency} ms per page"),
+            (Some(share), 0) => format!("one partition, share {share} %"),
+            (Some(share), latency) => format!("one partition, share {share} %, {latency} ms per page"),
+        };
         let spread = match self.spread {
             Spread::Even => "",
             Spread::Day => ", all in one day",
@@ -135,19 +142,19 @@ impl Scenario {
         };
         let title = self.export_type.definition().title;
         let filter = if self.has_filter { " with a filter" } else { "" };
-        format!("{title}{filter}, {} ms per page{limit}{spread}{invocations}", self.latency_ms)
+        format!("{title}{filter}, {conditions}{spread}{invocations}")
     }
 }
 
 /// All rows of the main type, with an even distribution and the default time-out.
-fn scenario(rows: u64, latency_ms: u64, partition_limit: bool, runs: &[(Contender, usize)]) -> Scenario {
+fn scenario(rows: u64, latency_ms: u64, read_share: Option<u64>, runs: &[(Contender, usize)]) -> Scenario {
     Scenario {
         export_type: ExportType::MarketplacePayouts,
         has_filter: false,
         rows,
         spread: Spread::Even,
         latency_ms,
-        partition_limit,
+        read_share,
         time_limit_seconds: TIME_LIMIT_SECONDS,
         runs: runs.to_vec(),
     }
@@ -155,7 +162,12 @@ fn scenario(rows: u64, latency_ms: u64, partition_limit: bool, runs: &[(Contende
 
 fn cpu_bound(rows: u64, runs: [usize; 4]) -> Scenario {
     let runs: Vec<_> = PEERS.into_iter().zip(runs).collect();
-    scenario(rows, 0, false, &runs)
+    scenario(rows, 0, None, &runs)
+}
+
+/// At the limit of one partition, which all contenders have.
+fn limited(rows: u64, read_share: u64, runs: [usize; 4]) -> Scenario {
+    Scenario { read_share: Some(read_share), ..cpu_bound(rows, runs) }
 }
 
 /// The same scenario for all types, with and without a filter.
@@ -165,16 +177,11 @@ fn of_all_types(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
     })
 }
 
-/// Scenarios that measure the effect of latency, the partition limit and skew on wall time.
-fn wall_time_scenarios(rows: u64, limited_rows: u64, [generator, plain]: [usize; 2]) -> Vec<Scenario> {
-    let mut scenarios = vec![
-        scenario(rows, 20, false, &[(Contender::Generator, generator), (Contender::Plain, plain)]),
-        scenario(limited_rows, 20, true, &[(Contender::Generator, generator), (Contender::Plain, plain)]),
-    ];
-    for spread in [Spread::Day, Spread::Hour, Spread::Millisecond] {
-        scenarios.push(Scenario { spread, ..scenario(rows, 20, false, &[(Contender::Generator, 1)]) });
-    }
-    scenarios
+/// Scenarios that show whether reads are parallel with any distribution of the rows.
+fn skewed_scenarios(rows: u64) -> impl Iterator<Item = Scenario> {
+    [Spread::Even, Spread::Day, Spread::Hour, Spread::Millisecond]
+        .into_iter()
+        .map(move |spread| Scenario { spread, ..scenario(rows, 20, None, &[(Contender::Generator, 1)]) })
 }
 
 impl Plan {
@@ -190,7 +197,7 @@ impl Plan {
         let (mut contenders, mut baseline) = (None, None);
         let mut runs = 3;
         let mut spread = Spread::Even;
-        let (mut latency_ms, mut partition_limit) = (0, false);
+        let (mut latency_ms, mut read_share) = (0, Some(100));
         let (mut time_limit_seconds, mut settings) = (TIME_LIMIT_SECONDS, Vec::new());
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value; see --help"));
@@ -206,7 +213,8 @@ impl Plan {
                 "--only" => contenders = Some(list(&value()?, parsed)?),
                 "--baseline" => baseline = Some(PathBuf::from(value()?)),
                 "--latency" => latency_ms = parsed(&value()?)?,
-                "--partition-limit" => partition_limit = true,
+                "--read-share" => read_share = Some(parsed(&value()?)?),
+                "--cpu-only" => read_share = None,
                 "--spread" => spread = parsed(&value()?)?,
                 "--time-limit" => time_limit_seconds = parsed(&value()?)?,
                 "--set" => {
@@ -230,22 +238,14 @@ impl Plan {
         let scenarios = if quick {
             let mut scenarios: Vec<_> = of_all_types(&cpu_bound(10_000, [3, 3, 3, 1])).collect();
             scenarios.push(cpu_bound(100_000, [3, 3, 3, 1]));
-            scenarios.extend(wall_time_scenarios(100_000, 100_000, [3, 1]));
+            scenarios.extend([limited(100_000, 100, [3, 1, 1, 1]), limited(100_000, 50, [1, 0, 0, 0])]);
+            scenarios.extend(skewed_scenarios(100_000));
             scenarios
         } else if custom {
             let of = |rows: u64, export_type, has_filter| {
                 let fits = |contender: &Contender| *contender != Contender::Python || rows <= MAX_FOR_PYTHON;
                 let runs = contenders.iter().copied().filter(fits).map(|contender| (contender, runs)).collect();
-                Scenario {
-                    export_type,
-                    has_filter,
-                    rows,
-                    spread,
-                    latency_ms,
-                    partition_limit,
-                    time_limit_seconds,
-                    runs,
-                }
+                Scenario { export_type, has_filter, rows, spread, latency_ms, read_share, time_limit_seconds, runs }
             };
             let mut scenarios = Vec::new();
             for rows in sizes {
@@ -263,9 +263,16 @@ impl Plan {
             scenarios.extend(of_all_types(&cpu_bound(1_000_000, [3, 3, 3, 1])));
             // Tables list the sizes in ascending order.
             scenarios.sort_by_key(|scenario| scenario.rows);
-            scenarios.extend(wall_time_scenarios(1_000_000, 300_000, [3, 2]));
+            scenarios.extend([
+                limited(10_000, 100, [3, 3, 3, 3]),
+                limited(1_000_000, 100, [3, 1, 1, 1]),
+                limited(10_000_000, 100, [1, 0, 0, 0]),
+                limited(10_000, 50, [3, 0, 0, 0]),
+                limited(1_000_000, 50, [1, 0, 0, 0]),
+            ]);
+            scenarios.extend(skewed_scenarios(1_000_000));
             // The shortest time-out: more than 20 invocations for one export.
-            let chain = scenario(5_000_000, 20, false, &[(Contender::Generator, 1)]);
+            let chain = scenario(5_000_000, 20, None, &[(Contender::Generator, 1)]);
             scenarios.push(Scenario { time_limit_seconds: 1, ..chain });
             scenarios
         };
@@ -310,21 +317,24 @@ mod tests {
 
     #[test]
     fn custom_benchmark_has_one_scenario_per_size() {
-        let plan = plan("--sizes 5,2k,10M --runs 2 --only generator,python --latency 20 --spread hour --set A=b=c");
+        let plan =
+            plan("--sizes 5,2k,10M --runs 2 --only generator,python --latency 20 --spread hour --set A=b=c --cpu-only");
         let plan = plan.unwrap().unwrap();
         let sizes: Vec<_> = plan.scenarios.iter().map(|scenario| (scenario.rows, scenario.runs.len())).collect();
         assert_eq!(sizes, [(5, 2), (2000, 2), (10_000_000, 1)]);
-        let title = "Marketplace payouts, 20 ms per page, 99 % in one hour";
+        let title = "Marketplace payouts, latency only, 20 ms per page, 99 % in one hour";
         assert!(plan.scenarios.iter().all(|scenario| scenario.title() == title));
         assert_eq!((plan.is_full, plan.settings), (false, vec![("A".to_owned(), "b=c".to_owned())]));
     }
 
     #[test]
     fn custom_benchmark_has_one_scenario_per_type_and_filter() {
-        let plan = plan("--types supplier-payouts,funding-transfers --filter off,on --baseline old").unwrap().unwrap();
+        let plan = plan("--types supplier-payouts,funding-transfers --filter off,on --baseline old --read-share 50")
+            .unwrap()
+            .unwrap();
         let titles: Vec<_> = plan.scenarios.iter().map(|scenario| scenario.title()).collect();
         let types = ["Supplier payouts", "Supplier payouts with a filter", "Funding transfers"];
-        assert_eq!(titles[..3], types.map(|title| format!("{title}, 0 ms per page")));
+        assert_eq!(titles[..3], types.map(|title| format!("{title}, one partition, share 50 %")));
         let runs = vec![(Contender::Generator, 3), (Contender::Baseline, 3)];
         assert!(plan.scenarios.len() == 4 && plan.scenarios.iter().all(|scenario| scenario.runs == runs));
     }
@@ -339,6 +349,14 @@ mod tests {
             };
             assert!(ExportType::ALL.into_iter().all(|export_type| has(export_type, false) && has(export_type, true)));
         }
+    }
+
+    #[test]
+    fn custom_benchmark_is_at_the_limit_of_a_partition_unless_cpu_only() {
+        let scenario = |arguments: &str| plan(arguments).unwrap().unwrap().scenarios[0].clone();
+        let (limited, cpu_only) = (scenario("--runs 1"), scenario("--runs 1 --cpu-only"));
+        assert!(limited.conditions().partition_limit && !limited.is_cpu_bound());
+        assert!(!cpu_only.conditions().partition_limit && cpu_only.is_cpu_bound());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::comparison::{self, Comparison, comparisons};
 use crate::contender::{Contender, Sample};
+use crate::fake::UNITS_PER_SECOND;
 use crate::plan::Scenario;
 use crate::source_rows::Expected;
 
@@ -115,6 +116,11 @@ impl ContenderSummary {
             peak_mib: median(runs.iter().map(|run| float(run.peak_kib) / 1024.0)),
             runs,
         }
+    }
+
+    /// The read units per second, in percent of a partition's limit: the median of the runs.
+    fn share_of_limit(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.consumed.reads / run.wall_seconds / UNITS_PER_SECOND * 100.0))
     }
 
     fn row(&self) -> [String; 9] {
@@ -297,8 +303,8 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
                 format!("rows per CPU second compared with plain Rust, {at} rows"),
                 ratio,
                 "×",
-                5.0,
-                Some(8.0),
+                10.0,
+                Some(12.0),
             ));
         }
         if let Some(python) = find(Contender::Python, &costs) {
@@ -307,8 +313,8 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
                 format!("rows per CPU second compared with Python, {at} rows"),
                 ratio,
                 "×",
-                40.0,
-                Some(60.0),
+                60.0,
+                Some(75.0),
             ));
         }
     }
@@ -316,23 +322,18 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
         let rows = ours.scenario.rows;
         // At smaller sizes, process start dominates, and the floor has nearly none.
         let costs = |scenario: &Scenario| {
-            scenario.is_of_main_type() && scenario.is_cpu_bound() && scenario.rows == rows && rows >= 100_000
+            scenario.is_of_main_type() && scenario.is_cpu_bound() && scenario.rows == rows && rows >= 1_000_000
         };
         if let Some(floor) = find(Contender::Floor, &costs).filter(|_| costs(&ours.scenario)) {
             let ratio = ours.cpu_seconds / floor.cpu_seconds;
             let measure = format!("CPU compared with the floor, {} rows", thousands(rows));
-            targets.push(Target::at_most(measure, ratio, "×", 5.0, Some(3.5)));
+            targets.push(Target::at_most(measure, ratio, "×", 3.3, Some(2.5)));
         }
     }
-    let slow = |scenario: &Scenario| {
-        scenario.latency_ms == 20
-            && !scenario.partition_limit
-            && Scenario { latency_ms: 0, ..scenario.clone() }.is_cpu_bound()
-    };
-    if let (Some(ours), Some(plain)) = (find(Contender::Generator, &slow), find(Contender::Plain, &slow)) {
-        let measure =
-            format!("wall time at 20 ms per page compared with plain Rust, {} rows", thousands(ours.scenario.rows));
-        targets.push(Target::at_least(measure, plain.wall_seconds / ours.wall_seconds, "×", 6.0, Some(10.0)));
+    let at_full_share = |scenario: &Scenario| scenario.read_share == Some(100);
+    if let Some(ours) = find(Contender::Generator, &at_full_share) {
+        let measure = format!("share of a partition's limit used at 100 %, {} rows", thousands(ours.scenario.rows));
+        targets.push(Target::at_least(measure, ours.share_of_limit(), "%", 90.0, Some(95.0)));
     }
     let of = |rows: u64| find(Contender::Generator, &move |scenario| scenario.is_cpu_bound() && scenario.rows == rows);
     if let (Some(hundred_thousand), Some(million), Some(ten_million)) = (of(100_000), of(1_000_000), of(10_000_000)) {
@@ -340,11 +341,11 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
             "peak memory at 10 M rows".to_owned(),
             ten_million.peak_mib,
             "MiB",
-            64.0,
+            52.0,
             Some(40.0),
         ));
         let more = (ten_million.peak_mib / million.peak_mib - 1.0) * 100.0;
-        targets.push(Target::at_most("growth of peak memory, 1 M to 10 M rows".to_owned(), more, "%", 10.0, None));
+        targets.push(Target::at_most("growth of peak memory, 1 M to 10 M rows".to_owned(), more, "%", 6.0, None));
         let growth = (hundred_thousand.rows_per_cpu_second / ten_million.rows_per_cpu_second - 1.0) * 100.0;
         targets.push(Target::at_most(
             "growth of CPU time per row, 100 k to 10 M rows".to_owned(),
@@ -413,6 +414,7 @@ pub(crate) fn markdown<const N: usize>(columns: &[&str; N], rows: &[[String; N]]
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::fake::ConsumedUnits;
     use crate::source_rows::Spread;
     use exports_domain::export_type::ExportType;
     use std::collections::BTreeMap;
@@ -424,7 +426,7 @@ pub(crate) mod tests {
             rows,
             spread: Spread::Even,
             latency_ms,
-            partition_limit: false,
+            read_share: None,
             time_limit_seconds: 3 * 3600,
             runs: Vec::new(),
         };
@@ -433,6 +435,7 @@ pub(crate) mod tests {
             cpu_seconds: *seconds,
             peak_kib: 30 * 1024,
             invocations: 1,
+            consumed: ConsumedUnits { reads: 2800.0 * seconds, writes: 9.0 },
             calls: BTreeMap::from([("Query".to_owned(), 5), ("GetItem".to_owned(), 1)]),
         };
         ContenderSummary::new(&scenario, contender, &Expected::default(), seconds.iter().map(sample).collect())
@@ -443,24 +446,25 @@ pub(crate) mod tests {
         // Not CPU-bound, so it must not be compared.
         let mut chain = measured(Contender::Generator, 5_000_000, 20, &[300.0]);
         chain.scenario.time_limit_seconds = 1;
+        let mut limited = measured(Contender::Generator, 1_000_000, 0, &[40.0]);
+        limited.scenario.read_share = Some(100);
         // With a filter, so the targets must not include it.
         let mut filtered = measured(Contender::Generator, 1_000_000, 0, &[0.1]);
         filtered.scenario.has_filter = true;
         let report = Report::new(vec![
             measured(Contender::Generator, 100_000, 0, &[9.0, 1.0, 2.0]),
-            measured(Contender::Floor, 100_000, 0, &[0.5]),
+            measured(Contender::Floor, 1_000_000, 0, &[5.0]),
             measured(Contender::Plain, 100_000, 0, &[12.0]),
             measured(Contender::Python, 100_000, 0, &[60.0, 80.0]),
             measured(Contender::Generator, 1_000_000, 0, &[20.0]),
             measured(Contender::Generator, 10_000_000, 0, &[240.0]),
-            measured(Contender::Generator, 1_000_000, 20, &[20.0]),
-            measured(Contender::Plain, 1_000_000, 20, &[100.0]),
+            limited,
             chain,
             filtered,
         ]);
         let targets: Vec<_> = report.targets.iter().map(|target| (target.value, target.is_met)).collect();
-        let expected = [(6.0, true), (35.0, false), (4.0, true), (5.0, false), (30.0, true), (0.0, true)];
-        assert_eq!(targets[..6], expected);
+        let expected = [(6.0, false), (35.0, false), (4.0, false), (2800.0 / 30.0, true), (30.0, true), (0.0, true)];
+        assert!(targets.iter().zip(expected).all(|(is, of)| (is.0 - of.0).abs() < 1e-9 && is.1 == of.1), "{targets:?}");
         assert!((targets[6].0 - 20.0).abs() < 1e-9 && !targets[6].1, "{:?}", targets[6]);
         let text = report.to_text();
         assert!(text.contains("100,000  generate-export") && text.contains("6 (5 Query)"), "{text}");

@@ -98,6 +98,8 @@ fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderS
     let task = Task {
         rows,
         conditions: scenario.conditions(),
+        // Without the limit, the generator is not paced either.
+        read_share: scenario.read_share.unwrap_or(1_000_000),
         time_limit: Duration::from_secs(scenario.time_limit_seconds),
         expected,
         file: file.0.clone(),

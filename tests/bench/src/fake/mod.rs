@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use md5::{Digest as _, Md5};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +35,7 @@ use source_table::FakeSourceTable;
 use tls::CertificateAuthority;
 
 pub use bucket::StoredFile;
+pub(crate) use source_table::UNITS_PER_SECOND;
 
 /// The ApiKeys table.
 pub const API_KEYS_TABLE: &str = "ApiKeys";
@@ -63,7 +65,7 @@ impl Default for Conditions {
     fn default() -> Self {
         Self {
             page_latency: Duration::ZERO,
-            partition_limit: false,
+            partition_limit: true,
             page_bytes: 1 << 20,
             min_part_bytes: 5 * 1024 * 1024,
         }
@@ -101,6 +103,18 @@ struct Shared {
     exports: SocketAddr,
     enqueued: mpsc::UnboundedSender<EnqueuedJob>,
     calls: Mutex<BTreeMap<String, u64>>,
+    /// What the calls of the embedded DynamoDB consumed.
+    consumed: Mutex<ConsumedUnits>,
+}
+
+/// Read and write units of DynamoDB.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumedUnits {
+    /// Read units.
+    pub reads: f64,
+    /// Write units.
+    pub writes: f64,
 }
 
 type FakeResponse = Response<Full<Bytes>>;
@@ -138,6 +152,7 @@ impl FakeAws {
                 exports,
                 enqueued: sender,
                 calls: Mutex::default(),
+                consumed: Mutex::default(),
             });
             tokio::spawn(serve(listener, None, Arc::clone(&shared)));
             let mut endpoints = Vec::new();
@@ -182,6 +197,13 @@ impl FakeAws {
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
         lock(&self.shared.calls).clone()
+    }
+
+    /// The units that all calls consumed.
+    #[must_use]
+    pub fn consumed(&self) -> ConsumedUnits {
+        let exports = *lock(&self.shared.consumed);
+        ConsumedUnits { reads: exports.reads + self.shared.rows.consumed_units(), ..exports }
     }
 
     /// Puts an empty file into the bucket.
@@ -305,7 +327,17 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeRespo
                 "Query" if table_of(&body).is_some_and(|name| name == shared.rows_table) => {
                     shared.rows.query(&body).await
                 }
-                _ => (operation, forward(shared.exports, head.headers, body).await?),
+                _ => {
+                    let (response, units) = forward(shared.exports, head.headers, &body).await?;
+                    let mut consumed = lock(&shared.consumed);
+                    let of_kind = match operation.as_str() {
+                        "GetItem" | "Query" => &mut consumed.reads,
+                        _ => &mut consumed.writes,
+                    };
+                    *of_kind += units;
+                    drop(consumed);
+                    (operation, response)
+                }
             }
         }
         Some(("AmazonSQS", "SendMessage")) => {
@@ -342,7 +374,7 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeRespo
 
 /// The table that a call names.
 fn table_of(call: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct TableName {
         table_name: String,
@@ -355,18 +387,33 @@ fn json_response(status: StatusCode, body: &serde_json::Value) -> Result<FakeRes
     Ok(Response::builder().status(status).header("content-type", "application/x-amz-json-1.0").body(body)?)
 }
 
-/// Forwards a request to the embedded DynamoDB.
-async fn forward(to: SocketAddr, headers: HeaderMap, body: Bytes) -> Result<FakeResponse, Error> {
+/// Forwards a request to the embedded DynamoDB. Also returns the units consumed, which the client does not get to see.
+async fn forward(to: SocketAddr, headers: HeaderMap, body: &[u8]) -> Result<(FakeResponse, f64), Error> {
+    let mut call: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
+    call.insert("ReturnConsumedCapacity".to_owned(), json!("TOTAL"));
+    let body = Bytes::from(serde_json::to_vec(&call)?);
     let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut request = Request::post("/").body(Full::new(body))?;
     *request.headers_mut() = headers;
+    request.headers_mut().remove("content-length");
     let (head, body) = sender.send_request(request).await?.into_parts();
-    let mut response = Response::new(Full::new(body.collect().await?.to_bytes()));
+    let mut body: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    let units = body.remove("ConsumedCapacity").map_or(0.0, |consumed| capacity_units(&consumed));
+    let mut response = Response::new(Full::new(Bytes::from(serde_json::to_vec(&body)?)));
     *response.status_mut() = head.status;
     if let Some(content_type) = head.headers.get("content-type") {
         response.headers_mut().insert("content-type", content_type.clone());
     }
-    Ok(response)
+    Ok((response, units))
+}
+
+/// The units of a call, or of each table that a transaction writes.
+fn capacity_units(consumed: &serde_json::Value) -> f64 {
+    match consumed {
+        serde_json::Value::Array(tables) => tables.iter().map(capacity_units).sum(),
+        table => table.get("CapacityUnits").and_then(serde_json::Value::as_f64).unwrap_or_default(),
+    }
 }

@@ -1,8 +1,13 @@
 //! `Query` on the source table.
 //!
-//! **Partition limit.** DynamoDB limits a partition to 3,000 read units per second, which is 12 MB strongly consistent.
-//! As there, a page is served if any units are left, and may consume more than are left. With no units left, the
-//! response is `ProvisionedThroughputExceededException`. Unused units of one second accumulate.
+//! **Partition limit.** A partition gives 3,000 read units of 4 KiB per second, strongly consistent, which is 12.288 MB
+//! (Developer Guide, "Best practices for designing and using partition keys effectively"). A page is served if any units
+//! are left, and may consume more than are left. With no units left, the response is what AWS sends to an SDK that knows no
+//! better: `ProvisionedThroughputExceededException` with the reason `TableReadKeyRangeThroughputExceeded` (API Reference,
+//! ThrottlingReason).
+//!
+//! Unused units of one second accumulate. AWS documents more, up to 300 seconds ("Burst and adaptive capacity"), but does
+//! not promise it: one second is the cautious choice. Splits for heat, which raise the limit, are not simulated.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,18 +15,19 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use exports_aws::dynamodb::PARTITION_BYTES_PER_SECOND;
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Conditions, FakeResponse, lock};
+use super::{Conditions, FakeResponse, REGION, lock};
 use crate::source_rows::{SourceRows, TENANT};
 
-/// Read units per second and partition.
-const UNITS_PER_SECOND: f64 = 3000.0;
 /// Bytes per read unit with strong consistency. Twice as many without.
 const UNIT_BYTES: u64 = 4096;
+/// Read units per second and partition.
+pub(crate) const UNITS_PER_SECOND: f64 = (PARTITION_BYTES_PER_SECOND / UNIT_BYTES) as f64;
 
 #[derive(Debug)]
 pub(super) struct FakeSourceTable {
@@ -30,10 +36,11 @@ pub(super) struct FakeSourceTable {
     units: Mutex<Units>,
 }
 
-/// The remaining read units, as of `at`.
+/// The remaining read units, as of `at`, and all that were consumed.
 #[derive(Debug)]
 struct Units {
     left: f64,
+    consumed: f64,
     at: Instant,
 }
 
@@ -51,6 +58,7 @@ struct Query {
     limit: Option<u64>,
     #[serde(default)]
     consistent_read: bool,
+    return_consumed_capacity: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +69,7 @@ struct Text {
 
 impl FakeSourceTable {
     pub(super) fn new(rows: SourceRows, conditions: Conditions) -> Self {
-        let units = Units { left: UNITS_PER_SECOND, at: Instant::now() };
+        let units = Units { left: UNITS_PER_SECOND, consumed: 0.0, at: Instant::now() };
         Self { rows, conditions, units: Mutex::new(units) }
     }
 
@@ -78,7 +86,11 @@ impl FakeSourceTable {
             Ok(None) => {
                 let problem = json!({
                     "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
-                    "message": "The partition's read limit is exceeded.",
+                    "message": "The level of configured provisioned throughput for the table was exceeded.",
+                    "ThrottlingReasons": [{
+                        "reason": "TableReadKeyRangeThroughputExceeded",
+                        "resource": format!("arn:aws:dynamodb:{REGION}:123456789012:table/{}", self.rows.export_type().slug()),
+                    }],
                 });
                 let problem = response(StatusCode::BAD_REQUEST, problem.to_string().into_bytes());
                 return ("Query (throttled)".to_owned(), problem);
@@ -110,14 +122,20 @@ impl FakeSourceTable {
         let max_rows = query.limit.unwrap_or(u64::MAX);
         let mut items = Vec::with_capacity(2 << 20);
         let written = self.rows.write_items(range, backward, self.conditions.page_bytes, max_rows, &mut items);
-        if self.conditions.partition_limit {
-            let units = written.size.max(1).div_ceil(UNIT_BYTES);
-            // At most a few hundred.
-            let units = f64::from(u32::try_from(units).unwrap_or(u32::MAX));
-            lock(&self.units).left -= if query.consistent_read { units } else { units / 2.0 };
+        let units = written.size.max(1).div_ceil(UNIT_BYTES) as f64;
+        let units = if query.consistent_read { units } else { units / 2.0 };
+        {
+            let mut all = lock(&self.units);
+            all.left -= units;
+            all.consumed += units;
         }
         let mut page = Vec::with_capacity(items.len() + 300);
-        page.extend_from_slice(format!(r#"{{"Count":{},"Items":["#, written.count).as_bytes());
+        page.push(b'{');
+        if query.return_consumed_capacity.as_deref() == Some("TOTAL") {
+            let consumed = format!(r#""ConsumedCapacity":{{"CapacityUnits":{units:.1},"TableName":"{table}"}},"#);
+            page.extend_from_slice(consumed.as_bytes());
+        }
+        page.extend_from_slice(format!(r#""Count":{},"Items":["#, written.count).as_bytes());
         page.append(&mut items);
         page.push(b']');
         if let Some(last) = written.last.filter(|_| written.full) {
@@ -154,6 +172,11 @@ impl FakeSourceTable {
             _ => return Err(unsupported()),
         };
         Ok(if value(tenant)? == TENANT { rows } else { 0..0 })
+    }
+
+    /// The read units consumed so far.
+    pub(super) fn consumed_units(&self) -> f64 {
+        lock(&self.units).consumed
     }
 
     fn has_units(&self) -> bool {
@@ -247,14 +270,26 @@ mod tests {
 
     #[tokio::test]
     async fn query_without_units_left_is_throttled() {
-        let table = table(Conditions { partition_limit: true, ..Conditions::default() });
-        *lock(&table.units) = Units { left: 1.0, at: Instant::now() };
+        let table = table(Conditions::default());
+        lock(&table.units).left = 1.0;
         assert_eq!(query(&table, "#tenantId = :tenant", json!({})).await.0, StatusCode::OK);
         // A page is 256 units, strongly consistent.
         assert!(lock(&table.units).left < -100.0);
-        *lock(&table.units) = Units { left: -3000.0, at: Instant::now() };
+        lock(&table.units).left = -3000.0;
         let (status, problem) = query(&table, "#tenantId = :tenant", json!({})).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(problem["__type"].as_str().unwrap().ends_with("#ProvisionedThroughputExceededException"), "{problem}");
+        assert_eq!(problem["ThrottlingReasons"][0]["reason"], "TableReadKeyRangeThroughputExceeded");
+    }
+
+    #[tokio::test]
+    async fn page_reports_the_units_that_it_consumes() {
+        let table = table(Conditions::default());
+        let (_, page) = query(&table, "#tenantId = :tenant", json!({ "ReturnConsumedCapacity": "TOTAL" })).await;
+        let units = page["ConsumedCapacity"]["CapacityUnits"].as_f64().unwrap();
+        assert!((250.0..=257.0).contains(&units) && (units - table.consumed_units()).abs() < 0.1, "{units}");
+        let (_, page) = query(&table, "#tenantId = :tenant", json!({ "ConsistentRead": false })).await;
+        assert_eq!(page["ConsumedCapacity"], Value::Null);
+        assert!((units * 1.5 - table.consumed_units()).abs() < 0.1);
     }
 }
