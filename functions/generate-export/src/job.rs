@@ -13,7 +13,9 @@ use exports_domain::lifecycle::{self, AcquireError, FailedBy, Step};
 use exports_domain::mail::Mail;
 use exports_domain::ports::{
     ApplyError, CorruptRecord, ExportStore, FileStore, JobQueue, MailSender, ReadError, RowSource, SendError, System,
+    TriedStep,
 };
+use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
 use exports_telemetry::{Chain, Metric};
 use tracing::{error, info, warn};
@@ -51,21 +53,7 @@ impl<S: ExportStore> Generator<'_, S> {
     /// [`ReadError`] if the record is corrupt, or it is unknown whether the lease was acquired. Later errors are on the
     /// record.
     pub async fn run(&self, tenant: &TenantId, id: &ExportId, invocation: &Invocation) -> Result<(), ReadError> {
-        let read = match self.exports.find_export(tenant, id).await {
-            Ok(Some(read)) => read,
-            Ok(None) => {
-                warn!("dropped a message for an export that does not exist");
-                return Ok(());
-            }
-            Err(ReadError::Corrupt(CorruptRecord { attribute, status: Some(status), .. }))
-                if status != Status::Pending =>
-            {
-                info!(%status, attribute, "nothing to do: the export has ended; its record is corrupt");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(mut export) = self.acquire(read, invocation).await? else { return Ok(()) };
+        let Some(mut export) = self.acquire(tenant, id, invocation).await? else { return Ok(()) };
         match self.process(&mut export, invocation).await {
             Ok(()) => {}
             Err(Stopped::Conflict(Some(record))) if record.status() != Status::Pending => {
@@ -79,11 +67,50 @@ impl<S: ExportStore> Generator<'_, S> {
         Ok(())
     }
 
-    /// The export with this invocation as its owner, or `None` if there is nothing to do.
-    async fn acquire(&self, read: Export, invocation: &Invocation) -> Result<Option<Export>, DependencyError> {
-        let until = invocation.ends_at.plus(self.limits.lease_grace);
-        let lease = Lease { owner: invocation.request_id.clone(), until };
-        let step = match lifecycle::acquire(&read, self.system.now(), lease.clone(), &self.limits.retry) {
+    /// The export with this invocation as its owner, or `None` if there is nothing to do. The first owner acquires the
+    /// lease in one call; otherwise its rejection returns the record, which decides.
+    async fn acquire(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        invocation: &Invocation,
+    ) -> Result<Option<Export>, ReadError> {
+        let lease =
+            Lease { owner: invocation.request_id.clone(), until: invocation.ends_at.plus(self.limits.lease_grace) };
+        let now = self.system.now();
+        let first = lifecycle::acquire_first(now, lease.clone());
+        match self.exports.try_step(tenant, id, &first).await {
+            Ok(TriedStep::Applied(export)) => {
+                info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
+                Ok(Some(*export))
+            }
+            Ok(TriedStep::Rejected(Some(read))) => Ok(self.acquire_again(*read, now, lease).await?),
+            Ok(TriedStep::Rejected(None)) => {
+                warn!("dropped a message for an export that does not exist");
+                Ok(None)
+            }
+            Err(ReadError::Corrupt(CorruptRecord { attribute, status: Some(status), .. }))
+                if status != Status::Pending =>
+            {
+                info!(%status, attribute, "nothing to do: the export has ended; its record is corrupt");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Acquires the lease of an export that had an owner before, if it is free.
+    async fn acquire_again(
+        &self,
+        read: Export,
+        now: Timestamp,
+        lease: Lease,
+    ) -> Result<Option<Export>, DependencyError> {
+        // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
+        if read.lease() == Some(&lease) {
+            return Ok(Some(read));
+        }
+        let step = match lifecycle::acquire(&read, now, lease.clone(), &self.limits.retry) {
             Ok(step) => step,
             Err(AcquireError::Ended | AcquireError::Leased) => {
                 info!(status = %read.status(), "nothing to do: the export has ended, or another invocation owns it");
@@ -104,7 +131,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
                 Ok(Some(export))
             }
-            // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
+            // A lost response, as above.
             Err(ApplyError::Conflict(Some(now))) if now.lease() == Some(&lease) => Ok(Some(*now)),
             Err(ApplyError::Conflict(_)) => {
                 info!("nothing to do: another invocation acquired the lease");

@@ -3,7 +3,7 @@
 //! | from | to | by |
 //! |---|---|---|
 //! | – | PENDING | create-export ([`Export::accept`]) |
-//! | PENDING | PENDING | generate-export ([`acquire`], [`record_progress`], [`advance_checkpoint`], [`continue_later`], [`release`], [`record_file`]), sweep-exports ([`re_enqueue`]) |
+//! | PENDING | PENDING | generate-export ([`acquire_first`], [`acquire`], [`record_progress`], [`advance_checkpoint`], [`continue_later`], [`release`], [`record_file`]), sweep-exports ([`re_enqueue`]) |
 //! | PENDING | READY | generate-export ([`ready`]) |
 //! | PENDING | FAILED | generate-export, sweep-exports, fail-export ([`fail`]); sweep-exports and fail-export also if the record is corrupt ([`fail_corrupt`]); cancel-export ([`cancel`]) |
 //! | READY | EXPIRED | sweep-exports ([`expire`]) |
@@ -277,6 +277,22 @@ pub enum AcquireError {
     DeadlinePassed,
     /// The delay after a permanent error is not over.
     TooSoon,
+}
+
+/// Acquires `lease` as the first owner, without reading the record before. A record whose lease was never acquired has no
+/// attempt, permanent error or file. The deadline must be after the lease, so that the next check is at the lease's end.
+#[must_use]
+pub fn acquire_first(now: Timestamp, lease: Lease) -> Step {
+    Step {
+        guards: vec![Guard::StatusIs(Status::Pending), Guard::FencingTokenIs(0), Guard::DeadlineAfter(lease.until)],
+        changes: vec![
+            Change::FencingToken(1),
+            Change::Attempts(1),
+            Change::NextCheck(lease.until),
+            Change::Lease(Some(lease)),
+            Change::UpdatedAt(now),
+        ],
+    }
 }
 
 /// Acquires `lease`: increments the fencing token and counts an attempt.

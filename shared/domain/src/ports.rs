@@ -114,6 +114,15 @@ pub enum ApplyError {
     Dependency(#[from] DependencyError),
 }
 
+/// What became of a step that was applied to a record without reading it before.
+#[derive(Debug)]
+pub enum TriedStep {
+    /// It was applied; this is the record after it.
+    Applied(Box<Export>),
+    /// A guard did not hold; this is the current record, if there is one.
+    Rejected(Option<Box<Export>>),
+}
+
 /// An export whose next check time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledCheck {
@@ -178,6 +187,17 @@ pub trait ExportStore: Send + Sync {
         id: &ExportId,
         step: &Step,
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Applies a step that does not leave PENDING, as [`apply_step`](Self::apply_step) does, and returns the record.
+    ///
+    /// # Errors
+    /// [`ReadError`]. The step may have been applied all the same, also to a corrupt record.
+    fn try_step(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        step: &Step,
+    ) -> impl Future<Output = Result<TriedStep, ReadError>> + Send;
 
     /// The export's checkpoint, or `None` if there is none. One of another version or a corrupt one is logged and ignored.
     fn find_checkpoint(

@@ -29,7 +29,8 @@ use crate::mail::Mail;
 use crate::options::{ExportOptions, FileFormat};
 use crate::ports::{
     AcceptError, ApiKeyStore, ApplyError, CheckPage, CompleteError, CorruptRecord, ExportStore, FileStore, JobQueue,
-    KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck, SendError, System, Upload,
+    KeyRange, MailSender, Part, ReadError, RowKey, RowPage, RowSource, ScheduledCheck, SendError, System, TriedStep,
+    Upload,
 };
 use crate::row::{ID, Value};
 use crate::row_encoder::RowEncoder;
@@ -366,6 +367,26 @@ impl ExportStore for MemoryStore {
         self.check("write the export", id)?;
         self.run_before_apply();
         lock(&self.tables).apply(tenant, id, step)
+    }
+
+    async fn try_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<TriedStep, ReadError> {
+        self.check("write the export", id)?;
+        self.run_before_apply();
+        let mut tables = lock(&self.tables);
+        let key = (tenant.clone(), id.to_string());
+        let Some(export) = tables.exports.get(&key) else { return Ok(TriedStep::Rejected(None)) };
+        let (current, intact) = (export.clone(), tables.check_intact(export));
+        match step.apply(&current) {
+            Some(after) => {
+                tables.exports.insert(key, after.clone());
+                intact?;
+                Ok(TriedStep::Applied(Box::new(after)))
+            }
+            None => {
+                intact?;
+                Ok(TriedStep::Rejected(Some(Box::new(current))))
+            }
+        }
     }
 
     async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {

@@ -296,8 +296,16 @@ impl Protocol {
         let (place, own) = (generator.place, generator.own.clone());
         match generator.next.clone() {
             Work::Take(at) => {
-                let Ok(step) = lifecycle::acquire(&own, time(at), lease(at), &self.retry_policy()) else {
-                    return Came::Lost;
+                let first = lifecycle::acquire_first(time(at), lease(at));
+                let step = match state.exports.get(place).filter(|record| first.apply(record).is_some()) {
+                    Some(record) => {
+                        generator.own = record.clone();
+                        first
+                    }
+                    None => match lifecycle::acquire(&own, time(at), lease(at), &self.retry_policy()) {
+                        Ok(step) => step,
+                        Err(_) => return Came::Lost,
+                    },
                 };
                 if !self.apply_own(state, generator, &step, None) {
                     return Came::Lost;

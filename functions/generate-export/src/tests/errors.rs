@@ -38,9 +38,9 @@ async fn failure_whose_response_was_lost_is_mailed() {
     world.rows.failures.inject();
     let now = world.system.now();
     let tenant = export().tenant;
-    // Each attempt acquires the lease and releases it; the third one fails the export.
+    // The first attempt writes twice: it acquires the lease and releases it. Further ones find an earlier owner before.
     world.exports.before_apply(move |write, store| {
-        if write == 5 {
+        if write == 7 {
             let record = store.export(&tenant, &export().id).unwrap();
             let failure = Failure::attempts_used_up(record.attempts);
             store.put_export(lifecycle::fail(&record, now, FailedBy::Owner, failure).changed(&record));
@@ -119,7 +119,7 @@ async fn unrecorded_permanent_error_counts_as_an_attempt() {
     let world = world(3);
     world.rows.failures.deny();
     // The lease is acquired; releasing it is not recorded.
-    world.exports.failures.inject_after(2);
+    world.exports.failures.inject_after(1);
     world.deliver("r1").await;
     world.exports.failures.stop();
     assert_eq!((world.record().attempts, world.record().pending().unwrap().permanent_error_at), (1, None));

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update as TransactUpdate,
+    CancellationReason, Delete, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update as TransactUpdate,
 };
 use aws_types::SdkConfig;
 use exports_domain::checkpoint::Checkpoint;
@@ -16,7 +17,7 @@ use exports_domain::history::{HistoryFilter, HistoryPage, Order};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::lifecycle::Step;
-use exports_domain::ports::{AcceptError, ApplyError, CheckPage, ExportStore, ReadError, ScheduledCheck};
+use exports_domain::ports::{AcceptError, ApplyError, CheckPage, ExportStore, ReadError, ScheduledCheck, TriedStep};
 use exports_domain::time::Timestamp;
 use tracing::warn;
 
@@ -127,7 +128,14 @@ impl ExportsTable {
         }
     }
 
-    async fn update(&self, tenant: &TenantId, id: &ExportId, update: Update) -> Result<(), ApplyError> {
+    /// Updates a record. Returns the attributes that `returned` asks for, or, if the condition failed, the current record.
+    async fn update(
+        &self,
+        tenant: &TenantId,
+        id: &ExportId,
+        update: Update,
+        returned: Option<ReturnValue>,
+    ) -> Result<Result<Option<Item>, Option<Item>>, DependencyError> {
         let mut waits = CONFLICT_WAITS.iter();
         loop {
             let sent = self
@@ -139,19 +147,23 @@ impl ExportsTable {
                 .update_expression(update.expression())
                 .set_expression_attribute_names(Some(update.names.clone()))
                 .set_expression_attribute_values(Some(update.values.clone()))
+                .set_return_values(returned.clone())
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
                 .send()
                 .await;
-            let Err(error) = sent else { return Ok(()) };
+            let error = match sent {
+                Ok(updated) => return Ok(Ok(updated.attributes)),
+                Err(error) => error,
+            };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    return Err(conflict_error(failed.item()));
+                    return Ok(Err(failed.item().cloned()));
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => match waits.next() {
                     Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
-                    None => return Err(dependency_error(WRITE, error).into()),
+                    None => return Err(dependency_error(WRITE, error)),
                 },
-                _ => return Err(dependency_error(WRITE, error).into()),
+                _ => return Err(dependency_error(WRITE, error)),
             }
         }
     }
@@ -368,7 +380,8 @@ impl ExportStore for ExportsTable {
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         let update = Update::of(id, step);
         if !step.leaves_pending() {
-            return self.update(tenant, id, update).await;
+            let updated = self.update(tenant, id, update, None).await?;
+            return updated.map(drop).map_err(|current| conflict_error(current.as_ref()));
         }
         let build = || {
             let [checkpoint, lock] = self.cleanup_writes(tenant, id)?;
@@ -382,6 +395,17 @@ impl ExportStore for ExportsTable {
             self.transact_step(&[record, checkpoint]).await?;
         }
         Ok(())
+    }
+
+    async fn try_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<TriedStep, ReadError> {
+        let updated = self.update(tenant, id, Update::of(id, step), Some(ReturnValue::AllNew)).await?;
+        let (Ok(item) | Err(item)) = &updated;
+        let record = item.as_ref().map(|item| read(item)).transpose()?.map(Box::new);
+        match (&updated, record) {
+            (Ok(_), Some(record)) => Ok(TriedStep::Applied(record)),
+            (Ok(_), None) => Err(DependencyError::transient(WRITE, "the response has no record").into()),
+            (Err(_), record) => Ok(TriedStep::Rejected(record)),
+        }
     }
 
     async fn find_checkpoint(&self, tenant: &TenantId, id: &ExportId) -> Result<Option<Checkpoint>, DependencyError> {

@@ -25,7 +25,7 @@ use exports_domain::money::Currency;
 use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
     AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
-    ScheduledCheck, Upload,
+    ScheduledCheck, TriedStep, Upload,
 };
 use exports_domain::row::Value;
 use exports_domain::row_encoder::RowEncoder;
@@ -347,6 +347,30 @@ async fn second_export_is_rejected_until_the_first_ends() {
     table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
     assert_eq!(table.lock(&first).await, None);
     table.exports.accept_export(&second, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn first_owner_acquires_the_lease_without_a_read() {
+    let table = local_tables().await;
+    let export = export_with_id(1);
+    let lease = Lease { owner: "r".into(), until: start().plus(Duration::from_secs(60)) };
+    let first = lifecycle::acquire_first(start(), lease.clone());
+    let attempt = async || table.exports.try_step(&export.tenant, &export.id, &first).await;
+    assert!(matches!(attempt().await, Ok(TriedStep::Rejected(None))));
+    table.exports.accept_export(&export, None).await.unwrap();
+    let acquired = first.changed(&export);
+    assert!(matches!(attempt().await, Ok(TriedStep::Applied(record)) if *record == acquired));
+    assert_eq!(table.exports.find_export(&export.tenant, &export.id).await.unwrap(), Some(acquired.clone()));
+    // As if the response was lost.
+    assert!(matches!(attempt().await, Ok(TriedStep::Rejected(Some(record))) if *record == acquired));
+
+    let corrupt = ("recipientTo".to_owned(), AttributeValue::S("nobody".into()));
+    table.put_item(table.export_item(&export).await.into_iter().chain([corrupt]).collect()).await;
+    let rejected = attempt().await;
+    assert!(
+        matches!(&rejected, Err(ReadError::Corrupt(record)) if record.status == Some(Status::Pending)),
+        "{rejected:?}"
+    );
 }
 
 #[tokio::test]

@@ -339,6 +339,24 @@ fn steps() -> Vec<Scenario> {
         .into_iter()
         .map(|(step, case, made)| applied(name("apply_step", step, case), step, made, vec![ok(json!({}))]))
         .collect();
+    let rejected = || {
+        Response::new(
+            400,
+            json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}).to_string(),
+        )
+    };
+    scenarios.push(Scenario {
+        name: name("try_step", "acquire_first", ""),
+        step: Some("acquire_first".to_owned()),
+        responses: vec![rejected()],
+        run: Box::new(move |config| {
+            Box::pin(async move {
+                let first = lifecycle::acquire_first(start(), lease());
+                exports(&config).try_step(&export().tenant, &export().id, &first).await?;
+                Ok(None)
+            })
+        }),
+    });
     // The lock names another export and is kept.
     let fail = lifecycle::fail(&owned(), now, FailedBy::Owner, failure());
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];

@@ -109,6 +109,22 @@ fn next_check_is_at_the_deadline_if_the_lease_is_longer() {
 }
 
 #[test]
+fn acquire_first_does_what_acquire_does_to_a_record_without_owners() {
+    let fresh = export();
+    let first = acquire_first(minutes(0), lease(minutes(5)));
+    assert_eq!(first.apply(&fresh).unwrap(), acquired(minutes(0), &fresh));
+    let held = acquired(minutes(0), &fresh);
+    for (name, record) in [
+        ("leased", held.clone()),
+        ("released", released(&held, minutes(1), minutes(2))),
+        ("ended", Export { state: state(Status::Ready), ..fresh.clone() }),
+        ("deadline within the lease", Export { deadline: minutes(5), ..fresh }),
+    ] {
+        assert_eq!(first.apply(&record), None, "{name}");
+    }
+}
+
+#[test]
 fn acquire_fails_if_the_record_does_not_allow_it() {
     let fresh = export();
     let held = acquired(minutes(0), &fresh);
