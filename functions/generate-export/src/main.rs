@@ -10,6 +10,7 @@ use exports_aws::queue::JobsQueue;
 use exports_aws::settings::Settings;
 use exports_aws::system::LambdaSystem;
 use exports_domain::lifecycle::{RE_ENQUEUE_AFTER, RetryPolicy};
+use exports_domain::ports::System as _;
 use generate_export::Generator;
 use generate_export::limits::{FileLimits, Limits};
 use lambda_runtime::{Error, service_fn};
@@ -74,5 +75,7 @@ async fn main() -> Result<(), Error> {
         system: &LambdaSystem,
         limits,
     };
+    // The first two calls of a job are at once, on two connections.
+    tokio::join!(exports.warm_up(), exports.warm_up(), files.warm_up(LambdaSystem.now()));
     lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(generate_export::handle(generator, event).await))).await
 }

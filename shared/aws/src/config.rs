@@ -48,7 +48,7 @@ pub fn sdk_config(settings: Settings) -> Result<SdkConfig, SettingError> {
 }
 
 /// How long initialization may wait for connections and keys that it fetches ahead of the first request.
-#[cfg(feature = "bucket")]
+#[cfg(any(feature = "bucket", feature = "dynamodb"))]
 pub(crate) const MAX_WARM_UP: Duration = Duration::from_secs(1);
 
 /// The endpoint URL of a service, if it is not AWS's own.

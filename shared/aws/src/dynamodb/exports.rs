@@ -30,6 +30,7 @@ use super::record::{
 };
 use super::response::DeserializerOverride;
 use super::step::Update;
+use crate::config::MAX_WARM_UP;
 use crate::error::{dependency_error, kind_of};
 
 /// How long to wait before retrying a write that conflicted with another transaction on the same item. DynamoDB wrote
@@ -86,6 +87,15 @@ impl ExportsTable {
     #[must_use]
     pub fn new(config: &SdkConfig, table: String) -> Self {
         Self { client: aws_sdk_dynamodb::Client::new(config), table }
+    }
+
+    /// Connects to DynamoDB during initialization, when Lambda provides a full CPU. Errors are ignored: the first job
+    /// reports them.
+    pub async fn warm_up(&self) {
+        if let Ok(nobody) = "warm-up".parse() {
+            let read = self.get("connect to DynamoDB", &nobody, "WARM-UP".to_owned());
+            let _ = tokio::time::timeout(MAX_WARM_UP, read).await;
+        }
     }
 
     /// Reads an item with strong consistency.
