@@ -75,7 +75,6 @@ async fn main() -> Result<(), Error> {
         system: &LambdaSystem,
         limits,
     };
-    // The first two calls of a job are at once, on two connections.
-    tokio::join!(exports.warm_up(), exports.warm_up(), files.warm_up(LambdaSystem.now()));
+    tokio::join!(exports.warm_up(), files.warm_up(LambdaSystem.now()));
     lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(generate_export::handle(generator, event).await))).await
 }
