@@ -5,10 +5,10 @@ import { Api, errorText } from "./api.js";
 import { Connection } from "./connection.js";
 import { closeAll } from "./dialogs.js";
 import { ExportsPage } from "./exports-page.js";
-import * as filters from "./filters.js";
 import { pageTitle } from "./format.js";
 import { forgetKey, rejectionText, signIn, storedKey } from "./sign-in.js";
 import { TYPES } from "./types.js";
+import { readView, sectionAddress } from "./view.js";
 
 const root = document.getElementById("app");
 let closePage = () => {};
@@ -29,7 +29,7 @@ function signOut(message) {
 
 function openPage(key, caller) {
   let isOpen = true;
-  const { type } = filters.read();
+  const { type } = readView();
   const onResult = (error) => {
     if (!isOpen) return;
     const reason = rejectionText(error);
@@ -67,7 +67,7 @@ function frame({ name, email, tenantId }, type) {
       "nav",
       { "aria-label": "Back office" },
       h("p", { class: "eyebrow", id: "section" }, "DJUST Pay"),
-      h("ul", { "aria-labelledby": "section" }, TYPES.map((each) => h("li", {}, h("a", { href: filters.address(each), "aria-current": each === type && "page" }, icon("bank"), pageTitle(each))))),
+      h("ul", { "aria-labelledby": "section" }, TYPES.map((each) => h("li", {}, h("a", { href: sectionAddress(each), "aria-current": each === type && "page" }, icon("bank"), pageTitle(each))))),
     ),
     h(
       "section",

@@ -43,7 +43,7 @@ export function heading(dialog, text, ...extra) {
  * Asks for the recipients and launches an export. `cc` is the initial list. `onLaunched` receives the new export,
  * `onPending` the ID of the export that is still pending.
  */
-export function launch({ api, caller, type, cc = [], onLaunched, onPending }) {
+export function launchDialog({ api, caller, type, cc = [], onLaunched, onPending }) {
   // Repeating the request with the same list uses the same idempotency key, so it cannot launch a second export.
   let attempt = { list: null, key: null };
   mailForm({
@@ -80,7 +80,7 @@ export function launch({ api, caller, type, cc = [], onLaunched, onPending }) {
  * Asks for the recipients and resends an export's e-mail. `onSent` receives the export. `onGone` is called if its file was
  * deleted, and `onRelaunch` if the user then wants a new one.
  */
-export function resend({ api, caller, item, onSent, onGone, onRelaunch }) {
+export function resendDialog({ api, caller, item, onSent, onGone, onRelaunch }) {
   const { to, cc } = item.recipients;
   const previous = isSame(to, caller.email) ? null : to;
   mailForm({

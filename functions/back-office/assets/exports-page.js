@@ -4,14 +4,14 @@ import { h, icon, refill } from "./dom.js";
 import { announce } from "./announce.js";
 import { errorText } from "./api.js";
 import { Details } from "./details.js";
-import * as dialogs from "./dialogs.js";
+import { launchDialog, resendDialog } from "./dialogs.js";
 import { Exports, GONE_ADVICE, failureTitle, isFileGone } from "./exports.js";
-import * as filters from "./filters.js";
 import { Follower } from "./follow.js";
 import { pageTitle, rows } from "./format.js";
 import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { excelHelp, recipientsText } from "./pieces.js";
+import { changeView, readView } from "./view.js";
 
 /** When the user returns to the tab, older data is reloaded. */
 const MAX_AGE_MS = 60_000;
@@ -66,7 +66,7 @@ export class ExportsPage {
   }
 
   async start() {
-    const { open } = filters.read();
+    const { open } = readView();
     if (open) this.#details.open(open);
     await Promise.all([this.#history.load(), this.#loadLatest()]);
   }
@@ -133,7 +133,7 @@ export class ExportsPage {
   }
 
   #resend(item) {
-    dialogs.resend({
+    resendDialog({
       api: this.#api,
       caller: this.#caller,
       item,
@@ -154,7 +154,7 @@ export class ExportsPage {
   }
 
   #openLaunchDialog(cc) {
-    dialogs.launch({
+    launchDialog({
       api: this.#api,
       caller: this.#caller,
       type: this.#type,
@@ -200,16 +200,16 @@ export class ExportsPage {
   // -------------------------------------------------------------------------------------------------------- details
 
   #open(id) {
-    filters.change({ open: id });
+    changeView({ open: id });
     this.#details.open(id);
   }
 
   #onDetailsClosed() {
-    filters.change({ open: null });
+    changeView({ open: null });
   }
 
   #onPopState = () => {
-    const { open } = filters.read();
+    const { open } = readView();
     if (open) this.#details.open(open);
     else this.#details.close();
     this.#history.applyUrl();

@@ -4,9 +4,9 @@ import { fill, uniqueId, h, icon, refill } from "./dom.js";
 import { announceToScreenReader } from "./announce.js";
 import { errorText } from "./api.js";
 import { canDownload, canResend, STATUSES, statusOf } from "./exports.js";
-import * as filters from "./filters.js";
 import { number, relative, shortId } from "./format.js";
 import { action, badge, copyButton, remark, time } from "./pieces.js";
+import { PAGE_SIZES, changeView, isFiltered, readView, viewQuery } from "./view.js";
 
 const UPDATE_INTERVAL_MS = 30_000;
 /** How many empty pages to skip before asking the user whether to continue. */
@@ -17,7 +17,7 @@ export class History {
   #api;
   #exports;
   #actions;
-  #view = filters.read();
+  #view = readView();
   /** The cursor of each page and the number of exports before it. */
   #pages = [{ cursor: null, before: 0 }];
   #page = 0;
@@ -64,7 +64,7 @@ export class History {
   #size = h(
     "select",
     { id: uniqueId("size"), onchange: () => this.#set({ size: Number(this.#size.value) }) },
-    filters.SIZES.map((size) => h("option", { value: size }, size)),
+    PAGE_SIZES.map((size) => h("option", { value: size }, size)),
   );
   #pager = h(
     "nav",
@@ -121,10 +121,10 @@ export class History {
 
   /** Applies the view in the URL after the browser's Back or Forward button. */
   applyUrl() {
-    const before = JSON.stringify(filters.toQuery(this.#view));
-    this.#view = filters.read();
+    const before = JSON.stringify(viewQuery(this.#view));
+    this.#view = readView();
     this.#drawControls();
-    if (JSON.stringify(filters.toQuery(this.#view)) !== before) this.#restart();
+    if (JSON.stringify(viewQuery(this.#view)) !== before) this.#restart();
   }
 
   /** Reloads if the data is older than `age` milliseconds. */
@@ -136,7 +136,7 @@ export class History {
     this.#loading?.abort();
     const loading = (this.#loading = new AbortController());
     this.#table.setAttribute("aria-busy", "true");
-    const query = filters.toQuery(this.#view);
+    const query = viewQuery(this.#view);
     let { cursor } = this.#pages[page];
     let items = [];
     try {
@@ -188,8 +188,8 @@ export class History {
   }
 
   #set(changes) {
-    filters.change(changes);
-    this.#view = filters.read();
+    changeView(changes);
+    this.#view = readView();
     this.#drawControls();
     this.#restart();
   }
@@ -213,7 +213,7 @@ export class History {
     if (this.#from.value !== from) this.#from.value = from;
     if (this.#to.value !== to) this.#to.value = to;
     this.#size.value = size;
-    this.#clear.classList.toggle("invisible", !filters.isFiltered(this.#view));
+    this.#clear.classList.toggle("invisible", !isFiltered(this.#view));
     const isNewestFirst = sort === "createdAt:desc";
     this.#createdAt.setAttribute("aria-sort", isNewestFirst ? "descending" : "ascending");
     refill(this.#sort, "Created at", icon(isNewestFirst ? "down" : "up"));
@@ -245,7 +245,7 @@ export class History {
     if (this.#items.length) return fill(this.#state);
     const [headline, text, button] = this.#next
       ? ["No matches yet", "None of the exports searched so far match. There are older exports.", h("button", { type: "button", class: "button", onclick: () => this.#goTo(this.#page + 1) }, "Search older exports")]
-      : filters.isFiltered(this.#view)
+      : isFiltered(this.#view)
         ? ["No exports match", "No export has the selected status and dates.", h("button", { type: "button", class: "button", onclick: () => this.#clearFilters() }, "Clear filters")]
         : ["No exports yet", "Exports appear here as soon as they are launched.", null];
     return fill(this.#state, icon("file"), h("p", { class: "headline" }, headline), h("p", { class: "muted" }, text), button);

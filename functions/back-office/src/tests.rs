@@ -101,9 +101,21 @@ fn page_references_every_asset_exactly_once() {
     let page = String::from_utf8(content(&response_to(event("page")))).unwrap();
     for file in ASSETS {
         let named = page.matches(&format!("\"back-office/assets/{VERSION}/{}\"", file.name)).count();
-        assert_eq!(named, 1, "{}: a module that the page does not preload is fetched late", file.name);
+        assert_eq!(named, 1, "{}", file.name);
     }
     assert_eq!(page.matches("/assets/").count(), ASSETS.len(), "the page references a missing asset");
+}
+
+#[test]
+fn modules_are_joined_into_one_script_in_order_of_their_imports() {
+    let script = content(&response_to(request(&asset("app.js"), json!({}))));
+    let script = str::from_utf8(&script).unwrap();
+    for line in script.lines() {
+        assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+    }
+    let places =
+        ["function h(", "class Api ", "class ExportsPage ", "\nstart();"].map(|text| script.find(text).unwrap());
+    assert!(places.is_sorted(), "{places:?}");
 }
 
 #[test]
@@ -206,6 +218,12 @@ fn files_have_no_inline_code_style_or_external_urls() {
             assert_eq!(text.matches("<script").count(), text.matches("<script type=\"module\" src=").count());
         }
     }
+}
+
+/// The page loads in these requests, which is its limit on a slow line.
+#[test]
+fn page_has_three_assets() {
+    assert_eq!(ASSETS.iter().map(|file| file.name).collect::<Vec<_>>(), ["app.css", "app.js", "icon.svg"]);
 }
 
 /// The limit for the page is 60 kB over the wire, including headers.

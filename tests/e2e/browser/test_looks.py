@@ -13,9 +13,12 @@ from chromium import flags, program
 from office import Office, Opener
 from past import add_past_exports
 from payouts import plain_payouts
+from stack import Stack
 from tenant import Tenant
 
 MAX_BYTES = 60_000
+SLOW_LINE_MS = 3_000
+MAX_REQUESTS = 4
 NOW = datetime.now(timezone.utc)
 LONG = f"{'a.very.long.local.part.of.an.address.' + 'x' * 27}@{'.'.join(['subsidiary'] * 8)}.example"
 
@@ -58,6 +61,28 @@ def test_page_is_light_and_cached(tenant: Tenant, past: list[str], open_office: 
     print(f"page weight: {first:.0f} bytes with headers, {second:.0f} the second time; its data: {data:.0f} bytes")
     assert 20_000 < first < MAX_BYTES
     assert second < 5_000
+
+
+def test_sign_in_form_is_shown_soon_on_a_slow_line(stack: Stack, open_office: Opener) -> None:
+    office = open_office()
+    session = office.page.context.new_cdp_session(office.page)
+    office.page.goto("about:blank")
+    session.send("Network.enable")
+    session.send("Network.clearBrowserCache")
+    line = {"latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
+    session.send("Network.emulateNetworkConditions", {"offline": False, **line})
+    requests: list[str] = []
+    office.page.on("request", lambda request: requests.append(request.url))
+    office.page.goto(stack.backOfficeUrl, wait_until="commit")
+    expect(office.page.get_by_label("API key")).to_be_visible()
+    # In the browser's own clock, from the start of the navigation.
+    shown = office.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    ready = office.page.evaluate("performance.now()")
+    office.page.wait_for_load_state("load")
+    office.page.wait_for_timeout(1000)
+    print(f"slow line: {shown:.0f} ms to the first text, {ready:.0f} ms to the form, {len(requests)} requests")
+    assert ready < SLOW_LINE_MS
+    assert len(requests) <= MAX_REQUESTS, requests
 
 
 def test_layout_is_stable_while_the_page_loads(tenant: Tenant, past: list[str], open_office: Opener) -> None:

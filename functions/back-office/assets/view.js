@@ -1,15 +1,15 @@
-// The export type, and the filters, sort order and page size of its history. They are stored in the page's URL, so that a view can be shared
-// and the browser's Back button works.
+// The view: the export type, the filters, sort order and page size of its history, and the export whose details are open.
+// It is stored in the page's URL, so that a view can be shared and the browser's Back button works.
 
 import { endOfDay, startOfDay } from "./format.js";
 import { STATUSES } from "./exports.js";
 import { TYPES } from "./types.js";
 
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
-export const SIZES = [20, 50, 100];
+export const PAGE_SIZES = [20, 50, 100];
 
 /** Reads the view from the URL. Ignores invalid values. */
-export function read() {
+export function readView() {
   const query = new URLSearchParams(location.search);
   const date = (name) => {
     const text = query.get(name) ?? "";
@@ -22,21 +22,21 @@ export function read() {
     from: date("from"),
     to: date("to"),
     sort: query.get("sort") === "createdAt:asc" ? "createdAt:asc" : "createdAt:desc",
-    size: SIZES.includes(size) ? size : SIZES[0],
+    size: PAGE_SIZES.includes(size) ? size : PAGE_SIZES[0],
     open: query.get("export"),
   };
 }
 
 /** Writes a changed view to the URL as a new history entry. */
-export function change(changes) {
-  const { type, statuses, from, to, sort, size, open } = { ...read(), ...changes };
+export function changeView(changes) {
+  const { type, statuses, from, to, sort, size, open } = { ...readView(), ...changes };
   const query = new URLSearchParams();
   if (type !== TYPES[0]) query.set("type", type.slug);
   if (statuses.length) query.set("status", statuses.join(","));
   if (from) query.set("from", from);
   if (to) query.set("to", to);
   if (sort !== "createdAt:desc") query.set("sort", sort);
-  if (size !== SIZES[0]) query.set("size", size);
+  if (size !== PAGE_SIZES[0]) query.set("size", size);
   if (open) query.set("export", open);
   // Commas and colons need no encoding in a query and are easier to read without.
   const search = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
@@ -45,15 +45,12 @@ export function change(changes) {
 }
 
 /** The URL of a type's page. */
-export const address = (type) => location.pathname + (type === TYPES[0] ? "" : `?type=${type.slug}`);
+export const sectionAddress = (type) => location.pathname + (type === TYPES[0] ? "" : `?type=${type.slug}`);
 
 export const isFiltered = ({ statuses, from, to }) => Boolean(statuses.length || from || to);
 
-/** Whether the first row of the view is the newest export. */
-export const showsLatest = (view) => !isFiltered(view) && view.sort === "createdAt:desc";
-
 /** The view as API query parameters. Days are in the user's time zone, like the times on the page. */
-export const toQuery = ({ statuses, from, to, sort, size }) => ({
+export const viewQuery = ({ statuses, from, to, sort, size }) => ({
   statuses,
   createdAtFrom: from && startOfDay(from),
   createdAtTo: to && endOfDay(to),
