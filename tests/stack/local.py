@@ -26,18 +26,20 @@ if sys.version_info < (3, 10):  # noqa: UP036, because users may have an older v
 import venv
 from venv import VenvError
 
-import payouts_file
+import rows_file
 import sample_payouts
 import sample_rows
 from build import BuildError
 from export_types import EXPORT_TYPES, MARKETPLACE_PAYOUTS, ExportType, type_of
-from payouts_file import PayoutsFileError
+from rows_file import RowsFileError
 
 if TYPE_CHECKING:
     from stack import Stack
 
 DEFAULT_PORT = 4566
 OUTPUT = venv.ROOT / "target" / "local"
+# Describes the stack that was started last.
+DESCRIPTION = OUTPUT / "stack.json"
 CC = ["finance@acme.example", "accounting@acme.example"]
 EXPORT_SECONDS = 300
 # Sample rows of each type other than marketplace payouts.
@@ -46,6 +48,10 @@ SHOWN_LINES = 6
 SHOWN_WIDTH = 150
 # Kept in the environment, so that the clock continues when the process re-executes itself in the venv.
 STARTED = float(os.environ.setdefault("CARGO_LOCAL_STARTED", str(time.monotonic())))
+
+
+# The rows of --payouts, if given.
+OwnRows = tuple[ExportType, list[dict[str, Any]]] | None
 
 
 class LocalError(Exception):
@@ -57,11 +63,12 @@ def main() -> int:
     # SIGTERM stops everything like Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        rows = payouts_file.read(arguments.payouts) if arguments.payouts else None
+        own = rows_file.read(arguments.payouts) if arguments.payouts else None
         _probe(arguments.port)
+        _forget_earlier_stack()
         venv.enter(_step)
-        return _run(arguments, rows)
-    except (LocalError, PayoutsFileError, VenvError, BuildError) as error:
+        return _run(arguments, own)
+    except (LocalError, RowsFileError, VenvError, BuildError) as error:
         return _fail(error)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -88,7 +95,7 @@ def _arguments() -> argparse.Namespace:
         "--payouts",
         type=lambda path: Path(os.environ.get("CARGO_LOCAL_TYPED_IN", "")) / path,
         metavar="FILE.csv",
-        help="load these marketplace payouts instead of the samples; the file has the columns of an exported file",
+        help="load the rows of this exported CSV file instead of the samples of its type",
     )
     parser.add_argument(
         "--port",
@@ -117,15 +124,26 @@ def _probe(port: int) -> None:
             raise LocalError(f"port {port} cannot be used: {reason}. Choose another one with --port") from error
 
 
-def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> int:
+def _forget_earlier_stack() -> None:
+    """Deletes its description, so that scripts which wait for the new one do not read it."""
+    try:
+        other = json.loads(DESCRIPTION.read_text())["apiUrl"]
+        urllib.request.urlopen(f"{other}/v1/openapi.json", timeout=2).close()
+        _detail(f"Another stack serves at {other}: target/local/stack.json will describe this one")
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    DESCRIPTION.unlink(missing_ok=True)
+
+
+def _run(arguments: argparse.Namespace, own: OwnRows) -> int:
     # Imported here, because they need packages of the venv.
     from stack import EmulatorError, Stack, StackError
 
     try:
         with Stack.start(port=arguments.port, linked=True, report=_step) as stack:
             OUTPUT.mkdir(parents=True, exist_ok=True)
-            _describe(stack)
-            _load(stack, rows)
+            DESCRIPTION.write_text(json.dumps(stack.describe(), indent=2) + "\n")
+            _load(stack, own)
             # All at once: a tenant can have a pending export of each type.
             launched = [_launch(stack, export_type) for export_type in EXPORT_TYPES]
             exports = [_follow(stack, export) for export in launched]
@@ -142,27 +160,16 @@ def _run(arguments: argparse.Namespace, rows: list[dict[str, Any]] | None) -> in
     return 0
 
 
-def _describe(stack: Stack) -> None:
-    """Writes stack.json, which describes the stack that was started last."""
-    path = OUTPUT / "stack.json"
-    try:
-        other = json.loads(path.read_text())["apiUrl"]
-        urllib.request.urlopen(f"{other}/v1/openapi.json", timeout=2).close()
-        _detail(f"Another stack serves at {other}: target/local/stack.json now describes this one")
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    path.write_text(json.dumps(stack.describe(), indent=2) + "\n")
-
-
-def _load(stack: Stack, rows: list[dict[str, Any]] | None) -> None:
+def _load(stack: Stack, own: OwnRows) -> None:
     _step(f"Loading rows for the tenant {stack.tenantId}")
+    own_type, own_rows = own or (None, [])
     for export_type in EXPORT_TYPES:
-        is_own = export_type is MARKETPLACE_PAYOUTS and rows is not None
-        loaded = rows if is_own and rows is not None else _samples(stack, export_type)
-        stack.put_rows(export_type, stack.tenantId, loaded)
-        _detail(f"{len(loaded)} {'of your' if is_own else 'sample'} {export_type.title.lower()}")
+        is_own = export_type is own_type
+        rows = own_rows if is_own else _samples(stack, export_type)
+        stack.put_rows(export_type, stack.tenantId, rows)
+        _detail(f"{len(rows)} {'of your' if is_own else 'sample'} {export_type.title.lower()}")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if later := sum(row["createdAt"] > now for row in rows or []):
+    if later := sum(row["createdAt"] > now for row in own_rows):
         _detail(f"{later} of yours have a createdAt in the future: exports omit them until then")
 
 

@@ -17,7 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from export_types import EXPORT_TYPES
+import rows_file
+import sample_rows
+from expected_csv import expected_csv
+from export_types import EXPORT_TYPES, SUPPLIER_PAYOUTS, ExportType
+from rows_file import RowsFileError
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "target" / "local"
@@ -41,31 +45,68 @@ def cargo_local(*options: str | Path, folder: Path = ROOT) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS)
 
 
-def exported(done: subprocess.CompletedProcess[str]) -> bytes:
-    """The exported file of marketplace payouts."""
+def exported(done: subprocess.CompletedProcess[str], export_type: ExportType) -> bytes:
+    """The exported file of a type."""
     assert done.returncode == 0, done.stdout + done.stderr
     names = re.findall(r"The file: (\S+)", done.stdout)
     assert [export_type.slug for export_type in EXPORT_TYPES] == [name.partition("-acme-")[0] for name in names]
     assert done.stdout.count("| Subject: Your ") == len(EXPORT_TYPES)
-    return (OUTPUT / names[0]).read_bytes()
+    return (OUTPUT / names[EXPORT_TYPES.index(export_type)]).read_bytes()
 
 
 def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
     subprocess.run([sys.executable, "tests/stack/build.py"], cwd=ROOT, check=True)
     done = cargo_local("--once", "--port", "0")
     assert "Compiling" not in done.stderr, "what is built is compiled again"
-    file = exported(done)
+    file = exported(done, SUPPLIER_PAYOUTS)
     assert file.count(b"\n") > 100
     # Run in tests/, because relative paths start from the current folder.
     loaded = OUTPUT / "loaded.csv"
     loaded.write_bytes(file)
     done = cargo_local("--once", "--port", "0", "--payouts", Path("../target/local/loaded.csv"), folder=ROOT / "tests")
-    assert exported(done) == file
+    assert "of your supplier payouts" in done.stdout
+    assert exported(done, SUPPLIER_PAYOUTS) == file
+
+
+@pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
+@pytest.mark.parametrize("has_byte_order_mark", [False, True])
+@pytest.mark.parametrize("count", [0, 900])
+def test_exported_file_of_each_type_can_be_read(
+    export_type: ExportType, has_byte_order_mark: bool, count: int, tmp_path: Path
+) -> None:
+    rows = list(sample_rows.rows(export_type, "acme", count)) if count else []
+    # Two rows with the same ID and different creation times have different keys.
+    rows += [{**row, "createdAt": "2030-01-01T00:00:00.000Z"} for row in rows[:1]]
+    file = expected_csv(rows, has_byte_order_mark, export_type.slug)
+    path = tmp_path / "exported.csv"
+    path.write_bytes(file)
+    found, read = rows_file.read(path)
+    assert found is export_type
+    assert expected_csv(read, has_byte_order_mark, export_type.slug) == file
+
+
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        ("id;column;problem;value", "column 1: expected the header payout_id, found id."),
+        ("transfer_id;reference;status;amount;iso", "column 5: expected the header currency, found iso."),
+        (",".join(rows_file.HEADERS[SUPPLIER_PAYOUTS]), "has commas between its columns"),
+        (";".join([*rows_file.HEADERS[SUPPLIER_PAYOUTS], "more"]), "column 23: expected no more columns, found more"),
+    ],
+)
+def test_file_with_another_header_is_rejected(header: str, error: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(header)
+    with pytest.raises(RowsFileError, match=re.escape(error)):
+        rows_file.read(path)
 
 
 def test_port_serves_until_interrupted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    description = OUTPUT / "stack.json"
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    description.write_text('{"apiUrl": "http://127.0.0.1:9"}')
     process = subprocess.Popen(
         ["cargo", "local", "--port", str(port)], cwd=ROOT, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -75,9 +116,11 @@ def test_port_serves_until_interrupted() -> None:
         printed = ""
         for line in process.stdout:
             printed += line
+            if "Building the functions" in line:
+                assert not description.exists(), "scripts would read the description of an earlier stack"
             if "Serving until Ctrl-C" in line:
                 break
-        described = json.loads((OUTPUT / "stack.json").read_text())
+        described = json.loads(description.read_text())
         assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
         assert len({described[export_type.key] for export_type in EXPORT_TYPES}) == len(EXPORT_TYPES)
         for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
