@@ -52,8 +52,12 @@ export class Api {
     return this.#call("GET", `${this.#exports}/${encodeURIComponent(id)}`, { signal });
   }
 
-  launch(cc, idempotencyKey) {
-    return this.#call("POST", this.#exports, { body: { cc }, headers: { "idempotency-key": idempotencyKey } });
+  launch(body, idempotencyKey) {
+    return this.#call("POST", this.#exports, { body, headers: { "idempotency-key": idempotencyKey } });
+  }
+
+  cancel(id) {
+    return this.#call("POST", `v1/exports/${encodeURIComponent(id)}/cancel`);
   }
 
   /** `cc` is the new list, or null to keep the current one. */

@@ -24,8 +24,8 @@ export class CcField {
     onkeydown: (event) => this.#onKey(event),
     oninput: () => this.#onInput(),
     onpaste: (event) => this.#onPaste(event),
-    // A new chip could move the pressed button away before it is released. The form completes the address itself.
-    onblur: () => document.querySelector("button:active") || this.commit(),
+    // A new chip could move what is pressed away before it is released. The form completes the address itself.
+    onblur: () => document.querySelector(":is(button, summary, label):active") || this.commit(),
   });
   element = h(
     "div",
@@ -37,11 +37,22 @@ export class CcField {
     this.#errors,
   );
 
-  /** `to` is the main recipient, which is left out of the list. `cc` is the initial list. */
-  constructor(to, cc, onChange) {
+  /** `to` is the main recipient, which is left out of the list. `cc` is the initial list, `text` the text after it. */
+  constructor(to, { cc, text }, onChange) {
     this.#to = to;
-    this.#entries = cc.map(entry);
     this.#onChange = onChange;
+    this.restore({ cc, text });
+  }
+
+  /** What the user has entered: the list, and the text that is not an address of it yet. */
+  get draft() {
+    return { cc: this.addresses, text: this.#input.value };
+  }
+
+  restore({ cc, text }) {
+    this.#entries = cc.map(entry);
+    this.#input.value = text;
+    this.#serverError = null;
     this.#draw();
   }
 
@@ -64,8 +75,9 @@ export class CcField {
 
   /** Turns the typed text into chips. */
   commit() {
-    this.#add(split(this.#input.value));
+    const text = this.#input.value;
     this.#input.value = "";
+    this.#add(split(text));
   }
 
   add(address) {
@@ -114,8 +126,8 @@ export class CcField {
   #edit(index) {
     this.commit();
     const [edited] = this.#entries.splice(index, 1);
-    this.#changed();
     this.#input.value = edited.text;
+    this.#changed();
     this.#input.focus();
   }
 
@@ -127,6 +139,7 @@ export class CcField {
 
   #onInput() {
     if (/[,;]/.test(this.#input.value)) this.commit();
+    else this.#onChange();
   }
 
   #onPaste(event) {

@@ -2,9 +2,10 @@
 
 import { fill, h, icon, refill } from "./dom.js";
 import { ApiError, errorText } from "./api.js";
-import { GONE_ADVICE, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { amount, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum, utcTime } from "./format.js";
-import { action, badge, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
+import { GONE_ADVICE, canCancel, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { amount, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum } from "./format.js";
+import { FORMATS_TEXT, conditions, periodText } from "./options.js";
+import { action, allRecipients, badge, copy, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
 
 export class Details {
@@ -89,7 +90,7 @@ export class Details {
     fill(facts, factsOf(item));
     refill(file, item.file && fileOf(item));
     fill(totals, item.file?.totals.length ? totalsOf(item) : null);
-    help.hidden = !item.file;
+    help.hidden = !item.file || item.format !== "CSV";
   }
 
   #state(item) {
@@ -110,11 +111,12 @@ export class Details {
   }
 
   #buttons(item) {
-    const { download, downloadInvalidRows, resend, relaunch } = this.#actions;
+    const { download, downloadInvalidRows, resend, relaunch, cancel } = this.#actions;
     const isReady = canDownload(item);
     const hasInvalidRows = Boolean(item.failure?.invalidRows);
     const buttons = [
-      isReady && action("Download CSV", "download", () => download(item), "primary"),
+      canCancel(item) && action("Cancel export", "close", () => cancel(item)),
+      isReady && action(`Download ${FORMATS_TEXT[item.format].name}`, "download", () => download(item), "primary"),
       hasInvalidRows && action("Download invalid rows", "download", () => downloadInvalidRows(item), "primary"),
       canResend(item) && action("Resend e-mail", "mail", () => resend(item), isReady ? "" : "primary"),
       canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item), canResend(item) || hasInvalidRows ? "" : "primary"),
@@ -136,11 +138,18 @@ function factsOf(item) {
       ["Status", badge(item)],
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
-      [`${rowsLabel(item)} up to`, time(item.asOf, utcTime(item.asOf))],
+      ["Format", FORMATS_TEXT[item.format].name],
+      [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, "Amounts and statuses are those found while the file was made.")],
+      conditions(item).length > 0 && ["Filters", h("ul", {}, conditions(item).map(([label, values]) => h("li", {}, `${label}: ${values.join(", ")}`)))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
-      ["To", to],
-      cc.length > 0 && [`CC (${cc.length})`, h("ul", { class: "plain" }, cc.map((address) => h("li", {}, address)))],
+      ["To", to, copyButton(to, "address")],
+      cc.length > 0 && [
+        `CC (${cc.length})`,
+        h("ul", {}, cc.map((address) => h("li", {}, address, copyButton(address, "address")))),
+        action("Copy all recipients", "copy", () => copy(allRecipients(item.recipients), "recipients"), "small"),
+      ],
       item.failure && ["Failure", h("code", {}, item.failure.code)],
+      item.failure?.cancelledBy && ["Cancelled by", item.failure.cancelledBy.name, h("span", { class: "remark" }, item.failure.cancelledBy.email)],
     ]),
   ];
 }

@@ -4,7 +4,7 @@ import { h, icon, refill } from "./dom.js";
 import { announce } from "./announce.js";
 import { errorText } from "./api.js";
 import { Details } from "./details.js";
-import { launchDialog, resendDialog } from "./dialogs.js";
+import { cancelDialog, launchDialog, resendDialog } from "./dialogs.js";
 import { Exports, GONE_ADVICE, failureTitle, isFileGone } from "./exports.js";
 import { Follower } from "./follow.js";
 import { pageTitle, rows } from "./format.js";
@@ -13,7 +13,7 @@ import { Latest } from "./latest.js";
 import { excelHelp, recipientsText } from "./pieces.js";
 import { changeView, readView } from "./view.js";
 
-/** When the user returns to the tab, older data is reloaded. */
+/** Older data is reloaded, to learn of the exports of other users: while the tab is visible, and on return to it. */
 const MAX_AGE_MS = 60_000;
 
 export class ExportsPage {
@@ -26,6 +26,7 @@ export class ExportsPage {
   #history;
   #latest;
   #details;
+  #refreshTimer;
   #launch = h("button", { type: "button", class: "button primary", onclick: () => this.#onLaunch() });
 
   constructor(api, caller, type) {
@@ -40,6 +41,7 @@ export class ExportsPage {
       downloadInvalidRows: (item) => this.#downloadInvalidRows(item),
       resend: (item) => this.#resend(item),
       relaunch: (item) => this.#relaunch(item),
+      cancel: (item) => cancelDialog({ api, exports: this.#exports, item }),
     };
     this.#latest = new Latest(this.#exports, actions, type);
     this.#history = new History(api, this.#exports, actions);
@@ -49,13 +51,14 @@ export class ExportsPage {
     this.#exports.addEventListener("end", ({ detail }) => this.#onEnd(detail));
     window.addEventListener("popstate", this.#onPopState);
     document.addEventListener("visibilitychange", this.#onVisibility);
+    this.#refreshTimer = setInterval(() => document.hidden || this.refresh(), MAX_AGE_MS);
     this.element = h(
       "main",
       { id: "main", tabindex: "-1" },
       h(
         "header",
         { class: "page-head" },
-        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, pageTitle(type)), h("p", { class: "muted" }, `Export ${type.plural} as a CSV file for reconciliation and reporting.`)),
+        h("div", {}, h("p", { class: "path" }, "DJUST Pay"), h("h1", {}, pageTitle(type)), h("p", { class: "muted" }, `Export ${type.plural} as a file for reconciliation and reporting.`)),
         this.#launch,
       ),
       this.#latest.element,
@@ -79,6 +82,7 @@ export class ExportsPage {
   stop() {
     this.#follower.stop();
     this.#history.stop();
+    clearInterval(this.#refreshTimer);
     window.removeEventListener("popstate", this.#onPopState);
     document.removeEventListener("visibilitychange", this.#onVisibility);
     document.title = this.#title;
@@ -113,6 +117,7 @@ export class ExportsPage {
   #onEnd(item) {
     const isReady = item.status === "READY";
     if (isReady) announce(`Export ready: ${rows(item, item.file.rows)}. Sent to ${recipientsText(item.recipients)}.`, "good");
+    else if (item.failure?.cancelledBy) announce(`Export cancelled by ${item.failure.cancelledBy.name}.`);
     else announce(`Export failed: ${failureTitle(item.failure ?? {})}. See its details for what to do.`, "bad");
     // Visible to a user who is waiting in another tab.
     if (document.hidden) document.title = `${isReady ? "Ready" : "Failed"}: ${this.#title}`;
@@ -121,7 +126,7 @@ export class ExportsPage {
   #onVisibility = () => {
     if (document.hidden) return;
     document.title = this.#title;
-    this.#history.refresh(MAX_AGE_MS);
+    if (this.#history.age > MAX_AGE_MS) this.refresh();
   };
 
   // -------------------------------------------------------------------------------------------------------- actions
@@ -129,7 +134,7 @@ export class ExportsPage {
   #onLaunch() {
     const pending = this.#exports.pending;
     if (pending) this.#open(pending.exportId);
-    else this.#openLaunchDialog([]);
+    else this.#openLaunchDialog(null);
   }
 
   #resend(item) {
@@ -149,26 +154,35 @@ export class ExportsPage {
       announce("An export is already pending. Only one export can be pending at a time.");
       this.#open(pending.exportId);
     } else {
-      this.#openLaunchDialog(item.recipients.cc);
+      this.#openLaunchDialog(item);
     }
   }
 
-  #openLaunchDialog(cc) {
+  #openLaunchDialog(item) {
     launchDialog({
       api: this.#api,
       caller: this.#caller,
       type: this.#type,
-      cc,
-      onLaunched: (item) => {
-        this.#exports.put(item);
-        if (this.#details.openId) this.#open(item.exportId);
+      exports: this.#exports,
+      item,
+      onLaunched: (launched) => {
+        this.#exports.put(launched);
+        if (this.#details.openId) this.#open(launched.exportId);
         if (this.#history.isFirstPage) this.#history.load();
       },
-      onPending: (id) => {
-        this.#loadLatest();
-        this.#open(id);
-      },
+      onPending: (id) => this.#loadPending(id),
+      open: (id) => this.#open(id),
     });
+  }
+
+  /** Loads the pending export that another user launched. Then it is followed. */
+  async #loadPending(id) {
+    try {
+      this.#exports.putDetail(await this.#api.detail(id));
+    } catch {
+      // The connection bar shows that there was no response.
+    }
+    if (this.#history.isFirstPage) this.#history.load();
   }
 
   async #download({ exportId }) {

@@ -8,18 +8,19 @@ export const STATUSES = {
 };
 
 /** By failure code: a short title and advice. */
-const FAILURES = {
+export const FAILURES = {
   INVALID_ROWS: ["Some rows are invalid", "Download the invalid rows and send the file to the payments team. Relaunch the export when they have corrected the rows."],
-  FILE_TOO_LARGE: ["Too many rows for one file", "Send the export ID to your administrator. Older rows must be archived first."],
+  FILE_TOO_LARGE: ["Too many rows for one file", "Export a shorter period."],
   XLSX_TOO_LARGE: ["Too large for an Excel file", "Launch the export as CSV, or with a shorter period."],
   EMAIL_NOT_SENT: ["E-mail rejected", "The file is available. Check the addresses, then resend the e-mail."],
   GENERATION_FAILED: ["Could not be completed", "Relaunch the export. If it fails again, send the export ID to your administrator."],
   INTERNAL_ERROR: ["Internal error", "Send the export ID to your administrator. Relaunch the export once the cause is fixed."],
   DEADLINE_PASSED: ["Took too long", "Relaunch the export. If it fails again, send the export ID to your administrator."],
+  CANCELLED: ["Cancelled", "Relaunch the export if you still need it."],
   FAILED_BY_ADMINISTRATOR: ["Failed by an administrator", "Ask your administrator for the reason. Relaunch the export when the cause is resolved."],
 };
 
-export const failureTitle = ({ code }) => FAILURES[code]?.[0] ?? "Failed";
+export const failureTitle = ({ code, cancelledBy }) => (cancelledBy ? `Cancelled by ${cancelledBy.name}` : (FAILURES[code]?.[0] ?? "Failed"));
 export function failureAdvice(item) {
   const { code, retryable } = item.failure ?? {};
   if (isFileGone(item)) return `The file was deleted. ${GONE_ADVICE}`;
@@ -39,6 +40,8 @@ const hasFile = (item, now) => Boolean(item.file) && !item.isFileDeleted && Date
 
 export const isFileGone = (item, now = Date.now()) => Boolean(item.file) && !hasFile(item, now);
 export const canDownload = (item, now = Date.now()) => statusOf(item, now) === "READY" && hasFile(item, now);
+/** Until the file is complete. */
+export const canCancel = (item) => item.status === "PENDING" && !item.file;
 export const canResend = (item, now = Date.now()) => item.status !== "PENDING" && hasFile(item, now);
 export const canRelaunch = (item, now = Date.now()) =>
   ["EXPIRED", "FAILED"].includes(statusOf(item, now)) || isFileGone(item, now);

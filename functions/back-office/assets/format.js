@@ -6,14 +6,16 @@ const LOCALE = "en-GB";
 const DAY = 86_400_000;
 
 const WHOLE = new Intl.NumberFormat(LOCALE);
-const LOCAL_TIME = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
-const UTC_TIME = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
-const CLOCK = new Intl.DateTimeFormat(LOCALE, { timeStyle: "short" });
+const MINUTES = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+const LOCAL_TIME = new Intl.DateTimeFormat(LOCALE, MINUTES);
+const LOCAL_TIME_WITH_SECONDS = new Intl.DateTimeFormat(LOCALE, { ...MINUTES, second: "2-digit" });
+const UTC_TIME = new Intl.DateTimeFormat(LOCALE, { ...MINUTES, second: "2-digit", timeZone: "UTC" });
+const CLOCK = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 
 export const number = (value) => WHOLE.format(value);
 
-const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
+export const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** A type's title as a heading: `Marketplace Payouts`. */
 export const pageTitle = ({ title }) => title.split(" ").map(capitalized).join(" ");
@@ -32,17 +34,17 @@ export function rows({ exportType }, count) {
   return `${number(count)} ${count === 1 ? singular : plural}`;
 }
 
-/** `1.2 MB`. Uses powers of ten and truncates, as the e-mails do. */
+/** `1.2 MB`, rounded, in powers of ten as most file managers show it. */
 export function size(bytes) {
-  if (bytes < 1000) return `${bytes} bytes`;
-  let value = bytes;
-  let unit = "";
-  for (const next of ["kB", "MB", "GB", "TB"]) {
-    if (value < 1000) break;
+  if (bytes < 1000) return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  const units = ["kB", "MB", "GB", "TB"];
+  let value = bytes / 1000;
+  // What would be rounded to 1000.0 is 1.0 of the next unit.
+  while (value >= 999.95 && units.length > 1) {
     value /= 1000;
-    unit = next;
+    units.shift();
   }
-  return `${(Math.floor(value * 10 + 1e-9) / 10).toFixed(1)} ${unit}`;
+  return `${value.toFixed(1)} ${units[0]}`;
 }
 
 /** A decimal with thousands separators. Never converted to floating point, so it stays exact. */
@@ -64,7 +66,10 @@ export function sum(amounts) {
 }
 
 export const localTime = (time) => LOCAL_TIME.format(new Date(time));
-export const utcTime = (time) => `${UTC_TIME.format(new Date(time))} UTC`;
+export const utcTime = (time) => UTC_TIME.format(new Date(time));
+
+/** A time in the user's time zone, with seconds unless it is a whole minute. */
+export const instant = (time) => (new Date(time) % 60_000 ? LOCAL_TIME_WITH_SECONDS : LOCAL_TIME).format(new Date(time));
 export const clock = (time) => CLOCK.format(new Date(time));
 
 /** `in 2 days`, `5 minutes ago`, `just now`. */

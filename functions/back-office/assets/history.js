@@ -5,10 +5,13 @@ import { announceToScreenReader } from "./announce.js";
 import { errorText } from "./api.js";
 import { canDownload, canResend, STATUSES, statusOf } from "./exports.js";
 import { number, relative, shortId } from "./format.js";
-import { action, badge, copyButton, remark, time } from "./pieces.js";
-import { PAGE_SIZES, changeView, isFiltered, readView, viewQuery } from "./view.js";
+import { optionsText } from "./options.js";
+import { action, allRecipients, badge, copyButton, remark, time } from "./pieces.js";
+import { PAGE_SIZES, changeView, exportAddress, isFiltered, readView, viewQuery } from "./view.js";
 
 const UPDATE_INTERVAL_MS = 30_000;
+/** The CC recipients of a row that are always shown. */
+const SHOWN_CC = 2;
 /** How many empty pages to skip before asking the user whether to continue. */
 const MAX_EMPTY_PAGES = 5;
 const SKELETON_ROWS = 6;
@@ -35,6 +38,8 @@ export class History {
   #from = h("input", { type: "date", id: uniqueId("from"), onchange: () => this.#filter() });
   #to = h("input", { type: "date", id: uniqueId("to"), onchange: () => this.#filter() });
   #dateError = h("p", { class: "date-error", role: "alert", id: uniqueId("date-error") });
+  #search = h("input", { type: "search", id: uniqueId("search"), autocomplete: "off", spellcheck: "false", placeholder: "mpo_…", oninput: () => this.#showSearchError("") });
+  #searchError = h("p", { class: "date-error", role: "alert", id: uniqueId("search-error") });
   #clear = h("button", { type: "button", class: "button quiet small", onclick: () => this.#clearFilters() }, "Clear filters");
   #sort = h("button", { type: "button", class: "sort", onclick: () => this.#toggleSort() });
   #createdAt = h("th", { scope: "col", role: "columnheader" }, this.#sort);
@@ -79,7 +84,14 @@ export class History {
   element = h(
     "section",
     { class: "card history", "aria-labelledby": "history-title" },
-    h("div", { class: "history-head" }, h("h2", { id: "history-title", tabindex: "-1" }, "Export history"), action("Refresh", "relaunch", () => this.load(this.#page), "quiet small")),
+    h(
+      "div",
+      { class: "history-head" },
+      h("h2", { id: "history-title", tabindex: "-1" }, "Export history"),
+      h("form", { class: "search", role: "search", "aria-label": "Find an export", onsubmit: (event) => this.#find(event) }, h("label", { for: this.#search.id }, "Export ID"), this.#search, h("button", { type: "submit", class: "button small" }, "Find")),
+      action("Refresh", "relaunch", () => this.load(this.#page), "quiet small"),
+      this.#searchError,
+    ),
     h(
       "form",
       { class: "filters", role: "search", "aria-label": "Filter the export history", onsubmit: (event) => event.preventDefault() },
@@ -111,10 +123,6 @@ export class History {
     this.#loading?.abort();
   }
 
-  get view() {
-    return this.#view;
-  }
-
   get isFirstPage() {
     return this.#page === 0;
   }
@@ -127,12 +135,17 @@ export class History {
     if (JSON.stringify(viewQuery(this.#view)) !== before) this.#restart();
   }
 
-  /** Reloads if the data is older than `age` milliseconds. */
-  refresh(age = 0) {
-    if (Date.now() - this.#loadedAt > age) this.load(this.#page);
+  /** How old the data is, in milliseconds. */
+  get age() {
+    return Date.now() - this.#loadedAt;
   }
 
-  async load(page = 0) {
+  /** Reloads the page that is shown, without announcing it. */
+  refresh() {
+    return this.load(this.#page, true);
+  }
+
+  async load(page = 0, isQuiet = false) {
     this.#loading?.abort();
     const loading = (this.#loading = new AbortController());
     this.#table.setAttribute("aria-busy", "true");
@@ -148,7 +161,7 @@ export class History {
     } catch (error) {
       if (loading.signal.aborted) return;
       this.#table.setAttribute("aria-busy", "false");
-      this.#drawError(error, page);
+      this.#drawError(error, page, isQuiet);
       return;
     }
     if (loading.signal.aborted) return;
@@ -160,10 +173,28 @@ export class History {
     if (this.#next) this.#pages.push({ cursor: this.#next, before: this.#pages[page].before + items.length });
     this.#items = items;
     for (const item of items) this.#exports.put(item);
-    this.#draw();
+    this.#draw(isQuiet);
   }
 
   // ------------------------------------------------------------------------------------------------------- controls
+
+  /** Opens the export with the ID that the user has entered, in the section of its type. */
+  #find(event) {
+    event.preventDefault();
+    const id = this.#search.value.trim();
+    const address = exportAddress(id);
+    if (!id) this.#search.focus();
+    else if (!address) this.#showSearchError("This is not an export ID. Copy the whole ID from an e-mail or a history.");
+    else if (address.isHere) this.#actions.open(id);
+    else location.assign(address.href);
+  }
+
+  #showSearchError(text) {
+    this.#searchError.textContent = text;
+    if (text) this.#search.setAttribute("aria-invalid", "true");
+    else this.#search.removeAttribute("aria-invalid");
+    if (text) this.#search.focus();
+  }
 
   #filter() {
     const [from, to] = [this.#from.value, this.#to.value];
@@ -222,12 +253,14 @@ export class History {
 
   // ----------------------------------------------------------------------------------------------------------- rows
 
-  #draw() {
+  #draw(isQuiet) {
     const focused = this.#body.contains(document.activeElement) ? document.activeElement : null;
     const rows = this.#items.map((item) => this.#rows.get(item.exportId) ?? new Row(item, this.#actions));
     this.#rows = new Map(rows.map((row) => [row.id, row]));
     for (const row of rows) row.update(this.#exports.get(row.id));
-    fill(this.#body, rows.map((row) => row.element));
+    // Replacing the same rows would clear the user's selection.
+    const elements = rows.map((row) => row.element);
+    if (elements.length !== this.#body.children.length || elements.some((element, index) => element !== this.#body.children[index])) fill(this.#body, elements);
     if (focused) (focused.isConnected ? focused : this.element.querySelector("#history-title")).focus({ preventScroll: true });
     this.#drawState();
     this.#pager.hidden = !rows.length && this.#page === 0 && !this.#next;
@@ -237,7 +270,7 @@ export class History {
     const isWhole = this.#page === 0 && !this.#next;
     const range = isWhole ? `${number(rows.length)} ${rows.length === 1 ? "export" : "exports"}` : `${number(before + 1)} to ${number(before + rows.length)}`;
     this.#range.textContent = range;
-    announceToScreenReader(rows.length ? `Export history: ${range}` : "Export history: no exports");
+    if (!isQuiet) announceToScreenReader(rows.length ? `Export history: ${range}` : "Export history: no exports");
   }
 
   #drawState() {
@@ -251,10 +284,10 @@ export class History {
     return fill(this.#state, icon("file"), h("p", { class: "headline" }, headline), h("p", { class: "muted" }, text), button);
   }
 
-  #drawError(error, page) {
+  #drawError(error, page, isQuiet) {
     const retry = h("button", { type: "button", class: "button", onclick: () => this.load(page) }, "Try again");
     // Keep the rows that are shown: the connection bar already shows that there was no response.
-    if (this.#items.length && !error.status) return;
+    if (this.#items.length && (isQuiet || !error.status)) return;
     this.#items = [];
     this.#rows.clear();
     this.#table.hidden = true;
@@ -268,6 +301,7 @@ export class History {
 class Row {
   #actions;
   #drawnState = "";
+  #drawnRecipients = "";
   #cells;
 
   constructor(item, actions) {
@@ -276,7 +310,7 @@ class Row {
     const cell = (name, ...content) => h("td", { role: "cell", class: `col-${name}` }, content);
     const open = h("button", { type: "button", class: "id", title: `Details of ${this.id}`, onclick: (event) => this.#open(event) }, h("code", {}, shortId(this.id)));
     this.#cells = {
-      id: cell("id", h("span", { class: "line" }, open, copyButton(this.id, "export ID"))),
+      id: cell("id", h("span", { class: "line" }, open, copyButton(this.id, "export ID")), h("span", { class: "remark" }, optionsText(item))),
       recipients: cell("recipients"),
       createdAt: cell("created", time(item.createdAt), h("span", { class: "remark" })),
       status: cell("status"),
@@ -291,17 +325,36 @@ class Row {
   }
 
   update(item) {
-    const { recipients, createdAt, status, actions } = this.#cells;
+    const { createdAt, status, actions } = this.#cells;
+    this.#updateRecipients(item.recipients);
     const text = remark(item);
-    const state = JSON.stringify([statusOf(item), text, item.recipients, relative(item.createdAt), canResend(item)]);
+    const state = JSON.stringify([statusOf(item), text, relative(item.createdAt), canResend(item)]);
     if (state === this.#drawnState) return;
     this.#drawnState = state;
-    const { to, cc } = item.recipients;
-    const ccText = cc.length > 0 && `cc ${cc.slice(0, 3).join(", ")}${cc.length > 3 ? ` and ${cc.length - 3} more` : ""}`;
-    fill(recipients, h("span", { class: "address", title: to }, to), ccText && h("span", { class: "remark", title: cc.join(", ") }, ccText));
     fill(createdAt.lastChild, relative(item.createdAt));
     fill(status, badge(item), h("span", { class: "remark" }, text));
     refill(actions, h("span", { class: "line" }, this.#action(item), icon("right")));
+  }
+
+  #updateRecipients(recipients) {
+    const state = JSON.stringify(recipients);
+    if (state === this.#drawnRecipients) return;
+    this.#drawnRecipients = state;
+    const { to, cc } = recipients;
+    const rest = cc.length - SHOWN_CC;
+    const expand = (event) => {
+      event.stopPropagation();
+      for (const line of list.children) line.hidden = false;
+      event.currentTarget.parentElement.remove();
+    };
+    const list = h(
+      "ul",
+      {},
+      h("li", {}, to),
+      cc.map((address, index) => h("li", { class: "remark", hidden: index >= SHOWN_CC }, `cc ${address}`)),
+      rest > 0 && h("li", { class: "remark" }, h("button", { type: "button", class: "link", onclick: expand }, `and ${rest} more`)),
+    );
+    fill(this.#cells.recipients, h("div", { class: "addresses" }, list, copyButton(allRecipients(recipients), cc.length ? "recipients" : "recipient")));
   }
 
   #action(item) {

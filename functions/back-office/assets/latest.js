@@ -1,9 +1,10 @@
 // The card of the newest export: its status and the actions that are available now.
 
 import { h, refill } from "./dom.js";
-import { size, relative, rows } from "./format.js";
-import { canDownload, canRelaunch, canResend, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { action, badge, recipientsText, time } from "./pieces.js";
+import { number, size, relative, rows } from "./format.js";
+import { canCancel, canDownload, canRelaunch, canResend, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { FORMATS_TEXT } from "./options.js";
+import { action, badge, time } from "./pieces.js";
 
 const HEADLINES = { PENDING: "In progress", READY: "Ready to download", EXPIRED: "The link has expired" };
 
@@ -31,7 +32,7 @@ export class Latest {
     const item = this.#exports.latest;
     this.#body.setAttribute("aria-busy", "false");
     if (item) refill(this.#body, this.#text(item), this.#buttons(item));
-    else refill(this.#body, h("div", { class: "latest-text" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, `Export ${this.#type.plural} as a CSV file. You will receive an e-mail with a download link when it is ready.`)));
+    else refill(this.#body, h("div", { class: "latest-text" }, h("p", { class: "headline" }, "Nothing exported yet"), h("p", {}, `Export ${this.#type.plural} as a file. You will receive an e-mail with a download link when it is ready.`)));
   }
 
   #text(item) {
@@ -40,10 +41,12 @@ export class Latest {
     const isPending = status === "PENDING";
     const facts = [
       isPending && (item.progress.rows ? `${rows(item, item.progress.rows)} so far` : "Starting"),
-      item.file && `${rows(item, item.file.rows)}, ${size(item.file.bytes)}`,
+      item.file && `${FORMATS_TEXT[item.format].name}, ${rows(item, item.file.rows)}, ${size(item.file.bytes)}`,
       canDownload(item) && `Link expires ${relative(item.linkExpiresAt)}`,
     ].filter(Boolean);
-    const recipients = recipientsText(item.recipients);
+    // Short, because the layout reserves two lines. The details have all addresses.
+    const { to, cc } = item.recipients;
+    const recipients = cc.length ? `${to} and ${number(cc.length)} CC` : to;
     const sent = { PENDING: `, will be sent to ${recipients}`, FAILED: "" }[status] ?? `, sent to ${recipients}`;
     const people = `Requested by ${item.requestedBy.name}${sent}`;
     // Two lines on a wide screen, one fact per line on a small one: the layout reserves this height before loading.
@@ -58,11 +61,12 @@ export class Latest {
   }
 
   #buttons(item) {
-    const { download, resend, relaunch, open } = this.#actions;
+    const { download, resend, relaunch, cancel, open } = this.#actions;
     return h(
       "div",
       { class: "actions" },
-      canDownload(item) && action("Download CSV", "download", () => download(item), "primary"),
+      canCancel(item) && action("Cancel export", "close", () => cancel(item)),
+      canDownload(item) && action(`Download ${FORMATS_TEXT[item.format].name}`, "download", () => download(item), "primary"),
       canResend(item) && !canDownload(item) && action("Resend e-mail", "mail", () => resend(item)),
       canRelaunch(item) && !canResend(item) && action("Relaunch", "relaunch", () => relaunch(item)),
       action("Details", "right", () => open(item.exportId), "trailing"),

@@ -26,19 +26,26 @@ export function remark(item) {
   return isFileGone(item) ? "File deleted" : `Link expired ${relative(item.linkExpiresAt)}`;
 }
 
+export async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(`Copied the ${what}`, "good");
+  } catch {
+    announce(`The browser did not allow copying the ${what}`, "bad");
+  }
+}
+
 /** Copies the full text, even if only part of it is shown. */
 export function copyButton(text, what) {
-  const copy = async (event) => {
+  const onclick = (event) => {
     event.stopPropagation();
-    try {
-      await navigator.clipboard.writeText(text);
-      announce(`Copied the ${what}`, "good");
-    } catch {
-      announce(`The browser did not allow copying the ${what}`, "bad");
-    }
+    copy(text, what);
   };
-  return h("button", { type: "button", class: "button quiet icon-only", title: `Copy the ${what}`, "aria-label": `Copy the ${what}`, onclick: copy }, icon("copy"));
+  return h("button", { type: "button", class: "button quiet icon-only", title: `Copy the ${what}`, "aria-label": `Copy the ${what}`, onclick }, icon("copy"));
 }
+
+/** All recipients of an export, for copying. */
+export const allRecipients = ({ to, cc }) => [to, ...cc].join(", ");
 
 /** A button with an icon. */
 export function action(label, iconName, onclick, classes = "", attributes = {}) {

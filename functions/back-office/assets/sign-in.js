@@ -4,10 +4,11 @@ import { fill, uniqueId, h, icon } from "./dom.js";
 import { Api, ApiError, errorText } from "./api.js";
 import { notice } from "./pieces.js";
 
-const STORED = "backOfficeApiKey";
+const STORED_KEY = "backOfficeApiKey";
 
-export const storedKey = () => sessionStorage.getItem(STORED);
-export const forgetKey = () => sessionStorage.removeItem(STORED);
+export const storedKey = () => sessionStorage.getItem(STORED_KEY);
+export const storeKey = (key) => sessionStorage.setItem(STORED_KEY, key);
+export const forgetKey = () => sessionStorage.removeItem(STORED_KEY);
 
 /** Returns the message for a rejected key, or null for any other error. */
 export function rejectionText(error) {
@@ -47,7 +48,7 @@ export function signIn({ message, onSignedIn }) {
     fill(button, "Signing in…");
     try {
       const caller = await new Api(key).caller();
-      sessionStorage.setItem(STORED, key);
+      storeKey(key);
       return onSignedIn(key, caller);
     } catch (error) {
       showError(rejectionText(error) ?? errorText(error));
@@ -65,7 +66,7 @@ export function signIn({ message, onSignedIn }) {
       { class: "card", novalidate: true, onsubmit: submit },
       h("p", { class: "brand" }, h("span", { class: "brand-mark" }, icon("download")), "Back Office"),
       h("h1", {}, "Sign in"),
-      h("p", { class: "muted" }, "Use the API key of your operator account. It is kept until you sign out or close this tab."),
+      h("p", { class: "muted" }, "Use the API key of your operator account. It is kept until you sign out or close the tabs of the back office."),
       h("div", { class: "field" }, h("label", { for: input.id }, "API key"), input, h("label", { class: "check", for: show.id }, show, "Show the key")),
       formError,
       button,

@@ -24,6 +24,7 @@ export function readView() {
     sort: query.get("sort") === "createdAt:asc" ? "createdAt:asc" : "createdAt:desc",
     size: PAGE_SIZES.includes(size) ? size : PAGE_SIZES[0],
     open: query.get("export"),
+    isHelp: query.has("help"),
   };
 }
 
@@ -44,8 +45,21 @@ export function changeView(changes) {
   if (url !== location.pathname + location.search) window.history.pushState(null, "", url);
 }
 
-/** The URL of a type's page. */
+/** The URL of a type's section. */
 export const sectionAddress = (type) => location.pathname + (type === TYPES[0] ? "" : `?type=${type.slug}`);
+
+/** The URL of the help on a type. */
+export const helpAddress = (type) => `${location.pathname}?type=${type.slug}&help`;
+
+/** The URL of an export in the section of its type, and whether that is the current section. Null if the ID is invalid. */
+export function exportAddress(id) {
+  const [, prefix] = /^([a-z]+)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.exec(id) ?? [];
+  const type = TYPES.find(({ idPrefix }) => idPrefix === prefix);
+  if (!type) return null;
+  const url = new URL(sectionAddress(type), location.href);
+  url.searchParams.set("export", id);
+  return { href: url.href, isHere: type === readView().type };
+}
 
 export const isFiltered = ({ statuses, from, to }) => Boolean(statuses.length || from || to);
 

@@ -3,9 +3,12 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use exports_domain::export_type::{Definition, ExportType};
+use exports_domain::export_type::{Column, Definition, ExportType, Required, StatusDefinition};
+use exports_domain::filter::{AccountType, FilterField, FilterKind, RowFilter};
+use exports_domain::options::FileFormat;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 use super::*;
 use assets::{ASSETS, INDEX};
@@ -53,22 +56,51 @@ fn content(response: &ApiGatewayV2httpResponse) -> Vec<u8> {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test option, not a setting of a function")]
 fn types_of_the_page_equal_the_definitions() {
-    let types: Vec<_> = ExportType::ALL
-        .iter()
-        .map(|export_type| {
-            let Definition { slug, title, singular, plural, .. } = export_type.definition();
-            format!("  {{ slug: {slug:?}, title: {title:?}, singular: {singular:?}, plural: {plural:?} }},\n")
-        })
-        .collect();
+    let formats: Vec<_> = FileFormat::VARIANTS.iter().map(|format| format.as_str()).collect();
+    let types: String = ExportType::ALL.iter().map(|export_type| type_js(export_type.definition())).collect();
     let expected = format!(
-        "// The export types. Generated from their definitions by `tests/run --update unit`.\n\nexport const TYPES = [\n{}];\n",
-        types.concat()
+        "// The export types and file formats. Generated from their definitions by `tests/run --update unit`.\n\n\
+         export const FORMATS = {formats:?};\n\nexport const MAX_SUPPLIERS = {};\n\nexport const TYPES = [\n{types}];\n",
+        RowFilter::MAX_SUPPLIERS
     );
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/types.js");
     if std::env::var("UPDATE_GOLDENS").is_ok_and(|value| value == "1") {
         fs::write(&path, &expected).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), expected);
+}
+
+fn type_js(definition: &Definition) -> String {
+    let Definition { slug, id_prefix, title, singular, plural, columns, statuses, .. } = definition;
+    let columns = columns.iter().map(|Column { header, description, required, .. }| {
+        let may_be_empty = *required != Required::Always;
+        format!("{{ name: {header:?}, description: {description:?}, mayBeEmpty: {may_be_empty} }}")
+    });
+    let status = |StatusDefinition { name, description }: &StatusDefinition| {
+        format!("{{ name: {name:?}, description: {description:?} }}")
+    };
+    let fields = FilterField::ALL.iter().filter(|field| definition.filter(field.kind()).is_some());
+    let filter = |field: &FilterField| {
+        let values: Vec<&str> = match field.kind() {
+            FilterKind::Statuses => statuses.iter().map(|status| status.name).collect(),
+            FilterKind::SourceBalanceAccountType | FilterKind::TargetBalanceAccountType => {
+                AccountType::VARIANTS.iter().map(Into::into).collect()
+            }
+            FilterKind::CreatedAt | FilterKind::Currencies | FilterKind::SupplierIds | FilterKind::Amount => Vec::new(),
+        };
+        format!("{{ field: {:?}, values: {values:?} }}", field.name())
+    };
+    let list = |name: &str, entries: Vec<String>| {
+        let lines: String = entries.iter().map(|entry| format!("      {entry},\n")).collect();
+        format!("    {name}: [\n{lines}    ],\n")
+    };
+    format!(
+        "  {{\n    slug: {slug:?},\n    idPrefix: {id_prefix:?},\n    title: {title:?},\n    singular: {singular:?},\n    \
+         plural: {plural:?},\n{}{}{}  }},\n",
+        list("columns", columns.collect()),
+        list("statuses", statuses.iter().map(status).collect()),
+        list("filters", fields.map(filter).collect()),
+    )
 }
 
 #[test]
@@ -114,7 +146,7 @@ fn modules_are_joined_into_one_script_in_order_of_their_imports() {
         assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
     }
     let places =
-        ["function h(", "class Api ", "class ExportsPage ", "\nstart();"].map(|text| script.find(text).unwrap());
+        ["function h(", "class Api ", "class ExportsPage ", "\njoinTabs({"].map(|text| script.find(text).unwrap());
     assert!(places.is_sorted(), "{places:?}");
 }
 

@@ -83,7 +83,7 @@ class Office:
 
     def expect_loaded(self) -> None:
         """Waits until the page and its initial data are loaded."""
-        expect(self.page.get_by_role("heading", name="Marketplace Payouts")).to_be_visible()
+        expect(self.page.locator("main#main h1")).to_be_visible()
         expect(self.page.locator("table.exports")).to_have_attribute("aria-busy", "false")
         expect(self.page.locator(".latest-body")).to_have_attribute("aria-busy", "false")
 
@@ -112,6 +112,11 @@ class Office:
             """wanted => JSON.stringify([...new URLSearchParams(location.search)].sort()) === JSON.stringify(wanted)"""
         )
         self.page.wait_for_function(script, arg=sorted([name, value] for name, value in parameters.items()))
+
+    def record_copies(self) -> Callable[[], str]:
+        """Returns a function for the text that the page copied last. Reading the clipboard is not permitted."""
+        self.page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+        return lambda: str(self.page.evaluate("window.copied"))
 
     def paste(self, text: str) -> None:
         """Pastes into the focused element."""

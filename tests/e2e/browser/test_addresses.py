@@ -36,7 +36,7 @@ def test_typed_addresses_become_chips(tenant: Tenant, open_office: Opener) -> No
     field.press_sequentially("d@cc.example")
     field.press("Tab")
     office.expect_chips([f"{name}@cc.example" for name in "abcd"])
-    expect(dialog).to_contain_text(f"The file will be sent to {tenant.email} and 4 others.")
+    expect(dialog).to_contain_text(f"A link will be sent to {tenant.email} and 4 others.")
 
 
 @pytest.mark.parametrize(

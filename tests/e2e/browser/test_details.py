@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Locator, expect
 
 from expected_csv import expected_invalid_rows
+from interventions import held_queue
 from office import Opener
 from past import add_past_exports
 from payouts import payout, plain_payouts
@@ -43,11 +45,20 @@ def test_ready_export_shows_file_totals_and_link_expiry(tenant: Tenant, open_off
     assert fact(panel, "SHA-256") == export["file"]["sha256"]
     assert fact(panel, "Name") == export["file"]["name"]
     assert fact(panel, "Requested by") == f"Sample Operator {tenant.email}"
-    # Shown to the second and in UTC, because it decides which payouts are in the file.
-    as_of = datetime.fromisoformat(export["asOf"])
-    assert fact(panel, "Payouts up to").endswith(f"{as_of:%H:%M:%S} UTC")
+    # Shown to the second, because it decides which payouts are in the file.
+    as_of = datetime.fromisoformat(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
+    assert f"up to {as_of:%-d %b %Y, %H:%M:%S %Z}".replace("Sep ", "Sept ") in fact(panel, "Payouts created")
+    # Every time has the same zone.
+    for name in ("Created at", "Payouts created", "Link expires", "Kept until"):
+        assert f"{as_of:%Z}" in fact(panel, name)
+        assert "UTC" not in fact(panel, name)
     assert "in 3 days" in fact(panel, "Link expires")
     assert LONG in fact(panel, "CC (2)")
+    copied = office.record_copies()
+    panel.get_by_role("button", name="Copy the address").nth(1).click()
+    assert copied() == LONG
+    panel.get_by_role("button", name="Copy all recipients").click()
+    assert copied() == f"{tenant.email}, {LONG}, finance@cc.example"
     totals = panel.get_by_role("table", name="Totals").get_by_role("row").all_inner_texts()
     assert [re.sub(r"\s+", " ", row).strip() for row in totals[1:]] == [
         "EUR 1,201 1,481,350.00",
@@ -221,3 +232,69 @@ def test_export_of_another_tenant_is_shown_as_missing(tenant: Tenant, open_offic
     office = open_office(tenant, query=f"?export={export_id}")
     expect(office.page.get_by_role("dialog", name="Export details")).to_contain_text("Your tenant has no export")
     office.inspect("details of a missing export")
+
+
+def test_pending_export_is_cancelled_after_confirmation(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant)
+    with held_queue(tenant.stack):
+        export_id = tenant.launch(tenant.cc)
+        office.button("Refresh").click()
+        panel = office.open_details(export_id)
+        cancel = panel.get_by_role("button", name="Cancel export")
+        cancel.click()
+        dialog = office.page.get_by_role("dialog", name="Cancel the export?")
+        expect(dialog.get_by_role("button", name="Keep the export")).to_be_focused()
+        office.inspect("the question whether to cancel")
+        office.page.keyboard.press("Escape")
+        expect(cancel).to_be_focused()
+        assert tenant.detail(export_id)["status"] == "PENDING"
+        cancel.click()
+        dialog.get_by_role("button", name="Cancel the export").click()
+        expect(dialog).to_be_hidden()
+        expect(panel).to_contain_text("Cancelled by Sample Operator")
+        assert fact(panel, "Cancelled by") == f"Sample Operator {tenant.email}"
+        expect(office.message).to_contain_text("Export cancelled by Sample Operator.")
+        expect(cancel).to_have_count(0)
+        office.inspect("details of a cancelled export")
+        office.page.keyboard.press("Escape")
+        expect(office.row(export_id)).to_contain_text("Cancelled by Sample Operator")
+        assert tenant.detail(export_id)["failure"]["code"] == "CANCELLED"
+        # The next one can be launched at once.
+        office.open_launch().get_by_role("button", name="Confirm export").click()
+        expect(office.latest).to_contain_text("In progress")
+        expect(office.latest.get_by_role("button", name="Cancel export")).to_be_visible()
+    expect(office.latest).to_contain_text("Ready to download")
+    expect(office.button("Cancel export")).to_have_count(0)
+
+
+def test_rejected_cancellation_shows_what_the_export_has_become(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant)
+    with held_queue(tenant.stack):
+        export_id = tenant.launch()
+        office.button("Refresh").click()
+        office.row(export_id).click()
+        # The page does not learn that the export is ready.
+        pending = tenant.detail(export_id)
+        office.page.route(f"**/export/{export_id}", lambda route: route.fulfill(json=pending))
+        office.dialog.get_by_role("button", name="Cancel export").click()
+        dialog = office.page.get_by_role("dialog", name="Cancel the export?")
+        expect(dialog).to_be_visible()
+    tenant.await_status(export_id, "READY")
+    office.page.unroute(f"**/export/{export_id}")
+    dialog.get_by_role("button", name="Cancel the export").click()
+    expect(dialog).to_contain_text("The export can no longer be cancelled. Ready: Link expires in 3 days.")
+    office.inspect("a rejected cancellation")
+    dialog.locator(".dialog-foot").get_by_role("button", name="Close").click()
+    expect(office.dialog).to_contain_text("The file is ready.")
+    assert tenant.detail(export_id)["status"] == "READY"
+
+
+def test_export_with_a_complete_file_cannot_be_cancelled(tenant: Tenant, open_office: Opener) -> None:
+    mailing = tenant.export() | {"status": "PENDING"}
+    office = open_office()
+    office.page.route("**/export?*", lambda route: route.fulfill(json={"content": [mailing], "size": 20}))
+    office.page.route("**/export/*", lambda route: route.fulfill(json=mailing))
+    office.sign_in(tenant.key)
+    expect(office.latest).to_contain_text("In progress")
+    office.open_details(mailing["exportId"])
+    expect(office.button("Cancel export")).to_have_count(0)

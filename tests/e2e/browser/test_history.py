@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from export_types import FUNDING_TRANSFERS
 from interventions import held_queue
 from office import Opener
 from past import add_past_exports
@@ -61,12 +63,25 @@ def test_row_shows_id_recipients_time_and_status(mixed: list[str], tenant: Tenan
     second = office.row(mixed[1])
     expect(second).to_contain_text(f"mpo_…{mixed[1][-8:]}")
     expect(second).to_contain_text(tenant.email)
-    expect(second).to_contain_text("cc finance@cc.example, accounting@cc.example, a@x.example and 1 more")
+    recipients = second.get_by_role("cell").nth(1)
+    shown = ["finance@cc.example", "accounting@cc.example", "a@x.example", "b@x.example"]
+    cc = [f"cc {address}" for address in shown]
+    expect(recipients.get_by_role("listitem")).to_have_text([tenant.email, *cc[:2], "and 2 more"])
+    recipients.get_by_role("button", name="and 2 more").click()
+    expect(recipients.get_by_role("listitem")).to_have_text([tenant.email, *cc])
+    recipients.get_by_role("button", name="Copy the recipients").click()
+    expect(office.message).to_contain_text("Copied the recipients")
+    field = office.page.get_by_role("searchbox", name="Export ID")
+    field.press("Control+V")
+    expect(field).to_have_value(", ".join([tenant.email, *shown]))
+    # What the export was launched with.
+    expect(second).to_contain_text("CSV · everything")
     # The browser is in Paris, one or two hours ahead of UTC. The tooltip is in UTC.
     at = days_ago(5)
-    shown = second.locator("time")
-    expect(shown).to_have_attribute("title", f"{at:%-d %b %Y, %H:%M:%S} UTC".replace("Sep ", "Sept "))
-    expect(shown).not_to_have_text(f"{at:%-d %b %Y, %H:%M}")
+    created = second.locator("time")
+    expect(created).to_have_attribute("title", f"{at:%-d %b %Y, %H:%M:%S} UTC".replace("Sep ", "Sept "))
+    local = at.astimezone(ZoneInfo("Europe/Paris"))
+    expect(created).to_have_text(f"{local:%-d %b %Y, %H:%M %Z}".replace("Sep ", "Sept "))
 
     office.button("Copy the export ID").nth(1).click()
     expect(office.message).to_contain_text("Copied the export ID")
@@ -117,7 +132,7 @@ def test_date_filter_uses_the_time_zone_of_the_user(tenant: Tenant, open_office:
     office.expect_ids([late, early])
     office.page.get_by_label("From").fill("2026-03-11")
     office.expect_ids([late])
-    expect(office.row(late)).to_contain_text("11 Mar 2026, 00:30")
+    expect(office.row(late)).to_contain_text("11 Mar 2026, 00:30 CET")
     office.page.get_by_label("From").fill("")
     office.page.get_by_label("To", exact=True).fill("2026-03-10")
     office.expect_ids([early])
@@ -197,3 +212,63 @@ def test_pending_row_of_another_user_is_updated(tenant: Tenant, open_office: Ope
         expect(office.row(export_id)).to_contain_text("Pending")
     expect(office.row(export_id)).to_contain_text("Ready")
     expect(office.latest).to_contain_text("Ready to download")
+
+
+def test_export_is_found_by_its_id(mixed: list[str], tenant: Tenant, open_office: Opener) -> None:
+    transfers = tenant.await_status(tenant.launch(export_type=FUNDING_TRANSFERS), "READY")["exportId"]
+    office = open_office(tenant, query="?status=READY")
+    search = office.page.get_by_role("search", name="Find an export")
+    field = search.get_by_label("Export ID")
+    field.fill(mixed[3][:-1])
+    search.get_by_role("button", name="Find").click()
+    expect(office.page.get_by_text("This is not an export ID.")).to_be_visible()
+    expect(field).to_be_focused()
+    office.inspect("an invalid ID")
+    # The filter excludes it.
+    field.fill(f"  {mixed[3]} ")
+    field.press("Enter")
+    office.expect_details(mixed[3])
+    office.page.keyboard.press("Escape")
+    # An export of another type opens in the section of its type.
+    field.fill(transfers)
+    field.press("Enter")
+    office.expect_details(transfers)
+    office.expect_query(type="funding-transfers", export=transfers)
+
+
+def test_exports_of_other_users_appear_without_a_reload(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant, has_clock=True)
+    first = tenant.export()["exportId"]
+    office.page.clock.fast_forward(61_000)
+    office.expect_ids([first])
+    expect(office.latest).to_contain_text("Ready to download")
+    second = tenant.export()["exportId"]
+    with office.hidden():
+        office.page.clock.fast_forward(61_000)
+        office.page.wait_for_timeout(500)
+        office.expect_ids([first])
+    # On return to the tab.
+    office.expect_ids([second, first])
+
+
+def test_history_shows_period_and_filters_of_an_export(tenant: Tenant, open_office: Opener) -> None:
+    response = tenant.post(
+        {
+            "filter": {
+                "createdAtFrom": "2026-01-31T23:00:00Z",
+                "createdAtTo": "2026-02-28T22:59:59Z",
+                "statuses": ["SETTLED", "INSUFFICIENT_FUNDS"],
+                "currencies": ["CHF", "EUR", "JPY", "USD"],
+            }
+        }
+    )
+    export_id = response.json()["exportId"]
+    tenant.await_status(export_id, "READY")
+    office = open_office(tenant)
+    expect(office.row(export_id)).to_contain_text(
+        "CSV · from 1 Feb 2026, 00:00 CET to 28 Feb 2026, 23:59:59 CET"
+        " · Status: Settled, Insufficient funds · Currency: CHF, EUR, JPY and 1 more"
+    )
+    panel = office.open_details(export_id)
+    for text in ("CHF, EUR, JPY, USD", "from 1 Feb 2026, 00:00 CET to 28 Feb 2026, 23:59:59 CET"):
+        expect(panel).to_contain_text(text)

@@ -16,6 +16,16 @@ from past_exports import days_from_now
 from tenant import Tenant
 
 ROWS = 12
+# In the launch dialog. The period has a field of its own.
+FILTERS = {
+    "Status": "statuses",
+    "Currency": "currencies",
+    "Supplier ID": "supplierIds",
+    "Amount from": "amountMin",
+    "Amount to": "amountMax",
+    "Source account": "sourceBalanceAccountType",
+    "Target account": "targetBalanceAccountType",
+}
 OF_EACH_TYPE = pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
 
 
@@ -37,7 +47,12 @@ def test_export_is_launched_in_the_section_of_its_type(
 
     office.button("Export CSV").click()
     dialog = office.page.get_by_role("dialog", name=f"Export {export_type.title.lower()}")
-    expect(dialog).to_contain_text(f"Exports all {export_type.plural} of {tenant.id}")
+    expect(dialog).to_contain_text(f"{export_type.plural.capitalize()} created up to the launch.")
+    # The API names the filters of the type.
+    (error,) = tenant.post({"filter": {"none": 1}}, export_type=export_type).json()["errors"]
+    fields = {field: label for label, field in FILTERS.items()}
+    expected = [fields[field] for field in error["detail"].partition("use ")[2].split(", ") if field in fields]
+    assert dialog.locator(".filter-fields").locator("label[for], legend").all_text_contents() == expected
     dialog.get_by_role("button", name="Confirm export").click()
     expect(office.message).to_contain_text(f"Export ready: {ROWS} {export_type.plural}.")
     (export,) = tenant.call("GET", export_type.path).json()["content"]

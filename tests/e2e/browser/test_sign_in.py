@@ -72,11 +72,55 @@ def test_session_survives_a_reload_and_ends_at_sign_out(tenant: Tenant, open_off
     expect(office.page.get_by_text("You are signed out.")).to_have_count(0)
 
 
-def test_another_tab_is_not_signed_in(tenant: Tenant, open_office: Opener) -> None:
+def test_new_tab_is_signed_in_by_an_open_one(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant, query="?status=READY")
+    other = Office(office.page.context.new_page())
+    other.page.goto(office.page.url)
+    other.expect_loaded()
+    for tab in (office, other):
+        tab.page.reload()
+        tab.expect_loaded()
+        assert tab.page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+    # Other browser sessions get nothing.
+    expect(open_office().page.get_by_label("API key")).to_be_visible()
+
+    other.button("Sign out").click()
+    expect(office.page.get_by_role("alert")).to_have_text("You signed out in another tab.")
+    for tab in (office, other):
+        assert tab.page.evaluate("sessionStorage.length") == 0
+        tab.page.reload()
+        expect(tab.page.get_by_label("API key")).to_be_visible()
+
+
+def test_tab_with_another_key_stays_signed_in(tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
     other = Office(office.page.context.new_page())
     other.page.goto(office.page.url)
+    other.expect_loaded()
+    other.page.evaluate("key => sessionStorage.setItem('backOfficeApiKey', key)", Tenant(tenant.stack, "other").key)
+    other.page.reload()
+    other.expect_loaded()
+    other.button("Sign out").click()
+    expect(other.page.get_by_role("alert")).to_have_text("You are signed out.")
+    # A tab that signed out does not take the key that a third tab asked for.
+    third = Office(office.page.context.new_page())
+    third.page.goto(office.page.url)
+    third.expect_loaded()
     expect(other.page.get_by_label("API key")).to_be_visible()
+    expect(office.history.or_(office.page.get_by_text("No exports yet")).first).to_be_visible()
+
+
+def test_signing_out_removes_filters_and_export_ids_from_the_url(tenant: Tenant, open_office: Opener) -> None:
+    export_id = tenant.export()["exportId"]
+    office = open_office(tenant, query="?type=supplier-payouts&status=READY&from=2026-01-01")
+    other = Office(office.page.context.new_page())
+    other.page.goto(f"{tenant.stack.backOfficeUrl}?export={export_id}")
+    other.expect_details(export_id)
+    office.button("Sign out").click()
+    expect(office.page.get_by_role("alert")).to_have_text("You are signed out.")
+    office.expect_query(type="supplier-payouts")
+    expect(other.page.get_by_role("alert")).to_have_text("You signed out in another tab.")
+    other.expect_query()
 
 
 def test_key_revoked_during_a_session_leads_to_the_sign_in(tenant: Tenant, open_office: Opener) -> None:
