@@ -4,7 +4,7 @@ import { fill, h, icon, refill } from "./dom.js";
 import { ApiError, errorText } from "./api.js";
 import { GONE_ADVICE, canCancel, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { amount, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum } from "./format.js";
-import { FORMATS_TEXT, conditions, periodText } from "./options.js";
+import { conditions, formatName, periodText } from "./options.js";
 import { action, allRecipients, badge, copy, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
 
@@ -116,7 +116,7 @@ export class Details {
     const hasInvalidRows = Boolean(item.failure?.invalidRows);
     const buttons = [
       canCancel(item) && action("Cancel export", "close", () => cancel(item)),
-      isReady && action(`Download ${FORMATS_TEXT[item.format].name}`, "download", () => download(item), "primary"),
+      isReady && action(`Download ${formatName(item)}`, "download", () => download(item), "primary"),
       hasInvalidRows && action("Download invalid rows", "download", () => downloadInvalidRows(item), "primary"),
       canResend(item) && action("Resend e-mail", "mail", () => resend(item), isReady ? "" : "primary"),
       canRelaunch(item) && action("Relaunch", "relaunch", () => relaunch(item), canResend(item) || hasInvalidRows ? "" : "primary"),
@@ -138,7 +138,7 @@ function factsOf(item) {
       ["Status", badge(item)],
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
-      ["Format", FORMATS_TEXT[item.format].name],
+      ["Format", formatName(item)],
       [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, "Amounts and statuses are those found while the file was made.")],
       conditions(item).length > 0 && ["Filters", h("ul", {}, conditions(item).map(([label, values]) => h("li", {}, `${label}: ${values.join(", ")}`)))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],

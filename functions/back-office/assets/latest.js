@@ -3,7 +3,7 @@
 import { h, refill } from "./dom.js";
 import { number, size, relative, rows } from "./format.js";
 import { canCancel, canDownload, canRelaunch, canResend, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { FORMATS_TEXT } from "./options.js";
+import { formatName } from "./options.js";
 import { action, badge, time } from "./pieces.js";
 
 const HEADLINES = { PENDING: "In progress", READY: "Ready to download", EXPIRED: "The link has expired" };
@@ -41,7 +41,7 @@ export class Latest {
     const isPending = status === "PENDING";
     const facts = [
       isPending && (item.progress.rows ? `${rows(item, item.progress.rows)} so far` : "Starting"),
-      item.file && `${FORMATS_TEXT[item.format].name}, ${rows(item, item.file.rows)}, ${size(item.file.bytes)}`,
+      item.file && `${formatName(item)}, ${rows(item, item.file.rows)}, ${size(item.file.bytes)}`,
       canDownload(item) && `Link expires ${relative(item.linkExpiresAt)}`,
     ].filter(Boolean);
     // Short, because the layout reserves two lines. The details have all addresses.
@@ -66,7 +66,7 @@ export class Latest {
       "div",
       { class: "actions" },
       canCancel(item) && action("Cancel export", "close", () => cancel(item)),
-      canDownload(item) && action(`Download ${FORMATS_TEXT[item.format].name}`, "download", () => download(item), "primary"),
+      canDownload(item) && action(`Download ${formatName(item)}`, "download", () => download(item), "primary"),
       canResend(item) && !canDownload(item) && action("Resend e-mail", "mail", () => resend(item)),
       canRelaunch(item) && !canResend(item) && action("Relaunch", "relaunch", () => relaunch(item)),
       action("Details", "right", () => open(item.exportId), "trailing"),

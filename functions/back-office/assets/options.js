@@ -8,6 +8,9 @@ export const FORMATS_TEXT = {
   XLSX: { name: "Excel", use: "for people" },
 };
 
+/** `Excel`. An open page can be older than a format. */
+export const formatName = ({ format }) => FORMATS_TEXT[format]?.name ?? format;
+
 /** By field of the filter. */
 export const FILTER_LABELS = {
   statuses: "Status",
@@ -43,5 +46,5 @@ export function optionsText(item) {
   const { createdAtFrom, createdAtTo } = item.filter;
   const shortened = (values) => (values.length > MAX_VALUES ? `${values.slice(0, MAX_VALUES).join(", ")} and ${values.length - MAX_VALUES} more` : values.join(", "));
   const parts = [(createdAtFrom || createdAtTo) && periodText(item), ...conditions(item).map(([label, values]) => `${label}: ${shortened(values)}`)].filter(Boolean);
-  return [FORMATS_TEXT[item.format].name, ...(parts.length ? parts : ["everything"])].join(" · ");
+  return [formatName(item), ...(parts.length ? parts : ["everything"])].join(" · ");
 }

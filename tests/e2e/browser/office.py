@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import golden
 
+BACK_OFFICE = Path(__file__).resolve().parents[3] / "functions" / "back-office"
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 SCHEMES = ("light", "dark")
 # All rules of axe for WCAG 2.2 AA, and its best practices.
@@ -112,6 +113,13 @@ class Office:
             """wanted => JSON.stringify([...new URLSearchParams(location.search)].sort()) === JSON.stringify(wanted)"""
         )
         self.page.wait_for_function(script, arg=sorted([name, value] for name, value in parameters.items()))
+
+    def serve_modules(self) -> None:
+        """Lets scripts import the page's modules. The page itself has them in one script."""
+        folder = BACK_OFFICE / "assets"
+        for module in folder.glob("*.js"):
+            if module.name != "app.js":
+                self.page.route(f"**/{module.name}", lambda route, path=module: route.fulfill(path=path))
 
     def record_copies(self) -> Callable[[], str]:
         """Returns a function for the text that the page copied last. Reading the clipboard is not permitted."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from office import Opener
+from office import BACK_OFFICE, Opener
 from tenant import Tenant
-
-BACK_OFFICE = Path(__file__).resolve().parents[3] / "functions" / "back-office"
 
 
 def test_addresses_are_validated_by_the_rules_of_the_api(open_office: Opener) -> None:
     office = open_office()
     cases = json.loads((BACK_OFFICE / "address-cases.json").read_text(encoding="utf-8"))
-    # The page has the modules in one script.
-    office.page.route("**/addresses.js", lambda route: route.fulfill(path=BACK_OFFICE / "assets" / "addresses.js"))
+    office.serve_modules()
     script = """async (texts) => {
         const { validationError } = await import("./addresses.js");
         return texts.map((text) => [text, validationError(text)]);

@@ -73,15 +73,21 @@ def test_sign_in_form_is_shown_soon_on_a_slow_line(stack: Stack, open_office: Op
     session.send("Network.emulateNetworkConditions", {"offline": False, **line})
     requests: list[str] = []
     office.page.on("request", lambda request: requests.append(request.url))
+    # In the browser's own clock, from the start of the navigation.
+    office.page.add_init_script(
+        """new MutationObserver(() => {
+            if (document.querySelector("input")) window.formShownAt ??= performance.now();
+        }).observe(document, { childList: true, subtree: true });"""
+    )
     office.page.goto(stack.backOfficeUrl, wait_until="commit")
     expect(office.page.get_by_label("API key")).to_be_visible()
-    # In the browser's own clock, from the start of the navigation.
-    shown = office.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    ready = office.page.evaluate("performance.now()")
-    office.page.wait_for_load_state("load")
+    # Late requests would count, too.
     office.page.wait_for_timeout(1000)
-    print(f"slow line: {shown:.0f} ms to the first text, {ready:.0f} ms to the form, {len(requests)} requests")
-    assert ready < SLOW_LINE_MS
+    text, form = office.page.evaluate(
+        "[performance.getEntriesByName('first-contentful-paint')[0].startTime, window.formShownAt]"
+    )
+    print(f"slow line: {text:.0f} ms to the first text, {form:.0f} ms to the form, {len(requests)} requests")
+    assert form < SLOW_LINE_MS
     assert len(requests) <= MAX_REQUESTS, requests
 
 
@@ -112,18 +118,23 @@ def layout_shifts(page: Page) -> list[dict[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1280, 2560])
+@pytest.mark.parametrize("width", [320, 390, 640, 768, 1024, 1280, 1920, 2560])
 def test_page_fits_every_width(width: int, tenant: Tenant, past: list[str], open_office: Opener) -> None:
     office = open_office(tenant, width=width, height=800)
     # The results of axe only differ where rows become cards. Other tests run it at 1280 px.
-    visit_parts(office, past, axe=width == 320)
+    visit_parts(office, past, axe=width in (320, 1920))
 
 
-def test_page_fits_at_200_percent_zoom_and_double_font_size(
+# Zoom divides width and height and multiplies the pixels.
+@pytest.mark.parametrize("zoom", [2, 4])
+def test_page_fits_at_zoom(zoom: int, tenant: Tenant, past: list[str], open_office: Opener) -> None:
+    office = open_office(tenant, width=1280 // zoom, height=1024 // zoom, device_scale_factor=zoom)
+    visit_parts(office, past, axe=zoom == 4)
+
+
+def test_page_fits_at_double_font_size(
     tenant: Tenant, past: list[str], open_office: Opener, large_print: Browser
 ) -> None:
-    # Zoom halves the width and doubles the pixels.
-    visit_parts(open_office(tenant, width=640, height=430, device_scale_factor=2), past)
     visit_parts(open_office(tenant, browser=large_print), past)
 
 
@@ -149,11 +160,18 @@ def visit_parts(office: Office, past: list[str], axe: bool = False) -> None:
     office.page.keyboard.press("Escape")
     dialog = office.open_launch()
     office.paste(f"{LONG}, finance@cc.example, {'no' * 60}")
+    dialog.get_by_text("Filters (optional)").click()
+    dialog.get_by_label("Period").select_option("Dates…")
     office.expect_no_sideways_scrolling()
     if axe:
         office.inspect("the dialog")
     office.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+    office.page.get_by_role("link", name="Help").click()
+    expect(office.page.get_by_role("heading", name="Help", level=1)).to_be_visible()
+    office.expect_no_sideways_scrolling()
+    if axe:
+        office.inspect("the help")
 
 
 def test_keyboard_suffices_from_sign_in_to_download(tenant: Tenant, open_office: Opener) -> None:
@@ -169,6 +187,19 @@ def test_keyboard_suffices_from_sign_in_to_download(tenant: Tenant, open_office:
     keyboard.press("Enter")
     expect(office.page.get_by_label("CC recipients")).to_be_focused()
     keyboard.type("finance@cc.example,")
+    for _ in range(2):
+        keyboard.press("Tab")
+    period = office.dialog.get_by_label("Period")
+    expect(period).to_be_focused()
+    keyboard.press("ArrowDown")
+    expect(period).to_have_value("lastMonth")
+    keyboard.press("ArrowUp")
+    tab_to(office, "Filters (optional)")
+    keyboard.press("Enter")
+    keyboard.press("Tab")
+    keyboard.press("Space")
+    expect(office.dialog.get_by_role("checkbox", name="Computed")).to_be_checked()
+    keyboard.press("Space")
     tab_to(office, "Confirm export")
     keyboard.press("Enter")
     expect(office.latest).to_contain_text("Ready to download")
