@@ -120,3 +120,6 @@ export function errorText(error) {
 function detailOf({ errors }) {
   return errors[0]?.detail ?? errors[0]?.message;
 }
+
+/** Error details of the API start in lower case, because they follow the name of a field. */
+export const sentence = (text = "Not accepted.") => text.charAt(0).toUpperCase() + text.slice(1).replace(/([^.])$/, "$1.");

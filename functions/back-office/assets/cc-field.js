@@ -5,6 +5,7 @@
 
 import { fill, uniqueId, h, icon } from "./dom.js";
 import { announceToScreenReader } from "./announce.js";
+import { sentence } from "./api.js";
 import { MAX_CC, addressError, isSame, split } from "./addresses.js";
 
 export class CcField {
@@ -220,6 +221,3 @@ export class CcField {
 }
 
 const entry = (text) => ({ text, error: addressError(text) });
-
-/** Error details of the API start in lower case, because they follow the name of a field. */
-const sentence = (text = "Not accepted.") => text.charAt(0).toUpperCase() + text.slice(1).replace(/([^.])$/, "$1.");

@@ -158,9 +158,10 @@ export function cancelDialog({ api, exports, item }) {
       dialog.close();
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof NetworkError)) throw error;
-      lock(dialog, false);
       if (error instanceof ApiError && error.has("EXPORT_NOT_CANCELLABLE")) exports.put(await api.detail(item.exportId).catch(() => item));
       draw(errorText(error));
+    } finally {
+      lock(dialog, false);
     }
   }
 
@@ -244,7 +245,6 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, makeOpti
       return;
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof NetworkError)) throw error;
-      lock(dialog, false);
       button.disabled = false;
       if (!dialog.isConnected || (error instanceof ApiError && onRejected(error, form))) return;
       const errors = error.errors ?? [];
@@ -259,6 +259,7 @@ function mailForm({ title, lead, confirm, busy, caller, cc, suggestion, makeOpti
       }
     } finally {
       fill(button, confirm);
+      lock(dialog, false);
     }
   }
 

@@ -1,6 +1,7 @@
 // The fields of the launch dialog for what to export: format, period and the filters of the export type.
 
 import { fill, uniqueId, h, icon } from "./dom.js";
+import { sentence } from "./api.js";
 import { capitalized, rowStatus } from "./format.js";
 import { FILTER_LABELS, FORMATS_TEXT } from "./options.js";
 import { PERIODS, boundsOf, boundsText } from "./period.js";
@@ -85,7 +86,7 @@ export class OptionsField {
     const found = {};
     for (const { field, detail, message } of errors) {
       const name = /^(?:filter\.)?(\w+)/.exec(field ?? "")?.[1];
-      if (name in this.#controls) found[name] = detail ?? message;
+      if (name in this.#controls) found[name] = sentence(detail ?? message);
     }
     return this.#show(found);
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 import golden
 
@@ -116,10 +117,11 @@ class Office:
 
     def serve_modules(self) -> None:
         """Lets scripts import the page's modules. The page itself has them in one script."""
-        folder = BACK_OFFICE / "assets"
-        for module in folder.glob("*.js"):
-            if module.name != "app.js":
-                self.page.route(f"**/{module.name}", lambda route, path=module: route.fulfill(path=path))
+
+        def serve(route: Route) -> None:
+            route.fulfill(path=BACK_OFFICE / "assets" / route.request.url.rpartition("/")[2])
+
+        self.page.route(re.compile(r"//[^/]+/[a-z-]+\.js$"), serve)
 
     def record_copies(self) -> Callable[[], str]:
         """Returns a function for the text that the page copied last. Reading the clipboard is not permitted."""

@@ -73,12 +73,28 @@ def test_screenshots_of_the_page(acme: Tenant, open_office: Opener) -> None:
     office.inspect("details of a failed export", picture="details-failed")
     office.page.keyboard.press("Escape")
 
-    office.open_launch()
+    dialog = office.open_launch()
     office.page.keyboard.type(", ".join([*CC, "controlling@acme"]) + ",")
+    dialog.get_by_label("Period").select_option("Last month")
     office.inspect("dialog with an error", picture="dialog")
-    office.dialog.get_by_role("button", name="Remove controlling@acme").click()
+    dialog.get_by_role("button", name="Remove controlling@acme").click()
+    dialog.get_by_label("Period").select_option("Everything")
     with held_queue(acme.stack):
-        office.dialog.get_by_role("button", name="Confirm export").click()
+        other = acme.launch()
+        dialog.get_by_role("button", name="Confirm export").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("An export is already pending.")
+        dialog.get_by_role("alert").scroll_into_view_if_needed()
+        office.inspect("dialog while an export is pending", picture="dialog-pending")
+        dialog.get_by_role("button", name="Show the pending export").click()
+        office.expect_details(other)
+        office.button("Cancel export").last.click()
+        office.inspect("the question whether to cancel", picture="cancel")
+        office.button("Cancel the export").click()
+        expect(office.dialog).to_contain_text("Cancelled by Payments Team")
+        expect(office.message).to_be_empty()
+        office.inspect("details of a cancelled export", picture="details-cancelled")
+        office.page.keyboard.press("Escape")
+        office.open_launch().get_by_role("button", name="Confirm export").click()
         expect(office.latest).to_contain_text("In progress")
         expect(office.message).to_contain_text("Export launched")
         office.inspect("pending", picture="pending")
@@ -98,6 +114,24 @@ def test_screenshots_of_the_page(acme: Tenant, open_office: Opener) -> None:
     office.latest.get_by_role("button", name="Details").click()
     expect(office.dialog).to_contain_text("The file was deleted.")
     office.inspect("details of a deleted file", picture="details-deleted")
+    office.page.keyboard.press("Escape")
+    office.page.get_by_role("link", name="Help").click()
+    expect(office.page.get_by_role("heading", name="Columns of the file")).to_be_visible()
+    office.inspect("help", picture="help")
+
+
+@UPDATE_ONLY
+def test_screenshots_of_the_filters(acme: Tenant, open_office: Opener) -> None:
+    office = open_office(acme, query="?type=funding-transfers", height=1240)
+    office.button("Export CSV").click()
+    dialog = office.dialog
+    dialog.get_by_label("Period").select_option("Last quarter")
+    dialog.get_by_text("Filters (optional)").click()
+    dialog.get_by_role("checkbox", name="Failed").check(force=True)
+    dialog.get_by_label("Amount from").fill("1000")
+    dialog.get_by_label("Target account").select_option("Supplier")
+    dialog.get_by_role("button", name="Confirm export").click()
+    office.inspect("dialog with filters", picture="dialog-filters")
 
 
 @UPDATE_ONLY
@@ -107,6 +141,9 @@ def test_screenshots_of_the_page_on_a_phone(acme: Tenant, open_office: Opener) -
     office.history.get_by_role("row").nth(1).locator("button.id").click()
     expect(office.dialog).to_have_attribute("aria-busy", "false")
     office.inspect("details, narrow", picture="narrow-details")
+    office.page.keyboard.press("Escape")
+    office.open_launch()
+    office.inspect("dialog, narrow", picture="narrow-dialog")
 
 
 @pytest.mark.parametrize(("width", "suffix"), [(680, ""), (NARROW, "-narrow"), (320, None)])

@@ -57,7 +57,7 @@ def test_export_is_launched_in_the_section_of_its_type(
     expect(office.message).to_contain_text(f"Export ready: {ROWS} {export_type.plural}.")
     (export,) = tenant.call("GET", export_type.path).json()["content"]
     panel = office.open_details(export["exportId"])
-    expect(panel).to_contain_text(f"{export_type.plural.capitalize()} up to")
+    expect(panel).to_contain_text(f"{export_type.plural.capitalize()} created")
     expect(panel.get_by_role("columnheader", name=export_type.plural.capitalize())).to_be_visible()
     office.inspect(f"details of {export_type.plural}", picture=f"section-{export_type.slug}")
 
