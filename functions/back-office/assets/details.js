@@ -104,7 +104,7 @@ export class Details {
     }
     if (status === "FAILED") {
       const failure = item.failure ?? {};
-      return notice("bad", "error", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(item)));
+      return notice("bad", "error", h("p", {}, h("strong", {}, `${failureTitle(failure)}. `), !failure.cancelledBy && failure.message), h("p", {}, h("strong", {}, "What to do: "), failureAdvice(item)));
     }
     const gone = isFileGone(item);
     return notice("neutral", "hourglass", h("p", {}, h("strong", {}, gone ? "The file was deleted." : "The download link has expired."), gone ? ` ${GONE_ADVICE}` : " Resend the e-mail to get a new link to the same file, or relaunch the export to get a new file."));
@@ -129,6 +129,8 @@ function facts(pairs) {
   return h("dl", {}, pairs.filter(Boolean).map(([name, ...value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+const copyable = (address) => h("span", { class: "copyable" }, h("span", {}, address), copyButton(address, "address"));
+
 function factsOf(item) {
   const { to, cc } = item.recipients;
   const { name, email } = item.requestedBy;
@@ -142,10 +144,10 @@ function factsOf(item) {
       [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, "Amounts and statuses are those found while the file was made.")],
       conditions(item).length > 0 && ["Filters", h("ul", {}, conditions(item).map(([label, values]) => h("li", {}, `${label}: ${values.join(", ")}`)))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
-      ["To", to, copyButton(to, "address")],
+      ["To", copyable(to)],
       cc.length > 0 && [
         `CC (${cc.length})`,
-        h("ul", {}, cc.map((address) => h("li", {}, address, copyButton(address, "address")))),
+        h("ul", {}, cc.map((address) => h("li", {}, copyable(address)))),
         action("Copy all recipients", "copy", () => copy(allRecipients(item.recipients), "recipients"), "small"),
       ],
       item.failure && ["Failure", h("code", {}, item.failure.code)],
