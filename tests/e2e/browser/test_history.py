@@ -272,3 +272,12 @@ def test_history_shows_period_and_filters_of_an_export(tenant: Tenant, open_offi
     panel = office.open_details(export_id)
     for text in ("CHF, EUR, JPY, USD", "from 1 Feb 2026, 00:00 CET to 28 Feb 2026, 23:59:59 CET"):
         expect(panel).to_contain_text(text)
+
+
+def test_period_ends_with_the_launch_at_the_latest(tenant: Tenant, open_office: Opener) -> None:
+    response = tenant.post({"filter": {"createdAtTo": "2999-12-31"}})
+    export = tenant.await_status(response.json()["exportId"], "READY")
+    office = open_office(tenant)
+    as_of = datetime.fromisoformat(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
+    shown = f"CSV · up to {as_of:%-d %b %Y, %H:%M:%S %Z}".replace("Sep ", "Sept ")
+    expect(office.row(export["exportId"])).to_contain_text(shown)
