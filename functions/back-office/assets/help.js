@@ -20,7 +20,7 @@ export function helpPage(type) {
     "main",
     { id: "main", class: "help-page", tabindex: "-1" },
     h("header", { class: "page-head" }, h("div", {}, h("p", { class: "path" }, pageTitle(type)), h("h1", {}, "Help"))),
-    section("Columns of the file", table(["Column", "Meaning"], columns.map(({ name, description, mayBeEmpty }) => [h("code", {}, name), `${description}${mayBeEmpty ? " May be empty." : ""}`])), h("p", {}, "Amounts are exact decimals of the row's currency. Times are in UTC; in a CSV file as 2026-10-08T00:00:01Z. In a CSV file, text that a spreadsheet could run as a formula starts with an apostrophe.")),
+    section("Columns of the file", table(["Column", "Meaning"], columns.map(({ name, description, mayBeEmpty }) => [h("code", {}, name), `${description}${mayBeEmpty ? " May be empty." : ""}`])), h("p", {}, "Amounts are exact decimals of the row's currency; in an Excel file, those of more than 15 digits are text, because a spreadsheet would round them. Times are in UTC; in a CSV file as 2026-10-08T00:00:01Z. In a CSV file, text that a spreadsheet could run as a formula starts with an apostrophe.")),
     section(`Statuses of ${plural}`, table(["Status", "Meaning"], statuses.map(({ name, description }) => [h("span", {}, h("code", {}, name), ` ${rowStatus(name)}`), description]))),
     section(
       "Check a file",

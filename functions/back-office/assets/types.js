@@ -1,6 +1,6 @@
 // The export types and file formats. Generated from their definitions by `tests/run --update unit`.
 
-export const FORMATS = ["CSV"];
+export const FORMATS = ["CSV", "XLSX"];
 
 export const MAX_SUPPLIERS = 50;
 

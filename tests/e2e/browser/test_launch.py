@@ -208,6 +208,39 @@ def test_filters_are_sent_and_invalid_ones_named(tenant: Tenant, open_office: Op
     }
 
 
+def test_format_is_remembered_until_the_user_signs_out(tenant: Tenant, open_office: Opener) -> None:
+    tenant.put_payouts(plain_payouts(3))
+    office = open_office(tenant)
+    excel, csv = (office.page.get_by_role("radio", name=name) for name in ("Excel for people", "CSV for other systems"))
+    dialog = office.open_launch()
+    expect(csv).to_be_checked()
+    excel.check(force=True)
+    dialog.get_by_role("button", name="Confirm export").click()
+    expect(office.latest).to_contain_text("Ready to download")
+    expect(office.latest).to_contain_text("Excel, 3 payouts")
+    with office.page.expect_download() as download:
+        office.latest.get_by_role("button", name="Download Excel").click()
+    assert download.value.suggested_filename.endswith(".xlsx")
+    (export,) = tenant.call("GET", EXPORTS).json()["content"]
+    assert export["format"] == "XLSX"
+    expect(office.row(export["exportId"])).to_contain_text("Excel · everything")
+    panel = office.open_details(export["exportId"])
+    # A workbook needs no help on importing it.
+    expect(panel.get_by_text("Opening the file in Excel")).to_be_hidden()
+    office.inspect("details of a workbook")
+    office.page.reload()
+    office.expect_details(export["exportId"])
+    office.page.keyboard.press("Escape")
+    office.open_launch()
+    expect(excel).to_be_checked()
+    office.page.keyboard.press("Escape")
+    office.button("Sign out").click()
+    office.sign_in(tenant.key)
+    office.expect_loaded()
+    office.open_launch()
+    expect(csv).to_be_checked()
+
+
 def test_relaunch_offers_the_same_options(tenant: Tenant, open_office: Opener) -> None:
     wanted = {
         "createdAtFrom": "2026-01-01T00:00:00.500Z",
@@ -215,7 +248,7 @@ def test_relaunch_offers_the_same_options(tenant: Tenant, open_office: Opener) -
         "statuses": ["FAILED"],
         "currencies": ["EUR", "JPY"],
     }
-    response = tenant.post({"filter": wanted, "cc": tenant.cc})
+    response = tenant.post({"filter": wanted, "cc": tenant.cc, "format": "XLSX"})
     tenant.await_status(response.json()["exportId"], "READY")
     tenant.delete_file(response.json()["exportId"])
     office = open_office(tenant)
@@ -226,7 +259,7 @@ def test_relaunch_offers_the_same_options(tenant: Tenant, open_office: Opener) -
     office.dialog.get_by_role("button", name="Confirm export").click()
     expect(panel).to_contain_text("The file is ready.")
     newest = tenant.call("GET", EXPORTS).json()["content"][0]
-    assert (newest["filter"], newest["recipients"]["cc"]) == (wanted, tenant.cc)
+    assert (newest["filter"], newest["recipients"]["cc"], newest["format"]) == (wanted, tenant.cc, "XLSX")
 
 
 def test_entries_survive_escape_reload_and_an_expired_session(tenant: Tenant, open_office: Opener) -> None:

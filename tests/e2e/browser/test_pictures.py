@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 
 import golden
 import sample_payouts
+import sample_rows
+from export_types import SUPPLIER_PAYOUTS
 from interventions import held_queue
 from office import MAIL_RULES, Opener
 from past import add_past_exports
@@ -132,6 +134,28 @@ def test_screenshots_of_the_filters(acme: Tenant, open_office: Opener) -> None:
     dialog.get_by_label("Target account").select_option("Supplier")
     dialog.get_by_role("button", name="Confirm export").click()
     office.inspect("dialog with filters", picture="dialog-filters")
+
+
+@UPDATE_ONLY
+def test_screenshots_of_a_workbook(acme: Tenant, open_office: Opener) -> None:
+    rows = sample_rows.rows(SUPPLIER_PAYOUTS, acme.id)
+    acme.stack.put_rows(SUPPLIER_PAYOUTS, acme.id, [row for row in rows if row["createdAt"].startswith("2026-09")])
+    office = open_office(acme, query="?type=supplier-payouts")
+    dialog = office.page.get_by_role("dialog", name="Export supplier payouts")
+    office.button("Export CSV").click()
+    office.page.keyboard.type(", ".join(CC) + ",")
+    dialog.get_by_role("radio", name="Excel for people").check(force=True)
+    dialog.get_by_label("Period").select_option("Dates…")
+    dialog.get_by_label("From").fill("2026-09-01")
+    dialog.get_by_label("To", exact=True).fill("2026-09-30")
+    office.inspect("dialog for a workbook", picture="dialog-workbook")
+    dialog.get_by_role("button", name="Confirm export").click()
+    expect(office.message).to_contain_text("Export ready")
+    office.latest.get_by_role("button", name="Details").click()
+    expect(office.dialog).to_have_attribute("aria-busy", "false")
+    expect(office.message).to_be_empty()
+    office.page.set_viewport_size({"width": 1280, "height": 1240})
+    office.inspect("details of a workbook", picture="details-workbook")
 
 
 @UPDATE_ONLY
