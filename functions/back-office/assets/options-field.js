@@ -159,12 +159,12 @@ export class OptionsField {
     this.#bounds = period === "same" ? { from: createdAtFrom, to: createdAtTo } : boundsOf(period, { from, to });
     this.#shown.textContent = `${capitalized(this.#type.plural)} created ${boundsText(this.#bounds, "the launch")}.`;
   }
+
   #filter({ field, values }) {
     const label = FILTER_LABELS[field];
-    const words = (value) => h("span", {}, rowStatus(value));
     if (field === "statuses") {
       const boxes = values.map((value) => h("input", { type: "checkbox", value, checked: this.#state.statuses.includes(value), class: "visually-hidden", onchange: () => this.#set({ statuses: boxes.filter((box) => box.checked).map((box) => box.value) }) }));
-      return this.#withError(field, h("fieldset", { class: "field" }, h("legend", {}, label), h("div", { class: "pills" }, boxes.map((box) => h("label", { class: "pill plain-pill" }, box, words(box.value))))));
+      return this.#withError(field, h("fieldset", { class: "field" }, h("legend", {}, label), h("div", { class: "pills" }, boxes.map((box) => h("label", { class: "pill plain-pill" }, box, rowStatus(box.value))))));
     }
     const id = uniqueId(field);
     const oninput = ({ target }) => this.#set({ [field]: target.value });
