@@ -24,6 +24,8 @@ PROMISES = [
     ("README.md", r"CSV file of at most (10,000) of them", "shared/domain/src/invalid_rows.rs", "MAX_ROWS"),
     ("README.md", r"\((10,000) parts of 8 MiB\)", "functions/generate-export/src/main.rs", "MAX_PARTS"),
     ("README.md", r"\(10,000 parts of (8 MiB)\)", "functions/generate-export/src/main.rs", "PART_SIZE"),
+    ("README.md", r"XLSX file has at most ([\d,]+) rows", "functions/generate-export/src/main.rs", "MAX_XLSX_ROWS"),
+    ("README.md", r"text of more than ([\d,]+) characters", "shared/domain/src/sheet.rs", "MAX_CELL_CHARS"),
     ("README.md", r"is attempted twice, (five minutes) apart", "shared/domain/src/lifecycle.rs", "PERMANENT_WAIT"),
     ("README.md", r"at most (7 days) \(an AWS limit\)", "shared/domain/src/export.rs", "MAX_LINK_LIFETIME"),
     ("README.md", r"at most (7 days) \(an AWS limit\)", "shared/aws/src/presign.rs", "MAX_LIFETIME"),
@@ -33,6 +35,8 @@ PROMISES = [
     ("template.yaml", r"allows at most (7 days)", "shared/aws/src/presign.rs", "MAX_LIFETIME"),
     (OPENAPI, r"expires after (15 minutes)", "shared/http/src/view.rs", "DOWNLOAD_LIFETIME"),
     (OPENAPI, r"body is larger than (64 KiB)", "shared/http/src/body.rs", "MAX_BYTES"),
+    (OPENAPI, r"XLSX file, which has at most ([\d,]+) rows", "functions/generate-export/src/main.rs", "MAX_XLSX_ROWS"),
+    (OPENAPI, r"and ([\d,]+) characters in a cell", "shared/domain/src/sheet.rs", "MAX_CELL_CHARS"),
     (OPENAPI, r"1 to (255) printable", "shared/http/src/idempotency.rs", "MAX_CHARACTERS"),
 ]  # fmt: skip
 

@@ -143,6 +143,7 @@ INPUTS = [
     key("that is not ASCII", 400, [BAD_KEY], "clé"),
     filtered('{"filter": null, "format": null}', []),
     filtered('{"filter": {}, "format": "CSV"}', []),
+    filtered('{"format": "XLSX"}', []),
     filtered('{"filter": {"statuses": null}}', []),
     filtered('{"filter": {"createdAtFrom": "2026-10-08", "createdAtTo": "2026-10-08"}}', []),
     filtered(
