@@ -49,8 +49,7 @@ struct ReadyFacts<'a> {
     rows_title: String,
     definition: &'static Definition,
     size: String,
-    /// Label, count and amount: for each currency, then for each of its statuses.
-    totals: Vec<(String, String, String)>,
+    totals: Vec<TotalLine>,
     link: &'a str,
     link_expiry: String,
     exceeds_excel: bool,
@@ -175,16 +174,26 @@ impl Mail {
     }
 }
 
-fn totals(file: &ExportFile) -> Vec<(String, String, String)> {
-    let line = |label: String, currency, total: Total| {
-        let amount = Money { minor: total.minor, currency }.to_string();
-        (label, with_separators(total.count), decimal_with_separators(&amount))
+/// A line of the totals: of a currency, or of one of its statuses.
+struct TotalLine {
+    currency: &'static str,
+    status: Option<&'static str>,
+    count: String,
+    amount: String,
+}
+
+/// The lines of each currency, followed by those of its statuses.
+fn totals(file: &ExportFile) -> Vec<TotalLine> {
+    let line = |currency: Currency, status, total: Total| TotalLine {
+        currency: currency.code(),
+        status,
+        count: with_separators(total.count),
+        amount: decimal_with_separators(&Money { minor: total.minor, currency }.to_string()),
     };
-    let of_currency = |(currency, total): (Currency, Total)| {
+    let of_currency = |(currency, total)| {
         let by_status = file.totals.iter().filter(move |(other, _, _)| *other == currency);
-        let by_status = by_status
-            .map(move |(_, status, total)| line(format!("{} {}", currency.code(), status.name()), currency, total));
-        std::iter::once(line(currency.code().to_owned(), currency, total)).chain(by_status)
+        let by_status = by_status.map(move |(_, status, total)| line(currency, Some(status.name()), total));
+        std::iter::once(line(currency, None, total)).chain(by_status)
     };
     file.totals.by_currency().into_iter().flat_map(of_currency).collect()
 }
