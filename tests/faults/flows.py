@@ -418,10 +418,9 @@ KILLED_AT_FILE = Injection("generate-export", "s3:CompleteMultipartUpload", 1, F
 KILLED_AT_ROWS = Injection("generate-export", "dynamodb:Query", 1, Failure.KILLED_BEFORE)
 KILLED_IN_PART = Injection("generate-export", "s3:UploadPart", 3, Failure.KILLED_BEFORE)
 PERSISTENT = [
-    # Only the first invocation acquires the lease with its first call. The call of further ones changes nothing.
+    # Only the first invocation acquires the lease with its first call. That of further ones changes nothing.
     Persistent(SMALL, "dynamodb:UpdateItem", 1, (*ERRORS, Failure.CONFLICT, Failure.LOST, *KILLED), DEADLINE_PASSED),
     Persistent(SMALL, "dynamodb:UpdateItem", 2, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), DEADLINE_PASSED),
-    Persistent(SMALL, "dynamodb:UpdateItem", 2, (Failure.LOST, Failure.KILLED_AFTER), USED_UP, given=(KILLED_AT_ROWS,)),
     Persistent(SMALL, "dynamodb:GetItem", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_ROWS,)),
     Persistent(SMALL, "dynamodb:Query", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
     Persistent(SMALL, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),

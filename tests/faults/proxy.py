@@ -7,7 +7,7 @@ the calling process.
 A call is identified by its operation and its number among the calls of that operation by one function in one run, such
 as `dynamodb:UpdateItem 2`. This stays stable when concurrent calls change their order. An SDK retry is the same call:
 `Injection.every_attempt` also fails the retries. `Injection.persists` fails all later calls of the operation, from any
-process.
+process that has its event.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Injection:
         if (self.crate, self.operation) != (call.crate, call.operation):
             return False
         if self.persists:
-            return self.number <= call.number
+            return self.number <= call.number and not call.at_start
         if self.every_attempt and self.failure is Failure.CONFLICT:
             # The functions themselves repeat such a write, as a separate call.
             return self.number <= call.number < self.number + CONFLICTS
