@@ -28,6 +28,7 @@ LEAVER = "leaver@acme.example"
 
 # The expected output of each block, by heading and number.
 PRINTED = {
+    ("Life of an export", 1): r"export accepted(?s:.*)acquired the lease(?s:.*)export is READY",
     ("Stuck export", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
     ("Stuck export", 2): r'"attempts": \{\s+"N": "1"\s+\}(?s:.*)"message":"acquired the lease"',
     ("Stuck export", 3): r'"code":\s*"FAILED_BY_ADMINISTRATOR"(?s:.*)"requesterMailed":\s*true',
@@ -103,6 +104,11 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
     rows = list(itertools.islice(sample_payouts.rows(TENANT), 3))
     stack.put_payouts(TENANT, rows)
     leaked = launch(stack)
+    leaked_record = {
+        "TableName": stack.exportsTable,
+        "Key": {"tenantId": {"S": TENANT}, "sk": {"S": f"EXPORT#{leaked}"}},
+    }
+    launch_request = item_of(stack, leaked_record)["launchRequestId"]["S"]
     until(lambda: call(stack, "GET", f"{EXPORTS}/{leaked}")["status"] == "READY")
     # From now on no link can be signed. The long back-off delays the second attempt until after all commands.
     stack.configure("generate-export", LINK_SIGNER_SECRET="no-such-secret", RETRY_BACKOFF="15m", MAX_ATTEMPTS="99")
@@ -118,6 +124,7 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
     keys = stack.invoke("manage-api-keys", {"action": "list", "tenantId": TENANT})["apiKeys"]
     (leaver,) = (key["keyId"] for key in keys if key["email"] == LEAVER)
     return [
+        (r"JKJaXmPLvHcESHA=", launch_request),
         (r"exports/acme/mpo_…", f"exports/acme/{leaked}"),
         (r"mpo_…", stuck),
         (r"po_…", rows[0]["payoutId"]),

@@ -58,6 +58,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
         let id = request.export_id()?;
         exports_telemetry::record_export(&id);
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
+        exports_telemetry::record_launch(export.launch_request_id.as_deref());
 
         let failure = Failure::cancelled(caller.user.clone());
         let step = match lifecycle::cancel(&export, now, failure.clone()) {

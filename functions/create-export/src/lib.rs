@@ -62,7 +62,8 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
             .idempotency_key
             .map(|key| idempotency::record(key, &hash, &routes::exports(export_type), &command.normal_form()));
 
-        let export = self.accept(export_type, &caller, command.launch, idempotency.as_ref(), now).await?;
+        let export = self.new_export(request, &caller, command.launch, now)?;
+        let export = self.accept(export, idempotency.as_ref()).await?;
 
         let response = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
         Ok(match export.status_at(now) {
@@ -71,20 +72,26 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
         })
     }
 
-    /// Accepts a new export, or returns the one already accepted for the same request.
-    async fn accept(
+    fn new_export(
         &self,
-        export_type: ExportType,
+        request: &Request,
         caller: &Caller,
         Launch { recipients, options }: Launch,
-        idempotency: Option<&Idempotency>,
         now: Timestamp,
     ) -> Result<Export, ApiError> {
-        let id = self.system.new_export_id(export_type, now)?;
+        let id = self.system.new_export_id(request.export_type()?, now)?;
+        let launch_request_id = Some(request.id().to_owned());
         let export = Export::accept(id, caller, recipients, options, self.settings, self.re_enqueue_after);
+        Ok(Export { launch_request_id, ..export })
+    }
+
+    /// Accepts a new export, or returns the one already accepted for the same request.
+    async fn accept(&self, export: Export, idempotency: Option<&Idempotency>) -> Result<Export, ApiError> {
+        let export_type = export.id.export_type();
         match self.exports.accept_export(&export, idempotency).await {
             Ok(()) => {
-                exports_telemetry::record_export(&id);
+                exports_telemetry::record_export(&export.id);
+                exports_telemetry::record_launch(export.launch_request_id.as_deref());
                 info!(cc = export.recipients.cc().len(), "export accepted");
                 exports_telemetry::emit(Metric::Created { export_type: export_type.slug() });
                 self.enqueue(&export).await;
@@ -92,9 +99,12 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
             }
             Err(AcceptError::AlreadyAccepted(id)) => {
                 exports_telemetry::record_export(&id);
+                let found = self.exports.find_export(&export.tenant, &id).await?;
+                let found =
+                    found.ok_or_else(|| DependencyError::permanent("read the accepted export", "it does not exist"))?;
+                exports_telemetry::record_launch(found.launch_request_id.as_deref());
                 info!("the request was already accepted");
-                let found = self.exports.find_export(&caller.tenant, &id).await?;
-                Ok(found.ok_or_else(|| DependencyError::permanent("read the accepted export", "it does not exist"))?)
+                Ok(found)
             }
             Err(AcceptError::AlreadyPending(id)) => Err(ApiError::ExportAlreadyPending(id)),
             Err(AcceptError::KeyReused) => Err(ApiError::IdempotencyKeyReused),
@@ -103,7 +113,7 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
     }
 
     async fn enqueue(&self, export: &Export) {
-        let sent = self.queue.enqueue(&export.tenant, &export.id, Duration::ZERO);
+        let sent = self.queue.enqueue(export, Duration::ZERO);
         match tokio::time::timeout(ENQUEUE_TIMEOUT, sent).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.is_permanent() => {

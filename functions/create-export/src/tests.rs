@@ -118,6 +118,7 @@ async fn launch_writes_export_and_lock_and_enqueues_job() {
     assert_eq!(export.recipients.to(), &address("ann@example.com"));
     assert_eq!(export.recipients.cc(), ["finance@example.com", "accounting@example.com"].map(address));
     assert_eq!((export.created_at(), export.settings), (start(), settings()));
+    assert_eq!(export.launch_request_id.as_deref(), Some("JKJaXmPLvHcESHA="), "the event's request ID");
     assert_eq!(world.exports.locked_by(&acme(), ExportType::MarketplacePayouts), Some(export.id));
     assert_eq!(world.queue.enqueued(), [(acme(), export.id, Duration::ZERO)]);
 
@@ -358,7 +359,7 @@ struct HangingQueue;
 
 #[async_trait::async_trait]
 impl JobQueue for HangingQueue {
-    async fn enqueue(&self, _: &TenantId, _: &ExportId, _: Duration) -> Result<(), DependencyError> {
+    async fn enqueue(&self, _: &Export, _: Duration) -> Result<(), DependencyError> {
         std::future::pending().await
     }
 }

@@ -123,6 +123,7 @@ impl<S: ExportStore> FailExport<'_, S> {
             Err(ReadError::Corrupt(corrupt)) => return self.fail_corrupt(tenant, id, corrupt, now, failure).await,
             found => found?.ok_or(FailExportError::NotFound)?,
         };
+        exports_telemetry::record_launch(export.launch_request_id.as_deref());
         if export.status() != Status::Pending {
             return Err(FailExportError::NotPending(export.status_at(now)));
         }

@@ -81,6 +81,7 @@ impl<S: ExportStore> Generator<'_, S> {
         let first = lifecycle::acquire_first(now, lease.clone());
         match self.exports.try_step(tenant, id, &first).await {
             Ok(TriedStep::Applied(export)) => {
+                exports_telemetry::record_launch(export.launch_request_id.as_deref());
                 info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
                 Ok(Some(*export))
             }
@@ -106,6 +107,7 @@ impl<S: ExportStore> Generator<'_, S> {
         now: Timestamp,
         lease: Lease,
     ) -> Result<Option<Export>, DependencyError> {
+        exports_telemetry::record_launch(read.launch_request_id.as_deref());
         // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
         if read.lease() == Some(&lease) {
             return Ok(Some(read));
@@ -248,7 +250,7 @@ impl<S: ExportStore> Generator<'_, S> {
     }
 
     async fn enqueue(&self, export: &Export, delay: Duration) {
-        match self.queue.enqueue(&export.tenant, &export.id, delay).await {
+        match self.queue.enqueue(export, delay).await {
             Ok(()) => {}
             Err(error) if error.is_permanent() => error!(error = %Chain(&error), "jobs cannot be sent"),
             Err(error) => warn!(error = %Chain(&error), "job not sent"),

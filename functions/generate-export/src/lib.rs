@@ -14,6 +14,7 @@
 //! | [`statistics`], [`limits`] | counts and checksums; sizes and times |
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use exports_aws::queue::Job;
 use exports_domain::ports::{ExportStore, ReadError};
 use exports_domain::time::Timestamp;
 use exports_telemetry::Chain;
@@ -85,9 +86,10 @@ async fn work<S: ExportStore>(
     invocation: &Invocation,
     body: &str,
 ) -> Result<(), JobError> {
-    let (tenant, id) = exports_aws::queue::parse_job(body)?;
+    let Job { tenant, export: id, launch_request_id } = exports_aws::queue::parse_job(body)?;
     exports_telemetry::record_tenant(&tenant);
     exports_telemetry::record_export(&id);
+    exports_telemetry::record_launch(launch_request_id.as_deref());
     // Boxed, because the future as a whole exceeds the compiler's limit for layouts.
     Ok(Box::pin(generator.run(&tenant, &id, invocation)).await?)
 }

@@ -66,6 +66,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> ResendEmail<'_, K, S, F> {
         let id = request.export_id()?;
         exports_telemetry::record_export(&id);
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
+        exports_telemetry::record_launch(export.launch_request_id.as_deref());
         let recipients = match body::recipients(request, &caller.user.email, &self.allowed)? {
             Some(recipients) => recipients,
             None => original_recipients(&export, &caller, &self.allowed)?,

@@ -8,6 +8,7 @@ use exports_domain::testing::{
     ready_until, start,
 };
 use exports_http::testing::{assert_is_documented, keys, sample_events};
+use exports_telemetry::testing::Log;
 use serde_json::{Value, json};
 
 use super::*;
@@ -413,4 +414,16 @@ async fn openapi_examples_match_real_responses() {
     let unrecorded = world(store(ready_export()));
     unrecorded.exports.failures.inject_after(2);
     assert_is_documented(&response_to(&unrecorded, "without-body").await, "EmailSentNotRecorded");
+}
+
+#[tokio::test]
+async fn log_lines_name_the_request_and_the_one_that_launched_the_export() {
+    let (log, _guard) = Log::capture();
+    response_to(&world(store(ready_export())), "without-body").await;
+    let lines = log.events();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        let span = &line["spans"][0];
+        assert_eq!((&span["requestId"], &span["launchRequestId"]), (&json!("JKJaXmPLvHcESHA="), &json!("launch")));
+    }
 }

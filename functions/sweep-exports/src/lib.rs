@@ -172,22 +172,13 @@ impl<S: ExportStore> Sweeper<'_, S> {
                 if !is_time_left() {
                     break;
                 }
-                match self.check(check, status).await {
+                let span = exports_telemetry::export(&check.tenant, &check.id);
+                match self.check_and_log(check, status).instrument(span).await {
                     Ok(Outcome::ReEnqueued) => swept.re_enqueued += 1,
                     Ok(Outcome::Failed) => swept.failed += 1,
                     Ok(Outcome::Expired) => swept.expired += 1,
                     Ok(Outcome::Unchanged) => swept.unchanged += 1,
-                    Err(error) => {
-                        swept.errors += 1;
-                        let attribute = match &error {
-                            ReadError::Corrupt(corrupt) => Some(corrupt.attribute),
-                            ReadError::Dependency(_) => None,
-                        };
-                        error!(
-                            error = %Chain(&error), tenantId = %check.tenant, exportId = %check.id, attribute,
-                            "an export could not be checked"
-                        );
-                    }
+                    Err(_) => swept.errors += 1,
                 }
             }
             let Some(next) = page.next else { break };
@@ -233,6 +224,18 @@ impl<S: ExportStore> Sweeper<'_, S> {
         ages?.into_iter().max()
     }
 
+    async fn check_and_log(&self, check: &ScheduledCheck, status: Status) -> Result<Outcome, ReadError> {
+        let checked = self.check(check, status).await;
+        if let Err(error) = &checked {
+            let attribute = match error {
+                ReadError::Corrupt(corrupt) => Some(corrupt.attribute),
+                ReadError::Dependency(_) => None,
+            };
+            error!(error = %Chain(error), attribute, "an export could not be checked");
+        }
+        checked
+    }
+
     async fn check(&self, check: &ScheduledCheck, status: Status) -> Result<Outcome, ReadError> {
         if status == Status::Ready {
             let step = lifecycle::expire(self.system.now(), check.at);
@@ -246,6 +249,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
             Err(ReadError::Corrupt(corrupt)) => return self.fail_corrupt(check, corrupt).await,
             Err(ReadError::Dependency(error)) => return Err(error.into()),
         };
+        exports_telemetry::record_launch(export.launch_request_id.as_deref());
         let now = self.system.now();
         let Some(next_check_at) = export.pending().map(|pending| pending.next_check_at).filter(|at| *at <= now) else {
             return Ok(Outcome::Unchanged);
@@ -272,10 +276,10 @@ impl<S: ExportStore> Sweeper<'_, S> {
         let step = lifecycle::fail(export, now, failed_by, failure.clone());
         let applied = self.exports.apply_step(&export.tenant, &export.id, &step).await;
         if applied.is_ok() {
-            warn!(tenantId = %export.tenant, exportId = %export.id, code, "export failed");
+            warn!(code, "export failed");
             exports_telemetry::emit(Metric::Failed { export_type: export.id.export_type().slug(), code });
             if let Err(error) = mail_failure(self.mail, self.back_office.as_ref(), export, &failure).await {
-                warn!(error = %Chain(&error), exportId = %export.id, "the failure mail was not sent");
+                warn!(error = %Chain(&error), "the failure mail was not sent");
             }
         }
         unless_changed(applied, Outcome::Failed)
@@ -297,10 +301,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
         let step = lifecycle::fail_corrupt(now, failed_by, failure);
         let failed = self.exports.apply_step(&check.tenant, &check.id, &step).await.map(|()| {
             let attribute = corrupt.attribute;
-            error!(
-                tenantId = %check.tenant, exportId = %check.id, attribute, code,
-                "export failed; no mail was sent because its record is corrupt"
-            );
+            error!(attribute, code, "export failed; no mail was sent because its record is corrupt");
             exports_telemetry::emit(Metric::Failed { export_type: check.id.export_type().slug(), code });
         });
         Ok(unless_changed(failed, Outcome::Failed)?)
@@ -322,8 +323,8 @@ impl<S: ExportStore> Sweeper<'_, S> {
             Outcome::ReEnqueued => {}
             outcome => return Ok(outcome),
         }
-        self.queue.enqueue(&export.tenant, &export.id, Duration::ZERO).await?;
-        info!(tenantId = %export.tenant, exportId = %export.id, "export enqueued again");
+        self.queue.enqueue(export, Duration::ZERO).await?;
+        info!("export enqueued again");
         Ok(Outcome::ReEnqueued)
     }
 }

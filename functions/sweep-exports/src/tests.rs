@@ -1,13 +1,11 @@
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use exports_domain::export::Lease;
 use exports_domain::failure::FailureCode;
 use exports_domain::id::ExportId;
 use exports_domain::testing::{
-    FakeSystem, MemoryMailbox, MemoryQueue, MemoryStore, export, ready_export, ready_until, start, state, with_work,
+    FakeSystem, MailService, MemoryMailbox, MemoryQueue, MemoryStore, export, ready_export, ready_until, start, state,
+    with_work,
 };
-use serde_json::Value;
+use exports_telemetry::testing::Log;
 use tokio::time::Instant;
 
 use super::*;
@@ -144,33 +142,34 @@ async fn corrupt_pending_export_is_an_error_until_its_deadline() {
 
 #[tokio::test]
 async fn log_names_the_corrupt_record_and_attribute() {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let writer = log.clone();
-    let _logged = tracing::subscriber::set_default(exports_telemetry::subscriber(move || Writer(writer.clone())));
+    let (log, _guard) = Log::capture();
     let world = corrupt_world("recipientTo");
     world.swept().await;
     world.system.set(export().deadline);
     world.swept().await;
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let errors: Vec<_> = lines.filter(|line| line["level"] == "ERROR").collect();
-    assert_eq!(errors.len(), 2, "{log}");
+    let errors: Vec<_> = log.lines().into_iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
     for line in errors {
         let (tenant, id) = (export().tenant.to_string(), export().id.to_string());
-        assert_eq!([&line["tenantId"], &line["exportId"], &line["attribute"]], [&tenant, &id, "recipientTo"], "{line}");
+        let span = &line["spans"][0];
+        assert_eq!([&span["tenantId"], &span["exportId"], &line["attribute"]], [&tenant, &id, "recipientTo"], "{line}");
     }
 }
 
-#[derive(Clone)]
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+#[tokio::test]
+async fn log_lines_of_an_export_name_the_request_that_launched_it() {
+    let (log, _guard) = Log::capture();
+    let world = world([export()], 1);
+    world.swept().await;
+    world.mail.behave(MailService::IsDown);
+    world.system.set(export().deadline);
+    world.swept().await;
+    let lines = log.events();
+    let of_export: Vec<_> = lines.iter().filter(|line| line["spans"][0]["exportId"].is_string()).collect();
+    let messages: Vec<_> = of_export.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["export enqueued again", "export failed", "the failure mail was not sent"]);
+    for line in of_export {
+        assert_eq!(line["spans"][0]["launchRequestId"], "launch", "{line}");
     }
 }
 

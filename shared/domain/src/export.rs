@@ -184,6 +184,8 @@ pub struct Export {
     pub columns: FileColumns,
     /// The settings it was accepted with.
     pub settings: ExportSettings,
+    /// The id of the request that launched it, for the logs. `None` if a build that did not record it accepted it.
+    pub launch_request_id: Option<String>,
     /// The recorded state. Responses show the status at the [time of the request](Self::status_at).
     pub state: State,
     /// When the record last changed.
@@ -223,6 +225,7 @@ impl Export {
             options,
             columns: FileColumns::current(id.export_type()),
             settings,
+            launch_request_id: None,
             state: State::Pending(Pending {
                 lease: None,
                 next_check_at: now.plus(re_enqueue_after).min(deadline),

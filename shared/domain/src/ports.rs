@@ -236,7 +236,7 @@ pub trait ExportStore: Send + Sync {
 #[async_trait]
 pub trait JobQueue: Send + Sync {
     /// Sends the export's job message, delivered after `delay` (15 minutes at most).
-    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError>;
+    async fn enqueue(&self, export: &Export, delay: Duration) -> Result<(), DependencyError>;
 }
 
 /// The key of a row, by which a tenant's rows are ordered: `<createdAt>#<id>`.

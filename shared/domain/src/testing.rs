@@ -524,9 +524,9 @@ impl MemoryQueue {
 
 #[async_trait]
 impl JobQueue for MemoryQueue {
-    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError> {
+    async fn enqueue(&self, export: &Export, delay: Duration) -> Result<(), DependencyError> {
         self.failures.check("enqueue the export")?;
-        lock(&self.enqueued).push((tenant.clone(), *id, delay));
+        lock(&self.enqueued).push((export.tenant.clone(), export.id, delay));
         Ok(())
     }
 }
@@ -974,19 +974,21 @@ pub fn settings() -> ExportSettings {
 }
 
 /// A pending export of the tenant `acme`, requested at [`start`] by [`operator`] with cc@example.com in CC:
-/// `mpo_01a11aa2-3340-7707-8707-070707070707`.
+/// `mpo_01a11aa2-3340-7707-8707-070707070707`. The request `launch` launched it.
 #[must_use]
 pub fn export() -> Export {
     let caller = operator("acme");
     let recipients = Recipients::new(caller.user.email.clone(), [address("cc@example.com")]).unwrap();
     let id = ExportId::new(TYPE, start(), &[7; 10]);
-    Export::accept(id, &caller, recipients, ExportOptions::default(), settings(), Duration::from_secs(60))
+    let export = Export::accept(id, &caller, recipients, ExportOptions::default(), settings(), Duration::from_secs(60));
+    Export { launch_request_id: Some("launch".to_owned()), ..export }
 }
 
-/// [`export`] with the columns of version 1. The golden stored forms are of this version, whatever columns are added.
+/// [`export`] as the first build recorded it: with the columns of version 1 and without the request that launched it.
+/// The golden stored forms are of this version, whatever columns are added.
 #[must_use]
 pub fn export_of_version_1() -> Export {
-    Export { columns: FileColumns { export_type: TYPE, version: 1 }, ..export() }
+    Export { columns: FileColumns { export_type: TYPE, version: 1 }, launch_request_id: None, ..export() }
 }
 
 /// The file of [`export`], as its first owner writes it.

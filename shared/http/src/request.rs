@@ -16,6 +16,7 @@ use crate::routes;
 /// and query string are not a valid one, as in `?a=<b>`.
 #[derive(Debug)]
 pub struct Request {
+    id: String,
     method: Method,
     path: String,
     query: String,
@@ -28,6 +29,7 @@ impl From<ApiGatewayV2httpRequest> for Request {
     fn from(mut event: ApiGatewayV2httpRequest) -> Self {
         let body = event.body.as_deref().map_or(Body::Empty, |b| Body::from_maybe_encoded(event.is_base64_encoded, b));
         Self {
+            id: event.request_context.request_id.unwrap_or_default(),
             method: event.request_context.http.method,
             path: event.raw_path.unwrap_or_default(),
             query: event.raw_query_string.unwrap_or_default(),
@@ -39,6 +41,12 @@ impl From<ApiGatewayV2httpRequest> for Request {
 }
 
 impl Request {
+    /// API Gateway's request id, as in the response's `x-request-id`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &str {

@@ -1,9 +1,7 @@
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use super::*;
 use crate::api_error::ExportNotFound;
 use exports_domain::error::DependencyError;
+use exports_telemetry::testing::Log;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -38,27 +36,6 @@ pub fn request(headers: Value, body: Option<&str>) -> Request {
     Request::from(event(json!({"headers": headers, "body": body})))
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn lines(&self) -> Vec<Value> {
-        let bytes = self.0.lock().unwrap();
-        str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The response to an event, and the log.
 async fn served(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> (Response, Vec<Value>) {
     let (response, log, _) = measured(handler).await;
@@ -67,9 +44,7 @@ async fn served(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> 
 
 /// The response to an event, the log, and the metrics.
 async fn measured(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> (Response, Vec<Value>, Vec<Value>) {
-    let log = Log::default();
-    let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(exports_telemetry::subscriber(move || writer.clone()));
+    let (log, _guard) = Log::capture();
     let response = serve(event(json!({})), LIMIT, handler).await;
     let (metrics, log) = log.lines().into_iter().partition(|line| line.get("_aws").is_some());
     (response, log, metrics)
@@ -260,9 +235,7 @@ fn request_with_invalid_uri_is_accepted() {
 
 #[tokio::test]
 async fn invalid_header_is_rejected_and_not_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(exports_telemetry::subscriber(move || writer.clone()));
+    let (log, _guard) = Log::capture();
     let key = "k".repeat(64);
     let event = json!({
         "version": "2.0",

@@ -17,6 +17,8 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 mod metrics;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use metrics::Metric;
 
@@ -90,7 +92,13 @@ impl Visit for MetricVisitor<'_> {
 /// The span of an HTTP request, a job message or a sweep. `id` is API Gateway's request ID, the message ID or the like.
 #[must_use]
 pub fn request(id: &str) -> Span {
-    info_span!("request", requestId = id, tenantId = Empty, exportId = Empty)
+    info_span!("request", requestId = id, tenantId = Empty, exportId = Empty, launchRequestId = Empty)
+}
+
+/// The span of one of several exports that an invocation works on.
+#[must_use]
+pub fn export(tenant: &impl fmt::Display, export: &impl fmt::Display) -> Span {
+    info_span!("export", tenantId = %tenant, exportId = %export, launchRequestId = Empty)
 }
 
 /// Records the tenant in the current [`request`] span.
@@ -101,6 +109,12 @@ pub fn record_tenant(tenant: &impl fmt::Display) {
 /// Records the export in the current [`request`] span.
 pub fn record_export(export: &impl fmt::Display) {
     Span::current().record("exportId", display(export));
+}
+
+/// Records the id of the request that launched the export, if it is known, in the current [`request`] or [`export`]
+/// span. It is in all log lines of an export, of whichever function.
+pub fn record_launch(request_id: Option<&str>) {
+    Span::current().record("launchRequestId", request_id);
 }
 
 /// Displays an error and its sources on one line: `could not read the export: timed out`.
@@ -127,38 +141,14 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
+    use crate::testing::Log;
     use serde_json::{Value, json};
     use tracing::{debug, info};
 
-    #[derive(Clone, Default)]
-    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
-
-    impl LogBuffer {
-        fn lines(&self) -> Vec<Value> {
-            let bytes = self.0.lock().unwrap();
-            str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-        }
-    }
-
-    impl Write for LogBuffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn logged(work: impl FnOnce()) -> Vec<Value> {
-        let log = LogBuffer::default();
-        let writer = log.clone();
-        tracing::subscriber::with_default(subscriber(move || writer.clone()), work);
+        let (log, _guard) = Log::capture();
+        work();
         log.lines()
     }
 
@@ -172,6 +162,8 @@ mod tests {
             let _request = request("req-1").entered();
             record_tenant(&"acme");
             record_export(&"mpo_1");
+            record_launch(None);
+            record_launch(Some("req-0"));
             info!(rows = 7, "written\nso far");
         });
         let [line] = &lines[..] else { panic!("{lines:?}") };
@@ -181,9 +173,28 @@ mod tests {
         );
         assert_eq!(
             line["spans"],
-            json!([{"name": "request", "requestId": "req-1", "tenantId": "acme", "exportId": "mpo_1"}])
+            json!([{
+                "name": "request", "requestId": "req-1", "tenantId": "acme", "exportId": "mpo_1", "launchRequestId": "req-0",
+            }])
         );
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn event_of_an_export_has_the_ids_of_both_spans() {
+        let lines = logged(|| {
+            let _request = request("req-1").entered();
+            let _export = export(&"acme", &"mpo_1").entered();
+            record_launch(Some("req-0"));
+            info!("enqueued");
+        });
+        assert_eq!(
+            lines[0]["spans"],
+            json!([
+                {"name": "request", "requestId": "req-1"},
+                {"name": "export", "tenantId": "acme", "exportId": "mpo_1", "launchRequestId": "req-0"},
+            ])
+        );
     }
 
     #[test]

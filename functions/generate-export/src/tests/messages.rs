@@ -1,5 +1,7 @@
 //! Messages of the queue.
 
+use exports_telemetry::testing::Log;
+
 use super::*;
 
 #[tokio::test]
@@ -94,5 +96,26 @@ async fn message_for_a_corrupt_finished_record_is_done() {
         let response = handle(&world.generator(), event(&[&message])).await;
         assert_eq!(response.batch_item_failures.len(), 0, "{status}");
         assert_eq!((world.record(), world.mail.mails().len()), (ended, 0));
+    }
+}
+
+#[tokio::test]
+async fn log_lines_of_a_job_name_the_request_that_launched_the_export() {
+    let without = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, export().id);
+    let with = format!(r#"{{"version":2,"tenantId":"acme","exportId":"{}","launchRequestId":"launch"}}"#, export().id);
+    // The message names it if the record cannot be read.
+    for (message, is_corrupt) in [(&without, false), (&with, false), (&with, true)] {
+        let (log, _guard) = Log::capture();
+        let world = world(1);
+        if is_corrupt {
+            world.exports.corrupt(&export().tenant, &export().id, "recipientTo");
+        }
+        handle(&world.generator(), event(&[message])).await;
+        let lines = log.events();
+        assert!(!lines.is_empty(), "{message}");
+        for line in lines {
+            let span = &line["spans"][0];
+            assert_eq!((&span["requestId"], &span["launchRequestId"]), (&"m0".into(), &"launch".into()), "{line}");
+        }
     }
 }

@@ -44,6 +44,9 @@ pub(super) const KEEP_UNTIL: &str = "keepUntil";
 /// When the last attempt failed with a permanent error, if it did.
 pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
 
+/// The id of the request that launched the export. Records of earlier builds have none.
+const LAUNCH_REQUEST_ID: &str = "launchRequestId";
+
 /// The start of the names of the attributes that count resent e-mails.
 const RESENDS: &str = "resends#";
 
@@ -108,6 +111,9 @@ pub(super) fn to_item(export: &Export) -> Item {
     put("requestedBy", person_value(&export.requested_by));
     put("recipientTo", text(export.recipients.to()));
     put("recipientsCc", cc_value(&export.recipients));
+    if let Some(request_id) = &export.launch_request_id {
+        put(LAUNCH_REQUEST_ID, text(request_id));
+    }
     put("createdAt", text(export.created_at()));
     put("updatedAt", text(export.updated_at));
     put("deadline", text(export.deadline));
@@ -184,6 +190,10 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
             time_limit: seconds("timeLimitSeconds")?,
             history_retention: get_optional_number(item, "historyRetentionSeconds")?.map(Duration::from_secs),
         },
+        launch_request_id: item
+            .attribute(LAUNCH_REQUEST_ID)
+            .map(|_| get_text(item, LAUNCH_REQUEST_ID).map(str::to_owned))
+            .transpose()?,
         state: state(item, definition)?,
         updated_at: get(item, "updatedAt")?,
         deadline: get(item, "deadline")?,

@@ -37,7 +37,7 @@ async fn error_of(service: &str, status: u16, code: &str) -> (DependencyError, u
         }
         "sqs" => {
             let queue = JobsQueue::new(&config, "http://aws.example/1/jobs".into());
-            queue.enqueue(&export().tenant, &export().id, Duration::ZERO).await.unwrap_err()
+            queue.enqueue(&export(), Duration::ZERO).await.unwrap_err()
         }
         "secretsmanager" => {
             let links = ExportsBucket::new(&config, "exports".into()).with_links("secret".into());

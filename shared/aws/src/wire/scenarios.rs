@@ -451,7 +451,7 @@ fn others() -> Vec<Scenario> {
             &config,
             "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs".to_owned()
         )
-        .enqueue(&export().tenant, &export().id, Duration::from_secs(15))),
+        .enqueue(&export(), Duration::from_secs(15))),
         scenario!("send_mail", [sent()], |config| async move {
             mailer(&config, Some("mails")).send_mail(&mail(export().recipients)).await
         }),

@@ -121,7 +121,8 @@ fn export_with_every_option() -> Export {
     let settings = ExportSettings { byte_order_mark: true, ..export().settings };
     let settings = settings.with_history_retention(Some(Duration::from_secs(90 * 86_400)));
     let columns = FileColumns { export_type, version: 1 };
-    Export { id, columns, settings, options: ExportOptions { filter, ..ExportOptions::default() }, ..export() }
+    let options = ExportOptions { filter, ..ExportOptions::default() };
+    Export { id, columns, settings, options, ..export_of_version_1() }
 }
 
 /// An export to XLSX.
@@ -134,8 +135,10 @@ fn export_to_xlsx() -> Export {
 fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
     let case = |name, steps: &[Next]| (name, export_of_version_1(), steps.to_vec());
     let ready = [ACQUIRE, RECORD_FILE, READY];
+    let launched = Export { launch_request_id: export().launch_request_id, ..export_of_version_1() };
     vec![
         case("export-pending", &[]),
+        ("export-with-launch-request", launched, vec![]),
         case("export-leased", &[ACQUIRE]),
         case("export-continued", &[ACQUIRE, CONTINUE]),
         case("export-after-permanent-error", &[ACQUIRE, PERMANENT_ERROR]),
