@@ -96,6 +96,26 @@ def test_role_writes_logs_of_its_own_function_only(name: str) -> None:
     assert groups == [{"Fn::GetAtt": [name.removesuffix("Role") + "LogGroup", "Arn"]}]
 
 
+def test_routes_may_change_only_the_last_use_of_a_key() -> None:
+    """Null: a request without attributes would satisfy ForAllValues. ReturnValues: ALL_NEW returns all attributes."""
+    table = {"Fn::GetAtt": ["ApiKeysTable", "Arn"]}
+    found = {
+        name: statement.get("Condition")
+        for name in ROLES
+        for statement in statements(name)
+        if "dynamodb:UpdateItem" in as_list(statement["Action"]) and table in as_list(statement["Resource"])
+    }
+    assert found.pop("ManageApiKeysRole") is None
+    readers = [name for name in ROLES if "API_KEYS_TABLE" in environment(name.removesuffix("Role") + "Function")]
+    assert sorted([*found, "ManageApiKeysRole"]) == sorted(readers)
+    for name, condition in found.items():
+        assert condition == {
+            "Null": {"dynamodb:Attributes": "false"},
+            "ForAllValues:StringEquals": {"dynamodb:Attributes": ["keyHash", "lastUsedOn"]},
+            "StringEqualsIfExists": {"dynamodb:ReturnValues": ["NONE", "UPDATED_OLD", "UPDATED_NEW"]},
+        }, name
+
+
 IDENTITIES = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
 
 

@@ -7,8 +7,10 @@ import hashlib
 import pytest
 
 from interventions import held_queue
+from past_exports import days_from_now
 from payouts import plain_payouts
 from tenant import EXPORTS, Tenant
+from waiting import now, wait_for
 
 WRONG_KEY = "0" * 64
 METHODS = ("GET", "POST")
@@ -51,6 +53,16 @@ def test_revoked_key_is_rejected(tenant: Tenant, method: str) -> None:
         UpdateExpression="SET revokedAt = :now",
         ExpressionAttributeValues={":now": {"S": "2026-01-01T00:00:00.000Z"}},
     )
+    assert_rejected(tenant, method, export["exportId"], {"dj-api-key": key}, (401, "UNAUTHENTICATED"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_expired_key_is_rejected(tenant: Tenant, method: str) -> None:
+    export = tenant.export()
+    owner = {"tenantId": tenant.id, "email": "guest@operators.example", "name": "Guest", "client": "OPERATOR"}
+    expires_at = days_from_now(1 / 43_200)
+    key = tenant.stack.invoke("manage-api-keys", {"action": "issue", **owner, "expiresAt": expires_at})["apiKey"]
+    wait_for("the key to expire", lambda: now() > expires_at)
     assert_rejected(tenant, method, export["exportId"], {"dj-api-key": key}, (401, "UNAUTHENTICATED"))
 
 

@@ -81,6 +81,13 @@ def write(operation: str, table: str) -> Attempt:
     )
 
 
+def record_key_use(condition: str) -> Attempt:
+    return lambda client, world: client("dynamodb").update_item(
+        TableName=world.stack.apiKeysTable, Key={"keyHash": {"S": "0" * 64}}, UpdateExpression="SET lastUsedOn = :day",
+        ConditionExpression=condition, ExpressionAttributeValues={":day": {"S": "2026-10-08"}},
+    )  # fmt: skip
+
+
 def bucket(operation: str, **parameters: Any) -> Attempt:
     return lambda client, world: getattr(client("s3"), operation)(Bucket=world.stack.bucket, **parameters)
 
@@ -118,6 +125,10 @@ ATTEMPTS: dict[str, Attempt] = {
     "API keys: list a tenant's": query("apiKeysTable", "TenantIndex", "tenantId"),
     "API keys: read all": lambda client, world: client("dynamodb").scan(TableName=world.stack.apiKeysTable),
     "API keys: add": write("put_item", "apiKeysTable"),
+    "API keys: record the day of use": record_key_use("attribute_exists(keyHash) AND NOT lastUsedOn >= :day"),
+    "API keys: record a use on condition of an address": record_key_use(
+        "attribute_exists(keyHash) AND attribute_exists(email)"
+    ),
     "API keys: change": write("update_item", "apiKeysTable"),
     "API keys: delete": write("delete_item", "apiKeysTable"),
     "exports: read one": get("exportsTable"),
@@ -166,7 +177,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "logs: of another function": lambda client, world: log("describe-api")(client, world),
 }
 
-AUTHENTICATION = {"API keys: read one"}
+AUTHENTICATION = {"API keys: read one", "API keys: record the day of use"}
 ALLOWED: dict[str, set[str]] = {
     "back-office": set(),
     "describe-api": set(),
@@ -196,7 +207,10 @@ ALLOWED: dict[str, set[str]] = {
         "mail: send as the sender",
     },
     "fail-export": {"exports: read one", "exports: change", "exports: delete", "mail: send as the sender"},
-    "manage-api-keys": {"API keys: list a tenant's", "API keys: add", "API keys: change"},
+    "manage-api-keys": {
+        "API keys: list a tenant's", "API keys: add", "API keys: change", "API keys: record the day of use",
+        "API keys: record a use on condition of an address",
+    },
     SIGNER: {"files: read"},
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ export const forgetKey = () => sessionStorage.removeItem(STORED_KEY);
 /** Returns the message for a rejected key, or null for any other error. */
 export function rejectionText(error) {
   if (!(error instanceof ApiError)) return null;
-  if (error.status === 401) return "This API key is unknown or revoked. Ask your administrator for a new one.";
+  if (error.status === 401) return "This API key is unknown, expired or revoked. Ask your administrator for a new one.";
   if (error.status === 403) return "This API key does not belong to an operator. Only operators can use the back office.";
   return null;
 }

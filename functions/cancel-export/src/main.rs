@@ -26,5 +26,5 @@ async fn main() -> Result<(), exports_http::Error> {
         system: &LambdaSystem,
     };
     function.callers.warm_up().await;
-    exports_http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.callers.recording_use(&request, function.handle(&request)).await).await
 }

@@ -35,5 +35,5 @@ async fn main() -> Result<(), exports_http::Error> {
         allowed: settings.parsed_or("ALLOWED_RECIPIENT_DOMAINS", AllowedDomains::default(), str::parse)?,
     };
     function.callers.warm_up().await;
-    exports_http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.callers.recording_use(&request, function.handle(&request)).await).await
 }

@@ -305,12 +305,7 @@ async fn idempotency_key_is_scoped_to_api_key() {
     let world = World::new();
     let first = world.response_to("with-idempotency-key").await;
     let key = "9".repeat(64);
-    let record = ApiKeyRecord {
-        hash: exports_http::auth::hash_of(&key),
-        caller: operator("acme"),
-        created_at: start(),
-        revoked_at: None,
-    };
+    let record = ApiKeyRecord::new(exports_http::auth::hash_of(&key), operator("acme"), start());
     let keys = MemoryStore::default();
     keys.put_api_key(record);
     let world = World { keys, ..world };

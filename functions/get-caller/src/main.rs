@@ -14,5 +14,5 @@ async fn main() -> Result<(), exports_http::Error> {
     let keys = ApiKeysTable::new(&config, settings.text("API_KEYS_TABLE")?);
     let function = GetCaller { callers: Authenticator::new(&keys), system: &LambdaSystem };
     function.callers.warm_up().await;
-    exports_http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.callers.recording_use(&request, function.handle(&request)).await).await
 }

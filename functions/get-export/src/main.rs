@@ -20,5 +20,5 @@ async fn main() -> Result<(), exports_http::Error> {
     let function =
         GetExport { callers: Authenticator::new(&keys), exports: &exports, files: &files, system: &LambdaSystem };
     tokio::join!(function.callers.warm_up(), files.warm_up(LambdaSystem.now()));
-    exports_http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.callers.recording_use(&request, function.handle(&request)).await).await
 }

@@ -15,5 +15,5 @@ async fn main() -> Result<(), exports_http::Error> {
     let exports = ExportsTable::new(&config, settings.text("EXPORTS_TABLE")?);
     let function = ListExports { callers: Authenticator::new(&keys), exports: &exports, system: &LambdaSystem };
     function.callers.warm_up().await;
-    exports_http::run(async |request| function.handle(&request).await).await
+    exports_http::run(async |request| function.callers.recording_use(&request, function.handle(&request)).await).await
 }

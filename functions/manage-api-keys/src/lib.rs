@@ -5,9 +5,14 @@
 //! | `{"action": "issue", "tenantId": "acme", "email": "ann@example.com", "name": "Ann", "client": "OPERATOR"}` | the key's metadata, and `apiKey` |
 //! | `{"action": "list", "tenantId": "acme"}` | `{"tenantId": …, "apiKeys": […]}`: the metadata of every key, oldest first; eventually consistent |
 //! | `{"action": "revoke", "keyId": …}` | the key's metadata; a repeated request returns the time of the first revocation |
+//! | `{"action": "revoke-person", "tenantId": "acme", "email": "ann@example.com"}` | as `list`, for the keys of this person, all of them revoked now |
+//! | `{"action": "revoke-tenant", "tenantId": "acme"}` | as `list`, all keys revoked now |
 //!
-//! The metadata of a key is `keyId`, `tenantId`, `email`, `name`, `client`, `createdAt`, and `revokedAt` if it is
-//! revoked. A revoked key is rejected everywhere within a minute. `apiKey` is returned once; only its hash is stored.
+//! `issue` may have `expiresAt`: a time, or a date, whose whole day (UTC) the key is valid. Without it, the key never
+//! expires.
+//!
+//! The metadata of a key is `keyId`, `tenantId`, `email`, `name`, `client`, `createdAt`, and, if there is one, `expiresAt`,
+//! `lastUsedOn` (the last day, in UTC, on which a use was recorded) and `revokedAt`. A revoked key is rejected everywhere within a minute. `apiKey` is returned once; only its hash is stored.
 //! `keyId` is that hash: the SHA-256 of the key in lower-case hexadecimal digits. It is not a secret, because the key
 //! cannot be derived from it. The `keyId` of a leaked key can be computed, so that the key can be revoked.
 //!
@@ -17,6 +22,7 @@ use exports_domain::caller::{ApiKeyRecord, Caller, KeyHash, Person};
 use exports_domain::error::DependencyError;
 use exports_domain::id::TenantId;
 use exports_domain::ports::{ApiKeyStore, System};
+use exports_domain::time::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
@@ -48,7 +54,7 @@ pub enum Response {
         #[serde(flatten)]
         metadata: KeyMetadata,
     },
-    /// A tenant's keys.
+    /// A tenant's keys, or those that were revoked.
     #[serde(rename_all = "camelCase")]
     Listed {
         /// The tenant.
@@ -71,12 +77,17 @@ pub struct KeyMetadata {
     client: &'static str,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_on: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
 }
 
 impl From<ApiKeyRecord> for KeyMetadata {
     fn from(record: ApiKeyRecord) -> Self {
-        let ApiKeyRecord { hash, caller: Caller { tenant, user, client }, created_at, revoked_at } = record;
+        let ApiKeyRecord { hash, caller, created_at, expires_at, last_used_on, revoked_at } = record;
+        let Caller { tenant, user, client } = caller;
         Self {
             key_id: hash.as_str().to_owned(),
             tenant_id: tenant.to_string(),
@@ -84,6 +95,8 @@ impl From<ApiKeyRecord> for KeyMetadata {
             name: user.name.as_str().to_owned(),
             client: client.as_str(),
             created_at: created_at.to_string(),
+            expires_at: expires_at.map(|time| time.to_string()),
+            last_used_on: last_used_on.map(Timestamp::to_date_text),
             revoked_at: revoked_at.map(|time| time.to_string()),
         }
     }
@@ -118,23 +131,30 @@ impl<K: ApiKeyStore> ManageApiKeys<'_, K> {
     /// Handles one request.
     ///
     /// # Errors
-    /// [`ManageError`]. Nothing was changed, unless the error is a lost response to the write.
+    /// [`ManageError`]. Nothing was changed, unless the error is a lost response to the write, or some of several keys
+    /// are revoked: the request can be repeated.
     pub async fn handle(&self, event: Value) -> Result<Response, ManageError> {
         match request::parse(event).map_err(ManageError::BadRequest)? {
             Action::Issue(issue) => self.issue(issue).await,
             Action::List(tenant) => self.list(tenant).await,
             Action::Revoke(hash) => self.revoke(hash).await,
+            Action::RevokePerson(tenant, email) => {
+                self.revoke_all(tenant, |key| key.caller.user.email.is_same_mailbox(&email)).await
+            }
+            Action::RevokeTenant(tenant) => self.revoke_all(tenant, |_| true).await,
         }
     }
 
-    async fn issue(&self, Issue { tenant, email, name, client }: Issue) -> Result<Response, ManageError> {
+    async fn issue(&self, issue: Issue) -> Result<Response, ManageError> {
+        let Issue { tenant, email, name, client, expires_at } = issue;
+        let now = self.system.now();
+        if expires_at.is_some_and(|expiry| expiry <= now) {
+            return Err(ManageError::BadRequest(vec!["expiresAt: must be in the future".to_owned()]));
+        }
         let api_key = new_key()?;
-        let record = ApiKeyRecord {
-            hash: KeyHash::from_digest(Sha256::digest(&api_key).into()),
-            caller: Caller { tenant, client, user: Person { email, name } },
-            created_at: self.system.now(),
-            revoked_at: None,
-        };
+        let hash = KeyHash::from_digest(Sha256::digest(&api_key).into());
+        let caller = Caller { tenant, client, user: Person { email, name } };
+        let record = ApiKeyRecord { expires_at, ..ApiKeyRecord::new(hash, caller, now) };
         self.keys.store_api_key(&record).await?;
         info!(tenantId = %record.caller.tenant, client = client.as_str(), "API key issued");
         Ok(Response::Issued { api_key, metadata: record.into() })
@@ -150,6 +170,19 @@ impl<K: ApiKeyStore> ManageApiKeys<'_, K> {
         let record = self.keys.revoke_api_key(&hash, self.system.now()).await?.ok_or(ManageError::UnknownKey)?;
         info!(tenantId = %record.caller.tenant, "API key revoked");
         Ok(Response::Revoked(record.into()))
+    }
+
+    async fn revoke_all(
+        &self,
+        tenant: TenantId,
+        is_chosen: impl Fn(&ApiKeyRecord) -> bool,
+    ) -> Result<Response, ManageError> {
+        let mut api_keys = Vec::new();
+        for key in self.keys.list_api_keys(&tenant).await?.into_iter().filter(is_chosen) {
+            api_keys.extend(self.keys.revoke_api_key(&key.hash, self.system.now()).await?.map(KeyMetadata::from));
+        }
+        info!(tenantId = %tenant, keys = api_keys.len(), "API keys revoked");
+        Ok(Response::Listed { tenant_id: tenant.to_string(), api_keys })
     }
 }
 

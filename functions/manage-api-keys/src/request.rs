@@ -6,6 +6,8 @@ use exports_domain::caller::{ClientType, KeyHash, PersonName};
 use exports_domain::email::EmailAddress;
 use exports_domain::fields::Fields;
 use exports_domain::id::TenantId;
+use exports_domain::time::Timestamp;
+use exports_domain::time_bound::TimeBound;
 use serde_json::Value;
 
 /// A valid request.
@@ -17,6 +19,10 @@ pub(crate) enum Action {
     List(TenantId),
     /// Revoke a key.
     Revoke(KeyHash),
+    /// Revoke all keys of a person in a tenant.
+    RevokePerson(TenantId, EmailAddress),
+    /// Revoke all keys of a tenant.
+    RevokeTenant(TenantId),
 }
 
 /// The owner of a new key.
@@ -26,6 +32,7 @@ pub(crate) struct Issue {
     pub email: EmailAddress,
     pub name: PersonName,
     pub client: ClientType,
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Parses an event, or returns all its validation errors.
@@ -36,6 +43,8 @@ pub(crate) fn parse(event: Value) -> Result<Action, Vec<String>> {
         Some(ActionName::Issue) => issue(&mut fields).map(Action::Issue),
         Some(ActionName::List) => fields.required("tenantId").map(Action::List),
         Some(ActionName::Revoke) => fields.required("keyId").map(Action::Revoke),
+        Some(ActionName::RevokePerson) => revoke_person(&mut fields),
+        Some(ActionName::RevokeTenant) => fields.required("tenantId").map(Action::RevokeTenant),
         // The valid fields depend on the action.
         None => return fields.finish(None),
     };
@@ -48,17 +57,25 @@ fn issue(fields: &mut Fields) -> Option<Issue> {
     let email = fields.required("email");
     let name = fields.required("name");
     let client = fields.required("client");
-    Some(Issue { tenant: tenant?, email: email?, name: name?, client: client? })
+    let expires_at = fields.optional("expiresAt").map(TimeBound::as_to);
+    Some(Issue { tenant: tenant?, email: email?, name: name?, client: client?, expires_at })
+}
+
+fn revoke_person(fields: &mut Fields) -> Option<Action> {
+    let (tenant, email) = (fields.required("tenantId"), fields.required("email"));
+    Some(Action::RevokePerson(tenant?, email?))
 }
 
 enum ActionName {
     Issue,
     List,
     Revoke,
+    RevokePerson,
+    RevokeTenant,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("must be issue, list or revoke")]
+#[error("must be issue, list, revoke, revoke-person or revoke-tenant")]
 struct ParseActionError;
 
 impl FromStr for ActionName {
@@ -69,6 +86,8 @@ impl FromStr for ActionName {
             "issue" => Ok(Self::Issue),
             "list" => Ok(Self::List),
             "revoke" => Ok(Self::Revoke),
+            "revoke-person" => Ok(Self::RevokePerson),
+            "revoke-tenant" => Ok(Self::RevokeTenant),
             _ => Err(ParseActionError),
         }
     }

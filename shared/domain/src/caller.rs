@@ -140,8 +140,26 @@ pub struct ApiKeyRecord {
     pub caller: Caller,
     /// When it was issued.
     pub created_at: Timestamp,
-    /// When it was revoked; `None` while it is valid.
+    /// When it expires; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// The start of the last day (UTC) on which a use of it was recorded.
+    pub last_used_on: Option<Timestamp>,
+    /// When it was revoked; `None` if it was not.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl ApiKeyRecord {
+    /// The record of a new key that never expires.
+    #[must_use]
+    pub const fn new(hash: KeyHash, caller: Caller, created_at: Timestamp) -> Self {
+        Self { hash, caller, created_at, expires_at: None, last_used_on: None, revoked_at: None }
+    }
+
+    /// Whether it identifies a caller at `now`.
+    #[must_use]
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|expiry| now < expiry)
+    }
 }
 
 #[cfg(test)]

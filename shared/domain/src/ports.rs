@@ -47,6 +47,14 @@ pub trait ApiKeyStore: Send + Sync {
     /// Stores the record of a new key. A record with its hash is kept: an earlier attempt stored it.
     fn store_api_key(&self, record: &ApiKeyRecord) -> impl Future<Output = Result<(), DependencyError>> + Send;
 
+    /// Records that the key with this hash was used on the day that starts at `day`, unless that day or a later one is
+    /// recorded or there is no such key.
+    fn record_api_key_use(
+        &self,
+        hash: &KeyHash,
+        day: Timestamp,
+    ) -> impl Future<Output = Result<(), DependencyError>> + Send;
+
     /// All keys ever issued for the tenant, oldest first. Eventually consistent.
     fn list_api_keys(
         &self,

@@ -178,6 +178,8 @@ fn partition_of(id: &ExportId) -> u8 {
 pub struct MemoryStore {
     tables: Mutex<Tables>,
     key_reads: AtomicU64,
+    key_use_writes: AtomicU64,
+    key_use_hangs: AtomicBool,
     before_apply: Mutex<Option<BeforeApply>>,
     applies: AtomicU64,
     broken: Mutex<HashSet<ExportId>>,
@@ -279,6 +281,16 @@ impl MemoryStore {
     /// The number of lookups of API keys.
     pub fn key_reads(&self) -> u64 {
         self.key_reads.load(Ordering::SeqCst)
+    }
+
+    /// The number of attempts to record the use of an API key.
+    pub fn key_use_writes(&self) -> u64 {
+        self.key_use_writes.load(Ordering::SeqCst)
+    }
+
+    /// Lets further attempts to record the use of an API key never end.
+    pub fn let_key_use_hang(&self) {
+        self.key_use_hangs.store(true, Ordering::SeqCst);
     }
 }
 
@@ -484,6 +496,18 @@ impl ApiKeyStore for MemoryStore {
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
         self.failures.check("write the API key")?;
         lock(&self.tables).api_keys.entry(record.hash.clone()).or_insert_with(|| record.clone());
+        Ok(())
+    }
+
+    async fn record_api_key_use(&self, hash: &KeyHash, day: Timestamp) -> Result<(), DependencyError> {
+        self.key_use_writes.fetch_add(1, Ordering::SeqCst);
+        if self.key_use_hangs.load(Ordering::SeqCst) {
+            pending::<()>().await;
+        }
+        self.failures.check("record the use of the API key")?;
+        if let Some(record) = lock(&self.tables).api_keys.get_mut(hash) {
+            record.last_used_on = record.last_used_on.max(Some(day));
+        }
         Ok(())
     }
 

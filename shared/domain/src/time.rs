@@ -84,6 +84,12 @@ impl Timestamp {
         format!("{:.0}Z", Self::from_millis(self.seconds() * 1000).as_jiff())
     }
 
+    /// Its date in UTC: `2026-10-08`.
+    #[must_use]
+    pub fn to_date_text(self) -> String {
+        self.format("%F")
+    }
+
     /// The form in file names, truncated to the second: `20261008T000001Z`.
     #[must_use]
     pub fn to_compact_text(self) -> String {

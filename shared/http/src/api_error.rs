@@ -41,7 +41,7 @@ enum ErrorStatus {
 /// Why a request failed.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The API key is missing, unknown or revoked.
+    /// The API key is missing, unknown, expired or revoked.
     Unauthenticated,
     /// The key or `dj-client` is not an operator's.
     Forbidden,

@@ -1,6 +1,7 @@
 //! Authentication by API key.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,11 @@ use exports_domain::caller::{ApiKeyRecord, Caller, ClientType, KeyHash};
 use exports_domain::error::DependencyError;
 use exports_domain::ports::ApiKeyStore;
 use exports_domain::time::Timestamp;
+use exports_telemetry::Chain;
+use futures_util::future::{Either, select};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::api_error::ApiError;
 use crate::request::Request;
@@ -25,13 +30,23 @@ const MAX_UNKNOWN: usize = 100;
 /// How long a cold start waits for the connection to the table.
 const MAX_WARM_UP: Duration = Duration::from_secs(1);
 
+/// How long a response waits at most for the record of its key's use.
+const MAX_RECORD_USE: Duration = Duration::from_millis(250);
+
 /// The number of characters in an API key.
 const KEY_LENGTH: usize = 64;
+
+/// The first use of a key on a day, as far as this process knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyUse {
+    hash: KeyHash,
+    day: Timestamp,
+}
 
 /// Why a caller is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The key is missing, unknown or revoked.
+    /// The key is missing, unknown, expired or revoked.
     #[error("no valid API key")]
     UnknownCaller,
     /// `dj-client` is missing or not `OPERATOR`, or the key is not an operator's.
@@ -79,7 +94,7 @@ impl<'a, K: ApiKeyStore> Authenticator<'a, K> {
     /// during initialization, but only a fraction of one during a request. Errors are ignored.
     pub async fn warm_up(&self) {
         // If the table does not respond, the first request reports it.
-        let _ = tokio::time::timeout(MAX_WARM_UP, self.keys.find_api_key(&hash_of(""))).await;
+        let _ = timeout(MAX_WARM_UP, self.keys.find_api_key(&hash_of(""))).await;
     }
 
     /// Authenticates the operator who sent the request, and adds the tenant to the request's log lines.
@@ -98,14 +113,49 @@ impl<'a, K: ApiKeyStore> Authenticator<'a, K> {
         let key = request.header("dj-api-key").filter(|key| key.len() == KEY_LENGTH);
         let key = key.ok_or(AuthError::UnknownCaller)?;
         let record = self.find(hash_of(key), now).await?.ok_or(AuthError::UnknownCaller)?;
-        if record.revoked_at.is_some() {
+        if !record.is_valid_at(now) {
             return Err(AuthError::UnknownCaller);
         }
+        self.note_use(request, &record, now.start_of_day());
         exports_telemetry::record_tenant(&record.caller.tenant);
         let client = request.header("dj-client").and_then(|text| text.parse().ok());
         match (client, record.caller.client) {
             (Some(ClientType::Operator), ClientType::Operator) => Ok(record),
             _ => Err(AuthError::NotAnOperator),
+        }
+    }
+
+    /// Runs the handler of a request and meanwhile records the day on which the key is used, unless it is recorded.
+    ///
+    /// The write starts with the handler's first call after the authentication, and ends before the response: Lambda
+    /// freezes the process then. It is abandoned after 250 ms. Neither an error nor a time-out affects the request.
+    pub async fn recording_use<T>(&self, request: &Request, handler: impl Future<Output = T>) -> T {
+        let record = async { self.record_use(request.key_use.wait().await).await };
+        match select(pin!(handler), pin!(record)).await {
+            Either::Left((response, record)) => {
+                if request.key_use.initialized() {
+                    record.await;
+                }
+                response
+            }
+            Either::Right(((), handler)) => handler.await,
+        }
+    }
+
+    /// Notes that the use of the key has to be recorded, once for each cached lookup and day.
+    fn note_use(&self, request: &Request, record: &ApiKeyRecord, today: Timestamp) {
+        if record.last_used_on < Some(today) {
+            lock(&self.known).change(&record.hash, |cached| cached.last_used_on = Some(today));
+            // A request has one caller.
+            let _ = request.key_use.set(KeyUse { hash: record.hash.clone(), day: today });
+        }
+    }
+
+    async fn record_use(&self, key_use: &KeyUse) {
+        match timeout(MAX_RECORD_USE, self.keys.record_api_key_use(&key_use.hash, key_use.day)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %Chain(&error), "the use of the API key was not recorded"),
+            Err(_) => warn!("the use of the API key was not recorded in time"),
         }
     }
 
@@ -143,6 +193,12 @@ impl<V: Clone> Cache<V> {
 
     fn get(&self, hash: &KeyHash, now: Timestamp) -> Option<V> {
         self.entries.get(hash).filter(|(read_at, _)| is_fresh(*read_at, now)).map(|(_, value)| value.clone())
+    }
+
+    fn change(&mut self, hash: &KeyHash, change: impl FnOnce(&mut V)) {
+        if let Some((_, value)) = self.entries.get_mut(hash) {
+            change(value);
+        }
     }
 
     fn put(&mut self, hash: KeyHash, now: Timestamp, value: V) {

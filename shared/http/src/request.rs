@@ -5,8 +5,10 @@ use exports_domain::id::ExportId;
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::http::{HeaderMap, Method};
+use tokio::sync::SetOnce;
 
 use crate::api_error::{ApiError, ExportNotFound};
+use crate::auth::KeyUse;
 use crate::query::Query;
 use crate::routes;
 
@@ -23,6 +25,7 @@ pub struct Request {
     headers: HeaderMap,
     export_id: Option<String>,
     body: Vec<u8>,
+    pub(crate) key_use: SetOnce<KeyUse>,
 }
 
 impl From<ApiGatewayV2httpRequest> for Request {
@@ -36,6 +39,7 @@ impl From<ApiGatewayV2httpRequest> for Request {
             headers: event.headers,
             export_id: event.path_parameters.remove("exportId"),
             body: body.to_vec(),
+            key_use: SetOnce::new(),
         }
     }
 }

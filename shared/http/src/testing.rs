@@ -20,7 +20,7 @@ pub const KEY: &str = "0123456789abcdefghjkmnpqrstvwxyz0123456789abcdefghjkmnpqr
 #[must_use]
 pub fn keys(caller: Caller) -> MemoryStore {
     let keys = MemoryStore::default();
-    keys.put_api_key(ApiKeyRecord { hash: hash_of(KEY), caller, created_at: start(), revoked_at: None });
+    keys.put_api_key(ApiKeyRecord::new(hash_of(KEY), caller, start()));
     keys
 }
 

@@ -353,7 +353,7 @@ async fn issue(fake: &FakeAws, key: &str) -> Result<(), Error> {
     let user = Person { email: "operator@example.com".parse()?, name: "Operator".parse()? };
     let caller = Caller { tenant: TENANT_OF_EVENTS.parse()?, client: ClientType::Operator, user };
     let hash = KeyHash::from_digest(Sha256::digest(key).into());
-    keys.store_api_key(&ApiKeyRecord { hash, caller, created_at: LambdaSystem.now(), revoked_at: None }).await?;
+    keys.store_api_key(&ApiKeyRecord::new(hash, caller, LambdaSystem.now())).await?;
     Ok(())
 }
 

@@ -293,7 +293,7 @@ def test_entries_survive_escape_reload_and_an_expired_session(tenant: Tenant, op
     office.page.route("**/v1/**", lambda route: route.fulfill(status=401, json=rejection))
     office.dialog.get_by_label("CC recipients").fill("")
     office.dialog.get_by_role("button", name="Confirm export").click()
-    expect(office.page.get_by_role("alert")).to_contain_text("unknown or revoked")
+    expect(office.page.get_by_role("alert")).to_contain_text("unknown, expired or revoked")
     office.page.unroute("**/v1/**")
     office.sign_in(tenant.key)
     office.expect_loaded()

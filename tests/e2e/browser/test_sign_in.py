@@ -9,7 +9,7 @@ from office import Office, Opener
 from stack import Stack
 from tenant import Tenant
 
-UNKNOWN = "unknown or revoked"
+UNKNOWN = "unknown, expired or revoked"
 
 
 def expect_rejected(office: Office, why: str) -> None:

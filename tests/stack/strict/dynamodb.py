@@ -1,4 +1,4 @@
-"""DynamoDB: start keys of queries, limits of expressions, and conflicts of transactions.
+"""DynamoDB: start keys of queries, limits of expressions, conflicts of transactions, and conditions on attributes.
 
 The responses are those of live DynamoDB, as captured by nubo-db/dynamodb-conformance and dynoxide-rs 3.2.
 """
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ministack.core import iam_actions
 from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.services import dynamodb
 
@@ -20,11 +21,13 @@ MAX_OPERATORS = 300
 MAX_IN_OPERANDS = 100
 OPERATORS = {"EQ", "NE", "LT", "LE", "GT", "GE", "PLUS", "MINUS"}
 WORDS = {"AND", "OR", "NOT", "BETWEEN", "IN"}
+CLAUSES = {"SET", "REMOVE", "ADD", "DELETE"}
 PLAIN_WRITES = {"PutItem": "Item", "UpdateItem": "Key", "DeleteItem": "Key"}
 
 _query = dynamodb._query
 _validate_expressions = dynamodb._validate_expression_attrs
 _handle_other = dynamodb.handle_request
+_service_context = iam_actions.dynamodb_service_context
 
 
 def _invalid(message: str) -> Any:
@@ -242,7 +245,37 @@ def _cancelled(conflicts: Iterable[bool]) -> Any:
     return 400, headers, json.dumps(body).encode()
 
 
+# ---------------------------------------------------------------------------------------------------- Condition keys
+
+
+def _context_of_updates(body: bytes) -> dict[str, Any]:
+    """`dynamodb:Attributes` has the attributes that an update names in its key and expressions.
+
+    Developer Guide, "Using IAM policy conditions for fine-grained access control".
+    """
+    context: dict[str, Any] = _service_context(body)
+    try:
+        data = json.loads(body)
+        names = data.get("ExpressionAttributeNames") or {}
+        expressions = [data["UpdateExpression"], data.get("ConditionExpression") or ""]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return context
+    attributes = set(data.get("Key") or {})
+    for expression in expressions:
+        tokens = dynamodb._tokenize(expression)
+        for before, (kind, text), after in zip([("EOF", ""), *tokens], tokens, tokens[1:], strict=False):
+            is_name = kind == "IDENT" and after[0] != "LPAREN" and text.upper() not in WORDS | CLAUSES
+            # Only the start of a path, such as `failure` of `failure.code`.
+            if (is_name or kind == "NAME_REF") and before[0] != "DOT":
+                attributes.add(names.get(text, text))
+    context["dynamodb:Attributes"] = sorted(attributes)
+    if "ReturnValues" in data:
+        context["dynamodb:ReturnValues"] = data["ReturnValues"]
+    return context
+
+
 def enforce() -> None:
+    iam_actions.dynamodb_service_context = _context_of_updates
     dynamodb._query = _query_within_bounds
     dynamodb._validate_expression_attrs = _validate_all
     dynamodb.handle_request = _handle

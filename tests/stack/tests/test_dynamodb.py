@@ -385,3 +385,35 @@ def test_transaction_with_a_used_token_is_rejected(db: Any, responses: Responses
     write = db.transact_write_items
     other = {"TransactItems": [put_in("token", "2")], "ClientRequestToken": "same"}
     responses.rejects(write, "IdempotentParameterMismatchException", **other)
+
+
+def test_update_of_an_attribute_that_the_policy_does_not_name_is_denied(
+    account: Account, db: Any, responses: Responses
+) -> None:
+    """A condition on `dynamodb:Attributes` applies to the attributes that an update names in its key and expressions.
+
+    Source: DynamoDB Developer Guide, "Using IAM policy conditions for fine-grained access control"
+    """
+    allowed = {
+        "Effect": "Allow", "Action": "dynamodb:UpdateItem", "Resource": f"arn:aws:dynamodb:*:*:table/{TABLE}",
+        "Condition": {
+            "Null": {"dynamodb:Attributes": "false"},
+            "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "sk", "note"]},
+            "StringEqualsIfExists": {"dynamodb:ReturnValues": ["NONE", "UPDATED_OLD", "UPDATED_NEW"]},
+        },
+    }  # fmt: skip
+    user = account.client_of_user("dynamodb", "note-writer", allowed)
+    note = {
+        "TableName": TABLE, "Key": key("noted", "1"), "UpdateExpression": "SET #note = :one",
+        "ConditionExpression": "attribute_not_exists(pk) OR NOT note >= :one",
+        "ExpressionAttributeNames": {"#note": "note"}, "ExpressionAttributeValues": {":one": {"S": "1"}},
+    }  # fmt: skip
+    user.update_item(**note)
+    for change in (
+        {"ExpressionAttributeNames": {"#note": "other"}},
+        {"UpdateExpression": "SET #note = :one REMOVE other.note"},
+        {"ConditionExpression": "attribute_exists(other)"},
+        {"ReturnValues": "ALL_NEW"},
+    ):
+        denied = "is not authorized to perform"
+        responses.rejects(user.update_item, "AccessDeniedException", denied, **{**note, **change})

@@ -10,7 +10,7 @@ use exports_domain::id::TenantId;
 use exports_domain::ports::ApiKeyStore;
 use exports_domain::time::Timestamp;
 
-use super::item::{Item, ItemError, get, get_optional_time, text};
+use super::item::{Item, ItemError, get, get_optional_day, get_optional_time, text};
 use crate::error::dependency_error;
 
 /// Records of API keys, by the key's SHA-256. The key itself is not stored.
@@ -45,16 +45,21 @@ impl ApiKeyStore for ApiKeysTable {
 
     async fn store_api_key(&self, record: &ApiKeyRecord) -> Result<(), DependencyError> {
         let Caller { tenant, client, user } = &record.caller;
+        let expires_at = record.expires_at.map(|expiry| ("expiresAt".to_owned(), text(expiry)));
+        let attributes = [
+            ("keyHash", text(record.hash.as_str())),
+            ("tenantId", text(tenant)),
+            ("client", text(client.as_str())),
+            ("email", text(&user.email)),
+            ("name", text(user.name.as_str())),
+            ("createdAt", text(record.created_at)),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(expires_at);
         let stored = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("keyHash", AttributeValue::S(record.hash.as_str().to_owned()))
-            .item("tenantId", text(tenant))
-            .item("client", text(client.as_str()))
-            .item("email", text(&user.email))
-            .item("name", text(user.name.as_str()))
-            .item("createdAt", text(record.created_at))
+            .set_item(Some(attributes.collect()))
             .condition_expression("attribute_not_exists(keyHash)")
             .send()
             .await;
@@ -67,6 +72,27 @@ impl ApiKeyStore for ApiKeysTable {
                 Ok(())
             }
             Err(error) => Err(dependency_error("store the API key", error)),
+        }
+    }
+
+    async fn record_api_key_use(&self, hash: &KeyHash, day: Timestamp) -> Result<(), DependencyError> {
+        // Roles may use no other attributes in this request.
+        let recorded = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("keyHash", AttributeValue::S(hash.as_str().to_owned()))
+            .condition_expression("attribute_exists(keyHash) AND NOT lastUsedOn >= :day")
+            .update_expression("SET lastUsedOn = :day")
+            .expression_attribute_values(":day", text(day.to_date_text()))
+            .send()
+            .await;
+        match recorded {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(dependency_error("record the use of the API key", error)),
+            },
         }
     }
 
@@ -123,6 +149,8 @@ fn from_item(item: &Item) -> Result<ApiKeyRecord, ItemError> {
         hash: get(item, "keyHash")?,
         caller: Caller { tenant: get(item, "tenantId")?, client: get(item, "client")?, user },
         created_at: get(item, "createdAt")?,
+        expires_at: get_optional_time(item, "expiresAt")?,
+        last_used_on: get_optional_day(item, "lastUsedOn")?,
         revoked_at: get_optional_time(item, "revokedAt")?,
     })
 }

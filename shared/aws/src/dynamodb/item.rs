@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use exports_domain::time::Timestamp;
+use exports_domain::time_bound::TimeBound;
 
 /// An item as the SDK represents it.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -99,6 +100,11 @@ pub(super) fn get_optional_number<T: FromStr>(
 /// The time of an optional attribute.
 pub(super) fn get_optional_time(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, ItemError> {
     item.attribute(name).map(|_| get(item, name)).transpose()
+}
+
+/// The start of the day (UTC) of an optional attribute, such as `2026-10-08`.
+pub(super) fn get_optional_day(item: &dyn Attributes, name: &'static str) -> Result<Option<Timestamp>, ItemError> {
+    item.attribute(name).map(|_| get(item, name).map(TimeBound::as_from)).transpose()
 }
 
 /// The boolean of a required attribute.

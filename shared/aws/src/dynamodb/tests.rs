@@ -919,7 +919,7 @@ async fn api_key_is_found_by_hash_and_stored_once() {
     let table = local_tables().await;
     let hash = KeyHash::from_digest([7; 32]);
     assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None);
-    let record = ApiKeyRecord { hash: hash.clone(), caller: operator("acme"), created_at: start(), revoked_at: None };
+    let record = ApiKeyRecord::new(hash.clone(), operator("acme"), start());
     table.api_keys.store_api_key(&record).await.unwrap();
     assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(record.clone()));
     let later = ApiKeyRecord { revoked_at: Some(start()), ..record.clone() };
@@ -928,12 +928,29 @@ async fn api_key_is_found_by_hash_and_stored_once() {
 }
 
 #[tokio::test]
+async fn api_key_keeps_its_expiry_and_the_last_day_of_use() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let table = local_tables().await;
+    let (hash, today) = (KeyHash::from_digest([7; 32]), start().start_of_day());
+    let record =
+        ApiKeyRecord { expires_at: Some(start()), ..ApiKeyRecord::new(hash.clone(), operator("acme"), start()) };
+    table.api_keys.record_api_key_use(&hash, today).await.unwrap();
+    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None, "a use makes no record");
+    table.api_keys.store_api_key(&record).await.unwrap();
+    for (day, expected) in [(today, today), (today.plus(DAY), today.plus(DAY)), (today, today.plus(DAY))] {
+        table.api_keys.record_api_key_use(&hash, day).await.unwrap();
+        let expected = ApiKeyRecord { last_used_on: Some(expected), ..record.clone() };
+        assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn revoke_api_key_again_keeps_the_first_time() {
     let table = local_tables().await;
     let record = |random: u8, tenant: &str| {
         let hash = KeyHash::from_digest([random; 32]);
         let created_at = start().plus(Duration::from_secs(random.into()));
-        ApiKeyRecord { hash, caller: operator(tenant), created_at, revoked_at: None }
+        ApiKeyRecord::new(hash, operator(tenant), created_at)
     };
     for (random, tenant) in [(2, "acme"), (1, "acme"), (3, "other")] {
         table.api_keys.store_api_key(&record(random, tenant)).await.unwrap();

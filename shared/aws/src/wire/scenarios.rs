@@ -123,12 +123,18 @@ fn api_keys() -> Vec<Scenario> {
     let last = json!({"keyHash": {"S": "00"}, "tenantId": {"S": "acme"}, "createdAt": {"S": start().to_string()}});
     vec![
         scenario!("find_api_key", [ok(json!({}))], |config| tables(&config).2.find_api_key(&key_hash())),
-        scenario!("store_api_key", [ok(json!({}))], |config| tables(&config).2.store_api_key(&ApiKeyRecord {
-            hash: key_hash(),
-            caller: operator("acme"),
-            created_at: start(),
-            revoked_at: None,
-        })),
+        scenario!("store_api_key", [ok(json!({}))], |config| tables(&config).2.store_api_key(&ApiKeyRecord::new(
+            key_hash(),
+            operator("acme"),
+            start()
+        ))),
+        scenario!("store_api_key.expiry", [ok(json!({}))], |config| async move {
+            let record = ApiKeyRecord::new(key_hash(), operator("acme"), start());
+            tables(&config).2.store_api_key(&ApiKeyRecord { expires_at: Some(later()), ..record }).await
+        }),
+        scenario!("record_api_key_use", [ok(json!({}))], |config| tables(&config)
+            .2
+            .record_api_key_use(&key_hash(), start().start_of_day())),
         scenario!(
             "list_api_keys",
             [ok(json!({"Items": [], "LastEvaluatedKey": last})), ok(json!({"Items": []}))],

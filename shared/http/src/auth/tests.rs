@@ -1,6 +1,7 @@
 use super::*;
 use crate::tests::request;
 use exports_domain::testing::{MemoryStore, operator, start};
+use exports_telemetry::testing::Log;
 use serde_json::json;
 
 fn key(letter: char) -> String {
@@ -8,7 +9,7 @@ fn key(letter: char) -> String {
 }
 
 fn record(key: &str) -> ApiKeyRecord {
-    ApiKeyRecord { hash: hash_of(key), caller: operator("acme"), created_at: start(), revoked_at: None }
+    ApiKeyRecord::new(hash_of(key), operator("acme"), start())
 }
 
 /// A store with the key `aaa…`.
@@ -155,4 +156,82 @@ fn full_cache_evicts_stale_entries_then_the_oldest() {
     assert_eq!([1, 2, 3].map(|n| cache.get(&hash(n), seconds(20))), [None, Some(2), Some(3)]);
     cache.put(hash(4), seconds(65), 4);
     assert_eq!(cache.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn key_is_rejected_from_its_expiry_on() {
+    let store = MemoryStore::default();
+    store.put_api_key(ApiKeyRecord { expires_at: Some(seconds(10)), ..record(&key('a')) });
+    let callers = Authenticator::new(&store);
+    let before = Timestamp::from_millis(seconds(10).millis() - 1);
+    callers.operator(&call(&key('a'), "OPERATOR"), before).await.unwrap();
+    let error = callers.operator(&call(&key('a'), "OPERATOR"), seconds(10)).await.unwrap_err();
+    assert!(matches!(error, AuthError::UnknownCaller), "{error:?}");
+}
+
+/// The result of a request with the key `aaa…` while its use is recorded.
+async fn served(callers: &Authenticator<'_, MemoryStore>, now: Timestamp) -> Result<Caller, AuthError> {
+    let request = call(&key('a'), "OPERATOR");
+    callers.recording_use(&request, callers.operator(&request, now)).await
+}
+
+#[tokio::test]
+async fn first_use_of_a_day_is_recorded_once() {
+    const DAY: u64 = 86_400;
+    let store = store();
+    let callers = Authenticator::new(&store);
+    for (at, writes) in [(0, 1), (1, 1), (60, 1), (DAY, 2), (DAY + 1, 2)] {
+        served(&callers, seconds(at)).await.unwrap();
+        let today = seconds(at).start_of_day();
+        assert_eq!((store.key_use_writes(), store.api_keys()[0].last_used_on), (writes, Some(today)), "after {at} s");
+    }
+    served(&Authenticator::new(&store), seconds(DAY)).await.unwrap();
+    assert_eq!(store.key_use_writes(), 2, "another process reads the record of the first");
+}
+
+#[tokio::test]
+async fn use_of_a_rejected_key_is_not_recorded() {
+    let store = MemoryStore::default();
+    store.put_api_key(ApiKeyRecord { revoked_at: Some(start()), ..record(&key('a')) });
+    served(&Authenticator::new(&store), start()).await.unwrap_err();
+    served(&Authenticator::new(&MemoryStore::default()), start()).await.unwrap_err();
+    assert_eq!((store.key_use_writes(), store.api_keys()[0].last_used_on), (0, None));
+}
+
+#[tokio::test]
+async fn failed_record_of_a_use_is_logged_and_attempted_after_the_next_lookup() {
+    let (log, _guard) = Log::capture();
+    let store = store();
+    let callers = Authenticator::new(&store);
+    let request = call(&key('a'), "OPERATOR");
+    let handler = async {
+        let caller = callers.operator(&request, start()).await;
+        store.failures.inject();
+        caller
+    };
+    callers.recording_use(&request, handler).await.unwrap();
+    store.failures.stop();
+    assert_eq!(log.events()[0]["message"], "the use of the API key was not recorded");
+    served(&callers, seconds(44)).await.unwrap();
+    assert_eq!((store.key_use_writes(), store.api_keys()[0].last_used_on), (1, None));
+    served(&callers, seconds(45)).await.unwrap();
+    assert_eq!(store.api_keys()[0].last_used_on, Some(start().start_of_day()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_record_of_a_use_runs_beside_the_handler_and_ends_after_250_ms() {
+    for (handler_takes, expected) in [(0, 250), (200, 250), (250, 250), (900, 900)] {
+        let store = store();
+        store.let_key_use_hang();
+        let callers = Authenticator::new(&store);
+        let request = call(&key('a'), "OPERATOR");
+        let began = tokio::time::Instant::now();
+        let handler = async {
+            callers.operator(&request, start()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(handler_takes)).await;
+        };
+        callers.recording_use(&request, handler).await;
+        let took = began.elapsed().as_millis();
+        assert!((expected..expected + 2).contains(&took), "{handler_takes} ms: {took} ms");
+    }
 }
