@@ -44,6 +44,9 @@ PRINTED = {
     ("E-mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
     ("E-mail", 2): r"\A\s*\Z",
     ("E-mail", 3): r'"SendingEnabled": true',
+    ("Off-boarding", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
+    ("Off-boarding", 2): r'"apiKeys":(?s:.*)"code":\s*"FAILED_BY_ADMINISTRATOR"',
+    ("Off-boarding", 3): r"^delete: s3://\S+/exports/acme/(?s:.*)^0\n0\n\Z",
     ("Remove a throttled route", 1): r"POST /v1/exports/\{exportId\}/resend-email",
 }
 # Commands that the emulator does not support, with its error message.
@@ -62,6 +65,8 @@ def main() -> int:
             for place, text in commands:
                 if place == ("E-mail", 1):
                     pause_mail(stack)
+                if place == ("Off-boarding", 1):
+                    launch(stack)
                 script = text
                 for pattern, value in replacements:
                     script = re.sub(pattern, value, script)
