@@ -12,7 +12,7 @@
 //!
 //! Each transition is decided on the record as it was read and returns a [`Step`]: the conditions that must still hold
 //! ([`Guard`]) and what to write ([`Change`]). A store applies a step in one conditional write.
-//! [`Step::apply`] defines what that write does; in-memory stores and models call it directly.
+//! [`Step::apply`] defines what that write does; in-memory stores call it directly.
 //!
 //! - **Fencing token and lease.** Acquiring the lease increments the fencing token. Every later write of the owner is
 //!   guarded by its token, so an owner that lost the lease without noticing cannot change anything.
@@ -29,6 +29,9 @@ use crate::export::{Export, Lease, Pending, Progress, State, Status};
 use crate::failure::Failure;
 use crate::file::ExportFile;
 use crate::time::Timestamp;
+
+#[cfg(feature = "testing")]
+pub mod transition;
 
 /// A condition that the current record must meet for a step to be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
