@@ -58,6 +58,10 @@ def test_invariants_checker_shares_all_with_the_tests() -> None:
     assert_shared(("build", *QUICK, *WORKSPACE, "--bin", "check-invariants"), TESTS)
 
 
+def test_simulation_shares_its_dependencies_with_the_tests() -> None:
+    assert_shared(("build", *QUICK, *WORKSPACE, "--bin", "simulate"), TESTS, but_own=True)
+
+
 def test_all_that_clippy_checks_shares_its_dependencies_with_the_tests() -> None:
     assert_shared(("build", *QUICK, *WORKSPACE, "--bins"), TESTS, but_own=True)
 

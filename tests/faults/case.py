@@ -31,7 +31,7 @@ import xlsx
 from emulated import Emulated
 from expected_csv import expected_csv
 from payouts import payout
-from proxy import Paging, Plan, Proxy
+from proxy import Paging, Plan, Proxy, Response
 from runtime import End, Invocation, Outcome
 from stack import Stack
 from waiting import now
@@ -150,6 +150,9 @@ class Case:
         self.mails_by_process: list[list[dict[str, Any]]] = []
         self._stalled: list[tuple[str, Invocation]] = []
         self._lock = threading.Lock()
+        # The versions of each record, one after another: each follows from the one before by a transition.
+        self._versions: list[list[Item]] = []
+        self._write_lock = threading.Lock()
         self.key = bench.stack.issue_key(self.tenant, self.email)
         bench.stack.put_payouts(self.tenant, recent_payouts(payouts))
 
@@ -180,9 +183,12 @@ class Case:
                 UpdateExpression="SET leaseUntil = :now, nextCheckAt = :now",
                 ExpressionAttributeValues={":now": {"S": now()}},
             )
+        with self._write_lock:
+            self._versions += [[record] for record in self.records()]
 
     def start(self, crate: str, event: Any, seconds: float) -> Invocation:
         proxy = Proxy(self.bench.stack.awsEndpointUrl, crate, self.plan, self._paging)
+        proxy.write = self._write
         proxy.before_successor_continues = lambda: self.resume_overtaken(crate)
         with self._lock:
             self.mails_by_process.append(proxy.mails)
@@ -196,6 +202,18 @@ class Case:
             "JOBS_QUEUE_URL": self.queue,
         }
         return Invocation(self.bench.programs[crate], event, environment, seconds, proxy)
+
+    def _write(self, send: Callable[[], Response]) -> Response:
+        """Sends a write, one at a time, and records the versions that it leaves."""
+        with self._write_lock:
+            response = send()
+            for record in self.records():
+                known = [versions for versions in self._versions if versions[-1]["sk"] == record["sk"]]
+                if not known:
+                    self._versions.append([record])
+                elif known[-1][-1] != record:
+                    known[-1].append(record)
+            return response
 
     def finish(self, crate: str, invocation: Invocation) -> None:
         log = invocation.close()
@@ -396,6 +414,7 @@ class Case:
             "maxAttempts": int(self._settings["MAX_ATTEMPTS"]),
             "sweptAt": self.swept_at,
             "items": items,
+            "versions": self._versions,
             "accepted": [{"tenantId": self.tenant, "exportId": export} for export in self.accepted],
             "reportedLinks": [
                 {"tenantId": self.tenant, "exportId": export_id, "linkExpiresAt": expiry}

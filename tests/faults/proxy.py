@@ -34,6 +34,8 @@ from urllib.parse import urlsplit
 from forms import form, operation_of
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+# The calls that change the record of an export.
+WRITES = {"dynamodb:TransactWriteItems", "dynamodb:UpdateItem"}
 # Between the client timeouts: 5 s, but 30 s for S3, whose bodies are large.
 SLOW_SECONDS = 8.0
 # The time between the connection reset and the effect of a delayed call.
@@ -197,6 +199,8 @@ class Proxy(ThreadingHTTPServer):
         self.ended = threading.Event()
         # Called at the successor's call SUCCESSOR_WAITS_AT_CALL, which waits for its return.
         self.before_successor_continues: Callable[[], None] = lambda: None
+        # Sends a write to the exports table by calling this function, and records what it changed.
+        self.write: Callable[[Callable[[], Response]], Response] = lambda send: send()
         self._calls = itertools.count(1)
         # The e-mails that SES accepted.
         self.mails: list[dict[str, Any]] = []
@@ -261,7 +265,7 @@ class Proxy(ThreadingHTTPServer):
 
 
 @dataclass(frozen=True)
-class _Response:
+class Response:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
@@ -331,7 +335,12 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(paging.seconds)
         return json.dumps({**query, "Limit": paging.rows}).encode()
 
-    def _forward(self, operation: str, body: bytes) -> _Response:
+    def _forward(self, operation: str, body: bytes) -> Response:
+        if operation in WRITES:
+            return self.server.write(lambda: self._send(operation, body))
+        return self._send(operation, body)
+
+    def _send(self, operation: str, body: bytes) -> Response:
         upstream = http.client.HTTPConnection(self.server.emulator, timeout=UPSTREAM_SECONDS)
         with contextlib.closing(upstream):
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -341,12 +350,12 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body)
             received = upstream.getresponse()
-            response = _Response(received.status, received.getheaders(), received.read())
+            response = Response(received.status, received.getheaders(), received.read())
         if operation == "ses:SendEmail" and response.status == 200:
             self.server.mails.append(json.loads(body))
         return response
 
-    def _respond(self, response: _Response) -> None:
+    def _respond(self, response: Response) -> None:
         self.send_response_only(response.status)
         has_length = False
         for name, value in response.headers:
@@ -366,7 +375,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise ConnectionResetError
 
 
-def _error(failure: Failure, operation: str, body: bytes) -> _Response:
+def _error(failure: Failure, operation: str, body: bytes) -> Response:
     """An error response in the format of the service."""
     service, name = operation.split(":")
     if failure is Failure.CONFLICT:
@@ -378,7 +387,7 @@ def _error(failure: Failure, operation: str, body: bytes) -> _Response:
             Failure.ERROR_IN_200: (200, "InternalError"),
         }[failure]
         text = f"<Error><Code>{code}</Code><Message>Injected.</Message><RequestId>1</RequestId></Error>"
-        return _Response(status, [("Content-Type", "application/xml")], f'<?xml version="1.0"?>\n{text}'.encode())
+        return Response(status, [("Content-Type", "application/xml")], f'<?xml version="1.0"?>\n{text}'.encode())
     status, code = {
         ("dynamodb", Failure.THROTTLED): (400, f"{DYNAMODB_PREFIX}ProvisionedThroughputExceededException"),
         ("dynamodb", Failure.INTERNAL): (500, f"{DYNAMODB_PREFIX}InternalServerError"),
@@ -393,7 +402,7 @@ def _error(failure: Failure, operation: str, body: bytes) -> _Response:
     return _json_error(status, code, {})
 
 
-def _conflict(name: str, body: bytes) -> _Response:
+def _conflict(name: str, body: bytes) -> Response:
     if name != "TransactWriteItems":
         return _json_error(400, f"{DYNAMODB_PREFIX}TransactionConflictException", {})
     reasons: list[dict[str, str]] = [{"Code": "None"} for _ in json.loads(body)["TransactItems"]]
@@ -401,6 +410,6 @@ def _conflict(name: str, body: bytes) -> _Response:
     return _json_error(400, f"{DYNAMODB_PREFIX}TransactionCanceledException", {"CancellationReasons": reasons})
 
 
-def _json_error(status: int, code: str, more: dict[str, Any]) -> _Response:
+def _json_error(status: int, code: str, more: dict[str, Any]) -> Response:
     headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-ErrorType", code.rpartition("#")[2])]
-    return _Response(status, headers, json.dumps({"__type": code, "message": "Injected.", **more}).encode())
+    return Response(status, headers, json.dumps({"__type": code, "message": "Injected.", **more}).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), P
 PYTHON = VENV / "bin" / "python"
 LOAD_TENANTS = 20
 FUZZ_SECONDS = 60
+HISTORIES, WHOLE_HISTORIES = 20_000, 1_000_000
 # How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
 # Coverage that libFuzzer needs, on stable Rust.
@@ -80,6 +82,11 @@ def earlier_functions(job: Job) -> None:
 def invariants(job: Job) -> None:
     """The program that checks invariants in the fault runs."""
     job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "check-invariants", **CHECKED)
+
+
+def simulator(job: Job) -> None:
+    """The program that simulates histories."""
+    job.compile("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bin", "simulate", **CHECKED)
 
 
 def test_programs(job: Job) -> None:
@@ -178,6 +185,19 @@ def faults(job: Job) -> None:
     job.pytest("tests/faults", *options)
 
 
+def simulation(job: Job) -> None:
+    """Histories of the handlers in a simulated world, and the safeguards that they find missing."""
+    program: tuple[str | Path, ...] = (ROOT / "target" / PROFILE / "simulate",)
+    if job.options.whole:
+        # A million histories take longer than compiling their dependencies again, optimized.
+        program = ("cargo", "run", "--profile", "simulation", "--locked", "--package", "simulation", "--")
+    seed = random.SystemRandom().randrange(1 << 32) if job.options.seed is None else job.options.seed
+    histories = WHOLE_HISTORIES if job.options.whole else HISTORIES
+    update = ["--update"] if job.options.update else []
+    job.command(*program, "--histories", str(histories), "--from", str(seed), *update)
+    job.command(*program, "--safeguards", *update)
+
+
 def browser(job: Job) -> None:
     """The back office in Chromium, against local stacks. With --update, rewrites its screenshots."""
     job.pytest("tests/e2e/browser")
@@ -262,7 +282,7 @@ def _host() -> str:
 _RUST = ("cargo", "cc")
 _CHECKED = (*_RUST, "clippy-driver")
 # Parts that run cargo come after these, because they would wait for cargo's lock.
-COMPILING = ("functions", "invariants", "test-programs", "clippy", "doc")
+COMPILING = ("functions", "invariants", "simulator", "test-programs", "clippy", "doc")
 
 PLANS: dict[str, Plan] = {
     "python": Plan(python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
@@ -272,6 +292,8 @@ PLANS: dict[str, Plan] = {
     "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
+    "simulator": Plan(simulator, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
+    "simulation": Plan(simulation, Uses.PROCESSOR, needs=("simulator",), tools=("cargo",)),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
     "browser": Plan(browser, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
     "schemathesis": Plan(schemathesis, Uses.STACK, needs=("python", "functions")),

@@ -57,7 +57,7 @@ impl fmt::Display for TenantId {
 /// assert_eq!("01999999-9999-7999-8999-999999999999".parse::<ExportId>(), Err(ParseExportIdError));
 /// # Ok::<(), ParseExportIdError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExportId {
     export_type: ExportType,
     uuid: uuid::Uuid,

@@ -166,6 +166,14 @@ pub struct CheckCursor {
     after: Option<(Timestamp, String, String)>,
 }
 
+impl CheckCursor {
+    /// The status of the exports that are checked.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+}
+
 /// The number of partitions of the scheduled checks.
 const PARTITIONS: u8 = 4;
 
@@ -266,6 +274,26 @@ impl MemoryStore {
     /// The export that the tenant's lock names.
     pub fn locked_by(&self, tenant: &TenantId, export_type: ExportType) -> Option<ExportId> {
         lock(&self.tables).locks.get(&(tenant.clone(), export_type)).copied()
+    }
+
+    /// Makes the tenant's lock of the export's type name this export.
+    pub fn put_lock(&self, tenant: &TenantId, id: ExportId) {
+        lock(&self.tables).locks.insert((tenant.clone(), id.export_type()), id);
+    }
+
+    /// Removes the tenant's lock of this type.
+    pub fn remove_lock(&self, tenant: &TenantId, export_type: ExportType) {
+        lock(&self.tables).locks.remove(&(tenant.clone(), export_type));
+    }
+
+    /// Removes the record of an export, as the table does when its retention is over.
+    pub fn remove_export(&self, tenant: &TenantId, id: &ExportId) {
+        lock(&self.tables).exports.remove(&(tenant.clone(), id.to_string()));
+    }
+
+    /// Stores a checkpoint, or replaces it.
+    pub fn put_checkpoint(&self, tenant: &TenantId, id: &ExportId, checkpoint: Checkpoint) {
+        lock(&self.tables).checkpoints.insert((tenant.clone(), *id), checkpoint);
     }
 
     /// Stores the record of an API key, or replaces it.
@@ -658,6 +686,16 @@ impl MemoryFiles {
     /// All complete files, by key.
     pub fn files(&self) -> BTreeMap<String, StoredFile> {
         lock(&self.files).clone()
+    }
+
+    /// The complete file with this key.
+    pub fn file(&self, key: &str) -> Option<StoredFile> {
+        lock(&self.files).get(key).cloned()
+    }
+
+    /// Stores a complete file, or replaces it.
+    pub fn put(&self, key: &str, file: StoredFile) {
+        lock(&self.files).insert(key.to_owned(), file);
     }
 
     /// All objects of unfinished files, by key.

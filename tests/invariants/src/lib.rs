@@ -1,4 +1,5 @@
-//! Checks [`exports_domain::invariants`] on a dump of a running system.
+//! Checks [`exports_domain::invariants`] on a dump of a running system, and that each change of a record was a
+//! [transition](Transition::between) of the state machine.
 //!
 //! The dump is a JSON document. Unknown names are ignored.
 //!
@@ -9,6 +10,7 @@
 //! | `maxAttempts` | the most attempts of an export without progress; optional, with the product's default |
 //! | `sweptAt` | when the last successful sweep started; optional |
 //! | `items` | all items of the Exports table, as DynamoDB JSON with binary values in Base64 |
+//! | `versions` | lists of consecutive versions of a record, as items; optional |
 //! | `accepted` | `{tenantId, exportId}` of every export whose acceptance was returned to a caller |
 //! | `reportedLinks` | `{tenantId, exportId, linkExpiresAt}` of the link expiries returned to callers; optional |
 //! | `payouts` | all items of the Payouts table |
@@ -19,14 +21,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use calamine::{RangeDeserializerBuilder, Reader as _};
 use exports_aws::dynamodb::inspection::{StoredItem, StoredItemError, item_from_json, read};
 use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::id::ExportId;
-use exports_domain::invariants::{CommittedRow, Link, ObjectContents, SentMail, Snapshot, Violation, violations};
+use exports_domain::invariants::{CommittedRow, Link, ObjectContents, SentMail, Snapshot, violations};
 use exports_domain::lifecycle::RetryPolicy;
+use exports_domain::lifecycle::transition::Transition;
 use exports_domain::money::{Currency, parse_whole_number};
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
@@ -58,11 +62,17 @@ pub enum CheckError {
 ///
 /// # Errors
 /// [`CheckError`] if the dump is invalid.
-pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
+pub fn check(dump: impl Read) -> Result<Vec<String>, CheckError> {
     let dump: Dump = serde_json::from_reader(dump)?;
-    let mut found = Vec::new();
-    for (index, item) in dump.items.iter().enumerate() {
-        found.push(read(&item.0).map_err(|error| CheckError::Item(index, error))?);
+    let read_all = |items: &[Item]| -> Result<Vec<StoredItem>, CheckError> {
+        let read = |(index, item): (usize, &Item)| read(&item.0).map_err(|error| CheckError::Item(index, error));
+        items.iter().enumerate().map(read).collect()
+    };
+    let found = read_all(&dump.items)?;
+    let mut unexplained = Vec::new();
+    for versions in &dump.versions {
+        unexplained
+            .extend(read_all(versions)?.windows(2).filter_map(|pair| unexplained_change(pair, dump.max_attempts)));
     }
     let objects = dump.objects.iter().map(|object| Ok((object.key.as_str(), object.contents()?)));
     let objects = objects.collect::<Result<BTreeMap<_, _>, CheckError>>()?;
@@ -83,7 +93,7 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
         exports: Vec::new(),
         locks: Vec::new(),
         checkpoints: Vec::new(),
-        rows: payouts.iter().collect(),
+        rows: Some(payouts.iter().collect()),
         objects: objects.iter().map(|(key, contents)| (*key, contents)).collect(),
         mails: mails.iter().collect(),
     };
@@ -95,7 +105,18 @@ pub fn check(dump: impl Read) -> Result<Vec<Violation>, CheckError> {
             StoredItem::Idempotency => {}
         }
     }
-    Ok(violations(&snapshot))
+    Ok(violations(&snapshot).iter().map(ToString::to_string).chain(unexplained).collect())
+}
+
+/// The change between two versions of a record, if it is no transition.
+fn unexplained_change(versions: &[StoredItem], max_attempts: u32) -> Option<String> {
+    let [StoredItem::Export(before), StoredItem::Export(after)] = versions else { return None };
+    // The product's waits are shorter in the fault runs, and a case has few resends.
+    let retry = RetryPolicy { max_attempts, backoff: Vec::new(), permanent_wait: Duration::ZERO };
+    match Transition::between(before, after, &retry, u32::MAX) {
+        Some(_) => None,
+        None => Some(format!("NotATransition: {} {}: from {before:?} to {after:?}", after.tenant, after.id)),
+    }
 }
 
 #[derive(Deserialize)]
@@ -107,6 +128,8 @@ struct Dump {
     #[serde(default = "max_attempts")]
     max_attempts: u32,
     items: Vec<Item>,
+    #[serde(default)]
+    versions: Vec<Vec<Item>>,
     accepted: Vec<ExportName>,
     #[serde(default)]
     reported_links: Vec<ReportedLink>,

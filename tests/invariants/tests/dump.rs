@@ -148,3 +148,19 @@ fn invalid_dump_prints_the_error_and_exits_with_2() {
     let (printed, code) = check(&dump);
     assert!(printed.contains("row 1: much") && code == Some(2), "{printed}");
 }
+
+#[test]
+fn change_that_is_no_transition_is_printed() {
+    let mut dump = valid(&write_file("versions.csv", CSV));
+    let mut expired = dump["items"][0].clone();
+    expired["status"] = s("EXPIRED");
+    expired["updatedAt"] = s("2026-10-11T08:32:00.000Z");
+    expired.as_object_mut().unwrap().retain(|name, _| !name.starts_with("nextCheck"));
+    dump["versions"] = json!([[dump["items"][0], expired]]);
+    assert_eq!(check(&dump), (String::new(), Some(0)));
+    expired["rowsRead"] = n(3);
+    dump["versions"][0][1] = expired;
+    let (printed, code) = check(&dump);
+    assert!(printed.starts_with("NotATransition: acme "), "{printed}");
+    assert_eq!(code, Some(1));
+}

@@ -16,7 +16,7 @@ mod supplier_payouts;
 pub(crate) const CREATED_AT: &str = "createdAt";
 
 /// What is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportType {
     /// The marketplace's own payouts: its commissions, paid to its bank.
     MarketplacePayouts,

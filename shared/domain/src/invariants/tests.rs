@@ -32,7 +32,7 @@ impl Parts {
             exports: self.exports.iter().collect(),
             locks: self.locks.iter().map(|(tenant, id)| (tenant, id.export_type(), *id)).collect(),
             checkpoints: self.checkpoints.iter().map(|(tenant, id)| (tenant, *id)).collect(),
-            rows: self.rows.iter().collect(),
+            rows: Some(self.rows.iter().collect()),
             objects: self.objects.iter().map(|(key, contents)| (key.as_str(), contents)).collect(),
             mails: self.mails.iter().collect(),
         })
