@@ -29,7 +29,6 @@ class Choice:
 
     whole: bool
     seed: int
-    pairs: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,21 +176,6 @@ def singles(calls: Iterable[Call]) -> list[tuple[Injection, ...]]:
         for failure in possible(call.crate, call.operation)
         for every_attempt in ((False, True) if failure in RETRIED and call.operation != "ses:SendEmail" else (False,))
     ]
-
-
-def pairs(chance: random.Random, calls: Sequence[Call], count: int) -> list[tuple[Injection, ...]]:
-    """Random pairs of failures at two calls of a run. The second call may only occur because of the first failure. The
-    slowest failures are excluded."""
-    found = []
-    for _ in range(count):
-        first, second = chance.choice(calls), chance.choice(calls)
-        if (first.operation, first.number) == (second.operation, second.number):
-            second = Call(second.crate, second.operation, second.number + 1)
-        drawn = [
-            chance.choice([case[0] for case in singles([call]) if not case[0].waits_long]) for call in (first, second)
-        ]
-        found.append(tuple(drawn))
-    return found
 
 
 def run(bench: Bench, flow: Flow, injections: tuple[Injection, ...]) -> Result:

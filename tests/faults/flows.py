@@ -66,12 +66,8 @@ class Flow:
         )  # fmt: skip
 
     def allowed_outcomes(self, *injections: Injection) -> set[str]:
-        """The outcomes that these failures allow. In a pair, one failure may prevent the other's call."""
-        outcomes = set().union(*(self._outcomes_of(injection) for injection in injections))
-        if self.run is create and sum(injection.failure in STALLED for injection in injections) > 1:
-            # A process that stalls again after it was resumed may be killed before it writes anything.
-            outcomes |= {"no response"}
-        return outcomes if len(injections) == 1 else outcomes | {self.outcome}
+        """The outcomes that these failures allow."""
+        return set().union(*(self._outcomes_of(injection) for injection in injections))
 
     def _outcomes_of(self, injection: Injection) -> set[str]:
         """The outcomes that one failure allows. Most failures do not change the outcome."""

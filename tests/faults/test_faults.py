@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fault_run import Choice, FaultRun, Part, Results, Scenario, pairs, singles
+from fault_run import Choice, FaultRun, Part, Results, Scenario, singles
 from flows import FLOWS, IN_PARTS, PERSISTENT, Flow
 from proxy import Call
 
@@ -23,7 +23,7 @@ def at_any_call(flow: Flow) -> Part:
         chosen = singles(calls)
         if not choice.whole:
             chosen = chance.sample([case for case in chosen if not case[0].waits_long], SAMPLE)
-        return [(flow, case) for case in [*chosen, *pairs(chance, calls, choice.pairs)]]
+        return [(flow, case) for case in chosen]
 
     return Part(flow.name, flow, cases)
 
