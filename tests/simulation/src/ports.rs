@@ -133,8 +133,8 @@ fn write<T>(
         broken.weaken(&mut step);
     }
     let before = world.store.export(tenant, id);
+    let is_applied = before.as_ref().is_some_and(|before| step.guards.iter().all(|guard| guard.holds(before)));
     let written = write(&world.store, &step);
-    let is_applied = world.store.export(tenant, id) != before;
     if world.trace.lines.is_some() {
         let outcome = if is_applied { "applied" } else { "not applied" };
         let fencing_token = before.as_ref().map_or(0, |export| export.fencing_token);
