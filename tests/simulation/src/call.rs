@@ -11,6 +11,7 @@ use exports_domain::lifecycle::transition::Transition;
 pub(crate) enum Call {
     FindApiKey,
     StoreApiKey,
+    RecordApiKeyUse,
     ListApiKeys,
     RevokeApiKey,
     Accept,

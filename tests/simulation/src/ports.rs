@@ -63,6 +63,11 @@ impl ApiKeyStore for Ports {
         call(Call::StoreApiKey, move |world| block_on(world.store.store_api_key(&record))).await
     }
 
+    async fn record_api_key_use(&self, hash: &KeyHash, day: Timestamp) -> Result<(), DependencyError> {
+        let hash = hash.clone();
+        call(Call::RecordApiKeyUse, move |world| block_on(world.store.record_api_key_use(&hash, day))).await
+    }
+
     async fn list_api_keys(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>, DependencyError> {
         let tenant = tenant.clone();
         call(Call::ListApiKeys, move |world| {
@@ -287,8 +292,8 @@ impl ExportStore for Ports {
 
 #[async_trait]
 impl JobQueue for Ports {
-    async fn enqueue(&self, tenant: &TenantId, id: &ExportId, delay: Duration) -> Result<(), DependencyError> {
-        let (tenant, id) = (tenant.clone(), *id);
+    async fn enqueue(&self, export: &Export, delay: Duration) -> Result<(), DependencyError> {
+        let (tenant, id) = (export.tenant.clone(), export.id);
         call(Call::Enqueue, move |world| {
             let copies =
                 if world.is_faulty && world.choices.chance(world.config.repeats_in_a_thousand) { 2 } else { 1 };

@@ -139,12 +139,8 @@ fn caller(tenant: usize, number: usize) -> Caller {
 /// The keys of all operators.
 static KEYS: LazyLock<Vec<ApiKeyRecord>> = LazyLock::new(|| {
     let of = |tenant| (0..OPERATORS.len()).map(move |number| (tenant, number));
-    let record = |(tenant, number)| ApiKeyRecord {
-        hash: hash_of(&api_key(tenant, number)),
-        caller: caller(tenant, number),
-        created_at: start(),
-        revoked_at: None,
-    };
+    let record =
+        |(tenant, number)| ApiKeyRecord::new(hash_of(&api_key(tenant, number)), caller(tenant, number), start());
     (0..TENANTS.len()).flat_map(of).map(record).collect()
 });
 
