@@ -321,6 +321,8 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
         Guard::FencingTokenIs(export.fencing_token),
         Guard::LeaseExpiredAt(now),
         Guard::AttemptsBelow(retry.max_attempts),
+        // A checkpoint of the previous owner that takes effect late resets the attempts. This write would undo that.
+        Guard::AttemptsAtLeast(export.attempts),
         Guard::DeadlineAfter(now),
         // The previous owner can still record its error or its file between the read and this write, because the token
         // is still its own. The new owner would not know of either.

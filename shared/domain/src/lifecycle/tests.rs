@@ -174,6 +174,17 @@ fn former_owner_cannot_write() {
 }
 
 #[test]
+fn acquire_fails_if_a_late_checkpoint_reset_the_attempts_since_the_read() {
+    let owner = acquired(minutes(0), &export());
+    let read = released(&owner, minutes(1), minutes(2));
+    let late = advance_checkpoint(&owner, minutes(1), Progress { rows_read: 1, rows_written: 1 }).apply(&read).unwrap();
+    let acquire_it = |read: &Export| acquire(read, minutes(6), lease(minutes(11)), &retry()).unwrap();
+    assert_eq!((read.attempts, late.attempts), (1, 0));
+    assert_eq!(acquire_it(&read).apply(&late), None);
+    assert_eq!(acquire_it(&late).apply(&late).unwrap().attempts, 1);
+}
+
+#[test]
 fn release_removes_the_lease_and_keeps_the_attempts() {
     let export = acquired(minutes(0), &export());
     let export = released(&export, minutes(1), minutes(2));
