@@ -1,7 +1,7 @@
 //! Holds the reads of one export to a rate, so that other readers of the source are not throttled.
 //!
 //! The generic cell rate algorithm: `due` is when everything that was read so far is paid for at the rate, and a read may
-//! start up to [`BURST`] before.
+//! start up to `BURST` before.
 
 use std::time::Duration;
 
