@@ -75,6 +75,9 @@ class Flow:
         if self.run is create and operation != "sqs:SendMessage":
             # The client sends one request. Without a response or with an error, there may be no export.
             is_acceptance = operation == "dynamodb:TransactWriteItems"
+            if operation == "dynamodb:UpdateItem":
+                # The use of the API key is recorded beside the acceptance: only the end of the process matters.
+                return {"no response", self.outcome} if failure in KILLED else {self.outcome}
             if failure in KILLED and not (is_acceptance and failure is Failure.KILLED_AFTER):
                 return {"no response"}
             if injection.every_attempt and not injection.at_start and not (is_acceptance and failure is Failure.LOST):
