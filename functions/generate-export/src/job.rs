@@ -85,7 +85,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
                 Ok(Some(*export))
             }
-            Ok(TriedStep::Rejected(Some(read))) => Ok(self.acquire_again(*read, now, lease).await?),
+            Ok(TriedStep::Rejected(Some(read))) => self.acquire_again(*read, now, lease).await,
             Ok(TriedStep::Rejected(None)) => {
                 warn!("dropped a message for an export that does not exist");
                 Ok(None)
@@ -101,12 +101,7 @@ impl<S: ExportStore> Generator<'_, S> {
     }
 
     /// Acquires the lease of an export that had an owner before, if it is free.
-    async fn acquire_again(
-        &self,
-        read: Export,
-        now: Timestamp,
-        lease: Lease,
-    ) -> Result<Option<Export>, DependencyError> {
+    async fn acquire_again(&self, read: Export, now: Timestamp, lease: Lease) -> Result<Option<Export>, ReadError> {
         exports_telemetry::record_launch(read.launch_request_id.as_deref());
         // The response to our own write may have been lost, and the SDK's retry rejected: the lease is ours then.
         if read.lease() == Some(&lease) {
@@ -127,19 +122,18 @@ impl<S: ExportStore> Generator<'_, S> {
                 return Ok(None);
             }
         };
-        match self.exports.apply_step(&read.tenant, &read.id, &step).await {
-            Ok(()) => {
-                let export = step.changed(&read);
+        match self.exports.try_step(&read.tenant, &read.id, &step).await? {
+            // The record as it is now: the previous owner may have recorded progress since it was read.
+            TriedStep::Applied(export) => {
                 info!(fencing_token = export.fencing_token, attempts = export.attempts, "acquired the lease");
-                Ok(Some(export))
+                Ok(Some(*export))
             }
             // A lost response, as above.
-            Err(ApplyError::Conflict(Some(now))) if now.lease() == Some(&lease) => Ok(Some(*now)),
-            Err(ApplyError::Conflict(_)) => {
+            TriedStep::Rejected(Some(now)) if now.lease() == Some(&lease) => Ok(Some(*now)),
+            TriedStep::Rejected(_) => {
                 info!("nothing to do: another invocation acquired the lease");
                 Ok(None)
             }
-            Err(ApplyError::Dependency(error)) => Err(error),
         }
     }
 

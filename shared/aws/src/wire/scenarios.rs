@@ -313,14 +313,6 @@ fn steps() -> Vec<Scenario> {
     let days_ago = |days: u64| now.minus(Duration::from_secs(days * 24 * 60 * 60)).start_of_day();
     let resent_before = Export { resends: [1, 2, 3].map(|days| (days_ago(days), 1)).into(), ..ready_export() };
     let plain: Vec<(&str, &str, Step)> = vec![
-        ("acquire", "", lifecycle::acquire(&export(), now, lease(), &retry).unwrap()),
-        ("acquire", "file-recorded", lifecycle::acquire(&with_file, now, lease(), &retry).unwrap()),
-        ("acquire", "after-permanent-error", lifecycle::acquire(&after_error, now, lease(), &retry).unwrap()),
-        (
-            "acquire",
-            "after-permanent-error-file-recorded",
-            lifecycle::acquire(&error_with_file, now, lease(), &retry).unwrap(),
-        ),
         ("release", "", lifecycle::release(&owned(), now, ErrorKind::Transient, later())),
         ("release", "permanent", lifecycle::release(&owned(), now, ErrorKind::Permanent, later())),
         ("record_progress", "", lifecycle::record_progress(&owned(), now, PROGRESS)),
@@ -351,18 +343,27 @@ fn steps() -> Vec<Scenario> {
             json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}).to_string(),
         )
     };
-    scenarios.push(Scenario {
-        name: name("try_step", "acquire_first", ""),
-        step: Some("acquire_first".to_owned()),
-        responses: vec![rejected()],
-        run: Box::new(move |config| {
-            Box::pin(async move {
-                let first = lifecycle::acquire_first(start(), lease());
-                exports(&config).try_step(&export().tenant, &export().id, &first).await?;
-                Ok(None)
-            })
-        }),
-    });
+    let acquire = |export: &Export| lifecycle::acquire(export, now, lease(), &retry).unwrap();
+    for (step, case, made) in [
+        ("acquire_first", "", lifecycle::acquire_first(now, lease())),
+        ("acquire", "", acquire(&export())),
+        ("acquire", "file-recorded", acquire(&with_file)),
+        ("acquire", "after-permanent-error", acquire(&after_error)),
+        ("acquire", "after-permanent-error-file-recorded", acquire(&error_with_file)),
+    ] {
+        scenarios.push(Scenario {
+            name: name("try_step", step, case),
+            step: Some(step.to_owned()),
+            responses: vec![rejected()],
+            run: Box::new(move |config| {
+                let made = made.clone();
+                Box::pin(async move {
+                    exports(&config).try_step(&export().tenant, &export().id, &made).await?;
+                    Ok(None)
+                })
+            }),
+        });
+    }
     // The lock names another export and is kept.
     let fail = lifecycle::fail(&owned(), now, FailedBy::Owner, failure());
     let responses = vec![cancelled(&["None", "None", "ConditionalCheckFailed"]), ok(json!({}))];
