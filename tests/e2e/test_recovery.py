@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -91,10 +92,20 @@ def test_export_that_fills_no_part_continues_after_the_last_row_read(brisk_tenan
     record = tenant.record(export_id)
     assert (record["rowsRead"], record["rowsWritten"]) == (len(payouts), 3)
     assert record["fencingToken"] > 1
-    log = [line for line in tenant.stack.logs("generate-export") if export_id in line]
-    assert any("continuing from the checkpoint" in line for line in log)
-    assert not any("restarting the file" in line for line in log)
-    assert (tenant.unfinished_uploads(), tenant.unfinished_parts()) == ([], [])
+    log = [json.loads(line) for line in tenant.stack.logs("generate-export") if export_id in line]
+
+    def requests(message: str) -> set[str]:
+        return {line["spans"][0]["requestId"] for line in log if line.get("message", "").startswith(message)}
+
+    assert requests("continuing from the checkpoint")
+    assert not requests("restarting the file")
+    # On a busy machine, an invocation may be killed after it stored a part and before the checkpoint that names it. The
+    # bucket's lifecycle rule deletes such a part.
+    killed = (
+        requests("acquired the lease") - requests("continuing in the next invocation") - requests("export is READY")
+    )
+    assert len(tenant.unfinished_parts()) <= len(killed)
+    assert tenant.unfinished_uploads() == []
     assert_done_once(tenant, [row for row in payouts if row["status"] == "FAILED"])
 
 

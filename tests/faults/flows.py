@@ -423,7 +423,9 @@ PERSISTENT = [
     Persistent(SMALL, "dynamodb:GetItem", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_ROWS,)),
     Persistent(SMALL, "dynamodb:Query", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
     Persistent(SMALL, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
-    Persistent(SMALL, "secretsmanager:GetSecretValue", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP_WITH_FILE),
+    # The first call is made before the event arrives. A process killed then counts no attempt.
+    Persistent(SMALL, "secretsmanager:GetSecretValue", 1, (*ERRORS, Failure.LOST), USED_UP_WITH_FILE),
+    Persistent(SMALL, "secretsmanager:GetSecretValue", 1, KILLED, DEADLINE_PASSED),
     Persistent(SMALL, "ses:SendEmail", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP_WITH_FILE),
     Persistent(
         SMALL,

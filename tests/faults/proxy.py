@@ -127,7 +127,7 @@ class Injection:
         if (self.crate, self.operation) != (call.crate, call.operation):
             return False
         if self.persists:
-            return self.number <= call.number and not call.at_start
+            return self.number <= call.number
         if self.every_attempt and self.failure is Failure.CONFLICT:
             # The functions themselves repeat such a write, as a separate call.
             return self.number <= call.number < self.number + CONFLICTS

@@ -47,6 +47,7 @@ INVALID = "InvalidParameterValueException"
 _create, _update, _put_concurrency = (
     lambda_svc._create_function, lambda_svc._update_config, lambda_svc._put_function_concurrency
 )  # fmt: skip
+_update_code, _release = lambda_svc._update_code, lambda_svc.release_worker
 _create_mapping, _handle = lambda_svc._create_esm, lambda_svc.handle_request
 _dispatch = lambda_svc._execute_function_dispatch
 _signal, _provided_environment = lambda_runtime._signal, lambda_svc._provided_worker_env
@@ -130,7 +131,33 @@ def _create_checked(data: dict[str, Any]) -> Any:
 
 
 def _update_checked(name: str, data: dict[str, Any]) -> Any:
-    return _reject(_environment_problem(_variables(data))) or _update(name, data)
+    if problem := _reject(_environment_problem(_variables(data))):
+        return problem
+    _retire_busy(name)
+    return _update(name, data)
+
+
+def _update_code_gently(name: str, data: dict[str, Any]) -> Any:
+    _retire_busy(name)
+    return _update_code(name, data)
+
+
+def _retire_busy(name: str) -> None:
+    """Keeps the update of a function from killing its running invocations. Their processes end with them.
+
+    Lambda API Reference, UpdateFunctionConfiguration (a function can be invoked while it is updated).
+    """
+    with lambda_runtime._lock:
+        for workers in lambda_runtime._workers.values():
+            for worker in [known for known in workers if known.func_name == name and known.in_use]:
+                workers.remove(worker)
+                worker.is_retired = True
+
+
+def _release_or_end(worker: Any) -> None:
+    _release(worker)
+    if getattr(worker, "is_retired", False):
+        worker.kill()
 
 
 def _put_concurrency_checked(name: str, data: dict[str, Any]) -> Any:
@@ -356,6 +383,7 @@ def _signal_frozen(process: Any) -> None:
 def enforce() -> None:
     lambda_svc._create_function = _create_checked
     lambda_svc._update_config = _update_checked
+    lambda_svc._update_code, lambda_svc.release_worker = _update_code_gently, _release_or_end
     lambda_svc._put_function_concurrency = _put_concurrency_checked
     lambda_svc._create_esm = _create_mapping_checked
     lambda_svc._execute_function_dispatch = _dispatch_small

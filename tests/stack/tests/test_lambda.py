@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -123,6 +124,20 @@ def test_function_is_frozen_between_invocations(functions: Any, kept: str, respo
     assert second["frozen"] > 0.4, second
     assert second["kept"] == {"closed": "RemoteDisconnected", "dead": "ConnectionResetError"}[kept]
     responses.add("frozen; the kept connection is closed, or reset at the next request")
+
+
+def test_update_does_not_end_running_invocations(functions: Any, responses: Responses) -> None:
+    """A function can be invoked while it is updated. A running invocation ends as it began.
+
+    Source: Lambda API Reference, UpdateFunctionConfiguration
+    """
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(invoke, functions, {"sleep": 1})
+        time.sleep(0.5)
+        functions.update_function_configuration(FunctionName="rules", Timeout=20)
+        functions.get_waiter("function_updated_v2").wait(FunctionName="rules")
+    assert invoke(functions, {})["process"] != running.result()["process"]
+    responses.add("the invocation succeeds; the next has a new process")
 
 
 def test_log_of_an_invocation_is_complete(account: Account, functions: Any, responses: Responses) -> None:
