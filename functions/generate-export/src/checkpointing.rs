@@ -120,9 +120,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         match self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await {
             Ok(()) => {
                 *export = step.changed(export);
-                discard(&state.stored(checkpoint), self.files).await;
                 info!(parts = checkpoint.parts, rows_read = progress.rows_read, "continuing in the next invocation");
-                Stopped::OutOfTime { has_advanced }
+                Stopped::OutOfTime { has_advanced, obsolete: state.stored(checkpoint) }
             }
             Err(error) => {
                 if let ApplyError::Conflict(_) = error {

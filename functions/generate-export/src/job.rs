@@ -61,7 +61,10 @@ impl<S: ExportStore> Generator<'_, S> {
             }
             Err(Stopped::Conflict(_)) => warn!(fencing_token = export.fencing_token, "lost the lease"),
             Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
-            Err(Stopped::OutOfTime { has_advanced }) => self.enqueue_next(&export, has_advanced).await,
+            Err(Stopped::OutOfTime { has_advanced, obsolete }) => {
+                self.enqueue_next(&export, has_advanced).await;
+                discard(&obsolete, self.files).await;
+            }
             Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,
         }
         Ok(())

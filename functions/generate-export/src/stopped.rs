@@ -20,6 +20,8 @@ pub enum Stopped {
     OutOfTime {
         /// Whether the checkpoint advanced.
         has_advanced: bool,
+        /// What only the checkpoint before it names, to be deleted once the next invocation is enqueued.
+        obsolete: UnfinishedFile,
     },
     /// A dependency failed; another attempt may succeed.
     Error {

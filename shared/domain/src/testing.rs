@@ -658,7 +658,7 @@ pub struct MemoryFiles {
     uploads: Mutex<BTreeMap<String, MemoryUpload>>,
     started: AtomicU64,
     min_part_size: usize,
-    hangs: AtomicBool,
+    hanging: Mutex<Option<&'static str>>,
     limits: Mutex<Vec<Duration>>,
     deleted: Mutex<BTreeSet<String>>,
     lookups: AtomicU64,
@@ -708,9 +708,18 @@ impl MemoryFiles {
         lock(&self.unfinished).values_mut().for_each(|object| *object = bytes.to_vec());
     }
 
-    /// All further writes of objects of unfinished files never return.
-    pub fn hang_unfinished(&self) {
-        self.hangs.store(true, Ordering::SeqCst);
+    /// All further calls with this action hang.
+    pub fn hang(&self, action: &'static str) {
+        *lock(&self.hanging) = Some(action);
+    }
+
+    async fn check(&self, action: &'static str) -> Result<(), DependencyError> {
+        self.failures.check(action)?;
+        let hangs = *lock(&self.hanging) == Some(action);
+        if hangs {
+            pending::<()>().await;
+        }
+        Ok(())
     }
 
     /// Deletes all objects of unfinished files, as the lifecycle rule of the bucket does.
@@ -833,10 +842,7 @@ impl FileStore for MemoryFiles {
     }
 
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
-        self.failures.check("write the unfinished part")?;
-        if self.hangs.load(Ordering::SeqCst) {
-            pending::<()>().await;
-        }
+        self.check("write the unfinished part").await?;
         lock(&self.unfinished).insert(key.to_owned(), bytes);
         Ok(())
     }
@@ -847,7 +853,7 @@ impl FileStore for MemoryFiles {
     }
 
     async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.failures.check("delete the unfinished part")?;
+        self.check("delete the unfinished part").await?;
         lock(&self.unfinished).remove(key);
         Ok(())
     }

@@ -51,12 +51,22 @@ async fn repeatedly_lost_unfinished_part_uses_up_the_attempts() {
 #[tokio::test(start_paused = true)]
 async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
     let world = in_short_invocations_without_parts(100);
-    world.files.hang_unfinished();
+    world.files.hang("write the unfinished part");
     world.deliver_for("r", Duration::from_secs(9)).await;
     let record = world.record();
     assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
     assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
     assert_eq!(world.exports.checkpoint(&record.tenant, &record.id), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_invocation_is_enqueued_before_the_obsolete_part_is_deleted() {
+    let world = in_short_invocations_without_parts(200);
+    world.leave_unfinished_part().await;
+    let enqueued = world.queue.enqueued().len();
+    world.files.hang("delete the unfinished part");
+    tokio::time::timeout(MINUTE, world.deliver_for("r", Duration::from_secs(9))).await.unwrap_err();
+    assert_eq!(world.queue.enqueued().len(), enqueued + 1);
 }
 
 #[tokio::test]
