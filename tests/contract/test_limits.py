@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OPENAPI = "functions/describe-api/openapi.json"
 MAINS = sorted(ROOT.glob("functions/*/src/main.rs"))
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "KiB": 1 << 10, "MiB": 1 << 20}
+UNITS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400, "KiB": 1 << 10, "MiB": 1 << 20}
 WORDS = {"five": "5", "second": "s", "minute": "m", "hour": "h", "day": "d"}
 OPERATORS = {ast.Mult: operator.mul, ast.LShift: operator.lshift, ast.Add: operator.add}
 
@@ -32,11 +32,21 @@ PROMISES = [
     ("SECURITY.md", r"(49) CC recipients", "shared/domain/src/email.rs", "MAX_CC"),
     ("SECURITY.md", r"(10) resends per export and day", "functions/resend-email/src/lib.rs", "MAX_RESENDS_A_DAY"),
     ("SECURITY.md", r"Within (five minutes) all new\s+links", "shared/aws/src/links.rs", "KEY_CACHE_LIFETIME"),
+    ("SECURITY.md", r"key of (64) random characters", "shared/http/src/auth.rs", "KEY_LENGTH"),
+    ("SECURITY.md", r"abandoned after (250 ms)", "shared/http/src/auth.rs", "MAX_RECORD_USE"),
+    ("ARCHITECTURE.md", r"a key at most every (45 seconds)", "shared/http/src/auth.rs", "CACHE_TTL"),
+    ("ARCHITECTURE.md", r"at most\s+every (five minutes)", "shared/aws/src/links.rs", "KEY_CACHE_LIFETIME"),
     ("template.yaml", r"allows at most (7 days)", "shared/aws/src/presign.rs", "MAX_LIFETIME"),
     (OPENAPI, r"expires after (15 minutes)", "shared/http/src/view.rs", "DOWNLOAD_LIFETIME"),
     (OPENAPI, r"body is larger than (64 KiB)", "shared/http/src/body.rs", "MAX_BYTES"),
     (OPENAPI, r"XLSX file, which has at most ([\d,]+) rows", "functions/generate-export/src/main.rs", "MAX_XLSX_ROWS"),
     (OPENAPI, r"and ([\d,]+) characters in a cell", "shared/domain/src/sheet.rs", "MAX_CELL_CHARS"),
+    (OPENAPI, r'"maximum": (100),\s+"default": 20', "functions/list-exports/src/query.rs", "MAX_SIZE"),
+    (OPENAPI, r'"maximum": 100,\s+"default": (20)', "functions/list-exports/src/query.rs", "DEFAULT_SIZE"),
+    (OPENAPI, r"errors of the request, at most (100)", "shared/http/src/validation.rs", "MAX_VALIDATION_ERRORS"),
+    (OPENAPI, r"more than (50) return F-E-010", "shared/domain/src/filter.rs", "MAX_SUPPLIERS"),
+    (OPENAPI, r'"maxLength": (128)', "shared/domain/src/filter.rs", "MAX_CHARACTERS"),
+    (OPENAPI, r'"maxLength": (254)', "shared/domain/src/email.rs", "MAX_CHARACTERS"),
     (OPENAPI, r"1 to (255) printable", "shared/http/src/idempotency.rs", "MAX_CHARACTERS"),
 ]  # fmt: skip
 
@@ -63,7 +73,8 @@ def coded(expression: str) -> Any:
                 return [value(item) for item in items]
         raise AssertionError(expression)
 
-    return value(ast.parse(re.sub(r"Duration::from_secs", "", expression.strip()), mode="eval").body)
+    unit = 1e-3 if "Duration::from_millis" in expression else 1
+    return unit * value(ast.parse(re.sub(r"Duration::from_\w+", "", expression.strip()), mode="eval").body)
 
 
 def constant(file: str, name: str) -> Any:
