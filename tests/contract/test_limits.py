@@ -51,6 +51,12 @@ PROMISES = [
 ]  # fmt: skip
 
 
+# The constants in ARCHITECTURE.md: name, file and value.
+LISTED = re.findall(
+    r"^\| \[`(\w+)`\]\((.+?)\) \| (.+?) \|", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
 def promised(text: str) -> Any:
     """The value of `10,000`, `8 MiB`, `five minutes` or `15s,1m`, in bytes or seconds."""
     text = re.sub(
@@ -73,8 +79,8 @@ def coded(expression: str) -> Any:
                 return [value(item) for item in items]
         raise AssertionError(expression)
 
-    unit = 1e-3 if "Duration::from_millis" in expression else 1
-    return unit * value(ast.parse(re.sub(r"Duration::from_\w+", "", expression.strip()), mode="eval").body)
+    seconds = expression.replace("Duration::from_secs", "").replace("Duration::from_millis(", "1e-3 * (")
+    return value(ast.parse(seconds.strip(), mode="eval").body)
 
 
 def constant(file: str, name: str) -> Any:
@@ -109,3 +115,12 @@ def test_architecture_states_the_default_of_each_setting() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("their defaults:")[2].partition("\n\n")[0]
     stated = {name: promised(value) for name, value in re.findall(r"`(\w+)`\s+([^`]+?)(?=,\s+`|\.$)", text)}
     assert {name: [value] * len(defaults()[name]) for name, value in stated.items()} == defaults()
+
+
+@pytest.mark.parametrize(("name", "file", "stated"), LISTED, ids=[f"{name}-{file}" for name, file, _ in LISTED])
+def test_architecture_states_the_value_of_the_constant(name: str, file: str, stated: str) -> None:
+    assert constant(file, name) == promised(stated)
+
+
+def test_architecture_lists_constants() -> None:
+    assert len(LISTED) > 30
