@@ -1,0 +1,166 @@
+"""The figures of the documents are those of the benchmarks' results. `tests/run --update contract` rewrites them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import golden
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests/bench/results"
+GENERATOR: dict[str, Any] = json.loads((RESULTS / "generator.json").read_text())
+START: dict[str, Any] = json.loads((RESULTS / "start.json").read_text())
+COST_TABLE = "| operation | Lambda, $ |"
+FIGURE = re.compile(r"\{(:[^}]*)\}")
+
+
+def target(measure: str) -> float:
+    """The value of a target of either benchmark."""
+    targets = [*GENERATOR["targets"], *START["times"], *START["footprint"]]
+    (found,) = (target["value"] for target in targets if target["measure"] == measure)
+    return float(found)
+
+
+def generated(contender: str, rows: int, time_limit: int = 10800) -> dict[str, Any]:
+    """The runs of a contender that export all marketplace payouts, limited by the CPU or by time."""
+    wanted = {
+        "exportType": "marketplace-payouts", "hasFilter": False, "readShare": None, "spread": "even",
+        "contender": contender, "rows": rows, "timeLimitSeconds": time_limit,
+    }  # fmt: skip
+    if time_limit == 10800:
+        wanted["latencyMs"] = 0
+    (found,) = (r for r in GENERATOR["results"] if all(r.get(name, value) == value for name, value in wanted.items()))
+    return dict(found)
+
+
+def started(function: str, implementation: str = "function") -> dict[str, Any]:
+    wanted = (function, implementation)
+    (found,) = (one for one in START["results"] if (one["function"], one["implementation"]) == wanted)
+    return dict(found)
+
+
+def of_routes(value: Callable[[dict[str, Any]], float]) -> tuple[float, float]:
+    """The smallest and the largest value of the routes."""
+    values = [value(one) for one in START["results"] if one["isRoute"] and one["implementation"] == "function"]
+    return min(values), max(values)
+
+
+def warm(function: str, measure: str = "cpuMs", implementation: str = "function") -> float:
+    return float(started(function, implementation)["warm"][measure])
+
+
+LAUNCH = "create-export: init and first request, CPU"
+MIB = 1 << 20
+TEN_MILLION = 10_000_000
+# Python is not measured at ten million rows.
+PYTHON = 10 * generated("python", 1_000_000)["cpuSeconds"]
+
+# Text of a document, and the values of its figures.
+FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
+    (
+        "BENCHMARKS.md",
+        "| rows per CPU second, 1 M rows | {:.1f} × plain Rust, {:.1f} × Python |",
+        tuple(target(f"rows per CPU second compared with {peer}, 1,000,000 rows") for peer in ("plain Rust", "Python")),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| CPU against the floor | {:.1f} × at 1 M rows, {:.1f} × at 10 M |",
+        tuple(target(f"CPU compared with the floor, {rows} rows") for rows in ("1,000,000", "10,000,000")),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| peak memory | {:.0f} MiB at 1 M rows, {:.0f} MiB at 10 M |",
+        tuple(generated("generator", rows)["peakMib"] for rows in (1_000_000, TEN_MILLION)),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| invocations of one second each, 5 M rows | {:.0f}, the same file |",
+        (generated("generator", 5_000_000, 1)["runs"][0]["invocations"],),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| create-export, start and first request, CPU | {:.1f} ms: {:.0f} × less than Python, {:.0f} × than Node.js, "
+        "{:.1f} × than plain Rust |",
+        (
+            target(LAUNCH),
+            *(target(f"{LAUNCH}, compared with {peer}") for peer in ("Python", "Node.js 20", "plain Rust")),
+        ),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| a further request for the list, for an export, CPU | {:.0f} ×, {:.1f} × less than Python",
+        tuple(target(f"{name}: a warm request, CPU, compared with Python") for name in ("list-exports", "get-export")),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| memory of a route after 1,000 requests | {:.0f} to {:.0f} MiB, not growing |",
+        of_routes(lambda one: one["warm"]["residentMib"]),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| a route's binary | {:.1f} to {:.1f} MiB; plain Rust {:.0f} MiB |",
+        (*of_routes(lambda one: one["binaryBytes"] / MIB), started("create-export", "plain")["binaryBytes"] / MIB),
+    ),
+    (
+        "BENCHMARKS.md",
+        "| AWS calls of a further launch, list, export | {:.0f}, {:.0f}, {:.0f} |",
+        tuple(warm(name, "calls") for name in ("create-export", "list-exports", "get-export")),
+    ),
+    (
+        "BENCHMARKS.md",
+        "A further request for an export takes more than a tenth of Python's {:.1f} ms.",
+        (warm("get-export", implementation="python"),),
+    ),
+    (
+        "BENCHMARKS.md",
+        "A route without any call (`get-caller`) takes {:.2f} ms for Lambda's interface, the key and the log; signing "
+        "the call and the link alone would use up the remaining {:.2f} ms.",
+        (warm("get-caller"), warm("get-export", implementation="python") / 10 - warm("get-caller")),
+    ),
+    ("ALTERNATIVES.md", "speed: [{:.0f} s of CPU][generator] | $0.14, {:.0f} s or more", (PYTHON, PYTHON)),
+    (
+        "ALTERNATIVES.md",
+        "10 M payouts of the benchmark fill [{:,.0f} pages][generator] of 1 MiB",
+        (generated("floor", TEN_MILLION)["runs"][0]["calls"]["Query"],),
+    ),
+]
+
+
+def expression(template: str) -> re.Pattern[str]:
+    """Matches the text with any figures and line breaks."""
+    texts = FIGURE.split(template)[::2]
+    return re.compile(r"(\d[\d.,]*)".join(r"\s+".join(map(re.escape, re.split(r"\s+", text))) for text in texts))
+
+
+@pytest.mark.parametrize(("page", "template", "values"), FIGURES, ids=[template[:50] for _, template, _ in FIGURES])
+def test_figures_are_those_of_the_results(page: str, template: str, values: tuple[float, ...]) -> None:
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    wanted = [("{" + spec + "}").format(value) for spec, value in zip(FIGURE.findall(template), values, strict=True)]
+    found = list(expression(template).finditer(text))
+    assert len(found) == 1, f"{page} must say once: {template}"
+    if golden.IS_UPDATE:
+        for index, figure in reversed(list(enumerate(wanted, 1))):
+            start, end = found[0].span(index)
+            text = text[:start] + figure + text[end:]
+        path.write_text(text, encoding="utf-8")
+    else:
+        assert list(found[0].groups()) == wanted, f"{page}: update it with `tests/run --update contract`"
+
+
+def test_cost_table_is_that_of_the_results() -> None:
+    (wanted,) = re.findall(rf"^{re.escape(COST_TABLE)}.*\n(?:\|.*\n)+", (RESULTS / "cost.md").read_text(), re.MULTILINE)
+    path = ROOT / "BENCHMARKS.md"
+    before, table, rest = re.split(
+        rf"^({re.escape(COST_TABLE)}.*\n(?:\|.*\n)+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    if golden.IS_UPDATE:
+        path.write_text(before + wanted + rest, encoding="utf-8")
+    else:
+        assert table == wanted, "update it with `tests/run --update contract`"
