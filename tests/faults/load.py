@@ -21,11 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "stack"), str(TESTS / "e2e")]
+sys.path[:0] = [str(TESTS), str(TESTS / "stack"), str(TESTS / "e2e")]
 
 import venv  # noqa: E402
 
 import golden  # noqa: E402, because the path is extended above
+from runner import results  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results") / "load.md"
 ISSUED_AT_ONCE = 8
@@ -94,7 +95,9 @@ class Load:
                 f"{MOST_AT_ONCE} requests run at once. Others wait for {WAIT_SECONDS:.0f} s and then get a 503, like "
                 "requests beyond an account's limit."
             )
-            RESULTS.write_text("\n".join(["# Load", "", note, "", *lines, ""]), encoding="utf-8")
+            RESULTS.write_text(
+                "\n".join(["# Load", "", note, "", results.line("load"), "", *lines, ""]), encoding="utf-8"
+            )
         return 1 if problems else 0
 
     def _export(self, tenant: object) -> None:

@@ -31,7 +31,7 @@ def main() -> int:
     chosen = arguments.parts or usual
     # A single part shows its output as it runs.
     streams = len(chosen) == 1
-    options = Options(arguments.whole, arguments.seed, arguments.update)
+    options = Options(arguments.whole, arguments.seed, arguments.update, arguments.release)
     jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
     before = worktree.changes()
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -70,7 +70,9 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="part", help="one of those below (default: all)")
-    parser.add_argument("--release", action="store_true", help="also the parts that build for release")
+    parser.add_argument(
+        "--release", action="store_true", help="also the parts that build for release; fails on stale results"
+    )
     parser.add_argument(
         "--whole",
         action="store_true",

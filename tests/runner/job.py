@@ -38,6 +38,7 @@ class Options:
     whole: bool = False
     seed: int | None = None
     update: bool = False
+    release: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Job:
     counts: Counts = field(default_factory=Counts)
     # Why it failed.
     reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
     began: float = 0.0
     seconds: float = 0.0
@@ -130,6 +132,11 @@ class Job:
         self.counts += Counts(failed=1)
         self.reasons.append(reason)
         self.report(reason)
+
+    def warn(self, text: str) -> None:
+        """Shows a warning in the summary."""
+        self.warnings.append(text)
+        self.report(f"Warning: {text}")
 
     def report(self, text: str) -> None:
         line = f"{text}\n".encode()

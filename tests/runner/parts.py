@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import build
+from runner import results
 from runner.job import ROOT, Job
 from runner.schedule import Plan, Uses
 
@@ -121,6 +122,16 @@ def contract(job: Job) -> None:
     job.pytest("tests/contract", "tests/runner")
 
 
+def results_(job: Job) -> None:
+    """Committed results were made from the present inputs. Stale ones are warnings; with --release, they fail."""
+    stale = results.stale()
+    for name, files in stale.items():
+        names = ", ".join(Path(file).name for file in files)
+        reason = f"inputs of {names} have changed: run {results.RESULTS[name].command}"
+        (job.fail if job.options.release else job.warn)(reason)
+    job.counts.passed += len(results.RESULTS) - len(stale)
+
+
 def rules(job: Job) -> None:
     """The local stack rejects what AWS rejects: every rule, against one emulator without the product."""
     job.pytest("tests/stack/tests")
@@ -193,8 +204,10 @@ def simulation(job: Job) -> None:
         program = ("cargo", "run", "--profile", "simulation", "--locked", "--package", "simulation", "--")
     seed = random.SystemRandom().randrange(1 << 32) if job.options.seed is None else job.options.seed
     histories = WHOLE_HISTORIES if job.options.whole else HISTORIES
-    update = ["--update"] if job.options.update else []
-    job.command(*program, "--histories", str(histories), "--from", str(seed), *update)
+    inputs, update = [], []
+    if job.options.update:
+        inputs, update = ["--update", results.digest(results.RESULTS["coverage"])], ["--update"]
+    job.command(*program, "--histories", str(histories), "--from", str(seed), *inputs)
     job.command(*program, "--safeguards", *update)
 
 
@@ -289,6 +302,7 @@ PLANS: dict[str, Plan] = {
     "functions": Plan(functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "format": Plan(format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",)),
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
+    "results": Plan(results_, Uses.PROCESSOR),
     "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "invariants": Plan(invariants, Uses.COMPILER, tools=_CHECKED, is_preparation=True),

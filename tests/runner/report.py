@@ -71,7 +71,7 @@ class Progress:
 def outcome(job: Job) -> str:
     if job.failed:
         return "failed"
-    return "passed" if job.counts.passed else "skipped"
+    return "passed" if job.counts.passed or job.warnings else "skipped"
 
 
 def times(jobs: Iterable[Job], seconds: float, cpu: float, processors: int) -> str:
@@ -101,6 +101,7 @@ def summary(jobs: Iterable[Job], left_out: Iterable[str]) -> str:
         numbers = f"{counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped"
         lines.append(f"  {job.name:<{width}}  {outcome(job):<7}  {numbers}")
         lines += [f"  {'':<{width}}  {reason}" for reason in job.reasons]
+        lines += [f"  {'':<{width}}  warning: {warning}" for warning in job.warnings]
         lines += [f"  {'':<{width}}  skipped: {reason}" for reason in counts.skips]
         if job.failed:
             lines.append(f"  {'':<{width}}  output: {job.log.relative_to(ROOT)}")

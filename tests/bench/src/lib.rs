@@ -59,6 +59,25 @@ fn cargo() -> Command {
     command
 }
 
+/// The digest of the inputs of a committed result, which `tests/runner/results.py` lists.
+///
+/// # Errors
+/// If Python is not available, or an input is missing.
+pub fn digest_of_inputs(root: &Path, result: &str) -> Result<String, Error> {
+    let output = Command::new("python3").args(["tests/runner/results.py", result]).current_dir(root).output()?;
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    } else {
+        Err(format!("cannot read the inputs of {result}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+}
+
+/// The line of a result that names its inputs.
+#[must_use]
+pub fn line_of_inputs(digest: &str) -> String {
+    format!("Inputs: `{digest}` (`tests/runner/results.py`)\n")
+}
+
 /// The folder of the peers in Rust that [`build_rust_peers`] builds.
 #[must_use]
 pub fn rust_peers(root: &Path) -> PathBuf {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::comparison::{self, Comparison, comparisons};
 use crate::contender::{Contender, Sample};
 use crate::fake::UNITS_PER_SECOND;
+use crate::line_of_inputs;
 use crate::plan::Scenario;
 use crate::source_rows::Expected;
 
@@ -19,6 +20,8 @@ use crate::source_rows::Expected;
 pub struct Report {
     /// When the benchmark ended.
     pub made_at: String,
+    /// The digest of what it depends on.
+    pub inputs: String,
     /// The machine it ran on.
     pub machine: Machine,
     /// The results, in the order of the plan.
@@ -178,9 +181,16 @@ pub(crate) const TARGET_COLUMNS: [&str; 5] = ["measure", "value", "target", "goa
 impl Report {
     /// A report of `results` as of now.
     #[must_use]
-    pub fn new(results: Vec<ContenderSummary>) -> Self {
+    pub fn new(results: Vec<ContenderSummary>, inputs: String) -> Self {
         let (targets, comparisons) = (targets(&results), comparisons(&results));
-        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, targets, comparisons }
+        Self {
+            made_at: LambdaSystem.now().to_string(),
+            inputs,
+            machine: Machine::this(),
+            results,
+            targets,
+            comparisons,
+        }
     }
 
     /// The report for a terminal.
@@ -213,7 +223,8 @@ impl Report {
         let mut text = format!(
             "# generate-export compared with its peers\n\n\
              Measured by `cargo bench-generator` on {day}: {processor}, {threads} threads, Linux {kernel}, with a fake AWS \
-             on loopback. Values are medians. In each table, all contenders wrote the same file, byte for byte.\n"
+             on loopback. Values are medians. In each table, all contenders wrote the same file, byte for byte.\n\n{}",
+            line_of_inputs(&self.inputs)
         );
         if !self.targets.is_empty() {
             let rows: Vec<_> = self.targets.iter().map(Target::row).collect();
@@ -451,7 +462,7 @@ pub(crate) mod tests {
         // With a filter, so the targets must not include it.
         let mut filtered = measured(Contender::Generator, 1_000_000, 0, &[0.1]);
         filtered.scenario.has_filter = true;
-        let report = Report::new(vec![
+        let results = vec![
             measured(Contender::Generator, 100_000, 0, &[9.0, 1.0, 2.0]),
             measured(Contender::Floor, 1_000_000, 0, &[5.0]),
             measured(Contender::Plain, 100_000, 0, &[12.0]),
@@ -461,7 +472,9 @@ pub(crate) mod tests {
             limited,
             chain,
             filtered,
-        ]);
+        ];
+        let report = Report::new(results, "0123456789abcdef".to_owned());
+        assert!(report.to_markdown().contains("\nInputs: `0123456789abcdef` "));
         let targets: Vec<_> = report.targets.iter().map(|target| (target.value, target.is_met)).collect();
         let expected = [(6.0, false), (35.0, false), (4.0, false), (2800.0 / 30.0, true), (30.0, true), (0.0, true)];
         assert!(targets.iter().zip(expected).all(|(is, of)| (is.0 - of.0).abs() < 1e-9 && is.1 == of.1), "{targets:?}");

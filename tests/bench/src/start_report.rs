@@ -7,6 +7,7 @@ use exports_aws::system::LambdaSystem;
 use exports_domain::ports::System as _;
 use serde::Serialize;
 
+use crate::line_of_inputs;
 use crate::report::{Machine, TARGET_COLUMNS, Target, aligned, markdown, median};
 use crate::start::{Implementation, StartSample};
 
@@ -16,6 +17,8 @@ use crate::start::{Implementation, StartSample};
 pub struct StartReport {
     /// When the benchmark ended.
     pub made_at: String,
+    /// The digest of what it depends on.
+    pub inputs: String,
     /// The machine it ran on.
     pub machine: Machine,
     /// The results, by function.
@@ -141,9 +144,9 @@ fn mebibytes(bytes: u64) -> f64 {
 impl StartReport {
     /// A report of `results` as of now.
     #[must_use]
-    pub fn new(results: Vec<StartSummary>) -> Self {
+    pub fn new(results: Vec<StartSummary>, inputs: String) -> Self {
         let (footprint, times) = (footprint(&results), times(&results));
-        Self { made_at: LambdaSystem.now().to_string(), machine: Machine::this(), results, footprint, times }
+        Self { made_at: LambdaSystem.now().to_string(), inputs, machine: Machine::this(), results, footprint, times }
     }
 
     /// The report for a terminal.
@@ -163,7 +166,8 @@ impl StartReport {
             "# Cold starts and warm requests of every function\n\nMeasured by `cargo bench-start` on {day}: {processor}, {threads} \
              threads, Linux {kernel}. Each start is a new process of the release binary, invoked through Lambda's runtime API, \
              with a fake AWS on loopback over TLS. CPU time is the kernel's count for the process. Values are medians; the \
-             implementations take turns.\n"
+             implementations take turns.\n\n{}",
+            line_of_inputs(&self.inputs)
         );
         let targets: Vec<_> = self.times.iter().chain(&self.footprint).map(Target::row).collect();
         let _ = write!(text, "\n## Targets\n\n{}", markdown(&TARGET_COLUMNS, &targets));
@@ -263,12 +267,14 @@ mod tests {
 
     #[test]
     fn targets_compare_medians_of_one_function() {
-        let report = StartReport::new(vec![
+        let results = vec![
             started("create-export", Implementation::Function, &[4.0, 100.0, 3.0], 20 * 1024, 3.0),
             started("create-export", Implementation::Python, &[400.0], 60 * 1024, 2.0),
             started("list-exports", Implementation::Function, &[1.0], 10 * 1024, 1.004),
             started("list-exports", Implementation::Python, &[9.0], 10 * 1024, 1.0),
-        ]);
+        ];
+        let report = StartReport::new(results, "0123456789abcdef".to_owned());
+        assert!(report.to_markdown().contains("\nInputs: `0123456789abcdef` "));
         let shown = |targets: &[Target]| targets.iter().map(|target| (target.value, target.is_met)).collect::<Vec<_>>();
         assert_eq!(shown(&report.times), [(100.0, true), (8.0, true), (9.0, false)]);
         let footprint = [(7.0, false), (7.0, false), (20.0, true), (100.0, false), (10.0, true), (0.0, true)];

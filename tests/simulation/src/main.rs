@@ -2,7 +2,7 @@
 //!
 //! | arguments | |
 //! |---|---|
-//! | `--histories N --from SEED` | runs so many histories from this seed on, on all processors; with `--update`, writes the table of calls and failures |
+//! | `--histories N --from SEED` | runs so many histories from this seed on, on all processors; with `--update DIGEST`, writes the table of calls and failures, with the digest of its inputs |
 //! | `--seed SEED` | runs one history, and prints what happens in it or in a smaller one that fails, too |
 //! | `--safeguards` | looks for each missing safeguard within its limit; with `--update`, writes the table of limits |
 //! | `--missing NAME` | with the first two: without this safeguard |
@@ -33,7 +33,9 @@ fn main() -> ExitCode {
     }
     let (histories, from) = (number("--histories").unwrap_or(1000), number("--from").unwrap_or(0));
     let (failed, coverage) = run_all(from, histories, broken);
-    if is_update && !write("coverage.md", &coverage.table(histories)) {
+    if is_update
+        && !write("coverage.md", &coverage.table(histories, arguments.get("--update").map_or("", String::as_str)))
+    {
         return ExitCode::FAILURE;
     }
     match failed {

@@ -11,7 +11,7 @@ use bench::contender::{Contender, GeneratorBench, Sample, Task};
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{ContenderSummary, Report, thousands};
 use bench::source_rows::SourceRows;
-use bench::{Error, build, build_rust_peers, chart, create_venv, rust_peers};
+use bench::{Error, build, build_rust_peers, chart, create_venv, digest_of_inputs, rust_peers};
 
 fn main() -> ExitCode {
     match run() {
@@ -32,13 +32,15 @@ fn run() -> Result<(), Error> {
         return Ok(());
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    // Before the build, so that a result is not recorded as that of later changes.
+    let inputs = digest_of_inputs(&root, "generator")?;
     let bench = prepare(&root, &plan)?;
     let started = Instant::now();
     let mut results = Vec::new();
     for scenario in &plan.scenarios {
         results.extend(measure(&bench, scenario)?);
     }
-    let report = Report::new(results);
+    let report = Report::new(results, inputs);
     print(&report.to_text());
     let is_release = bench.binaries.file_name().is_some_and(|profile| profile == "release");
     let folder = if plan.is_full && is_release { root.join("tests/bench/results") } else { bench.scratch };
@@ -46,7 +48,7 @@ fn run() -> Result<(), Error> {
     fs::write(folder.join("generator.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     fs::write(folder.join("generator.md"), report.to_markdown())?;
     if let Some(picture) = chart::draw(&report) {
-        fs::write(folder.join("generator.svg"), picture)?;
+        fs::write(folder.join("generator.svg"), format!("{picture}<!-- {} -->\n", report.inputs))?;
     }
     let shown = folder.strip_prefix(&root).unwrap_or(&folder);
     print(&format!("{} s; results are in {}", started.elapsed().as_secs(), shown.display()));

@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use bench::start::{Implementation, SUBJECTS, StartBench, StartSample};
 use bench::start_report::{StartReport, StartSummary};
-use bench::{Error, build, build_rust_peers, cost, create_venv, rust_peers, start_chart};
+use bench::{
+    Error, build, build_rust_peers, cost, create_venv, digest_of_inputs, line_of_inputs, rust_peers, start_chart,
+};
 
 const HELP: &str = "\
 Measures every function's release binary: CPU time of initialization, first and warm requests, memory, size and AWS calls.
@@ -75,9 +77,11 @@ fn run() -> Result<bool, Error> {
         _ => return Err(format!("unknown arguments {}; see --help", arguments.join(" ")).into()),
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    // Before the build, so that a result is not recorded as that of later changes.
+    let inputs = digest_of_inputs(&root, "start")?;
     let bench = prepare(&root, mode)?;
     let started = Instant::now();
-    let report = StartReport::new(measure(&bench, mode)?);
+    let report = StartReport::new(measure(&bench, mode)?, inputs);
     print(&report.to_text());
     let is_release = bench.binaries.file_name().is_some_and(|profile| profile == "release");
     let is_kept = mode == Mode::Full && is_release;
@@ -85,11 +89,12 @@ fn run() -> Result<bool, Error> {
     fs::write(folder.join("start.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     fs::write(folder.join("start.md"), report.to_markdown())?;
     if let Some(picture) = start_chart::draw(&report) {
-        fs::write(folder.join("start.svg"), picture)?;
+        fs::write(folder.join("start.svg"), format!("{picture}<!-- {} -->\n", report.inputs))?;
     }
     if mode.has_peers() {
         let exports = fs::read_to_string(root.join("tests/bench/results/generator.json"))?;
-        fs::write(folder.join("cost.md"), cost::table(&report, &exports)?)?;
+        let inputs = line_of_inputs(&digest_of_inputs(&root, "cost")?);
+        fs::write(folder.join("cost.md"), format!("{}\n{inputs}", cost::table(&report, &exports)?))?;
     }
     let shown = folder.strip_prefix(&root).unwrap_or(&folder);
     print(&format!("{} s; results are in {}", started.elapsed().as_secs(), shown.display()));

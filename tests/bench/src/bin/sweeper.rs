@@ -18,7 +18,7 @@ use bench::process::Process;
 use bench::report::thousands;
 use bench::runtime_api::RuntimeApi;
 use bench::source_rows::{SourceRows, Spread};
-use bench::{Error, build};
+use bench::{Error, build, digest_of_inputs, line_of_inputs};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
 use exports_domain::export::{Export, State};
@@ -71,12 +71,14 @@ fn run() -> Result<(), Error> {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let binaries = std::env::current_exe()?.parent().ok_or("this command has no folder")?.to_owned();
+    // Before the build, so that a result is not recorded as that of later changes.
+    let inputs = line_of_inputs(&digest_of_inputs(&root, "sweeper")?);
     build(&root, &binaries, &["--package", "sweep-exports"])?;
     let scratch = root.join("target/bench");
     fs::create_dir_all(&scratch)?;
     let mut text = format!(
         "# sweep-exports on a backlog\n\nMeasured by `cargo bench-sweeper`: {} scheduled checks, {} of them of corrupt \
-         records.\nThe time-out of a sweep is {} s, and the memory limit {MAX_MEMORY} MiB.\n",
+         records.\nThe time-out of a sweep is {} s, and the memory limit {MAX_MEMORY} MiB.\n\n{inputs}",
         thousands(checks),
         thousands(Backlog::of(checks).corrupt),
         TIME_LIMIT.as_secs()
