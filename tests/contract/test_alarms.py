@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+import cloudwatch
 from emitted import FUNCTIONS, METRICS, codes_by_constructor, emitters, failures, linked, sources
 from export_types import EXPORT_TYPES, ExportType
 
@@ -19,12 +20,22 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+DASHBOARD = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+# This reference stands for a number, so it has no quotes.
+WIDGETS = json.loads(DASHBOARD.replace("${PendingAlarmSeconds}", "3600"))["widgets"]
 # A unit test of shared/telemetry compares these lines, and tests/e2e/test_metrics.py checks the functions.
 GOLDEN = [json.loads(line) for line in (ROOT / "shared/telemetry/golden/metrics.jsonl").read_text().splitlines()]
 
 # Metrics that the AWS documentation lists: the dimension and the names, by namespace.
 AWS_METRICS = {
-    "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"}),
+    "AWS/SQS": (
+        "QueueName",
+        {
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesVisible",
+        },
+    ),
     "AWS/Lambda": ("FunctionName", {"Invocations", "Errors", "Throttles", "Duration"}),
     "AWS/ApiGateway": ("ApiId", {"Count", "4xx", "5xx"}),
     "AWS/SES": ("ses:configuration-set", {"Send", "Bounce", "Complaint"}),
@@ -96,6 +107,7 @@ def test_alarm_watches_an_emitted_metric(name: str) -> None:
             assert metric["Unit"] == ours.unit
             assert crate(referenced(dimensions["FunctionName"])) in emitters()[metric["MetricName"]]
             dimensions.pop("Code", None)
+            dimensions.pop("ExportType", None)
         for dimension, value in dimensions.items():
             assert RESOURCES[referenced(value)]["Type"] == DIMENSION_TYPES[dimension]
 
@@ -121,6 +133,105 @@ def test_metric_math_alarm_uses_all_its_metrics_and_returns_one(name: str) -> No
     assert "SEARCH" not in returned["Expression"]
     periods = {query["MetricStat"]["Period"] for query in queries.values() if "MetricStat" in query}
     assert len(periods) == 1
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_alarm_is_within_the_limits_of_cloudwatch(name: str) -> None:
+    # CloudWatch API Reference, PutMetricAlarm: a day for periods of less than an hour, otherwise seven days. CloudWatch
+    # User Guide, "CloudWatch service quotas": a period is at most a day.
+    alarm = ALARMS[name]
+    assert period_of(alarm) % 60 == 0
+    assert period_of(alarm) <= 86_400
+    assert window(alarm) <= (604_800 if period_of(alarm) >= 3600 else 86_400)
+    assert len(alarm["AlarmDescription"]) <= 1024
+
+
+def period_of(alarm: dict[str, Any]) -> int:
+    stats = [query["MetricStat"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+    return int((stats[0] if stats else alarm)["Period"])
+
+
+def window(alarm: dict[str, Any]) -> int:
+    """The seconds of data that raise the alarm."""
+    return period_of(alarm) * int(alarm["EvaluationPeriods"])
+
+
+def returned(name: str, **values: float | None) -> float | None:
+    """The value that a metric math alarm compares, if its metrics have these values and the others none."""
+    queries = ALARMS[name]["Metrics"]
+    ids = [query["Id"] for query in queries if "MetricStat" in query]
+    assert values.keys() <= set(ids)
+    (expression,) = (query["Expression"] for query in queries if query["ReturnData"])
+    return cloudwatch.evaluate(expression, {id_: values.get(id_) for id_ in ids})
+
+
+def is_raised(name: str, **values: float | None) -> bool:
+    return cloudwatch.is_raised(ALARMS[name], [returned(name, **values)])
+
+
+def test_late_exports_alarm_is_raised_by_more_than_a_hundredth_and_three_of_a_type() -> None:
+    assert is_raised("LateExportsAlarm", payouts=299, payoutsLate=3)
+    assert not is_raised("LateExportsAlarm", payouts=300, payoutsLate=3)
+    assert not is_raised("LateExportsAlarm", payouts=2, payoutsLate=2)
+    # Types are not added up.
+    assert not is_raised("LateExportsAlarm", payouts=9, payoutsLate=2, transfers=9, transfersLate=2)
+    assert is_raised("LateExportsAlarm", payouts=9000, payoutsLate=0, supplierPayouts=3, supplierPayoutsLate=3)
+    assert is_raised("LateExportsAlarm", transfers=3, transfersLate=3)
+    assert not is_raised("LateExportsAlarm")
+
+
+def test_waiting_jobs_alarm_is_raised_by_an_old_job_while_jobs_wait() -> None:
+    assert is_raised("WaitingJobsAlarm", waiting=1, age=121)
+    assert not is_raised("WaitingJobsAlarm", waiting=1, age=120)
+    # The job of a crashed invocation stays in flight until its visibility time-out ends.
+    assert not is_raised("WaitingJobsAlarm", waiting=0, age=1800)
+    assert not is_raised("WaitingJobsAlarm")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "all_"), [("ServerErrorsAlarm", "errors", "requests"), ("BouncesAlarm", "bounces", "sent")]
+)
+def test_rate_alarm_is_raised_by_more_than_a_twentieth_and_three(name: str, bad: str, all_: str) -> None:
+    assert is_raised(name, **{bad: 3, all_: 59})
+    assert not is_raised(name, **{bad: 3, all_: 60})
+    assert not is_raised(name, **{bad: 2, all_: 2})
+    assert not is_raised(name)
+
+
+@pytest.mark.parametrize(
+    "query", [query["Id"] for query in ALARMS["FailedExportsAlarm"]["Metrics"] if "MetricStat" in query]
+)
+def test_failed_exports_alarm_is_raised_by_one_failure(query: str) -> None:
+    assert is_raised("FailedExportsAlarm", **{query: 1})
+    assert not is_raised("FailedExportsAlarm", **{query: 0})
+
+
+def test_late_exports_alarm_watches_each_export_type() -> None:
+    watched = {
+        (dimensions["ExportType"], query["MetricStat"]["Stat"])
+        for query in ALARMS["LateExportsAlarm"]["Metrics"]
+        if "MetricStat" in query
+        for dimensions in [{d["Name"]: d["Value"] for d in query["MetricStat"]["Metric"]["Dimensions"]}]
+    }
+    assert watched == {(export_type.slug, stat) for export_type in EXPORT_TYPES for stat in ("SampleCount", "Sum")}
+
+
+def test_service_objective_is_the_same_everywhere() -> None:
+    metrics = METRICS.read_text(encoding="utf-8")
+    assert "const OBJECTIVE_ROWS: u64 = 100_000;" in metrics
+    assert "const OBJECTIVE_TIME: Duration = Duration::from_secs(120);" in metrics
+    runbook = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
+    assert (
+        "At least 99 % of a day's exports of a type and of up to 100,000 rows are `READY` within 2 minutes" in runbook
+    )
+    assert "At least 99.9 % of the accepted exports end within their deadline" in runbook
+    late, waiting = ALARMS["LateExportsAlarm"], ALARMS["WaitingJobsAlarm"]
+    assert "up to 100,000 rows, more than 1 %" in late["AlarmDescription"]
+    assert "two minutes" in late["AlarmDescription"]
+    assert set(re.findall(r"> (0\.\d+)", late["Metrics"][0]["Expression"])) == {"0.01"}
+    assert waiting["Threshold"] == 120
+    (duration,) = (w["properties"] for w in WIDGETS if w["properties"]["title"].startswith("Time from acceptance"))
+    assert [line["value"] for line in duration["annotations"]["horizontal"]] == [120]
 
 
 def test_runbook_has_a_section_for_every_alarm() -> None:
@@ -212,25 +323,30 @@ def test_runbook_lists_every_failure_code() -> None:
 
 
 def test_dashboard_shows_exactly_the_emitted_metrics() -> None:
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    # The reference stands for a number, so it has no quotes.
-    widgets = json.loads(body.replace("${PendingAlarmSeconds}", "3600"))["widgets"]
     shown = set()
-    for metric in (metric for widget in widgets for metric in widget["properties"]["metrics"]):
+    for metric in (metric for widget in WIDGETS for metric in widget["properties"].get("metrics", [])):
         if isinstance(metric[0], dict):
             shown |= searched(metric[0]["expression"])
             continue
-        namespace, name, dimension, value = metric[:4]
-        (resource,) = re.fullmatch(r"\$\{(\w+)(?:\.QueueName)?\}", value).groups()
-        assert RESOURCES[resource]["Type"] == DIMENSION_TYPES[dimension]
+        namespace, name, *pairs = (part for part in metric if isinstance(part, str))
+        dimensions = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        for dimension in dimensions.keys() - {"Code"}:
+            (resource,) = re.fullmatch(r"\$\{(\w+)(?:\.QueueName)?\}", dimensions[dimension]).groups()
+            assert RESOURCES[resource]["Type"] == DIMENSION_TYPES[dimension]
         if namespace in AWS_METRICS:
-            assert dimension == AWS_METRICS[namespace][0]
+            assert tuple(dimensions) == (AWS_METRICS[namespace][0],)
             assert name in AWS_METRICS[namespace][1]
         else:
             assert namespace == emitted()[name].namespace
-            assert (dimension,) in emitted()[name].dimensions
+            assert tuple(dimensions) in emitted()[name].dimensions
             shown.add((name, crate(resource)))
     assert shown == {(name, function) for name, functions in emitters().items() for function in functions}
+
+
+def test_dashboard_begins_with_all_alarms() -> None:
+    first = WIDGETS[0]
+    assert (first["type"], first["x"], first["y"]) == ("alarm", 0, 0)
+    assert sorted(first["properties"]["alarms"]) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
 
 
 @dataclass(frozen=True)
@@ -244,7 +360,7 @@ class Search:
     @classmethod
     def parse(cls, expression: str) -> Search:
         text = re.sub(r"\$\{(\w+)\}", lambda reference: crate(reference[1]), expression)
-        schema, terms = re.fullmatch(r"SEARCH\('\{([^}]+)\} (.+)', '\w+', \d+\)", text).groups()
+        schema, terms = re.fullmatch(r"(?:SUM\()?SEARCH\('\{([^}]+)\} (.+)', '\w+'(?:, \d+)?\)+", text).groups()
         namespace, *dimensions = schema.split(",")
         values = re.findall(r'(\w+)=("[^"]+"|\([^)]+\))', terms)
         return cls(namespace, tuple(dimensions), {name: set(re.findall(r'"([^"]+)"', value)) for name, value in values})
@@ -267,15 +383,35 @@ def searched(expression: str) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("export_type", EXPORT_TYPES, ids=lambda export_type: export_type.slug)
 def test_dashboard_shows_each_metric_of_the_export_type(export_type: ExportType) -> None:
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    searches = [Search.parse(json.loads(f'"{text}"')) for text in re.findall(r'"expression": "((?:\\.|[^"])+)"', body)]
+    metrics = [metric for widget in WIDGETS for metric in widget["properties"].get("metrics", [])]
+    searches = [Search.parse(metric[0]["expression"]) for metric in metrics if isinstance(metric[0], dict)]
     of_exports = {name: metric for name, metric in emitted().items() if "ExportType" in str(metric.dimensions)}
-    assert of_exports.keys() == {"ExportsCreated", "ExportsReady", "ExportDuration", "ExportRows", "ExportsFailed"}
+    assert of_exports.keys() == {
+        "ExportsCreated", "ExportsReady", "ExportDuration", "ExportRows", "ExportsLate", "ExportsFailed",
+    }  # fmt: skip
     for name, metric in of_exports.items():
         (dimensions,) = (dimensions for dimensions in metric.dimensions if "ExportType" in dimensions)
         for function in emitters()[name]:
             values = {"MetricName": name, "FunctionName": function, "ExportType": export_type.slug}
             assert any(search.finds(metric.namespace, dimensions, values) for search in searches), (name, function)
+
+
+def test_dashboard_is_within_the_limits_of_cloudwatch() -> None:
+    # CloudWatch API Reference, "Dashboard Body Structure and Syntax", and CloudWatch User Guide, "CloudWatch service
+    # quotas": 500 metrics in a widget, 2,500 in all.
+    codes = len({code for _, code in failures()})
+
+    def found(metric: list[Any]) -> int:
+        if not isinstance(metric[0], dict):
+            return 1
+        search = Search.parse(metric[0]["expression"])
+        functions = len(search.values["FunctionName"])
+        return functions * len(EXPORT_TYPES) * (codes if "Code" in search.dimensions else 1)
+
+    counts = [sum(map(found, widget["properties"].get("metrics", []))) for widget in WIDGETS]
+    assert max(counts) <= 500
+    assert sum(counts) <= 2500
+    assert len(WIDGETS) <= 100
 
 
 def test_golden_lines_cover_exactly_the_emitted_metrics() -> None:
@@ -297,8 +433,6 @@ def test_emitted_finds_every_metric_and_failure() -> None:
 
 
 def test_dashboard_widgets_do_not_overlap() -> None:
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    widgets = json.loads(body.replace("${PendingAlarmSeconds}", "3600"))["widgets"]
-    places = [(w["x"] + x, w["y"] + y) for w in widgets for x in range(w["width"]) for y in range(w["height"])]
+    places = [(w["x"] + x, w["y"] + y) for w in WIDGETS for x in range(w["width"]) for y in range(w["height"])]
     assert len(places) == len(set(places))
     assert all(x < 24 for x, _ in places)

@@ -29,6 +29,7 @@ LEAVER = "leaver@acme.example"
 # The expected output of each block, by heading and number.
 PRINTED = {
     ("Life of an export", 1): r"export accepted(?s:.*)acquired the lease(?s:.*)export is READY",
+    ("Late exports", 1): r"^Enabled\s+5$(?s:.*)^\d+\s+\d+$",
     ("Stuck export", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
     ("Stuck export", 2): r'"attempts": \{\s+"N": "1"\s+\}(?s:.*)"message":"acquired the lease"',
     ("Stuck export", 3): r'"code":\s*"FAILED_BY_ADMINISTRATOR"(?s:.*)"requesterMailed":\s*true',

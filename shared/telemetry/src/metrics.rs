@@ -25,6 +25,12 @@ const CODE: &str = "Code";
 /// The type of the export that a metric concerns.
 const EXPORT_TYPE: &str = "ExportType";
 
+/// The service objective: 99 % of the exports of up to this many rows are READY within [`OBJECTIVE_TIME`].
+const OBJECTIVE_ROWS: u64 = 100_000;
+
+/// The time from acceptance to READY that the service objective allows.
+const OBJECTIVE_TIME: Duration = Duration::from_secs(120);
+
 /// The value of [`FUNCTION`] in this process.
 static FUNCTION_NAME: LazyLock<String> = LazyLock::new(|| {
     #[expect(clippy::disallowed_methods, reason = "set by Lambda, not a setting")]
@@ -84,7 +90,13 @@ impl Metric<'_> {
         match self {
             Self::Created { .. } => one("ExportsCreated"),
             Self::Ready { took, rows, .. } => {
-                vec![count("ExportsReady", 1), seconds("ExportDuration", took), count("ExportRows", rows)]
+                let mut numbers =
+                    vec![count("ExportsReady", 1), seconds("ExportDuration", took), count("ExportRows", rows)];
+                if rows <= OBJECTIVE_ROWS {
+                    // 0 or 1, so that the average is the share of late exports.
+                    numbers.push(count("ExportsLate", u64::from(took > OBJECTIVE_TIME)));
+                }
+                numbers
             }
             Self::Failed { .. } => one("ExportsFailed"),
             Self::Swept { oldest_pending, re_enqueued, expired, errors } => {
@@ -158,7 +170,7 @@ mod tests {
     /// One of each, in the order of the golden file.
     const ALL: [Metric<'static>; 7] = [
         Metric::Created { export_type: TYPE },
-        Metric::Ready { export_type: TYPE, took: Duration::from_millis(42_500), rows: 380_000 },
+        Metric::Ready { export_type: TYPE, took: Duration::from_millis(42_500), rows: 38_000 },
         Metric::Failed { export_type: TYPE, code: "DEADLINE_PASSED" },
         Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), re_enqueued: 2, expired: 1, errors: 0 },
         Metric::MailSent,
@@ -194,6 +206,22 @@ mod tests {
             }
             assert!(line["_aws"]["Timestamp"].is_u64());
         }
+    }
+
+    /// The value of `ExportsLate` of an export.
+    fn late(rows: u64, took: Duration) -> Option<u64> {
+        read(&Metric::Ready { export_type: TYPE, took, rows }.line_now())["ExportsLate"].as_u64()
+    }
+
+    #[test]
+    fn export_of_100_000_rows_is_late_after_two_minutes() {
+        assert_eq!(late(100_000, Duration::from_secs(120)), Some(0));
+        assert_eq!(late(100_000, Duration::from_millis(120_001)), Some(1));
+    }
+
+    #[test]
+    fn export_of_more_than_100_000_rows_is_never_late() {
+        assert_eq!(late(100_001, Duration::from_secs(3600)), None);
     }
 
     #[test]
