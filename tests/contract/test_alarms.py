@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+import botocore.validate
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
@@ -285,6 +287,24 @@ def test_missing_sweep_alarm_treats_missing_data_as_breaching() -> None:
         "SampleCount", "LessThanThreshold", 1,
     )  # fmt: skip
     assert alarm["Period"] * alarm["EvaluationPeriods"] >= 3 * 60
+
+
+def test_deployment_is_rolled_back_by_alarms_that_are_raised_in_time() -> None:
+    value = TEMPLATE["Outputs"]["RollbackConfiguration"]["Value"]["Fn::Sub"]
+    configuration = json.loads(value)
+    shape = botocore.session.get_session().get_service_model("cloudformation").shape_for("RollbackConfiguration")
+    botocore.validate.validate_parameters(configuration, shape)
+    triggers = configuration["RollbackTriggers"]
+    # CloudFormation User Guide, "Roll back your CloudFormation stack on alarm breach with rollback triggers".
+    assert 1 <= len(triggers) <= 5
+    assert 0 <= configuration["MonitoringTimeInMinutes"] <= 180
+    for trigger in triggers:
+        assert trigger["Type"] == "AWS::CloudWatch::Alarm"
+        (name,) = re.fullmatch(r"\$\{(\w+)\.Arn\}", trigger["Arn"]).groups()
+        # CloudWatch evaluates an alarm once a minute, and metrics arrive some minutes late.
+        assert window(ALARMS[name]) + 5 * 60 <= 60 * configuration["MonitoringTimeInMinutes"], name
+    deploy = (ROOT / "DEPLOY.md").read_text(encoding="utf-8")
+    assert f"for {configuration['MonitoringTimeInMinutes']} minutes after it" in deploy
 
 
 def test_mail_events_become_the_metrics_that_alarms_watch() -> None:

@@ -7,6 +7,7 @@ everything else and runs only with `--whole`.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -60,8 +61,9 @@ def run(deploying: list[Block], skipped: list[str]) -> int:
         assert {"ApiUrl", "BackOfficeUrl"} <= set(re.findall(r"\w+", outputs)), outputs
         export_id = export(reader, stack, found["key"])
         smoke(reader, stack, script(deploying, "tests/smoke"))
-        # Quota, sender, deployment, key, outputs, export, smoke check; then the later commands.
-        return 7 + run_later_commands(reader, script(deploying, "sam delete"), export_id, skipped)
+        set_rollback_triggers(reader, stack, script(deploying, "update-stack"))
+        # Quota, sender, deployment, key, outputs, export, smoke check, rollback triggers; then the later commands.
+        return 8 + run_later_commands(reader, script(deploying, "sam delete"), export_id, skipped)
 
 
 def script(deploying: list[Block], part: str) -> str:
@@ -105,6 +107,20 @@ def smoke(reader: Shell, stack: Stack, command: str) -> None:
     mail = stack.mails()[-1]
     assert mail.to == [READER], mail
     assert tenant in mail.text, mail
+
+
+def set_rollback_triggers(reader: Shell, stack: Stack, commands: str) -> None:
+    """The emulator has no rollback triggers, so the update changes nothing for it. The alarms must exist."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            reader.run(commands, Path(folder))
+        except CommandError as error:
+            if "No updates are to be performed" not in str(error):
+                raise
+        update = json.loads(Path(folder, "update.json").read_text(encoding="utf-8"))
+    triggers = {trigger["Arn"] for trigger in update["RollbackConfiguration"]["RollbackTriggers"]}
+    pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
+    assert triggers <= {alarm["AlarmArn"] for page in pages for alarm in page["MetricAlarms"]}, triggers
 
 
 def run_later_commands(reader: Shell, commands: str, export_id: str, skipped: list[str]) -> int:
