@@ -55,7 +55,7 @@ async fn key_with_an_expiry_is_valid_until_then() {
         [("2026-10-08T08:30:00.001Z", "2026-10-08T08:30:00.001Z"), ("2026-12-31", "2026-12-31T23:59:59.999Z")]
     {
         let world = World::default();
-        let mut event = sample("issue");
+        let mut event = sample("issue-with-expiry");
         event["expiresAt"] = json!(expires_at);
         assert_eq!(response(&world, event).await["expiresAt"], expected);
         assert_eq!(world.keys.api_keys()[0].expires_at, Some(expected.parse().unwrap()));
@@ -169,7 +169,8 @@ fn is_revoked(world: &World, key: &str) -> bool {
 #[tokio::test]
 async fn revoke_person_revokes_all_keys_of_that_person_in_the_tenant() {
     let world = with_keys_of_several_people();
-    let event = json!({"action": "revoke-person", "tenantId": "acme", "email": "Ann@EXAMPLE.com"});
+    let mut event = sample("revoke-person");
+    event["email"] = json!("Ann@EXAMPLE.com");
     let revoked = response(&world, event).await;
     let keys = revoked["apiKeys"].as_array().unwrap();
     assert_eq!((keys.len(), &keys[0]["revokedAt"]), (2, &json!("2026-10-08T08:30:00.000Z")));
@@ -179,7 +180,7 @@ async fn revoke_person_revokes_all_keys_of_that_person_in_the_tenant() {
 #[tokio::test]
 async fn revoke_tenant_revokes_all_keys_of_the_tenant() {
     let world = with_keys_of_several_people();
-    let event = json!({"action": "revoke-tenant", "tenantId": "acme"});
+    let event = sample("revoke-tenant");
     let revoked = response(&world, event.clone()).await;
     assert_eq!((&revoked["tenantId"], revoked["apiKeys"].as_array().unwrap().len()), (&json!("acme"), 3));
     assert_eq!(["a1", "a2", "b", "o"].map(|key| is_revoked(&world, key)), [true, true, true, false]);
