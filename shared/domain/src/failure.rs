@@ -232,6 +232,32 @@ mod tests {
     }
 
     #[test]
+    fn code_says_whether_launching_again_can_succeed() {
+        let expected = [
+            ("INVALID_ROWS", false),
+            ("FILE_TOO_LARGE", false),
+            ("XLSX_TOO_LARGE", false),
+            ("EMAIL_NOT_SENT", false),
+            ("GENERATION_FAILED", true),
+            ("INTERNAL_ERROR", false),
+            ("DEADLINE_PASSED", true),
+            ("FAILED_BY_ADMINISTRATOR", true),
+            ("CANCELLED", true),
+        ];
+        let actual: Vec<_> = FailureCode::ALL.iter().map(|code| (code.as_str(), code.is_retryable())).collect();
+        assert_eq!(actual, expected);
+    }
+
+    #[test]
+    fn message_names_the_default_limit() {
+        // 10,000 parts of 8 MiB.
+        let message = Failure::file_too_large(10_000 * (8 << 20)).message;
+        assert_eq!(message, "The file would exceed 78 GiB, the maximum size of an export.");
+        assert_eq!(Failure::attempts_used_up(5).message, "The export failed after 5 attempts.");
+        assert_eq!(Failure::attempts_used_up(1).message, "The export failed after 1 attempt.");
+    }
+
+    #[test]
     fn xlsx_failure_gives_the_limit_and_advice() {
         for (failure, reason) in [
             (Failure::too_many_rows_for_xlsx(1_000_000), "An Excel file can have at most 1,000,000 rows."),
@@ -241,8 +267,8 @@ mod tests {
                 "The failure_reason of \"po_1\" is longer than 32,767 characters, the most in a cell of Excel.",
             ),
         ] {
-            assert_eq!(failure.message, format!("{reason} {XLSX_ADVICE}"));
-            assert_eq!((failure.code.as_str(), failure.code.is_retryable()), ("XLSX_TOO_LARGE", false));
+            assert_eq!(failure.message, format!("{reason} Launch the export as CSV, or with a shorter period."));
+            assert_eq!(failure.code, FailureCode::XlsxTooLarge);
         }
     }
 

@@ -84,6 +84,7 @@ async fn transient_error_has_retry_after_and_is_logged_once() {
         served(async |_| Err(DependencyError::transient("read the table", "secret host 10.0.0.1").into())).await;
     assert_eq!((response.status_code, header(&response, "retry-after")), (503, Some("5")));
     assert_eq!(header(&response, "x-request-id"), Some("req-1"));
+    assert_eq!(header(&response, "cache-control"), Some("no-store"));
     let body = body(&response);
     assert_eq!((&body["requestId"], &body["errors"][0]["code"]), (&json!("req-1"), &json!("SERVICE_UNAVAILABLE")));
     assert!(!body.to_string().contains("table") && !body.to_string().contains("10.0.0.1"));
