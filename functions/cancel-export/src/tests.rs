@@ -70,6 +70,7 @@ impl World {
             upload: Some(upload),
             parts: 1,
             unfinished: Some(UnfinishedPart { key, bytes: 1, crc64: 0 }),
+            read_from: Some(start()),
             after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
             rows_read: 1,
             rows_written: 1,

@@ -19,7 +19,7 @@ use exports_domain::csv_encoder::csv_header;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
 use exports_domain::failure::Failure;
-use exports_domain::file::{ExportFile, NewFile};
+use exports_domain::file::{ExportFile, NewFile, ReadInterval};
 use exports_domain::invalid_rows::invalid_rows_header;
 use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::options::FileFormat;
@@ -117,6 +117,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     ) -> Result<WrittenFile, Stopped> {
         let tenant = export.tenant.clone();
         let started_at = self.system.now();
+        state.statistics.read_from.get_or_insert(started_at);
         let mut workbook = match export.options.format {
             FileFormat::Xlsx => Some(Workbook::new(export)?),
             FileFormat::Csv => None,
@@ -159,7 +160,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             return Err(self.write_invalid_rows(export, state).await);
         }
         match workbook {
-            Some(workbook) => self.finish_xlsx(export, state, uploads, (workbook, started_at), times).await,
+            Some(workbook) => self.finish_xlsx(export, state, uploads, workbook, times).await,
             None => self.finish_csv(export, state, uploads, times).await,
         }
     }
@@ -210,16 +211,17 @@ impl<S: ExportStore> FileWriter<'_, S> {
         mut uploads: PartUploads<'_>,
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
+        let read = state.statistics.read_until(self.system.now());
         if state.upload.is_none() {
             self.files.put_file(&uploads.file, std::mem::take(&mut state.buffer)).await?;
-            let written = self.file(export, uploads.file.key, &state.statistics);
+            let written = self.file(export, uploads.file.key, &state.statistics, read);
             return Ok(WrittenFile { checkpoint_objects: std::mem::take(&mut state.checkpoint_objects), ..written });
         }
         if !state.buffer.is_empty() {
             uploads.start(state).await?;
         }
         uploads.finish(state).await?;
-        self.complete(export, state, times).await
+        self.complete(export, state, read, times).await
     }
 
     /// Writes the file of invalid rows. Returns the error that names it, or the one that it was not written for.
@@ -240,6 +242,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         &self,
         export: &mut Export,
         state: &mut UploadState,
+        read: Option<ReadInterval>,
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
         let now = self.system.now();
@@ -251,7 +254,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         }
         self.store_checkpoint(export, state, &checkpoint, now).await?;
         self.complete_upload(upload.clone(), state, times).await?;
-        Ok(self.file(export, upload.key, &state.statistics))
+        Ok(self.file(export, upload.key, &state.statistics, read))
     }
 
     /// Completes an upload whose parts are the complete file.
@@ -282,7 +285,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
         discard(&UnfinishedFile { upload: Some(upload), part_key: None }, self.files).await;
     }
 
-    pub(crate) fn file(&self, export: &Export, key: String, statistics: &FileStatistics) -> WrittenFile {
+    pub(crate) fn file(
+        &self,
+        export: &Export,
+        key: String,
+        statistics: &FileStatistics,
+        read: Option<ReadInterval>,
+    ) -> WrittenFile {
         let file = ExportFile {
             key,
             name: NewFile::of(export).name,
@@ -290,6 +299,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             bytes: statistics.bytes,
             sha256: statistics.sha256(),
             totals: statistics.totals.clone(),
+            read,
             expires_at: self.system.now().plus(export.settings.file_retention),
         };
         WrittenFile { file, rows_read: statistics.rows_read, checkpoint_objects: UnfinishedFile::default() }

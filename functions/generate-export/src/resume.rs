@@ -27,9 +27,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
             _ => self.exports.find_checkpoint(&export.tenant, &export.id).await?,
         };
         let Some(checkpoint) = checkpoint else { return Ok(Resumed::State(Box::default())) };
-        let Some(statistics) = FileStatistics::of_checkpoint(&checkpoint) else {
+        let Some(mut statistics) = FileStatistics::of_checkpoint(&checkpoint) else {
             return Ok(restart(&checkpoint, "the checkpoint is corrupt"));
         };
+        // No row is read before the acceptance.
+        statistics.read_from.get_or_insert(export.created_at());
         let mut parts = Vec::new();
         if let Some(upload) = &checkpoint.upload {
             match self.files.list_parts(upload).await? {
@@ -38,7 +40,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
                 None if checkpoint.is_complete
                     && self.files.file_size(&upload.key).await? == Some(statistics.bytes) =>
                 {
-                    return Ok(Resumed::Complete(self.file(export, upload.key.clone(), &statistics)));
+                    let read = statistics.read_until(self.system.now());
+                    return Ok(Resumed::Complete(self.file(export, upload.key.clone(), &statistics, read)));
                 }
                 None => return Ok(restart(&checkpoint, "the upload is lost")),
             }

@@ -4,8 +4,10 @@ use crc_fast::{CrcAlgorithm, Digest as Crc, checksum};
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Progress;
+use exports_domain::file::ReadInterval;
 use exports_domain::hex;
 use exports_domain::row_encoder::EncodedRows;
+use exports_domain::time::Timestamp;
 use exports_domain::totals::Totals;
 use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest, Sha256};
@@ -13,6 +15,8 @@ use sha2::{Digest, Sha256};
 /// The statistics of the first bytes of a file. Cheap to clone: one is kept for each part in flight.
 #[derive(Clone)]
 pub struct FileStatistics {
+    /// When reading started.
+    pub read_from: Option<Timestamp>,
     /// The number of rows read for them.
     pub rows_read: u64,
     /// The number of rows in them.
@@ -28,7 +32,7 @@ pub struct FileStatistics {
 impl Default for FileStatistics {
     fn default() -> Self {
         let (sha256, crc64) = (Sha256::new(), Crc::new(CrcAlgorithm::Crc64Nvme));
-        Self { rows_read: 0, rows_written: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
+        Self { read_from: None, rows_read: 0, rows_written: 0, bytes: 0, totals: Totals::default(), sha256, crc64 }
     }
 }
 
@@ -38,8 +42,9 @@ impl FileStatistics {
     pub fn of_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
         let sha256 = Sha256::deserialize(checkpoint.sha256.as_slice().try_into().ok()?).ok()?;
         let crc64 = Crc::new_with_init_state(CrcAlgorithm::Crc64Nvme, checkpoint.crc64);
-        let Checkpoint { rows_read, rows_written, bytes, totals, .. } = checkpoint;
+        let Checkpoint { read_from, rows_read, rows_written, bytes, totals, .. } = checkpoint;
         Some(Self {
+            read_from: *read_from,
             rows_read: *rows_read,
             rows_written: *rows_written,
             bytes: *bytes,
@@ -52,7 +57,8 @@ impl FileStatistics {
     /// The statistics of a new file, after the same rows.
     #[must_use]
     pub fn of_new_file(&self) -> Self {
-        Self { rows_read: self.rows_read, rows_written: self.rows_written, ..Self::default() }
+        let Self { read_from, rows_read, rows_written, .. } = *self;
+        Self { read_from, rows_read, rows_written, ..Self::default() }
     }
 
     /// Adds bytes without rows.
@@ -75,6 +81,12 @@ impl FileStatistics {
         } else {
             Err(DependencyError::permanent("add up the totals", "a sum of amounts is too large"))
         }
+    }
+
+    /// When the rows were read, if the last one was read before `to`.
+    #[must_use]
+    pub fn read_until(&self, to: Timestamp) -> Option<ReadInterval> {
+        self.read_from.map(|from| ReadInterval { from, to })
     }
 
     /// How far the work is.
@@ -126,6 +138,7 @@ mod tests {
             upload: None,
             parts: 0,
             unfinished: None,
+            read_from: statistics.read_from,
             after: RowKey(String::new()),
             rows_read: statistics.rows_read,
             rows_written: statistics.rows_written,

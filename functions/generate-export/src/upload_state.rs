@@ -196,6 +196,7 @@ impl UploadState {
             upload: self.upload.clone(),
             parts,
             unfinished: None,
+            read_from: statistics.read_from,
             after: last_key_read?,
             rows_read: statistics.rows_read,
             rows_written: statistics.rows_written,

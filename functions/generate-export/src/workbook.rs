@@ -8,10 +8,10 @@ use std::io::{self, Write};
 
 use exports_domain::export::Export;
 use exports_domain::export_type::{Column, ColumnKind};
+use exports_domain::file::ReadInterval;
 use exports_domain::money::Money;
 use exports_domain::sheet::{MAX_CELL_CHARS, SheetCell, SheetRows};
-use exports_domain::summary::{conditions, long_time_with_seconds, period};
-use exports_domain::time::Timestamp;
+use exports_domain::summary::{conditions, period};
 use rust_xlsxwriter::{Format, FormatAlign, IgnoreError, Workbook as Book, Worksheet, XlsxError};
 use tokio::sync::mpsc::Sender;
 
@@ -113,7 +113,7 @@ impl Workbook {
         &mut self,
         export: &Export,
         statistics: &FileStatistics,
-        (started_at, ended_at): (Timestamp, Timestamp),
+        read: Option<ReadInterval>,
     ) -> Result<(), WorkbookError> {
         let last_column = u16::try_from(self.columns.len().saturating_sub(1)).unwrap_or(u16::MAX);
         let rows = self.book.worksheet_from_index(0)?;
@@ -121,11 +121,9 @@ impl Workbook {
         rows.ignore_error_range(0, 0, self.row, last_column, IgnoreError::NumberStoredAsText)?;
 
         let definition = export.id.export_type().definition();
-        let read = [started_at, ended_at].map(long_time_with_seconds).join(" and ");
         let mut facts =
             vec![("Export", export.id.to_string()), ("Includes", format!("{} {}", definition.plural, period(export)))];
-        facts.extend(conditions(&export.options.filter));
-        facts.push(("Read", format!("amounts and statuses as read between {read}")));
+        facts.extend(conditions(export, read));
         facts.push(("Rows", statistics.rows_written.to_string()));
         if self.amounts_as_text > 0 {
             let note = format!("{} amounts have more than 15 digits and are stored as text", self.amounts_as_text);

@@ -7,7 +7,6 @@ use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
 use exports_domain::failure::Failure;
 use exports_domain::ports::ExportStore;
-use exports_domain::time::Timestamp;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::spawn_blocking;
 
@@ -49,11 +48,11 @@ impl<S: ExportStore> FileWriter<'_, S> {
         export: &mut Export,
         state: &mut UploadState,
         mut uploads: PartUploads<'_>,
-        (mut workbook, started_at): (Workbook, Timestamp),
+        mut workbook: Workbook,
         times: &Times,
     ) -> Result<WrittenFile, Stopped> {
-        let ended_at = self.system.now();
-        workbook.summarize(export, &state.statistics, (started_at, ended_at))?;
+        let read = state.statistics.read_until(self.system.now());
+        workbook.summarize(export, &state.statistics, read)?;
         let (sender, mut chunks) = channel(1);
         let size = self.limits.part_size.min(CHUNK);
         let saving = spawn_blocking(move || workbook.save(size, sender));
@@ -66,7 +65,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
 
         let Some(upload) = state.upload.clone() else {
             self.files.put_file(&uploads.file, std::mem::take(&mut state.buffer)).await?;
-            return Ok(self.file(export, uploads.file.key, &state.statistics));
+            return Ok(self.file(export, uploads.file.key, &state.statistics, read));
         };
         if !state.buffer.is_empty() {
             uploads.start(state).await?;
@@ -74,7 +73,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         uploads.finish(state).await?;
         self.record_progress(export, state, self.system.now()).await?;
         self.complete_upload(upload.clone(), state, times).await?;
-        Ok(self.file(export, upload.key, &state.statistics))
+        Ok(self.file(export, upload.key, &state.statistics, read))
     }
 
     /// Adds the pieces of the archive to the file.

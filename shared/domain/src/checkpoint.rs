@@ -2,6 +2,7 @@
 
 use crate::invalid_rows::InvalidRows;
 use crate::ports::{RowKey, Upload};
+use crate::time::Timestamp;
 use crate::totals::Totals;
 
 /// The version of new checkpoints. A checkpoint of any other version, or a corrupt one, is ignored, and its
@@ -17,6 +18,8 @@ pub struct Checkpoint {
     pub parts: u32,
     /// The bytes after those parts, if there are any.
     pub unfinished: Option<UnfinishedPart>,
+    /// When reading started. `None` if a build that did not record it wrote the checkpoint.
+    pub read_from: Option<Timestamp>,
     /// The key of the last row read.
     pub after: RowKey,
     /// The number of rows read.

@@ -64,6 +64,16 @@ pub struct InvalidRowsFile {
     pub expires_at: Timestamp,
 }
 
+/// The time in which the rows of a file were read. A row can change meanwhile: its amounts and its status are those found
+/// when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadInterval {
+    /// Before the first row was read.
+    pub from: Timestamp,
+    /// After the last row was read.
+    pub to: Timestamp,
+}
+
 /// A complete file, as recorded on its export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFile {
@@ -79,6 +89,8 @@ pub struct ExportFile {
     pub sha256: String,
     /// Count and sum by currency and status.
     pub totals: Totals,
+    /// When its rows were read. `None` if a build that did not record it wrote the file.
+    pub read: Option<ReadInterval>,
     /// When its retention ends. No link lives longer.
     pub expires_at: Timestamp,
 }

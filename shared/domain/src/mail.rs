@@ -44,7 +44,8 @@ struct ReadyFacts<'a> {
     format: &'static str,
     is_csv: bool,
     period: String,
-    filters: Vec<Condition>,
+    /// The filters other than the period, and when the rows were read.
+    conditions: Vec<Condition>,
     rows: String,
     rows_title: String,
     definition: &'static Definition,
@@ -114,7 +115,7 @@ impl Mail {
             format: if is_csv { "CSV" } else { "Excel" },
             is_csv,
             period: period(export),
-            filters: conditions(&export.options.filter).into_iter().map(Condition::new).collect(),
+            conditions: conditions(export, file.read).into_iter().map(Condition::new).collect(),
             definition,
             rows,
             rows_title: upper_first(definition.plural),
@@ -240,7 +241,7 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// A filter other than the period: what it compares, and the values that are included.
+/// What decides on the content other than the period: the name and the values of a filter, or when the rows were read.
 struct Condition {
     name: &'static str,
     /// The name with spaces up to the values of the plain text.
@@ -361,6 +362,7 @@ mod tests {
         for text in [
             "1 payout in a CSV file of 1.0 kB",
             "created up to 8 October 2026, 08:30:00 UTC",
+            "amounts and statuses as read between 8 October 2026, 08:30:00 UTC and 8 October 2026, 09:30:00 UTC",
             "do not double-click",
             &file.sha256,
             &file.name,
@@ -383,6 +385,14 @@ mod tests {
         let (csv, xlsx) = (mail(FileFormat::Csv), mail(FileFormat::Xlsx));
         for (csv, xlsx) in [(&csv.text, &xlsx.text), (&csv.html, &xlsx.html)] {
             for text in ["CSV file", "do not double-click", "Excel worksheet can hold"] {
+    /// A file of an earlier build.
+    #[test]
+    fn ready_mail_without_read_times_does_not_mention_them() {
+        let file = ExportFile { read: None, ..file() };
+        let mail = Mail::ready(&export(), &file, "https://b.example/k", link_expiry(), None).unwrap();
+        assert!(!mail.text.contains("as read between") && !mail.html.contains("as read between"), "{}", mail.text);
+    }
+
                 assert!(csv.contains(text) && !xlsx.contains(text), "{text}: {xlsx}");
             }
             for text in ["an Excel file of", "Times are in UTC", "Amounts of more than 15 digits are text"] {

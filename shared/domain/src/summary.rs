@@ -1,7 +1,8 @@
 //! What an export includes, in words: for its e-mail and for the workbook itself.
 
 use crate::export::Export;
-use crate::filter::{AccountType, RowFilter};
+use crate::file::ReadInterval;
+use crate::filter::AccountType;
 use crate::time::Timestamp;
 
 /// A time for people: `8 October 2026, 00:00 UTC`.
@@ -10,8 +11,7 @@ pub(crate) fn long_time(time: Timestamp) -> String {
 }
 
 /// The same with seconds, which can decide whether a row is in the file.
-#[must_use]
-pub fn long_time_with_seconds(time: Timestamp) -> String {
+fn long_time_with_seconds(time: Timestamp) -> String {
     time.format("%-d %B %Y, %H:%M:%S UTC")
 }
 
@@ -34,9 +34,10 @@ pub fn period(export: &Export) -> String {
     }
 }
 
-/// The filters other than the period: what each compares, and the values that are included.
+/// The filters other than the period, each with the values that are included; then when the rows were read.
 #[must_use]
-pub fn conditions(filter: &RowFilter) -> Vec<(&'static str, String)> {
+pub fn conditions(export: &Export, read: Option<ReadInterval>) -> Vec<(&'static str, String)> {
+    let filter = &export.options.filter;
     let currencies: Vec<&str> = filter.currencies.iter().map(|currency| currency.code()).collect();
     let amount = match (filter.amount_min, filter.amount_max) {
         (Some(min), Some(max)) => format!("{min} to {max} {}", currencies.concat()),
@@ -54,6 +55,13 @@ pub fn conditions(filter: &RowFilter) -> Vec<(&'static str, String)> {
         ("Supplier", suppliers.join(", ")),
         ("Source", account(filter.source_balance_account_type)),
         ("Target", account(filter.target_balance_account_type)),
+        ("Read", read.map(as_read).unwrap_or_default()),
     ];
     conditions.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+}
+
+/// `amounts and statuses as read between 8 October 2026, 08:30:00 UTC and 8 October 2026, 08:31:00 UTC`.
+fn as_read(read: ReadInterval) -> String {
+    let [from, to] = [read.from, read.to].map(long_time_with_seconds);
+    format!("amounts and statuses as read between {from} and {to}")
 }

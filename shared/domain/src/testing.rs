@@ -20,7 +20,7 @@ use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Pending, State, Status};
 use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use crate::failure::{Failure, FailureCode};
-use crate::file::{ExportFile, InvalidRowsFile, NewFile};
+use crate::file::{ExportFile, InvalidRowsFile, NewFile, ReadInterval};
 use crate::history::{HistoryFilter, HistoryPage, Order};
 use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
@@ -1080,6 +1080,7 @@ pub fn file() -> ExportFile {
         bytes: 1000,
         sha256: "ab".repeat(32),
         totals,
+        read: Some(ReadInterval { from: start(), to: start().plus(Duration::from_secs(60)) }),
         expires_at: start().plus(export.settings.file_retention),
     }
 }

@@ -80,6 +80,10 @@ struct FileView<'a> {
     bytes: u64,
     sha256: &'a str,
     totals: Vec<TotalView>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    read_from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    read_to: Option<Timestamp>,
     #[serde(serialize_with = "text")]
     expires_at: Timestamp,
 }
@@ -240,6 +244,8 @@ impl<'a> From<&'a ExportFile> for FileView<'a> {
             bytes: file.bytes,
             sha256: &file.sha256,
             totals: file.totals.iter().map(total).collect(),
+            read_from: file.read.map(|read| read.from),
+            read_to: file.read.map(|read| read.to),
             expires_at: file.expires_at,
         }
     }
@@ -317,6 +323,8 @@ mod tests {
                 "bytes": 1000,
                 "sha256": "ab".repeat(32),
                 "totals": [{"currency": "EUR", "status": "SETTLED", "count": 3, "amount": "123.45"}],
+                "readFrom": "2026-10-08T08:30:00.000Z",
+                "readTo": "2026-10-08T08:31:00.000Z",
                 "expiresAt": "2026-11-07T08:30:00.000Z",
             })
         );

@@ -393,6 +393,7 @@ fn ready(id: ExportId) -> Result<Export, Error> {
         bytes: 230_000,
         sha256: "0".repeat(64),
         totals: Totals::default(),
+        read: None,
         expires_at: later,
     };
     export.state = State::Ready { file, link_expires_at: later };

@@ -31,6 +31,20 @@ async fn more_than_twenty_invocations_write_the_same_file() {
 }
 
 #[tokio::test]
+async fn file_is_read_from_the_first_invocation_to_the_last() {
+    let world = in_short_invocations(300);
+    world.deliver_for("r", Duration::from_secs(9)).await;
+    let (first_ended_at, mut last_started_at) = (world.system.now(), world.system.now());
+    while world.record().status() == Status::Pending {
+        last_started_at = world.system.now();
+        world.deliver_for("r", Duration::from_secs(9)).await;
+    }
+    let read = world.record().file().and_then(|file| file.read).unwrap();
+    assert!(start() < read.from && read.from < first_ended_at, "{read:?}, {first_ended_at}");
+    assert!(last_started_at < read.to && read.to < world.record().updated_at, "{read:?}, {last_started_at}");
+}
+
+#[tokio::test]
 async fn filter_with_few_matches_advances_in_every_invocation() {
     let filter = || RowFilter { statuses: ["FAILED"].map(row_status).into(), ..RowFilter::default() };
     let rows = || {

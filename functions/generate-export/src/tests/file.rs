@@ -40,6 +40,21 @@ async fn file_in_parts_equals_one_written_at_once() {
 }
 
 #[tokio::test]
+async fn file_and_mail_show_when_rows_were_read() {
+    let world = world(40);
+    world.system.tick(Duration::from_secs(1));
+    world.deliver("r1").await;
+    let record = world.record();
+    let read = record.file().and_then(|file| file.read).unwrap();
+    // A second a page.
+    assert!(start() < read.from && read.to >= read.from.plus(Duration::from_secs(20)), "{read:?}");
+    assert!(read.to < record.updated_at, "{read:?}");
+    let shown = [read.from, read.to].map(|time| time.format("%-d %B %Y, %H:%M:%S UTC")).join(" and ");
+    let mail = &world.mail.mails()[0].text;
+    assert!(mail.contains(&format!("as read between {shown}")), "{mail}");
+}
+
+#[tokio::test]
 async fn tenant_without_rows_gets_only_the_header() {
     let world = world(0);
     world.deliver("r1").await;

@@ -108,6 +108,8 @@ async fn file_started_by_an_earlier_build_is_finished() {
         let (file, at_once) = (record.file().unwrap(), at_once.file().unwrap());
         assert_eq!((&file.sha256, &file.totals, file.rows), (&at_once.sha256, &at_once.totals, at_once.rows), "{name}");
         assert_eq!(world.record().rows_read, 6);
+        // The checkpoint does not tell. Nothing is read before the acceptance.
+        assert_eq!(file.read.map(|read| read.from), Some(record.created_at()), "{name}");
         assert!(world.rows.reads() < reads_at_once, "{name}: the first rows are read again");
         assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0), "{name}");
     }
@@ -150,6 +152,9 @@ async fn lost_upload_restarts_the_file() {
     world.deliver("r1").await;
     world.files.forget_uploads();
     world.rows.failures.stop();
+    world.system.advance(MINUTE);
     world.deliver("r2").await;
     assert_eq!(stored(&world), undisturbed(40).await);
+    let read = world.record().file().and_then(|file| file.read).unwrap();
+    assert_eq!(read.from, start().plus(MINUTE), "the rows are read again");
 }

@@ -68,6 +68,17 @@ async fn export_becomes_ready_with_a_workbook() {
 }
 
 #[tokio::test]
+async fn workbook_and_mail_show_the_same_read_times() {
+    let world = xlsx_world(40);
+    world.system.tick(Duration::from_secs(1));
+    world.deliver("r1").await;
+    let totals = cells(&stored(&world), "Totals");
+    let shown = totals.iter().find(|row| row[0].to_string() == "Read").unwrap()[1].to_string();
+    let mail = &world.mail.mails()[0].text;
+    assert!(mail.contains(&format!("  Read       {shown}\n")), "{shown}: {mail}");
+}
+
+#[tokio::test]
 async fn workbook_in_parts_has_the_same_rows() {
     let world = with_parts_of(500, xlsx_world(9));
     world.deliver("r1").await;

@@ -31,7 +31,8 @@ async fn archive(rows: &[Vec<Value<'_>>]) -> Vec<u8> {
     let mut workbook = Workbook::new(&export).unwrap();
     let EncodedCells::Xlsx(cells) = &encoded.cells else { panic!("{encoded:?}") };
     workbook.add(cells).unwrap();
-    workbook.summarize(&export, &statistics, (start(), start().plus(std::time::Duration::from_secs(60)))).unwrap();
+    let read = ReadInterval { from: start(), to: start().plus(std::time::Duration::from_secs(60)) };
+    workbook.summarize(&export, &statistics, Some(read)).unwrap();
     let (sender, mut chunks) = channel(1);
     let saving = tokio::task::spawn_blocking(move || workbook.save(1000, sender));
     let mut bytes = Vec::new();

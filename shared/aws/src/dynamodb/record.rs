@@ -12,7 +12,7 @@ use exports_domain::email::{EmailAddress, Recipients};
 use exports_domain::export::{Export, ExportSettings, Lease, Pending, State, Status};
 use exports_domain::export_type::{Definition, ExportType, FileColumns};
 use exports_domain::failure::Failure;
-use exports_domain::file::{ExportFile, InvalidRowsFile};
+use exports_domain::file::{ExportFile, InvalidRowsFile, ReadInterval};
 use exports_domain::filter::{FilterField, FilterValue, RowFilter};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::invalid_rows::InvalidRows;
@@ -46,6 +46,9 @@ pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
 
 /// The id of the request that launched the export. Records of earlier builds have none.
 const LAUNCH_REQUEST_ID: &str = "launchRequestId";
+
+/// When reading the rows of a file started, in the file of a record and in a checkpoint. Those of earlier builds have none.
+const READ_FROM: &str = "readFrom";
 
 /// The start of the names of the attributes that count resent e-mails.
 const RESENDS: &str = "resends#";
@@ -351,7 +354,7 @@ fn invalid_rows_file(item: &dyn Attributes) -> Result<InvalidRowsFile, ItemError
 }
 
 pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
-    map_value([
+    let attributes = [
         ("key", text(&file.key)),
         ("name", text(&file.name)),
         ("rows", number(file.rows)),
@@ -359,7 +362,10 @@ pub(super) fn file_value(file: &ExportFile) -> AttributeValue {
         ("sha256", text(&file.sha256)),
         (TOTALS, totals_value(&file.totals)),
         ("expiresAt", text(file.expires_at)),
-    ])
+    ];
+    let read = file.read.map(|ReadInterval { from, to }| [(READ_FROM, text(from)), ("readTo", text(to))]);
+    let attributes = attributes.into_iter().chain(read.into_iter().flatten());
+    AttributeValue::M(attributes.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn file(item: &dyn Attributes, definition: &Definition) -> Result<ExportFile, ItemError> {
@@ -370,6 +376,9 @@ fn file(item: &dyn Attributes, definition: &Definition) -> Result<ExportFile, It
         bytes: get_number(item, "bytes")?,
         sha256: get_text(item, "sha256")?.to_owned(),
         totals: get_totals(item, definition)?,
+        read: get_optional_time(item, READ_FROM)?
+            .map(|from| get(item, "readTo").map(|to| ReadInterval { from, to }))
+            .transpose()?,
         expires_at: get::<Timestamp>(item, "expiresAt")?,
     })
 }
@@ -385,6 +394,9 @@ pub(super) fn checkpoint_item(tenant: &TenantId, id: &ExportId, checkpoint: &Che
     put("parts", number(checkpoint.parts));
     if let Some(UnfinishedPart { key, bytes, crc64 }) = &checkpoint.unfinished {
         put("unfinished", map_value([("key", text(key)), ("bytes", number(bytes)), ("crc64", number(crc64))]));
+    }
+    if let Some(at) = checkpoint.read_from {
+        put(READ_FROM, text(at));
     }
     put("after", text(&checkpoint.after.0));
     put("rowsRead", number(checkpoint.rows_read));
@@ -415,6 +427,7 @@ pub(super) fn checkpoint_from(item: &Item, definition: &Definition) -> Result<Ch
         upload: get_map(item, "upload", upload)?,
         parts: get_number(item, "parts")?,
         unfinished: get_map(item, "unfinished", unfinished)?,
+        read_from: get_optional_time(item, READ_FROM)?,
         after: RowKey(get_text(item, "after")?.to_owned()),
         rows_read: get_number(item, "rowsRead")?,
         rows_written: get_number(item, "rows")?,

@@ -870,6 +870,7 @@ fn largest_checkpoint_is_under_64_kib() {
                 bytes: u64::MAX,
                 crc64: u64::MAX,
             }),
+            read_from: Some(start()),
             // The longest sort key.
             after: RowKey("x".repeat(1024)),
             rows_read: u64::MAX,
@@ -1178,6 +1179,7 @@ fn checkpoint() -> Checkpoint {
         upload: Some(Upload { key: "exports/acme/x/1.csv".into(), id: "u".into() }),
         parts: 2,
         unfinished: Some(UnfinishedPart { key: "unfinished/acme/x/1-9".into(), bytes: 100, crc64: u64::MAX }),
+        read_from: Some(start()),
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".into()),
         rows_read: 9,
         rows_written: 7,

@@ -264,6 +264,7 @@ fn checkpoint() -> Checkpoint {
         upload: Some(upload()),
         parts: 2,
         unfinished: Some(UnfinishedPart { key: part_key(), bytes: 20, crc64: 7 }),
+        read_from: Some(start()),
         after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
         rows_read: 9,
         rows_written: 7,

@@ -4,6 +4,7 @@ use crate::email::Recipients;
 use crate::export::ExportSettings;
 use crate::export_type::ExportType;
 use crate::failure::FailureCode;
+use crate::file::ReadInterval;
 use crate::id::ExportId;
 use crate::options::ExportOptions;
 use crate::testing::{ready_until, state, with_work};
@@ -60,6 +61,7 @@ pub fn file() -> ExportFile {
         bytes: 1000,
         sha256: "ab".repeat(32),
         totals: Totals::default(),
+        read: Some(ReadInterval { from: start(), to: start().plus(HOUR) }),
         expires_at: start().plus(720 * HOUR),
     }
 }

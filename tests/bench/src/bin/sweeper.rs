@@ -291,6 +291,7 @@ fn make_ready(export: &mut Export, link_expires_at: Timestamp) {
         bytes: 230_000,
         sha256: "0".repeat(64),
         totals: Totals::default(),
+        read: None,
         expires_at: LambdaSystem.now().plus(Duration::from_secs(86_400)),
     };
     export.state = State::Ready { file, link_expires_at };

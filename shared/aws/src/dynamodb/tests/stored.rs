@@ -84,7 +84,8 @@ const CONTINUE: Next = |export| {
     let progress = Progress { rows_read: 3, rows_written: 3 };
     lifecycle::continue_later(export, minutes(2), progress, true, minutes(3))
 };
-const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), file(), 9);
+const RECORD_FILE: Next = |export| lifecycle::record_file(export, minutes(2), ExportFile { read: None, ..file() }, 9);
+const RECORD_FILE_WITH_READ: Next = |export| lifecycle::record_file(export, minutes(2), file(), 9);
 const READY: Next = |export| lifecycle::ready(export, minutes(3), minutes(60));
 const EXPIRE: Next = |_| lifecycle::expire(minutes(60), minutes(60));
 const FAIL: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::attempts_used_up(5));
@@ -143,6 +144,7 @@ fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
         case("export-continued", &[ACQUIRE, CONTINUE]),
         case("export-after-permanent-error", &[ACQUIRE, PERMANENT_ERROR]),
         case("export-with-file", &[ACQUIRE, RECORD_FILE]),
+        case("export-with-file-and-read-times", &[ACQUIRE, RECORD_FILE_WITH_READ]),
         case("export-ready", &ready),
         case("export-expired", &[&ready[..], &[EXPIRE]].concat()),
         case("export-resent", &[&ready[..], &[COUNT_RESEND, RESENT]].concat()),
@@ -189,7 +191,7 @@ const AFTER_AN_INVALID_ROW: (u64, &str, u64) = (
 /// The checkpoints of a file of six rows, with a part of two rows and an unfinished part of a third, with only one of
 /// the two, or with the third as an invalid row. The generator's tests continue from them, so sizes, hash states and
 /// checksums are those of real bytes.
-fn checkpoints() -> [(&'static str, Checkpoint); 4] {
+fn checkpoints() -> [(&'static str, Checkpoint); 5] {
     let (tenant, id) = (export().tenant, export().id);
     let after = |rows: u64, (bytes, sha256, crc64): (u64, &str, u64)| {
         let mut totals = Totals::default();
@@ -200,6 +202,7 @@ fn checkpoints() -> [(&'static str, Checkpoint); 4] {
             upload: None,
             parts: 0,
             unfinished: None,
+            read_from: None,
             after: RowKey(format!("{created_at}#po_{}", rows - 1)),
             rows_read: rows,
             rows_written: rows,
@@ -228,7 +231,11 @@ fn checkpoints() -> [(&'static str, Checkpoint); 4] {
             Checkpoint { unfinished: unfinished(547, 13_286_503_115_156_636_697), ..three.clone() },
         ),
         ("checkpoint-with-invalid-rows", invalid),
-        ("checkpoint-with-upload", Checkpoint { upload: upload.clone(), parts: 1, ..two }),
+        ("checkpoint-with-upload", Checkpoint { upload: upload.clone(), parts: 1, ..two.clone() }),
+        (
+            "checkpoint-with-upload-and-read-time",
+            Checkpoint { upload: upload.clone(), parts: 1, read_from: Some(minutes(1)), ..two },
+        ),
         (
             "checkpoint-with-upload-and-unfinished-part",
             Checkpoint { upload, parts: 1, unfinished: unfinished(126, 11_766_665_851_432_784_925), ..three },
