@@ -34,17 +34,14 @@ export function rows({ exportType }, count) {
   return `${number(count)} ${count === 1 ? singular : plural}`;
 }
 
-/** `1.2 MB`, rounded, in powers of ten as most file managers show it. */
+/** `1.2 MB`, rounded, in powers of ten as most file managers show it. The mail shows the same: size-cases.json tests both. */
 export function size(bytes) {
   if (bytes < 1000) return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
   const units = ["kB", "MB", "GB", "TB"];
-  let value = bytes / 1000;
+  const tenths = (index) => Math.round(bytes / (100 * 1000 ** index));
   // What would be rounded to 1000.0 is 1.0 of the next unit.
-  while (value >= 999.95 && units.length > 1) {
-    value /= 1000;
-    units.shift();
-  }
-  return `${value.toFixed(1)} ${units[0]}`;
+  const index = units.findIndex((unit, index) => tenths(index) < 10_000 || unit === "TB");
+  return `${(tenths(index) / 10).toFixed(1)} ${units[index]}`;
 }
 
 /** A decimal with thousands separators. Never converted to floating point, so it stays exact. */

@@ -292,3 +292,14 @@ fn address_cases_match_the_rules_of_the_api() {
         assert_eq!(actual, reason, "{text:?}");
     }
 }
+
+/// The page formats sizes too. tests/e2e runs the same cases against it in a browser.
+#[test]
+fn size_cases_match_the_mail() {
+    let table = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("size-cases.json")).unwrap();
+    let cases: Vec<(u64, String)> = serde_json::from_slice(&table).unwrap();
+    assert!(cases.len() > 10);
+    for (bytes, shown) in cases {
+        assert_eq!(exports_domain::summary::size(bytes), shown);
+    }
+}

@@ -11,7 +11,7 @@ use crate::file::ExportFile;
 use crate::id::ExportId;
 use crate::money::{Currency, Money};
 use crate::options::FileFormat;
-use crate::summary::{conditions, long_time, period};
+use crate::summary::{conditions, long_time, period, size};
 use crate::time::Timestamp;
 use crate::totals::Total;
 
@@ -277,19 +277,6 @@ fn separate_thousands(digits: &str) -> String {
         text.push(digit);
     }
     text
-}
-
-/// A size for people: `1.2 MB`, in powers of ten as most file managers show it.
-fn size(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes, "bytes");
-    let mut tenths = 0;
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000 {
-            break;
-        }
-        (tenths, value, unit) = (value % 1000 / 100, value / 1000, next);
-    }
-    if unit == "bytes" { format!("{value} bytes") } else { format!("{value}.{tenths} {unit}") }
 }
 
 #[cfg(test)]
@@ -615,15 +602,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_sizes_are_formatted_for_people() {
+    fn numbers_are_formatted_for_people() {
         assert_eq!([0, 999, 1000, 1_048_576].map(with_separators), ["0", "999", "1,000", "1,048,576"]);
         assert_eq!(
             ["0", "-7", "-1234.50", "123456.789", "999.00"].map(decimal_with_separators),
             ["0", "-7", "-1,234.50", "123,456.789", "999.00"]
-        );
-        assert_eq!(
-            [0, 999, 1000, 1_250_000, 7_000_000_000].map(size),
-            ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "7.0 GB"]
         );
     }
 }

@@ -34,6 +34,21 @@ pub fn period(export: &Export) -> String {
     }
 }
 
+/// A size for people: `1.2 MB`, rounded, in powers of ten as most file managers show it. The page shows the same: its
+/// size-cases.json tests both.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} {}", if bytes == 1 { "byte" } else { "bytes" });
+    }
+    let in_tenths = |(unit, tenth): (&'static str, u64)| (bytes.saturating_add(tenth / 2) / tenth, unit);
+    let units = [("kB", 100), ("MB", 100_000), ("GB", 100_000_000)].map(in_tenths);
+    // What would be rounded to 1000.0 is 1.0 of the next unit.
+    let unit = units.into_iter().find(|(tenths, _)| *tenths < 10_000);
+    let (tenths, unit) = unit.unwrap_or_else(|| in_tenths(("TB", 100_000_000_000)));
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
 /// The filters other than the period, each with the values that are included; then when the rows were read.
 #[must_use]
 pub fn conditions(export: &Export, read: Option<ReadInterval>) -> Vec<(&'static str, String)> {
