@@ -3,7 +3,7 @@
 import { fill, h, icon, refill } from "./dom.js";
 import { ApiError, errorText } from "./api.js";
 import { GONE_ADVICE, canCancel, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
-import { amount, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum } from "./format.js";
+import { amount, instant, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum } from "./format.js";
 import { conditions, formatName, periodText } from "./options.js";
 import { action, allRecipients, badge, copy, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
@@ -141,7 +141,7 @@ function factsOf(item) {
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
       ["Format", formatName(item)],
-      [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, "Amounts and statuses are those found while the file was made.")],
+      [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, asRead(item))],
       conditions(item).length > 0 && ["Filters", h("ul", {}, conditions(item).map(([label, values]) => h("li", {}, `${label}: ${values.join(", ")}`)))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
       ["To", copyable(to)],
@@ -154,6 +154,12 @@ function factsOf(item) {
       item.failure?.cancelledBy && ["Cancelled by", item.failure.cancelledBy.name, h("span", { class: "remark" }, item.failure.cancelledBy.email)],
     ]),
   ];
+}
+
+/** Of when the content is, unless an earlier version of the service wrote the file. */
+function asRead({ file }) {
+  const when = file?.readFrom ? `as read between ${instant(file.readFrom)} and ${instant(file.readTo)}` : "are those found while the file was made";
+  return `Amounts and statuses ${when}.`;
 }
 
 function fileOf({ file, isFileDeleted }) {

@@ -38,7 +38,7 @@ export function helpPage(type) {
       "Why two exports of one period can differ",
       h("ul", { class: "bullets" },
         h("li", {}, `An export has the ${plural} that were created before it was launched, also if its period ends later.`),
-        h("li", {}, "Amounts and statuses are those found while the file was made. They can change between two exports, so totals by status can move."),
+        h("li", {}, "Amounts and statuses are as read between the start and the end of the generation, which the details show. They can change between two exports, so totals by status can move."),
         h("li", {}, `A row that the payments service adds later with an earlier creation time is in no earlier file.`),
         h("li", {}, "The period ends at midnight of your browser's time zone. A colleague in another zone exports other hours. The details show the exact times."),
         h("li", {}, "The filters can differ: the details list them."),

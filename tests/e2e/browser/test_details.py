@@ -48,6 +48,11 @@ def test_ready_export_shows_file_totals_and_link_expiry(tenant: Tenant, open_off
     # Shown to the second, because it decides which payouts are in the file.
     as_of = datetime.fromisoformat(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
     assert f"up to {as_of:%-d %b %Y, %H:%M:%S %Z}".replace("Sep ", "Sept ") in fact(panel, "Payouts created")
+    # Amounts and statuses are not of that time, but of when the rows were read.
+    read = [datetime.fromisoformat(export["file"][name]) for name in ("readFrom", "readTo")]
+    assert as_of <= read[0] <= read[1] <= datetime.fromisoformat(export["updatedAt"])
+    shown = " and ".join(f"{time.astimezone(as_of.tzinfo):%-d %b %Y, %H:%M:%S %Z}" for time in read)
+    assert f"as read between {shown}.".replace("Sep ", "Sept ") in fact(panel, "Payouts created")
     # Every time has the same zone.
     for name in ("Created at", "Payouts created", "Link expires", "Kept until"):
         assert f"{as_of:%Z}" in fact(panel, name)
