@@ -5,7 +5,7 @@ import { ApiError, errorText } from "./api.js";
 import { GONE_ADVICE, canCancel, canDownload, canRelaunch, canResend, failureAdvice, failureTitle, isFileGone, statusOf } from "./exports.js";
 import { amount, instant, number, relative, rowStatus, rows, rowsLabel, shortId, size, sum } from "./format.js";
 import { conditions, formatName, periodText } from "./options.js";
-import { action, allRecipients, badge, copy, copyButton, excelHelp, notice, recipientsText, time } from "./pieces.js";
+import { action, allRecipients, badge, copy, copyButton, csvHelp, notice, recipientsText, time } from "./pieces.js";
 import { heading, show } from "./dialogs.js";
 
 export class Details {
@@ -48,7 +48,7 @@ export class Details {
   #make() {
     const dialog = h("dialog", { class: "drawer" });
     const part = (name) => h("div", { class: `part ${name}` });
-    this.#parts = { id: h("p", { class: "full-id" }), error: part("error"), state: part("state-part"), facts: part("facts"), file: part("file"), totals: part("totals"), help: excelHelp() };
+    this.#parts = { id: h("p", { class: "full-id" }), error: part("error"), state: part("state-part"), facts: part("facts"), file: part("file"), totals: part("totals"), help: csvHelp() };
     const { id, error, state, facts, file, totals, help } = this.#parts;
     dialog.append(heading(dialog, "Export details", id), h("div", { class: "dialog-body" }, error, state, facts, file, totals, help));
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

@@ -10,7 +10,7 @@ import { Follower } from "./follow.js";
 import { pageTitle, rows } from "./format.js";
 import { History } from "./history.js";
 import { Latest } from "./latest.js";
-import { excelHelp, recipientsText } from "./pieces.js";
+import { csvHelp, recipientsText } from "./pieces.js";
 import { changeView, readView } from "./view.js";
 
 /** Older data is reloaded, to learn of the exports of other users: while the tab is visible, and on return to it. */
@@ -63,7 +63,7 @@ export class ExportsPage {
       ),
       this.#latest.element,
       this.#history.element,
-      h("footer", { class: "page-foot" }, excelHelp()),
+      h("footer", { class: "page-foot" }, csvHelp()),
     );
     this.#drawLaunch();
   }

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { FAILURES, STATUSES } from "./exports.js";
 import { pageTitle, rowStatus } from "./format.js";
-import { badge, excelHelp } from "./pieces.js";
+import { badge, csvHelp } from "./pieces.js";
 
 const EXPORT_STATUSES = {
   PENDING: "The file is being made. Only one export of a type can be pending at a time.",
@@ -31,7 +31,7 @@ export function helpPage(type) {
         h("li", {}, "To prove that nobody changed the file, compare its SHA-256 checksum with that of the details: ", h("code", {}, "Get-FileHash"), " in Windows PowerShell, ", h("code", {}, "shasum -a 256"), " on a Mac, ", h("code", {}, "sha256sum"), " on Linux. Saving the file in a spreadsheet changes it."),
       ),
     ),
-    section("Open a file", h("p", {}, "Choose the format Excel when you launch an export to open the file with a double-click. CSV is for other systems."), excelHelp()),
+    section("Open a file", h("p", {}, "Choose the format Excel when you launch an export to open the file with a double-click. CSV is for other systems."), csvHelp()),
     section("Statuses of exports", table(["Status", "Meaning"], Object.keys(STATUSES).map((status) => [badge({ status }), EXPORT_STATUSES[status]]))),
     section("If an export failed", table(["Failure", "What to do"], Object.values(FAILURES)), h("p", {}, "The details of the export name its failure. Quote the export ID when you ask your administrator.")),
     section(

@@ -4,6 +4,7 @@ import { h, icon } from "./dom.js";
 import { announce } from "./announce.js";
 import { localTime, number, relative, rows, utcTime } from "./format.js";
 import { STATUSES, canDownload, failureTitle, isFileGone, statusOf } from "./exports.js";
+import { CSV_ADVICE } from "./types.js";
 
 /** Shows the status as a word and an icon, not by colour alone. */
 export function badge(item) {
@@ -67,19 +68,15 @@ export function notice(tone, iconName, ...content) {
   return h("div", { class: `notice ${tone}` }, icon(iconName), h("div", {}, content));
 }
 
-export function excelHelp() {
+export function csvHelp() {
+  const { warning, programs, check } = CSV_ADVICE;
   return h(
     "details",
     { class: "help" },
-    h("summary", {}, "Opening the file in Excel"),
-    h(
-      "ol",
-      {},
-      h("li", {}, "Do not open the file with a double-click. Depending on your region, Excel puts each line into one cell or splits it at commas inside text, and a part could then run as a formula."),
-      h("li", {}, "In an empty workbook, choose ", h("strong", {}, "Data › From Text/CSV"), " and select the file."),
-      h("li", {}, "Set File Origin to ", h("strong", {}, "65001: Unicode (UTF-8)"), " and Delimiter to ", h("strong", {}, "Semicolon"), ". Then choose Load."),
-      h("li", {}, "If amounts appear as text, choose Transform Data and change their type ", h("strong", {}, "using locale"), ": Decimal Number, English (United States)."),
-    ),
-    h("p", {}, "A worksheet holds at most 1,048,576 rows, including the header. Load larger files into the Data Model, or use another tool. Times are in UTC. Text that starts like a formula is prefixed with an apostrophe, so that it cannot run when the file is loaded in this way."),
+    h("summary", {}, "Opening a CSV file in a spreadsheet"),
+    h("p", {}, warning),
+    h("ul", { class: "bullets" }, programs.map(([program, advice]) => h("li", {}, h("strong", {}, `${program}: `), advice))),
+    h("p", {}, check),
+    h("p", {}, "An Excel worksheet holds at most 1,048,576 rows, including the header. Load larger files into the Data Model, or use another tool. Times are in UTC. Text that starts like a formula is prefixed with an apostrophe, so that it cannot run when the file is opened in this way."),
   );
 }

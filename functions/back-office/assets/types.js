@@ -1,8 +1,19 @@
-// The export types and file formats. Generated from their definitions by `tests/run --update unit`.
+// The export types, the file formats and how to open a CSV file. Generated from their definitions by `tests/run --update unit`.
 
 export const FORMATS = ["CSV", "XLSX"];
 
 export const MAX_SUPPLIERS = 50;
+
+export const CSV_ADVICE = {
+  warning: "Do not double-click the file: the spreadsheet may misread amounts or split the lines in the wrong places. An export in the format Excel has no such problem.",
+  programs: [
+    ["Excel", "In an empty workbook, choose Data › Get Data › Query Options › Current Workbook › Regional Settings, and set English (United States). Then choose Data › From Text/CSV, select the file, set 65001: Unicode (UTF-8) and Semicolon, and choose Load."],
+    ["LibreOffice", "Open the file. Set Unicode (UTF-8), English (USA), and Semicolon as the only separator."],
+    ["Google Sheets", "In an empty spreadsheet, choose File › Settings, and set the locale United States. Then choose File › Import, upload the file, and set the custom separator ;"],
+    ["Numbers", "In the Mac's Language & Region settings, set the number format 1,234,567.89. Then open the file. If it is not in columns, choose Adjust Settings and set Semicolon."],
+  ],
+  check: "Then compare the totals: for each currency, the sum of the amounts must equal the total in the e-mail.",
+};
 
 export const TYPES = [
   {

@@ -3,6 +3,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use exports_domain::csv_advice;
 use exports_domain::export_type::{Column, Definition, ExportType, Required, StatusDefinition};
 use exports_domain::filter::{AccountType, FilterField, FilterKind, RowFilter};
 use exports_domain::options::FileFormat;
@@ -59,15 +60,24 @@ fn types_of_the_page_equal_the_definitions() {
     let formats: Vec<_> = FileFormat::VARIANTS.iter().map(|format| format.as_str()).collect();
     let types: String = ExportType::ALL.iter().map(|export_type| type_js(export_type.definition())).collect();
     let expected = format!(
-        "// The export types and file formats. Generated from their definitions by `tests/run --update unit`.\n\n\
-         export const FORMATS = {formats:?};\n\nexport const MAX_SUPPLIERS = {};\n\nexport const TYPES = [\n{types}];\n",
-        RowFilter::MAX_SUPPLIERS
+        "// The export types, the file formats and how to open a CSV file. Generated from their definitions by \
+         `tests/run --update unit`.\n\nexport const FORMATS = {formats:?};\n\nexport const MAX_SUPPLIERS = {};\n\nexport \
+         const CSV_ADVICE = {};\n\nexport const TYPES = [\n{types}];\n",
+        RowFilter::MAX_SUPPLIERS,
+        csv_advice_js(),
     );
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/types.js");
     if std::env::var("UPDATE_GOLDENS").is_ok_and(|value| value == "1") {
         fs::write(&path, &expected).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), expected);
+}
+
+fn csv_advice_js() -> String {
+    let program = |(name, advice): &csv_advice::Advice| format!("    [{name:?}, {advice:?}],\n");
+    let programs: String = csv_advice::PROGRAMS.iter().map(program).collect();
+    let (warning, check) = (csv_advice::WARNING, csv_advice::CHECK);
+    format!("{{\n  warning: {warning:?},\n  programs: [\n{programs}  ],\n  check: {check:?},\n}}")
 }
 
 fn type_js(definition: &Definition) -> String {

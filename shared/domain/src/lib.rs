@@ -17,7 +17,8 @@
 //! | [`row_encoder`], [`csv_encoder`], [`sheet`] | checks rows, and makes lines of CSV or cells of a worksheet of them |
 //! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
-//! | [`mail`], [`summary`], [`back_office`] | the e-mails; what an export includes, in words; the back-office URL |
+//! | [`mail`], [`summary`], [`csv_advice`] | the e-mails; what an export includes, in words; how to open a CSV file |
+//! | [`back_office`] | the back-office URL |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
 //! | [`fields`], [`hex`] | helpers: JSON fields, hexadecimal text |
 //! | `invariants`, `testing` (feature `testing`) | the invariants of the whole system, with a checker; in-memory ports |
@@ -26,6 +27,7 @@ pub mod back_office;
 pub mod caller;
 pub mod checkpoint;
 mod control_chars;
+pub mod csv_advice;
 pub mod csv_encoder;
 pub mod email;
 pub mod error;

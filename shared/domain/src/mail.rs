@@ -3,6 +3,7 @@
 use askama::Template;
 
 use crate::back_office::BackOfficeUrl;
+use crate::csv_advice;
 use crate::email::{EmailAddress, Recipients};
 use crate::export::Export;
 use crate::export_type::Definition;
@@ -53,6 +54,9 @@ struct ReadyFacts<'a> {
     totals: Vec<TotalLine>,
     link: &'a str,
     link_expiry: String,
+    /// Who can send a new link: the main recipient is always an operator.
+    to: &'a EmailAddress,
+    kept_until: String,
     exceeds_excel: bool,
     back_office: Option<&'a BackOfficeUrl>,
 }
@@ -123,6 +127,8 @@ impl Mail {
             totals: totals(file),
             link,
             link_expiry: long_time(link_expiry),
+            to: export.recipients.to(),
+            kept_until: long_time(file.expires_at),
             // The header is a row of the worksheet, too.
             exceeds_excel: is_csv && file.rows >= EXCEL_ROWS,
             back_office,
@@ -350,7 +356,7 @@ mod tests {
             "1 payout in a CSV file of 1.0 kB",
             "created up to 8 October 2026, 08:30:00 UTC",
             "amounts and statuses as read between 8 October 2026, 08:30:00 UTC and 8 October 2026, 09:30:00 UTC",
-            "do not double-click",
+            "Do not double-click",
             &file.sha256,
             &file.name,
             &id,
@@ -371,21 +377,38 @@ mod tests {
         };
         let (csv, xlsx) = (mail(FileFormat::Csv), mail(FileFormat::Xlsx));
         for (csv, xlsx) in [(&csv.text, &xlsx.text), (&csv.html, &xlsx.html)] {
-            for text in ["CSV file", "do not double-click", "Excel worksheet can hold"] {
-    /// A file of an earlier build.
-    #[test]
-    fn ready_mail_without_read_times_does_not_mention_them() {
-        let file = ExportFile { read: None, ..file() };
-        let mail = Mail::ready(&export(), &file, "https://b.example/k", link_expiry(), None).unwrap();
-        assert!(!mail.text.contains("as read between") && !mail.html.contains("as read between"), "{}", mail.text);
-    }
-
+            for text in ["CSV file", "Do not double-click", "Excel worksheet can hold", csv_advice::CHECK] {
                 assert!(csv.contains(text) && !xlsx.contains(text), "{text}: {xlsx}");
             }
             for text in ["an Excel file of", "Times are in UTC", "Amounts of more than 15 digits are text"] {
                 assert!(xlsx.contains(text) && !csv.contains(text), "{text}: {xlsx}");
             }
         }
+    }
+
+    #[test]
+    fn csv_advice_ends_with_the_totals() {
+        let mail = Mail::ready(&export(), &file(), "https://b.example/k", link_expiry(), None).unwrap();
+        for body in [&mail.text, &mail.html] {
+            let advice = ["Excel:", "LibreOffice:", "Google Sheets:", "Numbers:", "Then compare the totals"];
+            let places = advice.map(|text| body.find(text).unwrap_or_else(|| panic!("{text} in\n{body}")));
+            assert!(places.is_sorted(), "{places:?}");
+        }
+    }
+
+    #[test]
+    fn ready_mail_names_who_can_send_a_new_link() {
+        let mail = Mail::ready(&export(), &file(), "https://b.example/k", link_expiry(), None).unwrap();
+        let text = "office, ask ann@example.com. The file is kept until 7 November 2026, 08:30 UTC; after that";
+        assert!(mail.text.contains(text) && mail.html.contains(text), "{}", mail.text);
+    }
+
+    /// A file of an earlier build.
+    #[test]
+    fn ready_mail_without_read_times_does_not_mention_them() {
+        let file = ExportFile { read: None, ..file() };
+        let mail = Mail::ready(&export(), &file, "https://b.example/k", link_expiry(), None).unwrap();
+        assert!(!mail.text.contains("as read between") && !mail.html.contains("as read between"), "{}", mail.text);
     }
 
     #[test]
@@ -485,13 +508,13 @@ mod tests {
         assert_eq!(with.text, format!("{}\n\nBack office: https://back-office.example.com/payouts", without.text));
         assert!(
             with.html.contains(
-                "Open the export history in the <a class=\"text\" href=\"https://back-office.example.com/payouts\" \
+                "from the export history in the <a class=\"text\" href=\"https://back-office.example.com/payouts\" \
                  style=\"color:#161a22\">back office</a>"
             ),
             "{}",
             with.html
         );
-        assert!(without.html.contains("Open the export history in the back office"), "{}", without.html);
+        assert!(without.html.contains("from the export history in the back office"), "{}", without.html);
     }
 
     #[test]

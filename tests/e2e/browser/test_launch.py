@@ -226,7 +226,7 @@ def test_format_is_remembered_until_the_user_signs_out(tenant: Tenant, open_offi
     expect(office.row(export["exportId"])).to_contain_text("Excel · everything")
     panel = office.open_details(export["exportId"])
     # A workbook needs no help on importing it.
-    expect(panel.get_by_text("Opening the file in Excel")).to_be_hidden()
+    expect(panel.get_by_text("Opening a CSV file in a spreadsheet")).to_be_hidden()
     office.inspect("details of a workbook")
     office.page.reload()
     office.expect_details(export["exportId"])
