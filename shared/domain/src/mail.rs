@@ -212,9 +212,7 @@ const fn advice(code: FailureCode, has_file: bool) -> &'static str {
             "Download the file of invalid rows from the export's details in the back office. It lists up to 10,000 rows with \
              their values. Send it to the payments team. Launch the export again once the rows are corrected."
         }
-        FailureCode::FileTooLarge => {
-            "Give your administrator the export ID. Older rows must be archived before you launch the export again."
-        }
+        FailureCode::FileTooLarge => "Export a shorter period.",
         FailureCode::XlsxTooLarge => "A CSV file does not have this limit.",
         FailureCode::EmailNotSent => {
             "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
