@@ -61,12 +61,13 @@ export class Latest {
   }
 
   #buttons(item) {
-    const { download, resend, relaunch, cancel, open } = this.#actions;
+    const { download, downloadInvalidRows, resend, relaunch, cancel, open } = this.#actions;
     return h(
       "div",
       { class: "actions" },
       canCancel(item) && action("Cancel export", "close", () => cancel(item)),
       canDownload(item) && action(`Download ${formatName(item)}`, "download", () => download(item), "primary"),
+      item.failure?.invalidRows && action("Download invalid rows", "download", () => downloadInvalidRows(item), "primary"),
       canResend(item) && !canDownload(item) && action("Resend e-mail", "mail", () => resend(item)),
       canRelaunch(item) && !canResend(item) && action("Relaunch", "relaunch", () => relaunch(item)),
       action("Details", "right", () => open(item.exportId), "trailing"),

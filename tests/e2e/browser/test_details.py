@@ -197,6 +197,10 @@ def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Open
     tenant.await_status(export_id, "FAILED")
     office = open_office(tenant)
     expect(office.latest).to_contain_text("Some rows are invalid")
+    wanted = expected_invalid_rows([("po_<b>1</b>", "currency", "unknown", "EURO")])
+    with office.page.expect_download() as download:
+        office.latest.get_by_role("button", name="Download invalid rows").click()
+    assert download.value.path().read_bytes() == wanted
     panel = office.open_details(export_id)
     # Markup in data is shown as text.
     expect(panel).to_contain_text("po_<b>1</b>")
@@ -205,7 +209,7 @@ def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Open
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
     with office.page.expect_download() as download:
         panel.get_by_role("button", name="Download invalid rows").click()
-    assert download.value.path().read_bytes() == expected_invalid_rows([("po_<b>1</b>", "currency", "unknown", "EURO")])
+    assert download.value.path().read_bytes() == wanted
     assert download.value.suggested_filename.startswith("marketplace-payouts-invalid-rows-")
     office.inspect("details of a failed export")
     office.page.keyboard.press("Escape")
