@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import flags, program
+from interventions import held_queue
 from office import Office, Opener
 from past import add_past_exports
 from payouts import plain_payouts
@@ -219,6 +220,30 @@ def test_keyboard_suffices_from_sign_in_to_download(tenant: Tenant, open_office:
         assert office.page.evaluate(inside)
     keyboard.press("Escape")
     expect(office.button("Details")).to_be_focused()
+
+
+def test_keyboard_suffices_to_cancel(tenant: Tenant, open_office: Opener) -> None:
+    office = open_office(tenant)
+    keyboard = office.page.keyboard
+    with held_queue(tenant.stack):
+        tab_to(office, "Export CSV")
+        keyboard.press("Enter")
+        tab_to(office, "Confirm export")
+        keyboard.press("Enter")
+        expect(office.button("Show pending export")).to_be_focused()
+        tab_to(office, "Cancel export")
+        keyboard.press("Enter")
+        expect(office.button("Keep the export")).to_be_focused()
+        keyboard.press("Enter")
+        expect(office.dialog).to_have_count(0)
+        expect(office.button("Cancel export")).to_be_focused()
+        keyboard.press("Enter")
+        tab_to(office, "Cancel the export")
+        keyboard.press("Enter")
+        expect(office.latest).to_contain_text("Cancelled by Sample Operator")
+    # The button is gone. The focus stays on the page.
+    assert office.page.evaluate("document.activeElement.closest('main') !== null")
+    tab_to(office, "Relaunch")
 
 
 def tab_to(office: Office, name: str) -> None:
