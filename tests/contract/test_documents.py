@@ -43,7 +43,8 @@ def python_test(file: str, name: str) -> ast.FunctionDef | None:
 def rust_test_exists(crate: str, path: str) -> bool:
     """Whether the crate has this test in this module: a file, or `mod tests` in its parent's file."""
     *module, name = path.split("::")
-    files = [CRATES[crate].joinpath(*parts).with_suffix(".rs") for parts in (module, module[:-1] or ["lib"])]
+    places = (module, module[:-1] or ["lib"], [*module[:-1], "mod"])
+    files = [CRATES[crate].joinpath(*parts).with_suffix(".rs") for parts in places]
     sources = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
     return any(re.search(rf"#\[(tokio::)?test\b[^#]*?\bfn {name}\b", source) for source in sources)
 

@@ -358,9 +358,16 @@ def test_queues_are_encrypted_and_for_tls_only() -> None:
         assert_plain_http_is_denied(f"{name}Policy", "sqs", {"Fn::GetAtt": [name, "Arn"]})
 
 
-def test_logs_have_a_retention() -> None:
+def test_logs_are_kept_for_90_days() -> None:
     for name in of_type("AWS::Logs::LogGroup"):
-        assert 1 <= properties(name)["RetentionInDays"] <= 400, name
+        assert properties(name)["RetentionInDays"] == 90, name
+
+
+def test_jobs_are_kept_for_4_days_and_dead_letters_for_14() -> None:
+    # SQS's default is 4 days.
+    assert "MessageRetentionPeriod" not in properties("JobsQueue")
+    assert properties("JobsQueue")["RedrivePolicy"]["maxReceiveCount"] == 5
+    assert properties("DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
 
 
 def test_mails_require_tls() -> None:

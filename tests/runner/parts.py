@@ -268,6 +268,11 @@ def fuzz(job: Job) -> None:
     )  # fmt: skip
 
 
+def claims(job: Job) -> None:
+    """Makes each claim of the documents false in a copy of the project: the test that it names must fail."""
+    job.command(PYTHON, "tests/claims/run.py")
+
+
 def sbom(job: Job) -> None:
     """A CycloneDX bill of materials of each function, in target/sbom."""
     job.command(sys.executable, "tests/supply/sbom.py")
@@ -330,6 +335,7 @@ PLANS: dict[str, Plan] = {
     ),
     "sam": Plan(sam, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make",), after=COMPILING),
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
+    "claims": Plan(claims, Uses.COMPILER, needs=("python",), tools=_RUST, is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
     "release-functions": Plan(release_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "earlier-functions": Plan(earlier_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Makes each claim false in a copy of the project, and checks that the test which it names fails.
+
+    python3 tests/claims/run.py [WORDS]
+
+With WORDS, only the claims whose document, sentence, file or test contains them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "claims")]
+
+from claims import CLAIMS, Claim  # noqa: E402, because the path is extended above
+
+TREE = ROOT / "target" / "claims"
+PYTEST_FAILED = 1
+SHOWN_LINES = 30
+
+
+def main(words: str = "") -> int:
+    chosen = [claim for claim in CLAIMS if words in f"{claim.document} {claim.sentence} {claim.file} {claim.test}"]
+    copy_project()
+    tests = sorted({claim.test for claim in chosen})
+    problems = [] if all(map(passes, groups_of(tests))) else ["a test fails without any change"]
+    # By file, so that cargo compiles less.
+    for claim in sorted(chosen, key=lambda claim: claim.file) if not problems else ():
+        problem = problem_of(claim)
+        print(f"{problem or 'held'}: {claim.document}: {claim.sentence}", flush=True)
+        problems += [f"{problem}: {claim.document}: {claim.sentence}"] if problem else []
+    print("\n".join(["", *problems]))
+    print(f"= {len(chosen) - len(problems)} passed, {len(problems)} failed in 0s =")
+    return 1 if problems else 0
+
+
+def groups_of(tests: Iterable[str]) -> Iterable[list[str]]:
+    """The tests that one command can run."""
+    for _, group in itertools.groupby(tests, key=lambda test: "" if "::test_" in test else test.split(" ")[0]):
+        yield list(group)
+
+
+def copy_project() -> None:
+    """Copies all files but ignored ones, with new times: cargo must not take a changed crate for a restored one."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    shutil.rmtree(TREE, ignore_errors=True)
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, TREE / name)
+
+
+def problem_of(claim: Claim) -> str:
+    """Why the claim is not proved, or nothing."""
+    path = TREE / claim.file
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace(claim.old, claim.new), encoding="utf-8")
+    try:
+        return f"{claim.test} passes although it is false" if passes([claim.test]) else ""
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def passes(tests: list[str]) -> bool:
+    """Whether the tests of a group pass. Raises an error if one cannot run."""
+    if "::test_" in tests[0]:
+        command = [str(ROOT / "target/venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        code, output = run(*command)
+        if code not in (0, PYTEST_FAILED):
+            raise RuntimeError(f"{tests[0]} does not run:\n{output}")
+        return code == 0
+    crate = tests[0].split(" ")[0]
+    # With the features of the other tests, so that dependencies are not compiled again.
+    command = ["cargo", "test", "--profile", "quick", "--locked", "--package", crate, "--package", "features"]
+    command += ["--all-features", "--lib"]
+    code, output = run(*command, "--no-run")
+    if code != 0:
+        raise RuntimeError(f"{crate} does not compile:\n{output}")
+    code, output = run(*command, "--", "--exact", *(test.split(" ")[1] for test in tests))
+    if sum(map(int, re.findall(r"\b(\d+) (?:passed|failed)", output))) != len(tests):
+        raise RuntimeError(f"{crate} does not have the tests {', '.join(tests)}:\n{output}")
+    return code == 0
+
+
+def run(*command: str) -> tuple[int, str]:
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=TREE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )  # fmt: skip
+    return done.returncode, "\n".join(done.stdout.splitlines()[-SHOWN_LINES:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(" ".join(sys.argv[1:])))
