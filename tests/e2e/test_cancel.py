@@ -126,7 +126,7 @@ def test_upload_of_a_killed_owner_is_aborted_once_its_lease_has_expired(brisk_te
             export_id = tenant.launch()
             wait_for("a checkpoint", lambda: tenant.checkpoint(export_id), seen=lambda: tenant.describe(export_id))
             assert kill(tenant.stack, "generate-export") > 0
-        # No delivery acquires the lease meanwhile.
+        # So no delivery acquires the lease.
         await_quiet(tenant.stack)
     expired = days_from_now(-1 / 86_400)
     tenant.stack.client("dynamodb").update_item(

@@ -42,7 +42,7 @@ def main() -> int:
         schedule.run()
     except KeyboardInterrupt:
         progress.close()
-        print("\nInterrupted. Ending what runs.", file=sys.stderr, flush=True)
+        print("\nInterrupted. Ending the running parts.", file=sys.stderr, flush=True)
         schedule.interrupt()
         return 130
     progress.close()
@@ -76,9 +76,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="also run what takes long: every fault at every call, ignored unit tests, sam sync",
+        help="also run the slow tests: every failure at every call, ignored unit tests, sam sync",
     )
-    parser.add_argument("--seed", type=int, help="seed of the random choice of faults; each run prints its seed")
+    parser.add_argument("--seed", type=int, help="seed of the random choice of failures; each run prints its seed")
     parser.add_argument(
         "--update", action="store_true", help="rewrite the expected tables and pictures instead of comparing them"
     )

@@ -88,7 +88,7 @@ class Job:
         shutil.rmtree(self.stack_logs, ignore_errors=True)
 
     def report_unanswered(self) -> None:
-        """Reports the requests that a stack's emulator did not answer."""
+        """Reports the requests that a stack's emulator did not respond to."""
         for log in sorted(self.stack_logs.glob("gateway-*.log")):
             self.report(f"{log.name}:\n{log.read_text(errors='replace').rstrip()}")
 

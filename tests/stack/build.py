@@ -37,7 +37,7 @@ def selection() -> list[str]:
     return [option for name in (*crates(), "features") for option in ("--package", name)]
 
 
-# What functions/build/common.mk reads: `sam build` then makes what is built here.
+# functions/build/common.mk reads these: `sam build` then packages the binaries that are built here.
 SAM_SETTINGS = {"PROFILE": "quick", "SELECTION": " ".join(selection())}
 
 

@@ -57,7 +57,7 @@ def exported(done: subprocess.CompletedProcess[str], export_type: ExportType) ->
 def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
     subprocess.run([sys.executable, "tests/stack/build.py"], cwd=ROOT, check=True)
     done = cargo_local("--once", "--port", "0")
-    assert "Compiling" not in done.stderr, "what is built is compiled again"
+    assert "Compiling" not in done.stderr, "compiled again"
     file = exported(done, SUPPLIER_PAYOUTS)
     assert file.count(b"\n") > 100
     # Run in tests/, because relative paths start from the current folder.
@@ -124,8 +124,8 @@ def test_port_serves_until_interrupted() -> None:
         assert described["apiUrl"] == f"http://127.0.0.1:{port}", printed
         assert len({described[export_type.key] for export_type in EXPORT_TYPES}) == len(EXPORT_TYPES)
         for url in (described["backOfficeUrl"], f"{described['apiUrl']}/v1/openapi.json", described["mailboxUrl"]):
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                assert answer.status == 200
+            with urllib.request.urlopen(url, timeout=30) as response:
+                assert response.status == 200
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=30) == 0

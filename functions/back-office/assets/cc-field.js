@@ -25,7 +25,7 @@ export class CcField {
     onkeydown: (event) => this.#onKey(event),
     oninput: () => this.#onInput(),
     onpaste: (event) => this.#onPaste(event),
-    // A new chip could move what is pressed away before it is released. The form completes the address itself.
+    // A new chip could move the pressed element away before it is released. The form completes the address itself.
     onblur: () => document.querySelector(":is(button, summary, label):active") || this.commit(),
   });
   element = h(

@@ -65,7 +65,7 @@ export class OptionsField {
     return { format, filter: Object.fromEntries(Object.entries(filter).filter(isSet)) };
   }
 
-  /** Shows what is wrong and focuses the first such field. Returns whether anything is. */
+  /** Shows all problems and focuses the first field with one. Returns whether there is one. */
   check() {
     const { period, from, to, currencies, supplierIds, amountMin, amountMax } = this.#state;
     const invalidCodes = currencyList(currencies).filter((code) => !CURRENCY.test(code));

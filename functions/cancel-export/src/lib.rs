@@ -102,7 +102,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
         }
     }
 
-    /// Deletes what the checkpoint names.
+    /// Deletes the upload and the object that the checkpoint names.
     async fn discard(&self, checkpoint: Option<Checkpoint>) {
         let Some(checkpoint) = checkpoint else { return };
         for error in UnfinishedFile::of(&checkpoint).delete(self.files).await {

@@ -6,12 +6,12 @@
 //! | module | |
 //! |---|---|
 //! | this one | from rows to parts |
-//! | `resume` | what an earlier owner left |
+//! | `resume` | the file that an earlier owner left unfinished |
 //! | `checkpointing` | progress, checkpoints, continuing in the next invocation |
 //! | `part_uploads` | uploads of parts in flight |
 //! | `upload_state` | the parts, and the content of a checkpoint |
 //! | `xlsx_file`, `workbook` | XLSX files, which have no checkpoint |
-//! | `unfinished_file` | deletes what nobody will continue |
+//! | `unfinished_file` | deletes files that nobody will continue |
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct WrittenFile {
     pub file: ExportFile,
     /// The number of rows read for it.
     pub rows_read: u64,
-    /// What the stored checkpoint names and nobody needs once the file is recorded.
+    /// The objects that the stored checkpoint names. Nobody needs them once the file is recorded.
     pub checkpoint_objects: UnfinishedFile,
 }
 
@@ -96,7 +96,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if let Some(upload) = state.unnamed_upload() {
             self.abort(upload).await;
         }
-        // The next attempt, if there is one, continues what the checkpoint names.
+        // The next attempt, if there is one, continues the upload that the checkpoint names.
         if is_last(&stopped) {
             discard(&state.checkpoint_objects, self.files).await;
         } else if let Stopped::Error { unrecorded, .. } = &mut stopped {
@@ -203,7 +203,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         Ok(())
     }
 
-    /// Writes what is left once all rows are read.
+    /// Writes the rest of the file once all rows are read.
     async fn finish_csv(
         &self,
         export: &mut Export,

@@ -197,7 +197,7 @@ impl<S: ExportStore> Generator<'_, S> {
         Ok(file)
     }
 
-    /// Deletes what this owner wrote if, as the record shows, the export has ended without it: nobody else will.
+    /// Deletes this owner's file if, as the record shows, the export has ended without it: nobody else will.
     async fn discard_if_ended(&self, export: &Export, record: Option<&Export>, unrecorded: Unrecorded) {
         if !record.is_some_and(|record| record.ended_without_file_under(export.fencing_token)) {
             return;

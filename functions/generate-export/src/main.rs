@@ -30,7 +30,7 @@ const READERS: usize = 4;
 /// it is the share of all exports.
 const READ_SHARE: u64 = 50;
 
-/// What S3 may take to complete a file of many parts: "several minutes" (API Reference, CompleteMultipartUpload). Of an
+/// How long S3 may take to complete a file of many parts: "several minutes" (API Reference, CompleteMultipartUpload). Of an
 /// invocation's five, an invocation that does nothing else has that long and more.
 const COMPLETION_TAKES: Duration = Duration::from_secs(180);
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a read counts as until its response says what it took: a full page. DynamoDB limits pages to 1 MB (API Reference,
-/// Query).
+/// The size that a read counts as until its response has the actual one: a full page. DynamoDB limits pages to 1 MB (API
+/// Reference, Query).
 const PAGE_BYTES: u64 = 1024 * 1024;
 
 /// How much can be made up for after a pause, and read at once at the start: at the default rate, four full pages. Small
-/// files are therefore not slowed down. Half of what a partition takes at once at least, so that even the full rate causes
-/// no throttling.
+/// files are therefore not slowed down. At most half of a partition's own burst, so that even the full rate causes no
+/// throttling.
 const BURST: Duration = Duration::from_millis(500);
 
 /// The pace of the reads of one export.

@@ -26,7 +26,7 @@ pub struct Batch {
     pub up_to: RowKey,
 }
 
-/// What is still to be returned, in order: segments that are being read, and ranges that are not split yet.
+/// The rest of the range, in order: segments that are being read, and ranges that are not split yet.
 pub(crate) struct Plan {
     items: VecDeque<PlanItem>,
     next_id: u64,
@@ -48,7 +48,7 @@ struct UnsplitRange {
 /// A range that is read page by page.
 struct Segment {
     id: u64,
-    /// What is left to read; `None` once everything is read.
+    /// The range left to read; `None` once everything is read.
     left: Option<KeyRange>,
     is_in_flight: bool,
     batches: VecDeque<Batch>,
@@ -61,7 +61,7 @@ struct Segment {
     start: Option<RowKey>,
 }
 
-/// What was read of a segment.
+/// The part of a segment that was read.
 struct Measure {
     start: Option<RowKey>,
     end: RowKey,
@@ -185,7 +185,7 @@ impl Plan {
         true
     }
 
-    /// Applies what a segment showed to the next unsplit range, which is most likely similar.
+    /// Estimates the next unsplit range by a segment's rows, which are most likely similar.
     fn learn(&mut self, at: usize, measure: &Measure) {
         let Some(positions) = &self.positions else { return };
         let unsplit = self.items.iter_mut().skip(at).find_map(|item| match item {

@@ -19,14 +19,14 @@ const MAX_PLACES: u128 = 1 << 79;
 const HEADROOM: usize = 3;
 
 /// Turns keys into positions and back. A position is the time of creation in milliseconds and, within one millisecond,
-/// the first characters in which ids differ, as a number: rows that were all created at once can be told apart, too.
+/// the first characters in which ids differ, as a number. So rows that were all created at once have different positions.
 ///
 /// Positions are estimates: they rise with the keys, but different keys may share one.
 #[derive(Clone, Debug)]
 pub struct Positions {
-    /// What all ids that were seen begin with.
+    /// The common prefix of all ids that were seen.
     prefix: String,
-    /// Which of [`ALPHABETS`] they go on in.
+    /// The index in [`ALPHABETS`] of the alphabet of their next characters.
     alphabet: usize,
 }
 
@@ -42,8 +42,8 @@ impl Positions {
         positions
     }
 
-    /// Takes the id of `key` into account, too: what all ids begin with may be less then, and positions other ones.
-    /// Tells whether that is so.
+    /// Takes the id of `key` into account, too. Returns whether that changed all positions: the common prefix is shorter,
+    /// or the alphabet wider.
     pub fn widen(&mut self, key: &RowKey) -> bool {
         let id = id_of(key);
         let common = self.prefix.chars().zip(id.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
@@ -137,7 +137,7 @@ fn id_of(key: &RowKey) -> &str {
     key.0.get(TIME + 1..).unwrap_or_default()
 }
 
-/// The narrowest alphabet of what an id goes on with, up to the first separator.
+/// The narrowest alphabet of an id's characters after the prefix, up to the first separator.
 fn alphabet_of(rest: &str) -> usize {
     let word: Vec<u8> = rest.bytes().take_while(u8::is_ascii_alphanumeric).collect();
     let widest = ALPHABETS.len() - 1;

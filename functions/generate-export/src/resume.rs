@@ -1,4 +1,4 @@
-//! What an earlier owner left of the file.
+//! The file that an earlier owner left unfinished.
 
 use exports_domain::checkpoint::Checkpoint;
 use exports_domain::error::DependencyError;
@@ -10,7 +10,7 @@ use crate::file_writer::{FileWriter, WrittenFile};
 use crate::statistics::{FileStatistics, crc64};
 use crate::upload_state::UploadState;
 
-/// What an earlier owner left.
+/// The file of an earlier owner.
 pub(crate) enum Resumed {
     /// A file to start or to continue.
     State(Box<UploadState>),
@@ -65,8 +65,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
     }
 }
 
-/// Starts the file over. What `checkpoint` names is deleted after the first write that shows that this owner has not
-/// lost the lease: if it has, another one continues from a later checkpoint, which may name the same upload.
+/// Starts the file over. The objects that `checkpoint` names are deleted after the first write that shows that this owner
+/// has not lost the lease: if it has, another one continues from a later checkpoint, which may name the same upload.
 fn restart(checkpoint: &Checkpoint, reason: &str) -> Resumed {
     warn!("restarting the file: {reason}");
     Resumed::State(Box::new(UploadState::restart(checkpoint)))

@@ -27,7 +27,7 @@ pub enum Stopped {
     Error {
         /// Its error.
         error: DependencyError,
-        /// What may be in the bucket without being recorded.
+        /// The file that may be in the bucket without being recorded.
         unrecorded: Option<Unrecorded>,
     },
 }
@@ -37,7 +37,7 @@ pub enum Stopped {
 pub struct Unrecorded {
     /// The object key of the file.
     pub key: String,
-    /// What the stored checkpoint names of it, which a later invocation can continue.
+    /// Its objects that the stored checkpoint names: a later invocation can continue them.
     pub checkpoint_objects: UnfinishedFile,
 }
 

@@ -1,4 +1,4 @@
-//! The state of a file that is being uploaded: which parts are done, and what its checkpoint contains.
+//! The state of a file that is being uploaded: which parts are done, and the contents of its checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(crate) struct UploadState {
     after_gap: BTreeMap<u32, Part>,
     /// The state at the end of each part that is not in a checkpoint yet.
     part_ends: BTreeMap<u32, PartEnd>,
-    /// What the stored checkpoint names, which the next attempt can continue.
+    /// The objects that the stored checkpoint names: the next attempt can continue them.
     pub checkpoint_objects: UnfinishedFile,
     /// How many parts of the upload the stored checkpoint has.
     checkpointed_parts: u32,
@@ -53,7 +53,7 @@ struct PartEnd {
 }
 
 impl UploadState {
-    /// A file that starts over because what `checkpoint` names is unusable.
+    /// A file that starts over because the objects that `checkpoint` names are unusable.
     pub(crate) fn restart(checkpoint: &Checkpoint) -> Self {
         let checkpoint_objects = UnfinishedFile::of(checkpoint);
         Self { checkpoint_objects, furthest_key_before: Some(checkpoint.after.clone()), ..Self::default() }
@@ -84,7 +84,7 @@ impl UploadState {
         self.upload.clone().filter(|upload| self.checkpoint_objects.upload.as_ref() != Some(upload))
     }
 
-    /// Records that `checkpoint` is stored. Returns what the checkpoint before it named and this one does not.
+    /// Records that `checkpoint` is stored. Returns the objects that the checkpoint before it named and this one does not.
     pub(crate) fn stored(&mut self, checkpoint: &Checkpoint) -> UnfinishedFile {
         self.checkpointed_parts = checkpoint.parts;
         self.has_advanced |= self.advances(checkpoint);
@@ -96,8 +96,8 @@ impl UploadState {
         }
     }
 
-    /// Starts the file of invalid rows with this header in place of the file, which will not be written. What the stored
-    /// checkpoint names is kept for the next attempt until another checkpoint is stored.
+    /// Starts the file of invalid rows with this header in place of the file, which will not be written. The objects that
+    /// the stored checkpoint names are kept for the next attempt until another checkpoint is stored.
     pub(crate) fn start_invalid_rows(&mut self, header: &str) {
         let Self { checkpoint_objects, furthest_key_before, has_advanced, last_key_read, statistics, .. } =
             std::mem::take(self);

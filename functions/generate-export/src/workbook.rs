@@ -208,7 +208,7 @@ fn write(
     Ok(())
 }
 
-/// Collects what is written into pieces and sends them.
+/// Collects the archive's bytes into pieces and sends them.
 struct Chunks {
     size: usize,
     chunks: Sender<Vec<u8>>,

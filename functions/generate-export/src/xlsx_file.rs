@@ -1,4 +1,4 @@
-//! XLSX files: what differs from CSV while rows are read, and everything after.
+//! XLSX files: the differences from CSV while rows are read, and everything after.
 //!
 //! A workbook cannot be continued: it has no checkpoint, an interrupted attempt starts over, and one that runs out of time
 //! fails the export.
@@ -42,7 +42,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         self.write_invalid_rows(export, state).await
     }
 
-    /// Compresses the workbook and uploads it meanwhile.
+    /// Uploads the workbook while it is compressed.
     pub(crate) async fn finish_xlsx(
         &self,
         export: &mut Export,

@@ -2,7 +2,7 @@
 //!
 //! The record is the source of truth. Whatever is lost between two writes, the export stays in the index of scheduled
 //! checks, and a sweep finds it: a job that was never sent, a generator that died, a link that has expired. Concurrent
-//! sweeps do no harm, because each change is conditional on what was read.
+//! sweeps do no harm, because each change is conditional on the record that was read.
 //!
 //! A corrupt record is an error in every sweep, so that somebody repairs it. It is failed at its deadline, because it
 //! blocks its tenant until then.
@@ -64,7 +64,7 @@ pub struct Sweeper<'a, S> {
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Tick {}
 
-/// What a sweep did.
+/// The results of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Swept {
@@ -90,7 +90,7 @@ impl AddAssign for Swept {
     }
 }
 
-/// What was done with one export.
+/// The outcome of one check.
 enum Outcome {
     ReEnqueued,
     Failed,
@@ -145,7 +145,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
         unread.map_or(Ok(swept), Err)
     }
 
-    /// What was done in one sequence of checks, and the error if it could not be read to its end.
+    /// The outcomes of one sequence of checks, and the error if it could not be read to its end.
     async fn sweep_from(
         &self,
         status: Status,
@@ -198,7 +198,7 @@ impl<S: ExportStore> Sweeper<'_, S> {
         })
     }
 
-    /// The age of the oldest PENDING export; zero if there is none, `None` if it cannot be read.
+    /// The age of the oldest PENDING export; zero without one, `None` if it cannot be read.
     ///
     /// The index is sorted by next check time, not by age, so all its keys are read.
     async fn oldest_pending(&self) -> Option<Duration> {

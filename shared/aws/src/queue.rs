@@ -38,7 +38,7 @@ struct JobMessage<'a> {
     launch_request_id: Option<Cow<'a, str>>,
 }
 
-/// What a job message names.
+/// The export that a job message names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// The export's tenant.

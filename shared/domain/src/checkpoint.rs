@@ -9,7 +9,7 @@ use crate::totals::Totals;
 /// export's file restarts.
 pub const CHECKPOINT_VERSION: u32 = 1;
 
-/// The state of a file after a row: what is uploaded, what is kept beside it, and the file statistics of both.
+/// The state of a file after a row: its upload, the part kept beside it, and the file statistics of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The upload; a file that has filled no part yet has none.

@@ -108,7 +108,7 @@ impl Failure {
         Self { code: FailureCode::Cancelled, message, cancelled_by: Some(cancelled_by), invalid_rows: None }
     }
 
-    /// The deadline passed, and the corrupt record does not say what the time limit was.
+    /// The deadline passed, and the corrupt record does not have the time limit.
     #[must_use]
     pub fn deadline_passed_corrupt() -> Self {
         let message = "The export did not finish within its time limit, because its record is corrupt.";

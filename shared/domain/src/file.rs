@@ -1,4 +1,4 @@
-//! A file: its names, and what is recorded about it.
+//! A file: its names, and its statistics on the record.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl NewFile {
     }
 }
 
-/// The object key of what an invocation leaves of an unfinished file for the next one. Every write has its own, so that
+/// The object key of the unfinished part that an invocation leaves for the next one. Every write has its own, so that
 /// a late write of a stalled owner replaces nothing that a checkpoint names: owners have different fencing tokens, and
 /// one owner has read more rows at each write. The signer of links may not read these objects.
 #[must_use]

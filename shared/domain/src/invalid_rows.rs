@@ -1,4 +1,4 @@
-//! Rows that cannot be written: how many there are, which are first, what is wrong with them, and the file that lists them.
+//! Rows that cannot be written: how many there are, the first of them with their problems, and the file that lists them.
 
 use std::fmt::{self, Write as _};
 
@@ -30,11 +30,11 @@ pub(crate) const SORT_KEY: &str = "sort_key";
 pub struct InvalidValue {
     /// The column's name in the file's header, or `sort_key`.
     pub column: &'static str,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: ValueProblem,
 }
 
-/// What is wrong with a value.
+/// A problem with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 #[strum(serialize_all = "lowercase")]
 pub enum ValueProblem {

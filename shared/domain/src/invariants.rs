@@ -129,7 +129,7 @@ pub enum Invariant {
 pub struct Violation {
     /// The violated invariant.
     pub invariant: Invariant,
-    /// What violates it: tenant and export, or a link in an e-mail.
+    /// The violator: tenant and export, or a link in an e-mail.
     pub subject: String,
     /// The observed state.
     pub details: String,

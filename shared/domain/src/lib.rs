@@ -8,7 +8,7 @@
 //! | [`id`], [`email`], [`money`], [`time`], [`time_bound`] | value types, validated when parsed |
 //! | [`caller`] | the caller of the API, and API key records |
 //! | [`export`], [`failure`] | the record of an export; why it failed |
-//! | [`options`], [`filter`] | what it was launched with: the rows to include and the format of the file |
+//! | [`options`], [`filter`] | its options: the rows to include and the format of the file |
 //! | [`lifecycle`] | the state machine: every transition of that record |
 //! | [`history`], [`idempotency`] | filters and pages of the history; repeated requests |
 //! | [`failure_mail`] | the mail to the requester of a failed export |
@@ -17,7 +17,7 @@
 //! | [`row_encoder`], [`csv_encoder`], [`sheet`] | checks rows, and makes lines of CSV or cells of a worksheet of them |
 //! | [`invalid_rows`], [`totals`] | rows that cannot be written; control totals |
 //! | [`file`](mod@file), [`checkpoint`] | a finished file; an unfinished one |
-//! | [`mail`], [`summary`], [`csv_advice`] | the e-mails; what an export includes, in words; how to open a CSV file |
+//! | [`mail`], [`summary`], [`csv_advice`] | the e-mails; an export's filter in words; how to open a CSV file |
 //! | [`back_office`] | the back-office URL |
 //! | [`ports`], [`error`] | traits for everything outside the process, and their error |
 //! | [`fields`], [`hex`] | helpers: JSON fields, hexadecimal text |

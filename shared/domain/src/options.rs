@@ -1,4 +1,4 @@
-//! What an export was launched with in addition to its recipients.
+//! The options that an export was launched with in addition to its recipients.
 //!
 //! The options are frozen on the record. A record with options that this build does not know is corrupt: ignoring them
 //! would export more than was requested.

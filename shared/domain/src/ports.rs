@@ -1,4 +1,4 @@
-//! What handlers need from outside the process: one trait for each resource, in the domain's own terms.
+//! The handlers' dependencies outside the process: one trait for each resource, in the domain's own terms.
 //!
 //! Handlers take the stores as type parameters, so that a binary links only the operations it calls, and all other ports
 //! as trait objects. The generator calls every operation on files, and takes them as a trait object too.
@@ -122,7 +122,7 @@ pub enum ApplyError {
     Dependency(#[from] DependencyError),
 }
 
-/// What became of a step that was applied to a record without reading it before.
+/// The outcome of a step that was applied to a record without reading it before.
 #[derive(Debug)]
 pub enum TriedStep {
     /// It was applied; this is the record after it.
@@ -199,7 +199,7 @@ pub trait ExportStore: Send + Sync {
     /// Applies a step that does not leave PENDING, as [`apply_step`](Self::apply_step) does, and returns the record.
     ///
     /// # Errors
-    /// [`ReadError`]. The step may have been applied all the same, also to a corrupt record.
+    /// [`ReadError`]. The step may have been applied nevertheless, also to a corrupt record.
     fn try_step(
         &self,
         tenant: &TenantId,
@@ -207,7 +207,7 @@ pub trait ExportStore: Send + Sync {
         step: &Step,
     ) -> impl Future<Output = Result<TriedStep, ReadError>> + Send;
 
-    /// The export's checkpoint, or `None` if there is none. One of another version or a corrupt one is logged and ignored.
+    /// The export's checkpoint, if there is one. One of another version or a corrupt one is logged and ignored.
     fn find_checkpoint(
         &self,
         tenant: &TenantId,
@@ -337,7 +337,7 @@ pub enum CompleteError {
     /// The upload no longer exists, or a part has changed. It can never be completed.
     #[error("the upload is lost: {0}")]
     UploadLost(String),
-    /// The store failed. The upload may be complete all the same.
+    /// The store failed. The upload may be complete nevertheless.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
 }
@@ -370,6 +370,7 @@ pub trait FileStore: Send + Sync {
 
     /// Aborts the upload and deletes its parts. An upload that does not exist (any more) is not an error.
     async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError>;
+
     /// Writes an object with this [unfinished key](crate::file::unfinished_key) in one request.
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError>;
 

@@ -13,7 +13,7 @@ use crate::money::{Currency, parse_whole_number};
 use crate::options::{ExportOptions, FileFormat};
 use crate::row::{Value, requires};
 
-/// What is read for a file: its columns, and the conditions on its rows.
+/// The selection of a file: its columns, and the conditions on its rows.
 #[derive(Clone, Debug)]
 pub struct RowSelection {
     /// The columns.

@@ -14,15 +14,15 @@ pub struct UnfinishedFile {
 }
 
 impl UnfinishedFile {
-    /// What `checkpoint` names.
+    /// The objects that `checkpoint` names.
     #[must_use]
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let part_key = checkpoint.unfinished.as_ref().map(|part| part.key.clone());
         Self { upload: checkpoint.upload.clone(), part_key }
     }
 
-    /// Deletes it as far as possible. Returns the errors, to be logged: what is not deleted now is deleted by the bucket's
-    /// lifecycle rules some days later.
+    /// Deletes it as far as possible. Returns the errors, to be logged: the bucket's lifecycle rules delete the rest some
+    /// days later.
     #[must_use]
     pub async fn delete(&self, files: &dyn FileStore) -> Vec<DependencyError> {
         let mut errors = Vec::new();

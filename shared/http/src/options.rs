@@ -119,7 +119,7 @@ impl FilterParser<'_> {
         }
     }
 
-    /// Checks what fields require of each other.
+    /// Checks the requirements of fields on each other.
     fn check_fields_together(&mut self, valid: &BTreeSet<FilterField>, invalid: &BTreeSet<FilterField>) {
         let Self { errors, filter, from, to, .. } = self;
         if let (Some(from), Some(to)) = (from, to)

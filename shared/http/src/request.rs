@@ -90,7 +90,7 @@ impl Request {
     /// The export type in the path.
     ///
     /// # Errors
-    /// [`ApiError::RouteNotFound`] if there is none. API Gateway's routes exclude this.
+    /// [`ApiError::RouteNotFound`] without one. API Gateway's routes exclude this.
     pub fn export_type(&self) -> Result<ExportType, ApiError> {
         routes::export_type(&self.path).ok_or(ApiError::RouteNotFound)
     }

@@ -3,7 +3,7 @@
 //!
 //! Namespace, dimensions, names and units are defined only here. `golden/metrics.jsonl` has one line per metric; tests
 //! check the template's alarms and dashboard against it. CloudWatch bills each combination of dimension values as a
-//! metric. So tenants and exports are not dimensions, and the export type is one only where it tells causes apart: not of
+//! metric. So tenants and exports are not dimensions, and the export type is one only where it separates causes: not of
 //! e-mails, nor of what a whole sweep did.
 //!
 //! Written by hand: the maintained crate, `metrics_cloudwatch_embedded` 0.10, writes one set of dimensions a line, where
@@ -63,7 +63,7 @@ pub enum Metric<'a> {
     },
     /// A sweep completed.
     Swept {
-        /// The age of the oldest PENDING export; zero if there is none. `None` if it could not be read, so that the
+        /// The age of the oldest PENDING export; zero without one. `None` if it could not be read, so that the
         /// alarm sees missing data.
         oldest_pending: Option<Duration>,
         /// Exports that were re-enqueued.
@@ -114,7 +114,7 @@ impl Metric<'_> {
         }
     }
 
-    /// The dimension sets, each of which is a metric in CloudWatch, and the values of the dimensions besides the function.
+    /// The dimension sets, each of which is a metric in CloudWatch, and the values of the dimensions other than the function.
     fn dimensions(&self) -> (Vec<Vec<&'static str>>, Vec<(&'static str, &str)>) {
         match self {
             Self::Created { export_type } | Self::Ready { export_type, .. } => {

@@ -84,7 +84,7 @@ pub(super) fn get_number<T: FromStr>(item: &dyn Attributes, name: &'static str) 
     parse_number(item, name).ok_or(ItemError(name))
 }
 
-/// The parsed number of an attribute; `None` if there is none.
+/// The parsed number of an attribute; `None` if the attribute is missing.
 pub(super) fn parse_number<T: FromStr>(item: &dyn Attributes, name: &str) -> Option<T> {
     if let Attribute::Number(number) = item.attribute(name)? { number.parse().ok() } else { None }
 }

@@ -208,7 +208,7 @@ pub(super) fn from_item(item: &dyn Attributes) -> Result<Export, ItemError> {
     })
 }
 
-/// The status with what it requires. Attributes of earlier states that are still recorded are ignored.
+/// The status with the attributes it requires. Attributes of earlier states that are still recorded are ignored.
 fn state(item: &dyn Attributes, definition: &Definition) -> Result<State, ItemError> {
     let file = get_map(item, "file", |item| file(item, definition))?;
     let mailed = |file: Option<ExportFile>| Ok((file.ok_or(ItemError("file"))?, get(item, "linkExpiresAt")?));

@@ -24,7 +24,7 @@ const READ_UNIT_BYTES: u64 = 4096;
 /// DynamoDB has split for heat gives more.
 pub const PARTITION_BYTES_PER_SECOND: u64 = 3000 * READ_UNIT_BYTES;
 
-/// What a page takes if the response does not say it: a full page.
+/// The size that a page counts as if the response does not have it: a full page.
 const FULL_PAGE_UNITS: f64 = 256.0;
 
 /// The rows of all export types, each in a table of its own, by tenant and `<createdAt>#<id>`.

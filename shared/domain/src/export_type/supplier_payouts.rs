@@ -1,4 +1,4 @@
-//! Supplier payouts: what a supplier has earned in a period, paid from the marketplace's balance account to the supplier.
+//! Supplier payouts: the earnings of a supplier in a period, paid from the marketplace's balance account to the supplier.
 //! The amount is the captured amount minus commission and fees, adjusted for refunds.
 
 use super::ColumnKind::{Amount, Count, Currency, OtherAmount, Status, Text, Time};

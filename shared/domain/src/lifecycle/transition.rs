@@ -69,7 +69,7 @@ impl Transition {
         }
     }
 
-    /// The transition that leads from one record to the next, with all its guards; `None` if there is none. The limits
+    /// The transition that leads from one record to the next, with all its guards, if there is one. The limits
     /// are those that the functions had.
     #[must_use]
     pub fn between(before: &Export, after: &Export, retry: &RetryPolicy, max_resends_a_day: u32) -> Option<Self> {
