@@ -9,7 +9,7 @@ export const CSV_ADVICE = {
   programs: [
     ["Excel", "In an empty workbook, choose Data › Get Data › Query Options › Current Workbook › Regional Settings, and set English (United States). Then choose Data › From Text/CSV, select the file, set 65001: Unicode (UTF-8) and Semicolon, and choose Load."],
     ["LibreOffice", "Open the file. Set Unicode (UTF-8), English (USA), and Semicolon as the only separator."],
-    ["Google Sheets", "In an empty spreadsheet, choose File › Settings, and set the locale United States. Then choose File › Import, upload the file, and set the custom separator ;"],
+    ["Google Sheets", "In an empty spreadsheet, choose File › Settings, and set the locale United States. Then choose File › Import, upload the file, and set a semicolon as the custom separator."],
     ["Numbers", "In the Mac's Language & Region settings, set the number format 1,234,567.89. Then open the file. If it is not in columns, choose Adjust Settings and set Semicolon."],
   ],
   check: "Then compare the totals: for each currency, the sum of the amounts must equal the total in the e-mail.",

@@ -22,7 +22,7 @@ pub const PROGRAMS: [Advice; 4] = [
     (
         "Google Sheets",
         "In an empty spreadsheet, choose File › Settings, and set the locale United States. Then choose File › Import, \
-         upload the file, and set the custom separator ;",
+         upload the file, and set a semicolon as the custom separator.",
     ),
     (
         "Numbers",
