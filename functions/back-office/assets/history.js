@@ -38,7 +38,7 @@ export class History {
   #from = h("input", { type: "date", id: uniqueId("from"), onchange: () => this.#filter() });
   #to = h("input", { type: "date", id: uniqueId("to"), onchange: () => this.#filter() });
   #dateError = h("p", { class: "date-error", role: "alert", id: uniqueId("date-error") });
-  #search = h("input", { type: "search", id: uniqueId("search"), autocomplete: "off", spellcheck: "false", placeholder: "mpo_…", oninput: () => this.#showSearchError("") });
+  #search = h("input", { type: "search", id: uniqueId("search"), autocomplete: "off", spellcheck: "false", placeholder: `${this.#view.type.idPrefix}_…`, oninput: () => this.#showSearchError("") });
   #searchError = h("p", { class: "date-error", role: "alert", id: uniqueId("search-error") });
   #clear = h("button", { type: "button", class: "button quiet small", onclick: () => this.#clearFilters() }, "Clear filters");
   #sort = h("button", { type: "button", class: "sort", onclick: () => this.#toggleSort() });

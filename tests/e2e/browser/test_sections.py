@@ -87,6 +87,8 @@ def test_history_of_each_section_is_filtered_sorted_and_downloaded(
     expect(office.message).to_contain_text(f"Export ready: {ROWS} {export_type.plural}.")
     ready = tenant.call("GET", f"{export_type.path}?status=READY").json()["content"][0]["exportId"]
     office.expect_ids([ready, failed])
+    field = office.page.get_by_role("searchbox", name="Export ID")
+    expect(field).to_have_attribute("placeholder", f"{export_type.prefix}_…")
     headers = office.history.get_by_role("columnheader").all_inner_texts()
     assert [header.strip() for header in headers] == ["Export ID", "Recipients", "Created at", "Status", "Actions"]
     for text in (f"{export_type.prefix}_", tenant.email, *tenant.cc, "Ready"):
