@@ -85,6 +85,12 @@ impl ExportsBucket {
         let missing = || DependencyError::permanent(action, "the function was built without links");
         self.downloads.as_ref().ok_or_else(missing)
     }
+
+    /// Deletes the object with this key, if it exists.
+    async fn delete(&self, action: &'static str, key: &str) -> Result<(), DependencyError> {
+        let deleted = self.client().delete_object().bucket(&self.bucket).key(key).send().await;
+        deleted.map(|_| ()).map_err(|error| dependency_error(action, error))
+    }
 }
 
 fn disposition(download_name: &str) -> String {
@@ -269,25 +275,11 @@ impl FileStore for ExportsBucket {
     }
 
     async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.client()
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await
-            .map_err(|error| dependency_error("delete the unfinished part", error))?;
-        Ok(())
+        self.delete("delete the unfinished part", key).await
     }
 
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
-        self.client()
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await
-            .map_err(|error| dependency_error("delete the file", error))?;
-        Ok(())
+        self.delete("delete the file", key).await
     }
 
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
