@@ -165,7 +165,7 @@ fn parse<'a>(
             errors.extend(body_errors);
             Launch { recipients: Recipients::only(caller.clone()), options: ExportOptions::default() }
         }
-        Err(error @ (BodyError::TooLarge | BodyError::NotJson)) => return Err(error),
+        Err(error @ (BodyError::TooLarge | BodyError::UnsupportedMediaType)) => return Err(error),
     };
     errors.into_result(Command { launch, idempotency_key }).map_err(BodyError::ValidationErrors)
 }

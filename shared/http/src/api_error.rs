@@ -56,7 +56,7 @@ pub enum ApiError {
     /// The body is larger than this number of bytes.
     BodyTooLarge(usize),
     /// The body's media type is not JSON.
-    NotJson,
+    UnsupportedMediaType,
     /// The tenant already has this PENDING export.
     ExportAlreadyPending(ExportId),
     /// The idempotency key was used for another request.
@@ -146,7 +146,7 @@ impl ApiError {
                 let detail = format!("The body must not exceed {most} bytes.");
                 (ErrorStatus::ContentTooLarge, Entry::new("PAYLOAD_TOO_LARGE", "Body too large", detail))
             }
-            Self::NotJson => {
+            Self::UnsupportedMediaType => {
                 let detail = "The body must be UTF-8 JSON with Content-Type: application/json.";
                 let entry = Entry::new("UNSUPPORTED_MEDIA_TYPE", "Unsupported media type", detail);
                 (ErrorStatus::UnsupportedMediaType, entry)

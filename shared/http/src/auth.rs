@@ -51,7 +51,7 @@ pub enum AuthError {
     UnknownCaller,
     /// `dj-client` is missing or not `OPERATOR`, or the key is not an operator's.
     #[error("the caller is not an operator")]
-    NotAnOperator,
+    Forbidden,
     /// The key could not be looked up.
     #[error(transparent)]
     Dependency(#[from] DependencyError),
@@ -61,7 +61,7 @@ impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::UnknownCaller => Self::Unauthenticated,
-            AuthError::NotAnOperator => Self::Forbidden,
+            AuthError::Forbidden => Self::Forbidden,
             AuthError::Dependency(error) => error.into(),
         }
     }
@@ -121,11 +121,11 @@ impl<'a, K: ApiKeyStore> Authenticator<'a, K> {
         let client = request.header("dj-client").and_then(|text| text.parse().ok());
         match (client, record.caller.client) {
             (Some(ClientType::Operator), ClientType::Operator) => Ok(record),
-            _ => Err(AuthError::NotAnOperator),
+            _ => Err(AuthError::Forbidden),
         }
     }
 
-    /// Runs the handler of a request and meanwhile records the day on which the key is used, unless it is recorded.
+    /// Runs the handler of a request while the day on which the key is used is recorded, unless it already is.
     ///
     /// The write starts with the handler's first call after the authentication, and ends before the response: Lambda
     /// freezes the process then. It is abandoned after 250 ms. Neither an error nor a time-out affects the request.

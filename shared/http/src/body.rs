@@ -41,7 +41,7 @@ pub enum BodyError {
     TooLarge,
     /// The Content-Type is not JSON in UTF-8.
     #[error("the Content-Type is not application/json in UTF-8")]
-    NotJson,
+    UnsupportedMediaType,
     /// At least one validation error.
     #[error("the body is invalid")]
     ValidationErrors(Vec<ValidationError>),
@@ -51,7 +51,7 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => Self::BodyTooLarge(MAX_BYTES),
-            BodyError::NotJson => Self::NotJson,
+            BodyError::UnsupportedMediaType => Self::UnsupportedMediaType,
             BodyError::ValidationErrors(errors) => Self::BadRequest(errors),
         }
     }
@@ -209,7 +209,7 @@ fn fields(request: &Request) -> Result<Fields, BodyError> {
         return Err(BodyError::TooLarge);
     }
     if !request.header("content-type").is_some_and(is_json) {
-        return Err(BodyError::NotJson);
+        return Err(BodyError::UnsupportedMediaType);
     }
     serde_json::from_slice(body).map_err(|error| {
         let detail = if error.is_data() {

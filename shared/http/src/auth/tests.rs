@@ -72,7 +72,7 @@ async fn client_other_than_operator_is_rejected() {
             headers["dj-client"] = json!(client);
         }
         let error = callers.operator(&request(headers, None), start()).await.unwrap_err();
-        assert!(matches!(error, AuthError::NotAnOperator), "{client:?} {error:?}");
+        assert!(matches!(error, AuthError::Forbidden), "{client:?} {error:?}");
     }
 }
 

@@ -135,11 +135,11 @@ fn body_of_other_media_type_is_rejected() {
         assert_eq!(with_type(good), Ok(None), "{good}");
     }
     for bad in ["", "text/plain", "application/jsonp", "application/xml", "application/json; charset=utf-16"] {
-        assert_eq!(with_type(bad), Err(BodyError::NotJson), "{bad}");
+        assert_eq!(with_type(bad), Err(BodyError::UnsupportedMediaType), "{bad}");
     }
     assert_eq!(
         recipients(&request(json!({}), Some("{}")), &address("ann@example.com"), &AllowedDomains::default()),
-        Err(BodyError::NotJson)
+        Err(BodyError::UnsupportedMediaType)
     );
 }
 
