@@ -141,7 +141,7 @@ function factsOf(item) {
       ["Requested by", name, h("span", { class: "remark" }, email)],
       ["Created at", time(item.createdAt), h("span", { class: "remark" }, relative(item.createdAt))],
       ["Format", formatName(item)],
-      [`${rowsLabel(item)} created`, periodText(item), h("span", { class: "remark" }, asRead(item))],
+      [`${rowsLabel(item)} created`, periodText(item), item.file && h("span", { class: "remark" }, asRead(item.file))],
       conditions(item).length > 0 && ["Filters", h("ul", {}, conditions(item).map(([label, values]) => h("li", {}, `${label}: ${values.join(", ")}`)))],
       item.linkExpiresAt && !item.isFileDeleted && [statusOf(item) === "READY" ? "Link expires" : "Link expired", time(item.linkExpiresAt), h("span", { class: "remark" }, relative(item.linkExpiresAt))],
       ["To", copyable(to)],
@@ -157,8 +157,8 @@ function factsOf(item) {
 }
 
 /** Of when the content is, unless an earlier version of the service wrote the file. */
-function asRead({ file }) {
-  const when = file?.readFrom ? `as read between ${instant(file.readFrom)} and ${instant(file.readTo)}` : "are those found while the file was made";
+function asRead({ readFrom, readTo }) {
+  const when = readFrom ? `as read between ${instant(readFrom)} and ${instant(readTo)}` : "are those found while the file was made";
   return `Amounts and statuses ${when}.`;
 }
 

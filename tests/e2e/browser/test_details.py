@@ -207,6 +207,8 @@ def test_failed_export_shows_reason_and_advice(tenant: Tenant, open_office: Open
     expect(panel).to_contain_text("What to do: Download the invalid rows and send the file to the payments team.")
     expect(panel.get_by_role("button", name="Relaunch")).to_be_visible()
     expect(panel.get_by_role("button", name="Resend e-mail")).to_have_count(0)
+    # No file was made of them.
+    expect(panel).not_to_contain_text("Amounts and statuses")
     with office.page.expect_download() as download:
         panel.get_by_role("button", name="Download invalid rows").click()
     assert download.value.path().read_bytes() == wanted
