@@ -126,7 +126,7 @@ impl Workbook {
         facts.extend(conditions(export, read));
         facts.push(("Rows", statistics.rows_written.to_string()));
         if self.amounts_as_text > 0 {
-            let note = format!("{} amounts have more than 15 digits and are stored as text", self.amounts_as_text);
+            let note = format!("amounts of more than 15 digits, stored as text: {}", self.amounts_as_text);
             facts.push(("Note", note));
         }
         let (sheet, formats) = (self.book.add_worksheet(), &self.formats);

@@ -90,7 +90,7 @@ async fn sheet_of_totals_has_the_totals_and_what_was_exported() {
                 .to_owned(),
         ),
         ("Rows", "4".to_owned()),
-        ("Note", "1 amounts have more than 15 digits and are stored as text".to_owned()),
+        ("Note", "amounts of more than 15 digits, stored as text: 1".to_owned()),
     ];
     for (row, (name, value)) in rows.iter().zip(facts) {
         assert_eq!(row[..2], [text(name), text(&value)]);
