@@ -80,7 +80,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
         let mut state = match self.resume(export).await? {
             Resumed::State(state) => *state,
-            Resumed::Complete(file) => return Ok(file),
+            Resumed::Complete(file) => return Ok(*file),
         };
         let mut stopped = match self.write_rows(export, &mut state, &times).await {
             Ok(written) => return Ok(written),

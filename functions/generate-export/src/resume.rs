@@ -15,7 +15,7 @@ pub(crate) enum Resumed {
     /// A file to start or to continue.
     State(Box<UploadState>),
     /// A complete file that was not recorded.
-    Complete(WrittenFile),
+    Complete(Box<WrittenFile>),
 }
 
 impl<S: ExportStore> FileWriter<'_, S> {
@@ -41,7 +41,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
                     && self.files.file_size(&upload.key).await? == Some(statistics.bytes) =>
                 {
                     let read = statistics.read_until(self.system.now());
-                    return Ok(Resumed::Complete(self.file(export, upload.key.clone(), &statistics, read)));
+                    let written = self.file(export, upload.key.clone(), &statistics, read);
+                    return Ok(Resumed::Complete(Box::new(written)));
                 }
                 None => return Ok(restart(&checkpoint, "the upload is lost")),
             }

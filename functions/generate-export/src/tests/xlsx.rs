@@ -73,7 +73,7 @@ async fn workbook_and_mail_show_the_same_read_times() {
     world.system.tick(Duration::from_secs(1));
     world.deliver("r1").await;
     let totals = cells(&stored(&world), "Totals");
-    let shown = totals.iter().find(|row| row[0].to_string() == "Read").unwrap()[1].to_string();
+    let shown = totals.iter().find(|row| row[0] == "Read").unwrap()[1].to_string();
     let mail = &world.mail.mails()[0].text;
     assert!(mail.contains(&format!("  Read       {shown}\n")), "{shown}: {mail}");
 }
