@@ -282,6 +282,7 @@ mod tests {
             ("a.@b.com", LocalForm),
             ("a..b@c.com", LocalForm),
             ("\"a b\"@c.com", LocalForm),
+            ("\"ab\"@c.com", LocalForm),
             ("a\n@b.com", LocalForm),
             ("a@bücher.example", DomainNotAscii),
             ("a@b", DomainForm),
