@@ -12,7 +12,9 @@ use exports_domain::file::ReadInterval;
 use exports_domain::money::Money;
 use exports_domain::sheet::{MAX_CELL_CHARS, SheetCell, SheetRows};
 use exports_domain::summary::{conditions, period};
-use rust_xlsxwriter::{Format, FormatAlign, IgnoreError, Workbook as Book, Worksheet, XlsxError};
+use rust_xlsxwriter::{
+    DocProperties, ExcelDateTime, Format, FormatAlign, IgnoreError, Workbook as Book, Worksheet, XlsxError,
+};
 use tokio::sync::mpsc::Sender;
 
 use crate::statistics::FileStatistics;
@@ -115,6 +117,11 @@ impl Workbook {
         statistics: &FileStatistics,
         read: Option<ReadInterval>,
     ) -> Result<(), WorkbookError> {
+        if let Some(read) = read {
+            // The library would take the time of the system's clock.
+            let created_at = ExcelDateTime::from_timestamp(read.to.seconds())?;
+            self.book.set_properties(&DocProperties::new().set_creation_datetime(&created_at));
+        }
         let last_column = u16::try_from(self.columns.len().saturating_sub(1)).unwrap_or(u16::MAX);
         let rows = self.book.worksheet_from_index(0)?;
         rows.autofilter(0, 0, self.row, last_column)?;
