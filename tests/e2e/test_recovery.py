@@ -84,7 +84,9 @@ def test_export_that_fills_no_part_continues_after_the_last_row_read(brisk_tenan
     with (
         fast_redelivery(tenant.stack, visibility_seconds=2, max_receives=20),
         timeout_of(tenant.stack, "generate-export", 3),
-        changed_settings(tenant.stack, "generate-export", READERS="1"),
+        # On a busy machine, some attempts make no progress.
+        changed_settings(tenant.stack, "generate-export", READERS="1", MAX_ATTEMPTS="20"),
+        changed_settings(tenant.stack, "sweep-exports", MAX_ATTEMPTS="20"),
     ):
         export_id = tenant.post({"filter": {"statuses": ["FAILED"]}}).json()["exportId"]
         wait_for("an unfinished part", tenant.unfinished_parts, seen=lambda: tenant.describe(export_id))
