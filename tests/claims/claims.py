@@ -423,7 +423,7 @@ CLAIMS = [
         "functions/manage-api-keys/src/lib.rs",
         "[0_u8; 64]",
         "[0_u8; 32]",
-        "manage-api-keys tests::issue_returns_the_key_and_stores_only_its_hash",
+        "manage-api-keys tests::new_keys_are_unique_and_use_the_whole_alphabet",
     ),
     Claim(
         SECURITY,
