@@ -78,18 +78,21 @@ def passes(tests: list[str]) -> bool:
         command = [str(ROOT / "target/venv/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
         code, output = run(*command)
         if code not in (0, PYTEST_FAILED):
-            raise RuntimeError(f"{tests[0]} does not run:\n{output}")
+            raise RuntimeError(f"{tests[0]} does not run:\n{tail(output)}")
         return code == 0
     crate = tests[0].split(" ")[0]
-    # With the features of the other tests, so that dependencies are not compiled again.
-    command = ["cargo", "test", "--profile", "quick", "--locked", "--package", crate, "--package", "features"]
-    command += ["--all-features", "--lib"]
+    # A change of a function is compiled with this function only, and one of a shared crate with all that use it. So a
+    # shared crate is selected by itself, although its dependencies are then compiled again, with fewer features.
+    is_function = (ROOT / "functions" / crate).is_dir()
+    selection = ("--workspace", "--exclude", "bench", "--exclude", "simulation") if is_function else ("-p", crate)
+    command = ["cargo", "test", "--profile", "quick", "--locked", *selection, "--all-features", "--lib"]
     code, output = run(*command, "--no-run")
-    if code != 0:
-        raise RuntimeError(f"{crate} does not compile:\n{output}")
-    code, output = run(*command, "--", "--exact", *(test.split(" ")[1] for test in tests))
+    program = re.search(rf"\((\S+/{crate.replace('-', '_')}-[0-9a-f]+)\)", output)
+    if code != 0 or program is None:
+        raise RuntimeError(f"{crate} does not compile:\n{tail(output)}")
+    code, output = run(str(TREE / program[1]), "--exact", *(test.split(" ")[1] for test in tests))
     if sum(map(int, re.findall(r"\b(\d+) (?:passed|failed)", output))) != len(tests):
-        raise RuntimeError(f"{crate} does not have the tests {', '.join(tests)}:\n{output}")
+        raise RuntimeError(f"{crate} does not have the tests {', '.join(tests)}:\n{tail(output)}")
     return code == 0
 
 
@@ -98,7 +101,11 @@ def run(*command: str) -> tuple[int, str]:
     done = subprocess.run(
         command, cwd=TREE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )  # fmt: skip
-    return done.returncode, "\n".join(done.stdout.splitlines()[-SHOWN_LINES:])
+    return done.returncode, done.stdout
+
+
+def tail(output: str) -> str:
+    return "\n".join(output.splitlines()[-SHOWN_LINES:])
 
 
 if __name__ == "__main__":
