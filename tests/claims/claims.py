@@ -145,7 +145,7 @@ CLAIMS = [
         "functions/generate-export/src/workbook.rs",
         '"{} (UTC)"',
         '"{}"',
-        "generate-export workbook::tests::workbook_without_rows_has_the_header",
+        "generate-export workbook::tests::cells_are_typed_and_texts_are_kept",
     ),
     Claim(
         README,
