@@ -161,12 +161,7 @@ class Office:
         return found
 
     def _take_screenshot(self, name: str, whole: bool) -> None:
-        shot = self.page.screenshot(animations="disabled", full_page=whole)
-        SCREENSHOTS.mkdir(exist_ok=True)
-        # A palette of 256 colours is enough for this page and reduces the file to a third.
-        with Image.open(io.BytesIO(shot)) as image:
-            colours = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        colours.save(SCREENSHOTS / name, optimize=True)
+        save_picture(self.page.screenshot(animations="disabled", full_page=whole), name)
 
     def settle(self) -> None:
         """Waits until animations end, because colours differ during an animation."""
@@ -194,6 +189,14 @@ class Office:
         self.page.evaluate(script, True)
         yield
         self.page.evaluate(script, False)
+
+
+def save_picture(shot: bytes, name: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    # A palette of 256 colours is enough and reduces the file to a third.
+    with Image.open(io.BytesIO(shot)) as image:
+        colours = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colours.save(SCREENSHOTS / name, optimize=True)
 
 
 # The type of the fixture `open_office`.
