@@ -219,6 +219,8 @@ def test_an_export_takes_half_of_a_partition_unless_the_parameter_changes_it() -
     assert function("generate-export")["Environment"]["Variables"]["READ_SHARE"] == {"Ref": "ReadShare"}
     source = (ROOT / "functions/generate-export/src/main.rs").read_text(encoding="utf-8")
     assert f"const READ_SHARE: u64 = {parameter['Default']};" in source
+    # The share is in percent.
+    assert "bytes_per_second: PARTITION_BYTES_PER_SECOND * read_share / 100," in source
 
 
 def test_files_outlive_their_retention_and_the_longest_export() -> None:
