@@ -28,6 +28,7 @@ VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), P
 PYTHON = VENV / "bin" / "python"
 LOAD_TENANTS = 20
 FUZZ_SECONDS = 60
+NOTICED_SHARDS = 40
 HISTORIES, WHOLE_HISTORIES = 20_000, 1_000_000
 # How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
@@ -273,6 +274,13 @@ def claims(job: Job) -> None:
     job.command(PYTHON, "tests/claims/run.py")
 
 
+def noticed(job: Job) -> None:
+    """Changes the code, one place at a time: unit or contract tests must fail. One shard of 40; with --whole, all."""
+    seed = random.SystemRandom().randrange(NOTICED_SHARDS) if job.options.seed is None else job.options.seed
+    shard = "1/1" if job.options.whole else f"{seed % NOTICED_SHARDS + 1}/{NOTICED_SHARDS}"
+    job.command(PYTHON, "tests/noticed/run.py", "--shard", shard, *(["--update"] if job.options.update else []))
+
+
 def sbom(job: Job) -> None:
     """A CycloneDX bill of materials of each function, in target/sbom."""
     job.command(sys.executable, "tests/supply/sbom.py")
@@ -336,6 +344,7 @@ PLANS: dict[str, Plan] = {
     "sam": Plan(sam, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("make",), after=COMPILING),
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
     "claims": Plan(claims, Uses.COMPILER, needs=("python",), tools=_RUST, is_on_request=True),
+    "noticed": Plan(noticed, Uses.COMPILER, needs=("python",), tools=_RUST, is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
     "release-functions": Plan(release_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "earlier-functions": Plan(earlier_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
