@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ SHOWN_LINES = 30
 
 
 def main(words: str = "") -> int:
+    began = time.monotonic()
     chosen = [claim for claim in CLAIMS if words in f"{claim.document} {claim.sentence} {claim.file} {claim.test}"]
     copy_project()
     tests = sorted({claim.test for claim in chosen})
@@ -38,7 +40,7 @@ def main(words: str = "") -> int:
         print(f"{problem or 'held'}: {claim.document}: {claim.sentence}", flush=True)
         problems += [f"{problem}: {claim.document}: {claim.sentence}"] if problem else []
     print("\n".join(["", *problems]))
-    print(f"= {len(chosen) - len(problems)} passed, {len(problems)} failed in 0s =")
+    print(f"= {len(chosen) - len(problems)} passed, {len(problems)} failed in {time.monotonic() - began:.0f}s =")
     return 1 if problems else 0
 
 
