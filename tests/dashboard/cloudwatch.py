@@ -72,7 +72,7 @@ class Metrics:
 def statistic(name: str, values: list[float]) -> float | None:
     """The statistic of the values in a period, or None without data."""
     if not values:
-        return 0.0 if name == "SampleCount" else None
+        return None
     if name.startswith("p"):
         return sorted(values)[min(len(values) - 1, int(float(name[1:]) / 100 * len(values)))]
     count = len(values)
@@ -101,4 +101,4 @@ def is_raised(alarm: Mapping[str, Any], values: Iterable[float | None]) -> bool:
     """Whether an alarm is raised by the values of its last evaluation periods."""
     breaches = COMPARISONS[alarm["ComparisonOperator"]]
     is_breach = alarm["TreatMissingData"] == "breaching"
-    return all(is_breach if value is None else breaches(value, alarm["Threshold"]) for value in values)
+    return all(is_breach if value is None else breaches(value, float(alarm["Threshold"])) for value in values)

@@ -68,6 +68,7 @@ def test_ready_export_is_counted_as_created_ready_and_mailed(brisk_tenant: Tenan
     line = ready.await_line(lambda line: line["ExportRows"] == 7)
     assert line["ExportsReady"] == 1
     assert 0 < line["ExportDuration"] < 60
+    assert line["ExportsLate"] == 0
     assert mails.await_line()["MailsSent"] == 1
 
 

@@ -56,6 +56,11 @@ def browser_packages(job: Job) -> None:
     _environment(job, VENV, "tests/requirements.txt", "tests/e2e/browser/requirements.txt")
 
 
+def plot_packages(job: Job) -> None:
+    """The packages that draw the dashboard."""
+    _environment(job, VENV, "tests/requirements.txt", "tests/dashboard/requirements.txt")
+
+
 def supply_python(job: Job) -> None:
     """The Python environment of the supply-chain tools."""
     _environment(job, SUPPLY_VENV, "tests/supply/requirements.txt")
@@ -217,6 +222,11 @@ def browser(job: Job) -> None:
     job.pytest("tests/e2e/browser")
 
 
+def dashboard(job: Job) -> None:
+    """Draws the dashboard with the metrics of a local stack. With --update, rewrites the runbook's picture."""
+    job.command(PYTHON, "tests/dashboard/picture.py")
+
+
 def schemathesis(job: Job) -> None:
     """Schemathesis sends valid and invalid requests, generated from openapi.json, to a local stack."""
     job.command(PYTHON, "tests/schemathesis/run.py")
@@ -345,6 +355,8 @@ PLANS: dict[str, Plan] = {
     "fuzz": Plan(fuzz, Uses.COMPILER, tools=(*_RUST, "c++"), is_on_request=True),
     "claims": Plan(claims, Uses.COMPILER, needs=("python",), tools=_RUST, is_on_request=True),
     "noticed": Plan(noticed, Uses.COMPILER, needs=("python",), tools=_RUST, is_on_request=True),
+    "plot-packages": Plan(plot_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
+    "dashboard": Plan(dashboard, Uses.STACK, needs=("python", "functions", "plot-packages"), is_on_request=True),
     "sbom": Plan(sbom, Uses.COMPILER, tools=_RUST, is_on_request=True),
     "release-functions": Plan(release_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),
     "earlier-functions": Plan(earlier_functions, Uses.COMPILER, tools=_RUST, is_preparation=True),

@@ -459,7 +459,7 @@ class Stack:
         """Gives the user created by `_bridge_signer_key` the policies of the template's user."""
         arn = f"arn:aws:s3:::{self.bucket}"
         for policy in template["Resources"]["LinkSignerUser"]["Properties"]["Policies"]:
-            document = _resolve(policy["PolicyDocument"], {"ExportsBucket.Arn": arn})
+            document = resolve(policy["PolicyDocument"], {"ExportsBucket.Arn": arn})
             self.client("iam").put_user_policy(
                 UserName=user, PolicyName=policy["PolicyName"], PolicyDocument=json.dumps(document)
             )
@@ -560,10 +560,10 @@ def _package_of(program: Path) -> bytes:
     return archive.getvalue()
 
 
-def _resolve(value: Any, names: Mapping[str, str]) -> Any:
+def resolve(value: Any, names: Mapping[str, str]) -> Any:
     """A part of a template, with Ref, Fn::GetAtt and Fn::Sub resolved."""
     if isinstance(value, list):
-        return [_resolve(item, names) for item in value]
+        return [resolve(item, names) for item in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"Ref"}:
@@ -572,7 +572,7 @@ def _resolve(value: Any, names: Mapping[str, str]) -> Any:
         return names[".".join(value["Fn::GetAtt"])]
     if set(value) == {"Fn::Sub"}:
         return re.sub(r"\$\{([\w.]+)\}", lambda match: names[match[1]], value["Fn::Sub"])
-    return {key: _resolve(item, names) for key, item in value.items()}
+    return {key: resolve(item, names) for key, item in value.items()}
 
 
 def _await(condition: Callable[[], bool], problem: str) -> None:
