@@ -842,6 +842,22 @@ CLAIMS = [
     ),
     Claim(
         RUNBOOK,
+        "exports of a type and of up to 100,000 rows are `READY` within 2 minutes of acceptance.",
+        "shared/telemetry/src/metrics.rs",
+        "OBJECTIVE_ROWS: u64 = 100_000;",
+        "OBJECTIVE_ROWS: u64 = 10_000;",
+        "exports-telemetry metrics::tests::export_of_100_000_rows_is_late_after_two_minutes",
+    ),
+    Claim(
+        RUNBOOK,
+        "`LateExportsAlarm`, when a type misses it with at least three late exports",
+        "template.yaml",
+        "IF(transfersLate > 2 AND",
+        "IF(transfersLate > 3 AND",
+        "tests/contract/test_alarms.py::test_late_exports_alarm_is_raised_by_more_than_a_hundredth_and_three_of_a_type",
+    ),
+    Claim(
+        RUNBOOK,
         "All log lines of an export, of whichever function, contain the request ID of its launch as `launchRequestId`",
         "functions/generate-export/src/job.rs",
         "                exports_telemetry::record_launch(export.launch_request_id.as_deref());\n",
