@@ -149,8 +149,8 @@ impl RowEncoder {
         }
     }
 
-    /// Encodes a row, given as one value for each of the file's columns and its sort key. An invalid row is counted and named by
-    /// its id, or by `key` if its id is missing.
+    /// Encodes a row, given as one value for each of the file's columns and its sort key. An invalid row is counted and
+    /// named by its id, or by `key` if its id is missing.
     pub fn push(&mut self, row: &[Value<'_>], key: &str) {
         if self.conditions.excludes(row) {
             self.excluded += 1;
@@ -166,7 +166,7 @@ impl RowEncoder {
         }
     }
 
-    /// Pushes the row's cells, or returns all that is wrong with the row.
+    /// Pushes the row's cells, or returns all problems with the row.
     fn encode(&mut self, row: &[Value<'_>], key: &str) -> Vec<InvalidValue> {
         // Amounts precede their currency.
         let mut money = RowMoney {
@@ -234,7 +234,7 @@ impl RowEncoder {
         }
     }
 
-    /// Adds what is wrong with the row's sort key, which must be `<createdAt>#<id>`, in column order.
+    /// Adds the problems with the row's sort key, which must be `<createdAt>#<id>`, in column order.
     #[cold]
     fn compare_with_key(&self, row: &[Value<'_>], key: &str, problems: &mut Vec<InvalidValue>) {
         let Some((created_at, id)) = parse_key(key) else {
@@ -268,7 +268,7 @@ impl RowEncoder {
     }
 }
 
-/// What a row adds to the totals, as far as its values are valid.
+/// The contribution of a row to the totals, as far as its values are valid.
 struct RowMoney {
     /// Its index in the totals, and the currency.
     currency: Option<(usize, Currency)>,
@@ -300,37 +300,19 @@ mod tests {
     use crate::export_type::{ExportType, FileColumns};
     use crate::filter::RowFilter;
     use crate::options::ExportOptions;
-    use crate::testing::{row_status, sort_key};
+    use crate::testing::{Row, payout, row_status, sort_key, with_value};
     use crate::totals::Total;
     use proptest::prelude::*;
 
     const TYPE: ExportType = ExportType::MarketplacePayouts;
 
-    fn good_row() -> Vec<Value<'static>> {
-        let time = Value::Text("2026-10-08T00:00:01.000Z");
-        vec![
-            Value::Text("po_1"),
-            Value::Text("REF-1"),
-            Value::Text("SETTLED"),
-            Value::Number("-123450"),
-            Value::Text("EUR"),
-            time,
-            time,
-            Value::Number("7"),
-            Value::Text("BA_MKP"),
-            Value::Missing,
-            Value::Missing,
-            time,
-            Value::Missing,
-            Value::Missing,
-            time,
-        ]
+    fn good_row() -> Row {
+        let payout = payout("po_1", "2026-10-08T00:00:01.000Z".parse().unwrap());
+        with_value(payout, "amountMinor", Value::Number("-123450"))
     }
 
-    fn with(column: &str, value: Value<'static>) -> Vec<Value<'static>> {
-        let mut row = good_row();
-        row[TYPE.definition().columns.iter().position(|c| c.attribute == column).unwrap()] = value;
-        row
+    fn with(column: &str, value: Value<'static>) -> Row {
+        with_value(good_row(), column, value)
     }
 
     fn written(row: &[Value<'_>]) -> EncodedRows {
@@ -347,7 +329,7 @@ mod tests {
         lines.finish()
     }
 
-    /// What is wrong with the only row.
+    /// The problems with the only row.
     fn problems(encoded: &EncodedRows) -> String {
         assert_eq!((text(encoded), encoded.rows, &encoded.totals), ("", 0, &Totals::default()));
         let [row] = &encoded.invalid_rows.first[..] else { panic!("{encoded:?}") };
@@ -355,7 +337,7 @@ mod tests {
         problems.strip_suffix(')').unwrap().to_owned()
     }
 
-    /// The same as expected.
+    /// The same, as expected.
     fn named(problems: &[(&str, ValueProblem)]) -> String {
         let problems: Vec<_> = problems.iter().map(|(column, problem)| format!("{column} {problem}")).collect();
         problems.join(", ")
@@ -385,7 +367,7 @@ mod tests {
     }
 
     /// A row of any type with these values.
-    fn row_with(export_type: ExportType, values: &[(&str, Value<'static>)]) -> Vec<Value<'static>> {
+    fn row_with(export_type: ExportType, values: &[(&str, Value<'static>)]) -> Row {
         let mut row = crate::testing::row(export_type, "id_1", crate::testing::start());
         for (attribute, value) in values {
             let column = export_type.definition().columns.iter().position(|column| column.attribute == *attribute);
