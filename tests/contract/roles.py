@@ -312,7 +312,7 @@ def methods(crate: str) -> set[str]:
         re.sub(
             r"^impl(?:<.*?>)? (\w+).*?^\}",
             lambda methods: methods[0] if re.search(rf"\b{methods[1]}\b", own) else "",
-            sources(ROOT / "shared" / name),
+            sources(ROOT / "shared" / name, frozenset()),
             flags=re.DOTALL | re.MULTILINE,
         )
         for name in shared

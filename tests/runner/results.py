@@ -79,7 +79,7 @@ RESULTS = {
         "tests/run --update simulation",
         ("tests/simulation/results/coverage.md",),
         ("tests/simulation",),
-        ("Cargo.lock", "shared/*/src/testing.rs"),
+        ("Cargo.lock", "shared/*/src/testing.rs", "shared/*/src/testing/*.rs"),
     ),
     "faults": Result(
         "tests/run --whole --update faults",
@@ -96,7 +96,7 @@ RESULTS = {
 }
 
 # What is in a crate's folder and not in its binary.
-_ONLY_FOR_TESTS = {"tests", "tests.rs", "testing.rs", "server.rs", "wire", "wire.rs", "golden", "results"}
+_ONLY_FOR_TESTS = {"tests", "tests.rs", "testing", "testing.rs", "server.rs", "wire", "wire.rs", "golden", "results"}
 _TEST_MODULE = re.compile(r"\n#\[cfg\(test\)\]\n(?:pub(?:\(\w+\))? )?mod \w+ \{\n.*?\n\}\n", re.DOTALL)
 _COMMENT = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 

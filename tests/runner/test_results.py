@@ -53,6 +53,7 @@ def stale_after(project: Path, file: str, text: str) -> set[str]:
         ("shared/aws/src/queue.rs", set(RESULTS) - {"cost"}),
         ("shared/domain/templates/mail.html", set(RESULTS) - {"cost"}),
         ("shared/domain/src/testing.rs", {"coverage"}),
+        ("shared/domain/src/testing/files.rs", {"coverage"}),
         ("Cargo.lock", set(RESULTS) - {"cost"}),
         ("Cargo.toml", {"generator", "start", "sweeper"}),
         ("tests/bench/src/fake/source_table.rs", {"generator", "start", "sweeper"}),

@@ -22,7 +22,7 @@ struct World {
 fn world(export: Export) -> World {
     let exports = MemoryStore::default();
     exports.put_export(export);
-    World { keys: keys(operator("acme")), exports, files: MemoryFiles::default(), system: FakeSystem::default() }
+    World { keys: keys(operator("acme")), exports, files: MemoryFiles::with_samples(), system: FakeSystem::default() }
 }
 
 async fn response_to(world: &World, event: &str) -> Value {

@@ -39,7 +39,7 @@ fn world(exports: MemoryStore) -> World {
     World {
         keys: keys(Caller { user, ..operator("acme") }),
         exports,
-        files: MemoryFiles::default(),
+        files: MemoryFiles::with_samples(),
         mail: MemoryMailbox::default(),
         system,
         max_resends_a_day: 3,

@@ -365,7 +365,7 @@ mod tests {
     }
 
     async fn download_expiry(export: &Export, now: Timestamp) -> Option<String> {
-        let download = Download::of(export, now, &MemoryFiles::default()).await.unwrap()?;
+        let download = Download::of(export, now, &MemoryFiles::with_samples()).await.unwrap()?;
         let expiry = download.download_url_expires_at.to_string();
         assert!(download.download_url.ends_with(&format!("?from={now}&until={expiry}")), "{}", download.download_url);
         Some(expiry)

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use crc_fast::{CrcAlgorithm, checksum};
 use exports_domain::export::{Export, Status};
 use exports_domain::export_type::ExportType;
 use exports_domain::id::{ExportId, TenantId};
@@ -273,15 +272,6 @@ pub(crate) fn object_written(world: &mut World, key: &str) {
             world.judge.objects.insert(other, contents(id.export_type(), &stored.bytes));
         }
     }
-}
-
-/// An upload was completed with this checksum.
-pub(crate) fn object_completed(world: &mut World, key: &str, crc64: u64) {
-    let stored = world.files.file(key).unwrap_or_else(|| unreachable!("it is complete"));
-    if checksum(CrcAlgorithm::Crc64Nvme, &stored.bytes) != crc64 && !world.is_broken(Broken::PartReceipts) {
-        world.judge.violations.push(format!("{key}: another CRC64NVME than that of its parts"));
-    }
-    object_written(world, key);
 }
 
 /// The contents of an object, from its bytes alone.

@@ -373,19 +373,20 @@ impl FileStore for Ports {
         crc64: u64,
         timeout: Duration,
     ) -> Result<(), CompleteError> {
-        let (upload, mut parts, mut bytes) = (upload.clone(), parts.to_vec(), bytes);
+        let (upload, mut parts, mut bytes, mut crc64) = (upload.clone(), parts.to_vec(), bytes, crc64);
         let complete = call(Call::CompleteUpload, move |world| {
             if world.is_broken(Broken::PartReceipts)
                 && let Some(stored) = block_on(world.files.list_parts(&upload))?
             {
                 bytes = stored.iter().map(|part| part.bytes).sum();
+                crc64 = world.files.checksum_of_parts(&upload).unwrap_or_default();
                 parts = stored;
             }
             match block_on(world.files.complete_upload(&upload, &parts, bytes, crc64, timeout)) {
                 Err(CompleteError::UploadLost(_)) if world.is_broken(Broken::LostUpload) => return Ok(()),
                 completed => completed?,
             }
-            judge::object_completed(world, &upload.key, crc64);
+            judge::object_written(world, &upload.key);
             Ok(())
         });
         match tokio::time::timeout(timeout, complete).await {

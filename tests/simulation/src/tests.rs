@@ -1,4 +1,12 @@
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use exports_domain::testing::conformance;
+
 use super::*;
+use crate::ports::PORTS;
+use crate::world::{Event, Process, World, replace, with};
 
 /// Enough for most failures. `tests/run simulation` runs many more, from fresh seeds.
 const HISTORIES: u64 = 200;
@@ -37,4 +45,49 @@ fn every_safeguard_is_in_the_table() {
     let table = include_str!("../results/safeguards.md");
     let missing: Vec<_> = Broken::ALL.iter().filter(|broken| !table.contains(&format!("| {broken:?} |"))).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// Runs calls without failures, and nothing else.
+fn run_calls(world: World, calls: impl Future<Output = ()>) {
+    replace(Some(world));
+    with(|world| {
+        world.is_faulty = false;
+        world.processes.push(Process {
+            name: "test",
+            skew: 0,
+            is_alive: true,
+            frozen_until: 0,
+            subject: None,
+            export: None,
+            is_excused: false,
+            operation: None,
+        });
+    });
+    let mut calls = pin!(calls);
+    let done = poll_fn(|context| {
+        while calls.as_mut().poll(context).is_pending() {
+            with(|world| {
+                world.now = world.next_event_at().unwrap();
+                match world.due_event().unwrap() {
+                    Event::Effect(call) => world.take_effect(call),
+                    Event::Respond(call, error) => world.respond(call, error),
+                    other => unreachable!("{other:?}"),
+                }
+            });
+        }
+        Poll::Ready(())
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(tokio::task::unconstrained(done));
+    replace(None);
+}
+
+#[test]
+fn simulated_bucket_and_keys_behave_as_their_ports_promise() {
+    let world = World::new(Choices::of(Vec::new()), None, false);
+    let part_size = world.config.part_size;
+    run_calls(world, async {
+        conformance::file_store(&PORTS, part_size).await;
+        conformance::api_key_store(&PORTS).await;
+    });
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use exports_domain::caller::{ApiKeyRecord, KeyHash, Person};
+use exports_domain::caller::Person;
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
@@ -18,21 +18,20 @@ use exports_domain::file::{ExportFile, NewFile, unfinished_key};
 use exports_domain::filter::{RowFilter, SupplierId};
 use exports_domain::history::{HistoryFilter, Order};
 use exports_domain::id::ExportId;
-use exports_domain::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use exports_domain::invalid_rows::InvalidRows;
 use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, Step};
 use exports_domain::money::Currency;
 use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
-    AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
-    ScheduledCheck, TriedStep, Upload,
+    AcceptError, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowPage, RowSource,
+    ScheduledCheck, Upload,
 };
 use exports_domain::row::Value;
 use exports_domain::row_encoder::RowEncoder;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryRows, MemoryStore, address, export, file, invalid_rows_failure, new_file, operator, ready_export,
-    ready_until, row, row_status, settings, start, state, with_work,
+    MemoryRows, MemoryStore, address, conformance, export, file, invalid_rows_failure, new_file, operator,
+    ready_export, ready_until, row, row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
@@ -325,52 +324,22 @@ fn ttl_is_set_when_the_work_ends_and_after_both_retentions() {
 }
 
 #[tokio::test]
-async fn apply_step_to_a_missing_export_writes_nothing() {
+async fn tables_behave_as_their_ports_promise() {
     let table = local_tables().await;
-    let record = ready_export();
-    for step in [lifecycle::expire(start(), start()), lifecycle::ready(&record, start(), start())] {
-        assert_eq!(unwrap_conflict(table.exports.apply_step(&record.tenant, &record.id, &step).await), Err(None));
-    }
-    assert_eq!(table.exports.find_export(&record.tenant, &record.id).await.unwrap(), None);
+    conformance::export_store(&table.exports).await;
+    conformance::api_key_store(&table.api_keys).await;
 }
 
 #[tokio::test]
-async fn second_export_is_rejected_until_the_first_ends() {
+async fn rejected_step_of_a_corrupt_record_reports_its_status() {
     let table = local_tables().await;
-    let (first, second) = (export_with_id(1), export_with_id(2));
-    table.exports.accept_export(&first, None).await.unwrap();
-    let rejected = table.exports.accept_export(&second, None).await;
-    assert!(matches!(rejected, Err(AcceptError::AlreadyPending(id)) if id == first.id));
-    assert_eq!(table.exports.find_export(&second.tenant, &second.id).await.unwrap(), None);
-    assert_eq!(table.lock(&first).await, Some(first.id.to_string()));
-    let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
-    assert_eq!(table.lock(&first).await, None);
-    table.exports.accept_export(&second, None).await.unwrap();
-}
-
-#[tokio::test]
-async fn first_owner_acquires_the_lease_without_a_read() {
-    let table = local_tables().await;
-    let export = export_with_id(1);
-    let lease = Lease { owner: "r".into(), until: start().plus(Duration::from_secs(60)) };
-    let first = lifecycle::acquire_first(start(), lease.clone());
-    let attempt = async || table.exports.try_step(&export.tenant, &export.id, &first).await;
-    assert!(matches!(attempt().await, Ok(TriedStep::Rejected(None))));
-    table.exports.accept_export(&export, None).await.unwrap();
-    let acquired = first.changed(&export);
-    assert!(matches!(attempt().await, Ok(TriedStep::Applied(record)) if *record == acquired));
-    assert_eq!(table.exports.find_export(&export.tenant, &export.id).await.unwrap(), Some(acquired.clone()));
-    // As if the response was lost.
-    assert!(matches!(attempt().await, Ok(TriedStep::Rejected(Some(record))) if *record == acquired));
-
+    let export = Export { fencing_token: 1, ..export() };
     let corrupt = ("recipientTo".to_owned(), AttributeValue::S("nobody".into()));
-    table.put_item(table.export_item(&export).await.into_iter().chain([corrupt]).collect()).await;
-    let rejected = attempt().await;
-    assert!(
-        matches!(&rejected, Err(ReadError::Corrupt(record)) if record.status == Some(Status::Pending)),
-        "{rejected:?}"
-    );
+    table.put_item(to_item(&export).into_iter().chain([corrupt]).collect()).await;
+    let acquire = lifecycle::acquire_first(start(), Lease { owner: "r".into(), until: start() });
+    let rejected = table.exports.try_step(&export.tenant, &export.id, &acquire).await;
+    let is_pending = |record: &CorruptRecord| record.status == Some(Status::Pending);
+    assert!(matches!(&rejected, Err(ReadError::Corrupt(record)) if is_pending(record)), "{rejected:?}");
 }
 
 #[tokio::test]
@@ -473,43 +442,9 @@ async fn list_exports_reports_corrupt_records_separately() {
     }
 }
 
-fn idempotency(key: &str, fingerprint: &str) -> Idempotency {
-    Idempotency { key: key.into(), fingerprint: fingerprint.into() }
-}
-
 fn accepted_at(at: Timestamp, random: u8) -> Export {
     let id = ExportId::new(ExportType::MarketplacePayouts, at, &[random; 10]);
     Export { id, ..export() }
-}
-
-#[tokio::test]
-async fn accept_export_again_returns_the_export_before_other_errors() {
-    let table = local_tables().await;
-    let accept = async |export: &Export, sent: Idempotency| table.exports.accept_export(export, Some(&sent)).await;
-    accept(&export_with_id(1), idempotency("k", "body")).await.unwrap();
-    let again = accept(&export_with_id(2), idempotency("k", "body")).await;
-    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == export_with_id(1).id));
-    assert!(matches!(accept(&export_with_id(2), idempotency("k", "other body")).await, Err(AcceptError::KeyReused)));
-    let other_key = accept(&export_with_id(2), idempotency("l", "body")).await;
-    assert!(matches!(other_key, Err(AcceptError::AlreadyPending(id)) if id == export_with_id(1).id));
-    // No idempotency record is written for a rejected request.
-    let step = lifecycle::fail(&export_with_id(1), start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&export().tenant, &export_with_id(1).id, &step).await.unwrap();
-    accept(&export_with_id(3), idempotency("l", "another body")).await.unwrap();
-}
-
-#[tokio::test]
-async fn idempotency_key_older_than_a_day_is_ignored() {
-    let table = local_tables().await;
-    let first = accepted_at(start(), 1);
-    table.exports.accept_export(&first, Some(&idempotency("k", "body"))).await.unwrap();
-    let step = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&first.tenant, &first.id, &step).await.unwrap();
-    let almost = accepted_at(start().plus(IDEMPOTENCY_WINDOW - Duration::from_millis(1)), 2);
-    let again = table.exports.accept_export(&almost, Some(&idempotency("k", "body"))).await;
-    assert!(matches!(again, Err(AcceptError::AlreadyAccepted(_))));
-    let day_later = accepted_at(start().plus(IDEMPOTENCY_WINDOW), 3);
-    table.exports.accept_export(&day_later, Some(&idempotency("k", "other body"))).await.unwrap();
 }
 
 #[tokio::test]
@@ -661,43 +596,6 @@ async fn scheduled_checks_at_the_same_time_are_paged() {
     assert!(rejected.is_err_and(|error| error.is_permanent()));
     let rejected = memory.scheduled_checks(&in_memory, before, 1).await;
     assert!(rejected.is_err_and(|error| error.is_permanent()));
-}
-
-#[tokio::test]
-async fn list_exports_after_the_last_export_of_the_range_is_empty() {
-    let (table, memory) = (local_tables().await, MemoryStore::default());
-    let (first, last) = (accepted_at(start(), 0), accepted_at(start().plus(Duration::from_secs(1)), 0xff));
-    for export in [&first, &last] {
-        table.put_export(export).await;
-        memory.put_export((*export).clone());
-    }
-    for (order, end, before) in [
-        (Order::OldestFirst, &last, accepted_at(seconds_before_start(1), 1)),
-        (Order::NewestFirst, &first, accepted_seconds_after_start(2)),
-    ] {
-        let filter = HistoryFilter {
-            export_type: ExportType::MarketplacePayouts,
-            statuses: vec![],
-            created_from: Some(first.created_at()),
-            created_to: Some(last.created_at()),
-            order,
-        };
-        let now = start().plus(Duration::from_secs(99));
-        let list = async |after| table.exports.list_exports(&first.tenant, &filter, Some(after), 1, now).await;
-        let page = list(&end.id).await.unwrap();
-        assert_eq!((page.exports, page.next_after), (vec![], None), "{order:?}");
-        assert!(list(&before.id).await.is_err_and(|error| error.is_permanent()), "{order:?}");
-        let in_memory = memory.list_exports(&first.tenant, &filter, Some(&before.id), 1, now).await;
-        assert!(in_memory.is_err_and(|error| error.is_permanent()), "{order:?}");
-    }
-}
-
-fn seconds_before_start(seconds: i64) -> Timestamp {
-    Timestamp::from_millis(start().millis() - 1000 * seconds)
-}
-
-fn accepted_seconds_after_start(seconds: u64) -> Export {
-    accepted_at(start().plus(Duration::from_secs(seconds)), 1)
 }
 
 #[tokio::test]
@@ -913,57 +811,6 @@ fn unknown_options_are_corrupt() {
         options.remove(missing);
         assert_eq!(from_item(&item), Err(ItemError("options")), "{missing}");
     }
-}
-
-#[tokio::test]
-async fn api_key_is_found_by_hash_and_stored_once() {
-    let table = local_tables().await;
-    let hash = KeyHash::from_digest([7; 32]);
-    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None);
-    let record = ApiKeyRecord::new(hash.clone(), operator("acme"), start());
-    table.api_keys.store_api_key(&record).await.unwrap();
-    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(record.clone()));
-    let later = ApiKeyRecord { revoked_at: Some(start()), ..record.clone() };
-    table.api_keys.store_api_key(&later).await.unwrap();
-    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(record));
-}
-
-#[tokio::test]
-async fn api_key_keeps_its_expiry_and_the_last_day_of_use() {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let table = local_tables().await;
-    let (hash, today) = (KeyHash::from_digest([7; 32]), start().start_of_day());
-    let record =
-        ApiKeyRecord { expires_at: Some(start()), ..ApiKeyRecord::new(hash.clone(), operator("acme"), start()) };
-    table.api_keys.record_api_key_use(&hash, today).await.unwrap();
-    assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), None, "a use makes no record");
-    table.api_keys.store_api_key(&record).await.unwrap();
-    for (day, expected) in [(today, today), (today.plus(DAY), today.plus(DAY)), (today, today.plus(DAY))] {
-        table.api_keys.record_api_key_use(&hash, day).await.unwrap();
-        let expected = ApiKeyRecord { last_used_on: Some(expected), ..record.clone() };
-        assert_eq!(table.api_keys.find_api_key(&hash).await.unwrap(), Some(expected));
-    }
-}
-
-#[tokio::test]
-async fn revoke_api_key_again_keeps_the_first_time() {
-    let table = local_tables().await;
-    let record = |random: u8, tenant: &str| {
-        let hash = KeyHash::from_digest([random; 32]);
-        let created_at = start().plus(Duration::from_secs(random.into()));
-        ApiKeyRecord::new(hash, operator(tenant), created_at)
-    };
-    for (random, tenant) in [(2, "acme"), (1, "acme"), (3, "other")] {
-        table.api_keys.store_api_key(&record(random, tenant)).await.unwrap();
-    }
-    let revoke =
-        async |random: u8, now| table.api_keys.revoke_api_key(&KeyHash::from_digest([random; 32]), now).await.unwrap();
-    let revoked = ApiKeyRecord { revoked_at: Some(start()), ..record(1, "acme") };
-    assert_eq!(revoke(1, start()).await, Some(revoked.clone()));
-    assert_eq!(revoke(1, start().plus(IDEMPOTENCY_WINDOW)).await, Some(revoked.clone()));
-    assert_eq!(revoke(9, start()).await, None);
-    assert_eq!(table.api_keys.find_api_key(&KeyHash::from_digest([9; 32])).await.unwrap(), None);
-    assert_eq!(table.api_keys.list_api_keys(&export().tenant).await.unwrap(), [revoked, record(2, "acme")]);
 }
 
 type Attributes = HashMap<String, AttributeValue>;

@@ -11,6 +11,7 @@ use std::path::Path;
 use aws_smithy_types::base64;
 use exports_domain::export::ExportSettings;
 use exports_domain::filter::{FilterField, FilterValue};
+use exports_domain::idempotency::Idempotency;
 use exports_domain::testing::export_of_version_1;
 use serde_json::{Value, json};
 
@@ -269,7 +270,9 @@ async fn lock_and_idempotency_record_are_stored_as_ever_and_read_by_this_build()
         key(&first.tenant, lock_sort(first.id.export_type())),
         key(&first.tenant, idempotency_sort(first.id.export_type(), "key-hash")),
     );
-    let sent = idempotency("key-hash", "fingerprint");
+    let idempotency =
+        |fingerprint: &str| Idempotency { key: "key-hash".to_owned(), fingerprint: fingerprint.to_owned() };
+    let sent = idempotency("fingerprint");
     let table = local_tables().await;
     table.exports.accept_export(&first, Some(&sent)).await.unwrap();
     let written = [("lock", table.item(lock).await), ("idempotency-record", table.item(idempotency_key).await)];
@@ -282,7 +285,7 @@ async fn lock_and_idempotency_record_are_stored_as_ever_and_read_by_this_build()
     table.put_item(golden_item("idempotency-record")).await;
     let again = table.exports.accept_export(&second, Some(&sent)).await;
     assert!(matches!(again, Err(AcceptError::AlreadyAccepted(id)) if id == first.id));
-    let other = table.exports.accept_export(&second, Some(&idempotency("key-hash", "another"))).await;
+    let other = table.exports.accept_export(&second, Some(&idempotency("another"))).await;
     assert!(matches!(other, Err(AcceptError::KeyReused)));
 }
 

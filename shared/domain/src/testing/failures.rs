@@ -1,0 +1,58 @@
+//! Failures of the fakes' calls.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::DependencyError;
+
+/// Makes the calls of a port fail. By default all succeed.
+#[derive(Debug)]
+pub struct FailureInjector {
+    calls_left: AtomicU64,
+    is_permanent: AtomicBool,
+}
+
+impl Default for FailureInjector {
+    fn default() -> Self {
+        Self { calls_left: AtomicU64::new(u64::MAX), is_permanent: AtomicBool::new(false) }
+    }
+}
+
+impl FailureInjector {
+    /// All further calls fail with a transient error.
+    pub fn inject(&self) {
+        self.inject_after(0);
+    }
+
+    /// The next `calls` calls succeed, and all later ones fail with a transient error.
+    pub fn inject_after(&self, calls: u64) {
+        self.is_permanent.store(false, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// All further calls fail with a permanent error, access denied.
+    pub fn deny(&self) {
+        self.deny_after(0);
+    }
+
+    /// The next `calls` calls succeed, and all later ones fail with a permanent error, access denied.
+    pub fn deny_after(&self, calls: u64) {
+        self.is_permanent.store(true, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// All further calls succeed.
+    pub fn stop(&self) {
+        self.calls_left.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    pub(super) fn check(&self, action: &'static str) -> Result<(), DependencyError> {
+        let decrement = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
+        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement) {
+            Ok(_) => Ok(()),
+            Err(_) if self.is_permanent.load(Ordering::SeqCst) => {
+                Err(DependencyError::permanent(action, "access denied"))
+            }
+            Err(_) => Err(DependencyError::transient(action, "injected failure")),
+        }
+    }
+}
