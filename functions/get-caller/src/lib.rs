@@ -26,6 +26,22 @@ struct CallerView<'a> {
 impl<K: ApiKeyStore> GetCaller<'_, K> {
     /// Handles one request.
     ///
+    /// ```
+    /// use exports_domain::testing::{FakeSystem, operator};
+    /// use exports_http::auth::Authenticator;
+    /// use exports_http::testing::{keys, response_to};
+    /// use get_caller::GetCaller;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let keys = keys(operator("acme"));
+    /// let function = GetCaller { callers: Authenticator::new(&keys), system: &FakeSystem::default() };
+    /// // events/get-caller/caller.json
+    /// let response = response_to("get-caller", "caller", async |request| function.handle(&request).await).await;
+    /// assert_eq!((&response["statusCode"], &response["body"]["tenantId"]), (&200.into(), &"acme".into()));
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ApiError`].
     pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {

@@ -19,6 +19,27 @@ const VERSION: u32 = 3;
 pub struct ParseCursorError;
 
 /// The cursor of the page after `last`.
+///
+/// ```
+/// use exports_domain::export_type::ExportType;
+/// use exports_domain::history::{HistoryFilter, Order};
+/// use list_exports::cursor;
+///
+/// let (last, tenant) = ("mpo_01999999-9999-7999-8999-999999999999".parse()?, "acme".parse()?);
+/// let filter = HistoryFilter {
+///     export_type: ExportType::MarketplacePayouts,
+///     statuses: vec![],
+///     created_from: None,
+///     created_to: None,
+///     order: Order::NewestFirst,
+/// };
+/// let next = cursor::format(&last, &tenant, &filter);
+/// assert_eq!(cursor::parse(&next, &tenant, &filter), Ok(last));
+///
+/// let oldest_first = HistoryFilter { order: Order::OldestFirst, ..filter };
+/// assert!(cursor::parse(&next, &tenant, &oldest_first).is_err(), "it belongs to another query");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn format(last: &ExportId, tenant: &TenantId, filter: &HistoryFilter) -> String {
     let HistoryFilter { export_type, statuses, created_from, created_to, order } = filter;

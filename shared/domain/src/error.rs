@@ -15,6 +15,17 @@ pub enum ErrorKind {
 /// A dependency failed, such as a table or the e-mail service.
 ///
 /// Its text and its source are for the on-call engineer. Callers get a message that reveals nothing internal.
+///
+/// ```
+/// use std::error::Error;
+///
+/// use exports_domain::error::DependencyError;
+///
+/// let error = DependencyError::permanent("read the export", "access denied");
+/// assert_eq!(error.to_string(), "could not read the export");
+/// assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("access denied"));
+/// assert!(error.is_permanent(), "retrying cannot help");
+/// ```
 #[derive(Debug)]
 pub struct DependencyError {
     action: &'static str,

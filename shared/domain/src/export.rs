@@ -168,6 +168,30 @@ impl Pending {
 ///
 /// The fields are public so that stores can read and build records. Only the steps of [`lifecycle`](crate::lifecycle)
 /// change them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use exports_domain::caller::{Caller, ClientType, Person};
+/// use exports_domain::email::Recipients;
+/// use exports_domain::export::{Export, ExportSettings, Status};
+/// use exports_domain::export_type::ExportType;
+/// use exports_domain::id::ExportId;
+/// use exports_domain::options::ExportOptions;
+///
+/// let user = Person { email: "ann@example.com".parse()?, name: "Ann".parse()? };
+/// let caller = Caller { tenant: "acme".parse()?, client: ClientType::Operator, user };
+/// let recipients = Recipients::new(caller.user.email.clone(), ["bob@example.com".parse()?])?;
+/// let hours = |hours| Duration::from_secs(hours * 3600);
+/// let settings = ExportSettings::new(hours(72), hours(30 * 24), hours(6), false);
+/// let id = ExportId::new(ExportType::MarketplacePayouts, "2026-10-08T08:30:00.000Z".parse()?, &[7; 10]);
+///
+/// let export = Export::accept(id, &caller, recipients, ExportOptions::default(), settings, hours(1));
+/// assert_eq!(export.status(), Status::Pending);
+/// assert_eq!(export.as_of().to_string(), "2026-10-08T08:30:00.000Z");
+/// assert_eq!(export.deadline.to_string(), "2026-10-08T14:30:00.000Z");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// The id, which contains the time of acceptance.
@@ -178,7 +202,7 @@ pub struct Export {
     pub requested_by: Person,
     /// The recipients of the e-mail.
     pub recipients: Recipients,
-    /// What it was launched with in addition to its recipients.
+    /// The filter and the format that it was launched with.
     pub options: ExportOptions,
     /// The columns of its file, which a deployment does not change.
     pub columns: FileColumns,
@@ -275,7 +299,7 @@ impl Export {
         KeyRange::created(self.options.filter.created_at_from, self.created_up_to())
     }
 
-    /// What is read of the rows in that period.
+    /// The columns to read of the rows in that period, and the conditions on them.
     #[must_use]
     pub fn row_selection(&self) -> RowSelection {
         RowSelection::of(self.columns, &self.options)

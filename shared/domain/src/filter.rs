@@ -104,6 +104,20 @@ pub enum FilterValue {
 
 /// The rows to include, in normal form: bounds are instants, sets are sorted and without duplicates. A field without a
 /// value includes all rows.
+///
+/// ```
+/// use exports_domain::export_type::ExportType;
+/// use exports_domain::filter::{FilterField, FilterValue, RowFilter};
+///
+/// let definition = ExportType::MarketplacePayouts.definition();
+/// let codes = ["USD", "EUR", "USD"].map(str::to_owned).to_vec();
+/// let filter = RowFilter::from_fields(definition, [("currencies", FilterValue::Many(codes))]).unwrap();
+/// let sorted = ["EUR", "USD"].map(str::to_owned).to_vec();
+/// assert_eq!(filter.fields()[&FilterField::Currencies], FilterValue::Many(sorted));
+///
+/// let suppliers = [("supplierIds", FilterValue::Many(vec!["s-1".to_owned()]))];
+/// assert_eq!(RowFilter::from_fields(definition, suppliers), None, "marketplace payouts have no supplier");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowFilter {
     /// The inclusive lower bound of the creation time.
@@ -280,6 +294,17 @@ impl FromStr for SupplierId {
 }
 
 /// A bound of the amount: a decimal with up to 18 digits before and 4 after the point, the most decimals of a currency.
+///
+/// ```
+/// use std::cmp::Ordering;
+///
+/// use exports_domain::filter::FilterAmount;
+///
+/// let bound: FilterAmount = "12.5".parse()?;
+/// assert_eq!(bound.cmp_minor(1250, "EUR".parse()?), Ordering::Equal, "EUR has two decimals");
+/// assert_eq!(bound.cmp_minor(1250, "JPY".parse()?), Ordering::Less, "JPY has none");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FilterAmount {
     ten_thousandths: i128,

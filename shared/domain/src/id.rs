@@ -7,6 +7,13 @@ use crate::export_type::ExportType;
 use crate::time::Timestamp;
 
 /// A tenant: one marketplace. Comes from an API key's record, never from a request.
+///
+/// ```
+/// use exports_domain::id::TenantId;
+///
+/// assert!("acme-market_01".parse::<TenantId>().is_ok());
+/// assert!("acme/other".parse::<TenantId>().is_err(), "it is part of object keys");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(String);
 
@@ -77,7 +84,7 @@ impl ExportId {
         Self { export_type, uuid }
     }
 
-    /// What is exported.
+    /// The type that the prefix names.
     #[must_use]
     pub const fn export_type(&self) -> ExportType {
         self.export_type

@@ -73,7 +73,7 @@ pub enum Guard {
     PermanentErrorIs(Option<Timestamp>),
 }
 
-/// What a step changes.
+/// A change that a step makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Sets the time of the last change.
@@ -117,6 +117,25 @@ pub enum Change {
 }
 
 /// A transition, to be applied in one conditional write.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use exports_domain::export::Lease;
+/// use exports_domain::lifecycle::{acquire_first, record_file};
+/// use exports_domain::testing::{export, file, start};
+///
+/// let lease = Lease { owner: "request-id".to_owned(), until: start().plus(Duration::from_secs(315)) };
+/// let acquire = acquire_first(start(), lease);
+/// let owned = acquire.apply(&export()).ok_or("the lease is free")?;
+/// assert_eq!((owned.fencing_token, owned.attempts), (1, 1));
+/// assert_eq!(acquire.apply(&owned), None, "only one owner acquires it");
+///
+/// let record = record_file(&owned, start(), file(), 3);
+/// assert!(record.apply(&owned).is_some_and(|export| export.file() == Some(&file())));
+/// assert_eq!(record.apply(&export()), None, "the fencing token is not the owner's");
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The conditions, all of which must hold.

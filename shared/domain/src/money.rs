@@ -5,6 +5,14 @@ use std::str::FromStr;
 
 /// An ISO 4217 currency with an exponent, such as EUR (2), JPY (0) or KWD (3): a current one, or one that was withdrawn
 /// since 2010. Codes without an exponent, such as metals and test codes, are rejected.
+///
+/// ```
+/// use exports_domain::money::Currency;
+///
+/// assert_eq!("KWD".parse::<Currency>()?.exponent(), 3);
+/// assert!("XAU".parse::<Currency>().is_err(), "gold has no minor unit");
+/// # Ok::<(), exports_domain::money::ParseCurrencyError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Currency {
     code: &'static str,

@@ -110,6 +110,26 @@ impl Output {
 }
 
 /// Encodes the rows of one file.
+///
+/// ```
+/// use exports_domain::export_type::{ExportType, FileColumns};
+/// use exports_domain::row::Value;
+/// use exports_domain::row_encoder::RowEncoder;
+/// use exports_domain::row_selection::RowSelection;
+/// use exports_domain::testing::{payout, sort_key, start, with_value};
+///
+/// let export_type = ExportType::MarketplacePayouts;
+/// let valid = payout("po_1", start());
+/// let invalid = with_value(payout("po_2", start()), "currency", Value::Text("XXX"));
+/// let mut encoder = RowEncoder::new(&RowSelection::all(FileColumns::current(export_type)), 0);
+/// for row in [valid, invalid] {
+///     encoder.push(&row, &sort_key(export_type, &row));
+/// }
+/// let encoded = encoder.finish();
+/// assert!(encoded.cells.csv().starts_with(b"po_1;REF-1;SETTLED;41.15;EUR;"));
+/// assert_eq!((encoded.rows, encoded.invalid_rows.count), (1, 1));
+/// assert_eq!(encoded.invalid_rows.first, ["\"po_2\" (currency unknown)"]);
+/// ```
 #[derive(Debug)]
 pub struct RowEncoder {
     definition: &'static Definition,

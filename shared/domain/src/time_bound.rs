@@ -14,6 +14,17 @@ use jiff::fmt::temporal::Pieces;
 use crate::time::Timestamp;
 
 /// A bound as written: the span of time that it stands for.
+///
+/// ```
+/// use exports_domain::time_bound::TimeBound;
+///
+/// let day: TimeBound = "2026-10-08".parse()?;
+/// assert_eq!(day.as_from().to_string(), "2026-10-08T00:00:00.000Z");
+/// assert_eq!(day.as_to().to_string(), "2026-10-08T23:59:59.999Z");
+/// let second: TimeBound = "2026-10-08T02:00:01+02:00".parse()?;
+/// assert_eq!(second.as_to().to_string(), "2026-10-08T00:00:01.999Z");
+/// # Ok::<(), exports_domain::time_bound::ParseTimeBoundError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeBound {
     /// The first nanosecond since the Unix epoch.

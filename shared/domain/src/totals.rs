@@ -22,6 +22,18 @@ impl Total {
 }
 
 /// The control totals of a file, by currency and status.
+///
+/// ```
+/// use exports_domain::testing::row_status;
+/// use exports_domain::totals::{Total, Totals};
+///
+/// let (eur, mut totals) = ("EUR".parse()?, Totals::default());
+/// for minor in [4115, -115] {
+///     assert!(totals.add(eur, row_status("SETTLED"), Total { count: 1, minor }), "no sum overflows");
+/// }
+/// assert_eq!(totals.by_currency(), [(eur, Total { count: 2, minor: 4000 })]);
+/// # Ok::<(), exports_domain::money::ParseCurrencyError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals(BTreeMap<(Currency, RowStatus), Total>);
 

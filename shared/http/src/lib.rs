@@ -104,6 +104,21 @@ fn request_id_of(event: &RawValue) -> String {
 }
 
 /// Handles a parsed event and logs one line. A panic of `handler` results in 500, and exceeding `limit` in 503.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use exports_http::{ApiError, Success, serve};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let event = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/get-caller/caller.json"));
+/// let event = serde_json::from_str(event)?;
+/// let response = serve(event, Duration::from_secs(10), async |_| Err::<Success, _>(ApiError::RouteNotFound)).await;
+/// assert_eq!(serde_json::to_value(response)?["statusCode"], 404);
+/// # Ok(())
+/// # }
+/// ```
 pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, limit: Duration, handler: H) -> Response
 where
     H: AsyncFn(Request) -> Result<Success, E>,

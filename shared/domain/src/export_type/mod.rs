@@ -15,7 +15,18 @@ mod supplier_payouts;
 /// The attribute of the creation time, in every type. Each sort key starts with its value.
 pub(crate) const CREATED_AT: &str = "createdAt";
 
-/// What is exported.
+/// The kind of rows that an export has.
+///
+/// ```
+/// use exports_domain::export_type::{ColumnKind, ExportType};
+///
+/// let export_type: ExportType = "funding-transfers".parse()?;
+/// let definition = export_type.definition();
+/// assert_eq!((definition.id_prefix, definition.plural), ("ftr", "funding transfers"));
+/// let amount = definition.columns.iter().find(|column| column.kind == ColumnKind::Amount);
+/// assert_eq!(amount.map(|column| (column.header, column.attribute)), Some(("amount", "amountMinor")));
+/// # Ok::<(), exports_domain::export_type::ParseExportTypeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportType {
     /// The marketplace's own payouts: its commissions, paid to its bank.
@@ -63,7 +74,7 @@ pub struct Column {
     pub required: Required,
     /// The version of the columns that it was added in. Versions start at 1; see [`Self::since`].
     pub since: u32,
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub description: &'static str,
 }
 
@@ -117,7 +128,7 @@ pub enum ColumnKind {
 pub struct StatusDefinition {
     /// The name in tables, files and responses.
     pub name: &'static str,
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub description: &'static str,
 }
 
