@@ -95,7 +95,7 @@ RESULTS = {
     ),
 }
 
-# What is in a crate's folder and not in its binary.
+# Parts of a crate's folder that are not in its binary.
 _ONLY_FOR_TESTS = {"tests", "tests.rs", "testing", "testing.rs", "server.rs", "wire", "wire.rs", "golden", "results"}
 _TEST_MODULE = re.compile(r"\n#\[cfg\(test\)\]\n(?:pub(?:\(\w+\))? )?mod \w+ \{\n.*?\n\}\n", re.DOTALL)
 _COMMENT = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)

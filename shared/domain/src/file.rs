@@ -64,7 +64,7 @@ pub struct InvalidRowsFile {
     pub expires_at: Timestamp,
 }
 
-/// The time in which the rows of a file were read. A row can change meanwhile: its amounts and its status are those found
+/// The time in which the rows of a file were read. A row can change during it: its amounts and its status are those found
 /// when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadInterval {
