@@ -53,6 +53,8 @@ pub enum Broken {
     ReadyIndex,
     /// The idempotency record is not written.
     IdempotencyRecord,
+    /// An idempotency record is never void.
+    IdempotencyWindow,
     /// The fingerprint of the request is not compared.
     IdempotencyFingerprint,
     /// The daily limit of resends is not enforced.
@@ -69,10 +71,12 @@ pub enum Broken {
     RangeEnd,
     /// All owners write to the same object.
     KeyPerOwner,
-    /// A completion takes the parts as they are, not as they were when their receipts were given.
-    PartReceipts,
+    /// A completion takes the parts as they are: neither their receipts nor the checksum of the file are compared.
+    PartIntegrity,
     /// Completing an upload that does not exist succeeds.
     LostUpload,
+    /// Aborting an upload has no effect.
+    UploadAbort,
     /// Links are signed with the credentials of a role, which live for minutes.
     LongLivedSigner,
     /// A mail whose response was lost counts as accepted.
@@ -81,6 +85,10 @@ pub enum Broken {
     MailRejection,
     /// Revoking a key has no effect.
     KeyRevocation,
+    /// Keys never expire.
+    KeyExpiry,
+    /// The use of a key is not recorded.
+    KeyUse,
 }
 
 impl Broken {

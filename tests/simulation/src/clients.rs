@@ -1,23 +1,37 @@
 //! What clients saw, and whether a sequence of the operations explains it: the histories are linearizable.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use exports_domain::id::ExportId;
+use exports_domain::time::Timestamp;
 use serde_json::Value;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
-use crate::rows::SampleFilter;
+use crate::rows::Options;
 
 /// The exports of one tenant and type, which operations concern: the tenant's and the type's index.
 pub(crate) type Scope = (usize, usize);
 
+/// How long a launch is repeated by its idempotency key.
+pub(crate) const KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// The number of a launch, which names its export.
 type Launch = usize;
+
+/// What a launch requests: the options, and whether there is a CC recipient.
+pub(crate) type Form = (Options, bool);
 
 /// An operation of a client, or what the product does by itself, at the moment of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    Launch { launch: Launch, key: Option<(usize, u32)>, form: u32 },
+    Launch {
+        launch: Launch,
+        key: Option<(usize, u32)>,
+        form: Form,
+        /// By the clock of its process.
+        at: Option<Timestamp>,
+    },
     Get(Launch),
     List,
     Cancel(Launch),
@@ -80,7 +94,7 @@ impl Phase {
 #[derive(Clone, Debug, Default)]
 struct Exports {
     phases: BTreeMap<Launch, Phase>,
-    keys: BTreeMap<(usize, u32), (Launch, u32)>,
+    keys: BTreeMap<(usize, u32), (Launch, Form, Option<Timestamp>)>,
 }
 
 impl SequentialSpec for Exports {
@@ -90,15 +104,17 @@ impl SequentialSpec for Exports {
     fn invoke(&mut self, op: &Op) -> Seen {
         let phase = |launch: &Launch| self.phases.get(launch).copied();
         match op {
-            Op::Launch { launch, key, form } => {
-                if let Some((known, known_form)) = key.and_then(|key| self.keys.get(&key)) {
+            Op::Launch { launch, key, form, at } => {
+                if let Some((known, known_form, known_at)) = key.and_then(|key| self.keys.get(&key))
+                    && at.zip(*known_at).is_none_or(|(at, known_at)| at < known_at.plus(KEPT))
+                {
                     return if known_form == form { Seen::Accepted(*known) } else { Seen::KeyReused };
                 }
                 if let Some((pending, _)) = self.phases.iter().find(|(_, phase)| phase.shown() == Shown::Pending) {
                     return Seen::AlreadyPending(*pending);
                 }
                 if let Some(key) = key {
-                    self.keys.insert(*key, (*launch, *form));
+                    self.keys.insert(*key, (*launch, *form, *at));
                 }
                 self.phases.insert(*launch, Phase::Pending { has_file: false });
                 Seen::Accepted(*launch)
@@ -140,7 +156,7 @@ struct Operation {
     scope: Scope,
     op: Op,
     thread: usize,
-    filter: SampleFilter,
+    options: Options,
     /// What the client saw; an operation without a response may or may not have taken effect, now or later.
     seen: Option<Seen>,
     /// Whether it certainly had no effect, and shows nothing.
@@ -160,14 +176,14 @@ pub(crate) struct Operations {
 
 impl Operations {
     /// Begins an operation. Returns its number, which is also that of the launch.
-    pub(crate) fn begin(&mut self, scope: Scope, filter: SampleFilter, op: impl FnOnce(Launch) -> Op) -> usize {
+    pub(crate) fn begin(&mut self, scope: Scope, options: Options, op: impl FnOnce(Launch) -> Op) -> usize {
         let number = self.all.len();
         let thread = self.threads.iter().position(|is_busy| !is_busy).unwrap_or_else(|| {
             self.threads.push(true);
             self.threads.len() - 1
         });
         self.threads[thread] = true;
-        self.all.push(Operation { scope, op: op(number), thread, filter, seen: None, is_void: false });
+        self.all.push(Operation { scope, op: op(number), thread, options, seen: None, is_void: false });
         self.log.push((number, true));
         number
     }
@@ -187,7 +203,7 @@ impl Operations {
 
     /// Something that the product does by itself.
     pub(crate) fn add(&mut self, scope: Scope, op: Op) {
-        let number = self.begin(scope, SampleFilter::All, |_| op);
+        let number = self.begin(scope, Options::default(), |_| op);
         self.end(number, Seen::Done);
     }
 
@@ -195,6 +211,21 @@ impl Operations {
     pub(crate) fn name(&mut self, operation: Option<usize>, id: ExportId) {
         if let Some(launch) = operation {
             self.names.insert(id, launch);
+            if let Op::Launch { at, .. } = &mut self.all[launch].op {
+                *at = Some(id.created_at());
+            }
+        }
+    }
+
+    /// When the export of this launch was accepted, if it was.
+    pub(crate) fn accepted_at(&self, launch: usize) -> Option<Timestamp> {
+        match &self.all[launch] {
+            Operation { op: Op::Launch { at, .. }, seen: Some(Seen::Accepted(accepted)), .. }
+                if *accepted == launch =>
+            {
+                *at
+            }
+            _ => None,
         }
     }
 
@@ -208,9 +239,9 @@ impl Operations {
         of_scope.map(|(id, launch)| (*id, *launch)).collect()
     }
 
-    /// The filter that an export was launched with.
-    pub(crate) fn filter_of(&self, id: &ExportId) -> SampleFilter {
-        self.launch_of(id).map_or(SampleFilter::All, |launch| self.all[launch].filter)
+    /// What an export was launched with.
+    pub(crate) fn options_of(&self, id: &ExportId) -> Options {
+        self.launch_of(id).map_or_else(Options::default, |launch| self.all[launch].options)
     }
 
     /// What the client of this operation saw in the response, and whether it certainly had no effect.
@@ -254,26 +285,34 @@ impl Operations {
         scopes.dedup();
         scopes.into_iter().find_map(|scope| {
             let mut tester = LinearizabilityTester::new(Exports::default());
-            let mut history = String::new();
-            for (number, begins) in &self.log {
-                let operation = &self.all[*number];
-                if operation.scope != scope || operation.is_void {
-                    continue;
-                }
+            for (_, begins, operation) in self.of_scope(scope) {
                 match &operation.seen {
-                    _ if *begins => {
-                        history += &format!("\n  {number} begins: {:?}", operation.op);
-                        tester.on_invoke(operation.thread, operation.op.clone()).unwrap();
-                    }
-                    Some(seen) => {
-                        history += &format!("\n  {number} ends: {seen:?}");
-                        tester.on_return(operation.thread, seen.clone()).unwrap();
-                    }
+                    _ if begins => _ = tester.on_invoke(operation.thread, operation.op.clone()).unwrap(),
+                    Some(seen) => _ = tester.on_return(operation.thread, seen.clone()).unwrap(),
                     None => {}
                 }
             }
-            (!tester.is_consistent()).then(|| format!("no order of these operations explains what was seen:{history}"))
+            (!tester.is_consistent()).then(|| self.explained(scope))
         })
+    }
+
+    /// The beginnings and ends of the operations of a scope that may have had an effect.
+    fn of_scope(&self, scope: Scope) -> impl Iterator<Item = (usize, bool, &Operation)> {
+        let all = self.log.iter().map(|(number, begins)| (*number, *begins, &self.all[*number]));
+        all.filter(move |(_, _, operation)| operation.scope == scope && !operation.is_void)
+    }
+
+    /// The history of a scope, for people.
+    fn explained(&self, scope: Scope) -> String {
+        let mut history = "no order of these operations explains what was seen:".to_owned();
+        for (number, begins, operation) in self.of_scope(scope) {
+            match &operation.seen {
+                _ if begins => history += &format!("\n  {number} begins: {:?}", operation.op),
+                Some(seen) => history += &format!("\n  {number} ends: {seen:?}"),
+                None => {}
+            }
+        }
+        history
     }
 }
 

@@ -1,14 +1,17 @@
 //! What must hold: the domain's invariants after every change, the file against an independent writer, and bounds on
 //! leases, mails and re-enqueued jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exports_domain::export::{Export, Status};
-use exports_domain::export_type::ExportType;
+use exports_domain::export_type::{ExportType, RowStatus};
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::invariants::{Link, ObjectContents, SentMail, Snapshot, violations};
 use exports_domain::lifecycle::{Change, Guard, Step};
 use exports_domain::mail::Mail;
+use exports_domain::money::{Currency, Money};
+use exports_domain::options::FileFormat;
+use exports_domain::testing::StoredFile;
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
 use generate_export::limits::Limits;
@@ -17,7 +20,8 @@ use sha2::{Digest, Sha256};
 use crate::broken::Broken;
 use crate::call::{Call, Fault};
 use crate::clients::{Op, Phase};
-use crate::rows::{Millis, index_of};
+use crate::rows::{Millis, SEPARATOR, index_of};
+use crate::workbook;
 use crate::world::{MAX_SKEW, MINUTE, Process, TENANTS, World, time};
 use exports_domain::lifecycle::transition::Transition;
 
@@ -41,6 +45,8 @@ struct Facts {
     failure_mails: u32,
     /// How often a response, a process or a lease was lost after the mail may have been sent.
     lost_after_mail: u32,
+    /// Whether the bucket's lifecycle rule may have to delete an upload.
+    may_leave_uploads: bool,
 }
 
 /// What was seen so far, and what was wrong with it.
@@ -55,25 +61,45 @@ pub(crate) struct Judge {
     pub reported_links: Vec<(TenantId, ExportId, Timestamp)>,
     /// When the last sweep started that did everything.
     pub swept_at: Option<Timestamp>,
-    /// The keys whose revocation was returned: tenant, operator, time.
-    pub revoked: Vec<(usize, usize, Millis)>,
+    /// When the latest export was accepted. A sweep that started before may not have seen it.
+    pub accepted_at: Millis,
+    /// The keys whose revocation began, and those for which it was returned, with its time.
+    pub revoking: BTreeSet<Key>,
+    pub revoked: Vec<(Key, Millis)>,
+    /// The latest start of a request that each key was accepted for.
+    uses: BTreeMap<Key, Millis>,
+    /// Whether the record of a key's use may have been lost.
+    may_lose_uses: bool,
     facts: BTreeMap<ExportId, Facts>,
     /// Whether something changed since the last check.
     pub is_changed: bool,
 }
 
+/// An API key, by its tenant's and its operator's number.
+pub(crate) type Key = (usize, usize);
+
 /// How long a revoked key may still be accepted.
 const REVOKED_WITHIN: Millis = MINUTE;
 
 impl Judge {
-    /// Checks that a key that was revoked for long is rejected.
-    pub(crate) fn check_key(&mut self, (tenant, operator): (usize, usize), started: Millis, status: i64) {
-        let was_revoked = self
-            .revoked
-            .iter()
-            .any(|(of, number, at)| (*of, *number) == (tenant, operator) && at + REVOKED_WITHIN < started);
-        if was_revoked && (200..300).contains(&status) {
+    /// Checks that a request was accepted or rejected as its key required. It began at `times.0` and ends at `times.1`.
+    pub(crate) fn check_key(&mut self, key: Key, expiry: Option<Millis>, times: (Millis, Millis), status: i64) {
+        let (started, now) = times;
+        let is_accepted = (200..300).contains(&status);
+        let was_revoked = self.revoked.iter().any(|(of, at)| *of == key && at + REVOKED_WITHIN < started);
+        if was_revoked && is_accepted {
             self.violations.push(format!("a key that was revoked more than a minute ago got the response {status}"));
+        }
+        if expiry.is_some_and(|expiry| expiry + MAX_SKEW < started) && is_accepted {
+            self.violations.push(format!("a key that has expired got the response {status}"));
+        }
+        let is_valid = !self.revoking.contains(&key) && expiry.is_none_or(|expiry| now + MAX_SKEW < expiry);
+        if is_valid && status == 401 {
+            self.violations.push("a valid key got the response 401".to_owned());
+        }
+        if is_accepted {
+            let latest = self.uses.entry(key).or_default();
+            *latest = started.max(*latest);
         }
     }
 
@@ -105,13 +131,26 @@ impl Judge {
         if let Some(id) = process.export.filter(|_| concerns_mail || stops) {
             self.of(&id).lost_after_mail += 1;
         }
+        self.may_lose_uses |= stops || call == Call::RecordApiKeyUse;
+        if let Some(id) = process.subject {
+            self.of(&id).may_leave_uploads = true;
+        }
     }
 
     /// A process was killed.
     pub(crate) fn on_kill(&mut self, process: &Process) {
+        self.may_lose_uses = true;
         if let Some(id) = process.export {
             self.of(&id).lost_after_mail += 1;
         }
+        if let Some(id) = process.subject {
+            self.of(&id).may_leave_uploads = true;
+        }
+    }
+
+    /// The checkpoint of this export cannot be read.
+    pub(crate) fn checkpoint_unknown(&mut self, id: &ExportId) {
+        self.of(id).may_leave_uploads = true;
     }
 
     /// A guard rejected a step.
@@ -129,6 +168,7 @@ impl Judge {
 /// An export was accepted.
 pub(crate) fn accepted(world: &mut World, export: &Export) {
     let now = world.now;
+    world.judge.accepted_at = now;
     world.judge.facts.insert(export.id, Facts { accepted_at: now, changed_at: now, ..Facts::default() });
     // If its process stood still for so long, the sweeps before did not see it.
     world.judge.swept_at = world.judge.swept_at.filter(|at| *at < export.deadline);
@@ -202,7 +242,15 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
         }
         _ => {}
     }
-    let (first_read, filter) = (facts.first_read.unwrap_or(0), world.operations.filter_of(&id));
+    // Only its owner is sure to know the upload.
+    facts.may_leave_uploads |= matches!(
+        transition,
+        Transition::FailAttemptsUsedUp
+            | Transition::FailAtDeadline
+            | Transition::FailByAdministrator
+            | Transition::Cancel
+    );
+    let (first_read, options) = (facts.first_read.unwrap_or(0), world.operations.options_of(&id));
     let scope = scope_of(&after);
     if let Some(wrong) = wrong {
         world.judge.add(&id, wrong);
@@ -210,7 +258,7 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
     if transition == Transition::RecordFile {
         check_file(world, &after);
     }
-    let has_invalid = || world.tables[&scope].has_invalid(filter, after.as_of(), (first_read, now));
+    let has_invalid = || world.tables[&scope].has_invalid(options, after.as_of(), (first_read, now));
     if after.failure().is_some_and(|failure| failure.invalid_rows.is_some())
         && before.status() == Status::Pending
         && !has_invalid()
@@ -244,11 +292,33 @@ fn check_file(world: &mut World, export: &Export) {
     let Some(stored) = export.file().and_then(|file| world.files.file(&file.key)) else { return };
     let facts = &world.judge.facts[&export.id];
     let read = (facts.first_read.unwrap_or(0), facts.recorded_at.unwrap_or(world.now));
-    let filter = world.operations.filter_of(&export.id);
-    let text = String::from_utf8_lossy(&stored.bytes);
-    if let Err(wrong) = world.tables[&scope_of(export)].check(&text, filter, export.as_of(), read) {
+    let options = world.operations.options_of(&export.id);
+    let text = match options.format {
+        FileFormat::Csv => String::from_utf8_lossy(&stored.bytes).into_owned(),
+        FileFormat::Xlsx => match workbook::read(export.id.export_type(), &stored.bytes) {
+            Ok(sheets) => {
+                let key = export.file().map(|file| file.key.as_str()).unwrap_or_default();
+                let totals = world.judge.objects.get(key).map(|contents| totals(&contents.totals));
+                if totals != Some(sheets.totals) || sheets.row_count != (sheets.rows.lines().count() - 1).to_string() {
+                    world.judge.add(&export.id, "its sheet of totals does not match its rows");
+                }
+                sheets.rows
+            }
+            Err(wrong) => return world.judge.add(&export.id, format!("its file {wrong}")),
+        },
+    };
+    if let Err(wrong) = world.tables[&scope_of(export)].check(&text, options, export.as_of(), read) {
         world.judge.add(&export.id, format!("its file {wrong}\n{text}"));
     }
+}
+
+/// The rows of a sheet of totals.
+fn totals(totals: &Totals) -> Vec<String> {
+    let row = |(currency, status, Total { count, minor }): (Currency, RowStatus, Total)| {
+        let amount = Money { minor, currency }.to_string();
+        [currency.code(), status.name(), &count.to_string(), &amount].join(SEPARATOR)
+    };
+    totals.iter().map(row).collect()
 }
 
 /// An object was written.
@@ -258,7 +328,7 @@ pub(crate) fn object_written(world: &mut World, key: &str) {
     let (Some(tenant), Some(id)) = (parts.next(), parts.next().and_then(|id| id.parse::<ExportId>().ok())) else {
         return;
     };
-    world.judge.objects.insert(key.to_owned(), contents(id.export_type(), &stored.bytes));
+    world.judge.objects.insert(key.to_owned(), contents(id.export_type(), &stored));
     world.judge.is_changed = true;
     let export = tenant.parse().ok().and_then(|tenant| world.store.export(&tenant, &id));
     if let Some(export) = export.filter(|export| export.file().is_some_and(|file| file.key == key)) {
@@ -269,21 +339,26 @@ pub(crate) fn object_written(world: &mut World, key: &str) {
         let others = world.judge.objects.keys().filter(|other| other.starts_with(&folder) && *other != key);
         for other in others.cloned().collect::<Vec<_>>() {
             world.files.put(&other, stored.clone());
-            world.judge.objects.insert(other, contents(id.export_type(), &stored.bytes));
+            world.judge.objects.insert(other, contents(id.export_type(), &stored));
         }
     }
 }
 
 /// The contents of an object, from its bytes alone.
-fn contents(export_type: ExportType, bytes: &[u8]) -> ObjectContents {
-    let text = String::from_utf8_lossy(bytes);
-    let mut lines = text.lines().map(|line| line.split(';').collect::<Vec<_>>());
+fn contents(export_type: ExportType, StoredFile { bytes, format, .. }: &StoredFile) -> ObjectContents {
+    let (text, separator) = match format {
+        FileFormat::Csv => (String::from_utf8_lossy(bytes).into_owned(), ";"),
+        FileFormat::Xlsx => {
+            (workbook::read(export_type, bytes).map(|sheets| sheets.rows).unwrap_or_default(), SEPARATOR)
+        }
+    };
+    let mut lines = text.lines().map(|line| line.split(separator).collect::<Vec<_>>());
     let headers = lines.next().unwrap_or_default();
     let column = |name: &str| headers.iter().position(|header| *header == name);
     let columns = (column("currency"), column("status"), column("amount"));
     let (mut totals, mut row_ids) = (Totals::default(), Vec::new());
     for line in lines {
-        // A quoted cell of the samples contains one separator.
+        // A quoted cell of the samples contains one `;`.
         let shift = usize::from(line.iter().any(|cell| cell.starts_with('"')));
         row_ids.push(line[0].to_owned());
         let cell = |index: Option<usize>| index.and_then(|index| line.get(index + shift)).copied().unwrap_or_default();
@@ -366,4 +441,36 @@ pub(crate) fn check(world: &mut World, is_quiet: bool) {
     };
     let found: Vec<String> = violations(&snapshot).iter().map(ToString::to_string).collect();
     world.judge.violations.extend(found);
+    if is_quiet {
+        check_leftovers(world);
+        check_uses(world);
+    }
+}
+
+/// No upload is left of exports whose owners were not disturbed.
+fn check_leftovers(world: &mut World) {
+    for key in world.files.upload_keys() {
+        let Some(id) = key.split('/').nth(2).and_then(|id| id.parse::<ExportId>().ok()) else { continue };
+        if !world.judge.of(&id).may_leave_uploads {
+            world.judge.add(&id, format!("has ended, but left {key}"));
+        }
+    }
+}
+
+/// The last day on which a key was used is recorded.
+fn check_uses(world: &mut World) {
+    let latest_day = world.time().plus(skew()).start_of_day();
+    for (key, started) in &world.judge.uses {
+        let recorded = world.last_use(*key);
+        let used_on = time(*started).minus(skew()).start_of_day();
+        let is_lost = recorded < Some(used_on) && !world.judge.may_lose_uses;
+        if is_lost || recorded > Some(latest_day) {
+            let recorded = recorded.map_or_else(|| "none".to_owned(), Timestamp::to_date_text);
+            world
+                .judge
+                .violations
+                .push(format!("a key was used on {}, but its record has {recorded}", used_on.to_date_text()));
+            return;
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod scenario;
 mod shrink;
 #[cfg(test)]
 mod tests;
+mod workbook;
 mod world;
 
 pub use broken::Broken;

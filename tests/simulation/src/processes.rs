@@ -1,6 +1,7 @@
 //! The invocations: the real handlers, with the ports of this thread's world.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use exports_domain::email::AllowedDomains;
 use exports_domain::export::Export;
 use exports_domain::export_type::ExportType;
 use exports_domain::id::{ExportId, TenantId};
+use exports_domain::options::FileFormat;
 use exports_domain::testing::{address, operator, start};
 use exports_domain::time::Timestamp;
 use exports_http::auth::{Authenticator, hash_of};
@@ -32,15 +34,17 @@ use resend_email::ResendEmail;
 use serde_json::{Value, json};
 use sweep_exports::{Sweeper, Tick};
 
-use crate::clients::{Op, Scope};
-use crate::judge::scope_of;
+use crate::clients::{KEPT, Op, Scope};
+use crate::judge::{Key, scope_of};
 use crate::ports::{PORTS, Ports};
-use crate::rows::{Millis, SampleFilter};
+use crate::rows::{Millis, Options, SampleFilter};
 use crate::scenario::{Action, RE_ENQUEUE_AFTER};
 use crate::world::{Event, MAX_SKEW, Process, TENANTS, World, time, with};
 
 /// An invocation.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+pub(crate) const GENERATOR: &str = "generate-export";
 
 /// The operators of each tenant.
 const OPERATORS: [&str; 2] = ["ann", "bob"];
@@ -146,7 +150,21 @@ static KEYS: LazyLock<Vec<ApiKeyRecord>> = LazyLock::new(|| {
 
 /// Issues the keys of all operators.
 pub(crate) fn issue_keys(world: &World) {
-    KEYS.iter().for_each(|key| world.store.put_api_key(key.clone()));
+    for (index, key) in KEYS.iter().enumerate() {
+        let expires_at = world.key_expiry(index % OPERATORS.len()).map(time);
+        world.store.put_api_key(ApiKeyRecord { expires_at, ..key.clone() });
+    }
+}
+
+/// A request that launches an export.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    scope: Scope,
+    operator: usize,
+    /// The idempotency key.
+    key: Option<u32>,
+    options: Options,
+    has_copy: bool,
 }
 
 impl World {
@@ -186,6 +204,34 @@ impl World {
         if known.is_empty() { None } else { Some(self.choices.pick(&known)) }
     }
 
+    /// When the keys of these operators expire. Only the second one's does.
+    fn key_expiry(&self, operator: usize) -> Option<Millis> {
+        self.config.key_expiry.filter(|_| operator == 1)
+    }
+
+    /// The recorded day on which a key was used last.
+    pub(crate) fn last_use(&self, (tenant, operator): Key) -> Option<Timestamp> {
+        let hash = hash_of(&api_key(tenant, operator));
+        self.store.api_keys().into_iter().find(|key| key.hash == hash).and_then(|key| key.last_used_on)
+    }
+
+    /// Sometimes schedules a launch that repeats an earlier one about a day later.
+    pub(crate) fn schedule_repetition(&mut self) {
+        if std::mem::replace(&mut self.is_repetition_scheduled, true) || !self.choices.chance(150) {
+            return;
+        }
+        let keyed: Vec<_> = self.launches.iter().filter(|(_, launch)| launch.key.is_some()).copied().collect();
+        if keyed.is_empty() {
+            return;
+        }
+        let (operation, launch) = self.choices.pick(&keyed);
+        let Some(accepted_at) = self.operations.accepted_at(operation) else { return };
+        let wait = u64::try_from(accepted_at.plus(KEPT).since(self.time()).as_millis()).unwrap();
+        // Just before the record is void, or just after.
+        let at = wait - MAX_SKEW + u64::from(self.choices.below(3 * MAX_SKEW as u32));
+        self.schedule(at, Event::Act(Action::Repeat(launch)));
+    }
+
     /// Sometimes schedules the removal of all records, and what comes after it: a leftover message and requests.
     pub(crate) fn schedule_removal(&mut self, exports: &[Export]) {
         let Some(latest) = exports.iter().filter_map(Export::keep_until).max() else { return };
@@ -209,7 +255,7 @@ impl World {
             if export.pending().is_some() || export.keep_until().is_none_or(|until| until > self.time()) {
                 continue;
             }
-            self.note(usize::MAX, &format!("the record of {} is removed", export.id));
+            self.note(usize::MAX, format_args!("the record of {} is removed", export.id));
             self.store.remove_export(&export.tenant, &export.id);
             self.judge.forget(&export);
             if let Some(launch) = self.operations.launch_of(&export.id) {
@@ -233,7 +279,11 @@ impl World {
     /// The process that an action starts.
     pub(crate) fn act(&mut self, action: Action) -> Option<(usize, Work)> {
         match action {
-            Action::Launch => Some(self.launch()),
+            Action::Launch => {
+                let launch = self.choose_launch();
+                Some(self.launch(launch))
+            }
+            Action::Repeat(launch) => Some(self.launch(launch)),
             Action::Get | Action::List | Action::Resend | Action::Cancel => self.request(action),
             Action::Fail => self.fail(),
             Action::ManageKeys => Some(self.manage_keys()),
@@ -242,20 +292,28 @@ impl World {
         }
     }
 
-    fn launch(&mut self) -> (usize, Work) {
+    fn choose_launch(&mut self) -> Launch {
         let scope = self.scope();
-        let export_type = ExportType::ALL[scope.1];
         let operator = self.choices.pick(&[0, 0, 1]);
         let key = self.choices.pick(&[None, Some(1), Some(1), Some(2)]);
-        let filters = SampleFilter::of(export_type);
-        let filter = self.choices.below(u32::try_from(filters.len()).unwrap());
-        let copy = self.choices.pick(&[false, true]);
-        let form = filter * 2 + u32::from(copy);
-        let filter = filters[filter as usize];
+        let filter = self.choices.pick(SampleFilter::of(ExportType::ALL[scope.1]));
+        let has_copy = self.choices.pick(&[false, true]);
+        let has_workbooks = self.config.has_workbooks;
+        let format =
+            if has_workbooks { self.choices.pick(&[FileFormat::Csv, FileFormat::Xlsx]) } else { FileFormat::Csv };
+        Launch { scope, operator, key, options: Options { filter, format }, has_copy }
+    }
+
+    fn launch(&mut self, launch: Launch) -> (usize, Work) {
+        let Launch { scope, operator, key, options, has_copy } = launch;
+        let export_type = ExportType::ALL[scope.1];
         let keyed = key.map(|key| (operator, key));
-        let operation = self.operations.begin(scope, filter, |launch| Op::Launch { launch, key: keyed, form });
-        let mut body = json!({ "filter": filter.json(export_type) });
-        if copy {
+        let form = (options, has_copy);
+        let operation =
+            self.operations.begin(scope, options, |launch| Op::Launch { launch, key: keyed, form, at: None });
+        self.launches.push((operation, launch));
+        let mut body = json!({ "filter": options.filter.json(export_type), "format": options.format.as_str() });
+        if has_copy {
             body["cc"] = json!(["cc@example.com"]);
         }
         let mut event = event(Method::POST, routes::exports(export_type), &api_key(scope.0, operator));
@@ -264,7 +322,10 @@ impl World {
             event.headers.insert("idempotency-key", HeaderValue::from(key));
         }
         self.serve("create-export", event, (scope, operator), operation, |instance, request| {
-            Box::pin(async move { instance.create.handle(&request).await })
+            Box::pin(async move {
+                let CreateExport { callers, .. } = &instance.create;
+                callers.recording_use(&request, instance.create.handle(&request)).await
+            })
         })
     }
 
@@ -272,12 +333,15 @@ impl World {
         let scope = self.scope();
         let operator = self.choices.pick(&[0, 0, 1]);
         let key = api_key(scope.0, operator);
-        let all = SampleFilter::All;
+        let all = Options::default();
         if matches!(action, Action::List) {
             let operation = self.operations.begin(scope, all, |_| Op::List);
             let event = event(Method::GET, routes::exports(ExportType::ALL[scope.1]), &key);
             return Some(self.serve("list-exports", event, (scope, operator), operation, |instance, request| {
-                Box::pin(async move { instance.list.handle(&request).await })
+                Box::pin(async move {
+                    let ListExports { callers, .. } = &instance.list;
+                    callers.recording_use(&request, instance.list.handle(&request)).await
+                })
             }));
         }
         let (id, launch) = self.export(scope)?;
@@ -292,9 +356,18 @@ impl World {
         Some(self.serve(name, event, (scope, operator), operation, move |instance, request| {
             Box::pin(async move {
                 match name {
-                    "get-export" => instance.get.handle(&request).await,
-                    "resend-email" => instance.resend.handle(&request).await,
-                    _ => instance.cancel.handle(&request).await,
+                    "get-export" => {
+                        let GetExport { callers, .. } = &instance.get;
+                        callers.recording_use(&request, instance.get.handle(&request)).await
+                    }
+                    "resend-email" => {
+                        let ResendEmail { callers, .. } = &instance.resend;
+                        callers.recording_use(&request, instance.resend.handle(&request)).await
+                    }
+                    _ => {
+                        let CancelExport { callers, .. } = &instance.cancel;
+                        callers.recording_use(&request, instance.cancel.handle(&request)).await
+                    }
                 }
             })
         }))
@@ -311,7 +384,7 @@ impl World {
         let (number, _) = self.start(name, REQUEST, Some(operation));
         self.note(
             number,
-            &format!("{} {}", event.request_context.http.method, event.raw_path.as_deref().unwrap_or("")),
+            format_args!("{} {}", event.request_context.http.method, event.raw_path.as_deref().unwrap_or("")),
         );
         let (instance, started) = (Instance::any(self), self.now);
         event.request_context.request_id = Some(format!("request-{number}"));
@@ -339,14 +412,12 @@ impl World {
         (status, body): (i64, &Value),
     ) {
         let (seen, is_void) = self.operations.read(operation, status, body);
-        self.note(
-            process,
-            &format!(
-                "responds {status}: {}",
-                seen.as_ref().map_or_else(|| body.to_string(), |seen| format!("{seen:?}"))
-            ),
-        );
-        self.judge.check_key((tenant, operator), started, status);
+        let shown = fmt::from_fn(|f| match &seen {
+            Some(seen) => write!(f, "{seen:?}"),
+            None => write!(f, "{body}"),
+        });
+        self.note(process, format_args!("responds {status}: {shown}"));
+        self.judge.check_key((tenant, operator), self.key_expiry(operator), (started, self.now), status);
         if is_void {
             self.operations.void(operation);
         }
@@ -392,9 +463,12 @@ impl World {
             _ => (json!({"action": "revoke", "keyId": revoked.as_str()}), true),
         };
         let work = async move {
+            if revokes {
+                with(|world| world.judge.revoking.insert((scope.0, 1)));
+            }
             let done = ManageApiKeys { keys: &PORTS, system: &PORTS }.handle(event).await;
             if revokes && done.is_ok() {
-                with(|world| world.judge.revoked.push((scope.0, 1, world.now)));
+                with(|world| world.judge.revoked.push(((scope.0, 1), world.now)));
             }
         };
         (number, Box::pin(work))
@@ -422,7 +496,7 @@ impl World {
             };
             let swept = sweep_exports::handle(&sweeper, lambda_event(Tick {}, number, ends_at)).await;
             with(|world| {
-                let had_time = world.now < started + 45_000;
+                let had_time = world.now < started + 45_000 && world.judge.accepted_at < started;
                 if swept.is_ok_and(|swept| swept.errors == 0) && had_time && !world.processes[number].is_excused {
                     // By a slow clock, fewer deadlines have passed.
                     world.judge.swept_at = Some(time(started).minus(Duration::from_millis(MAX_SKEW)));
@@ -444,20 +518,17 @@ impl World {
             return None;
         }
         self.schedule(VISIBILITY, Event::Deliver(index));
-        let (number, ends_at) = self.start("generate-export", self.config.invocation, None);
+        let (number, ends_at) = self.start(GENERATOR, self.config.invocation, None);
         let limits = self.config.limits();
         let message = &self.messages[index];
         self.processes[number].subject = Some(message.id);
-        let id = format!("message-{index}");
         let body = json!({"version": message.version, "tenantId": message.tenant.as_str(), "exportId": message.id.to_string()});
-        self.note(
-            number,
-            &format!("receives the job of {}, time {}", self.messages[index].id, self.messages[index].receives),
-        );
+        let (id, receives) = (message.id, message.receives);
+        self.note(number, format_args!("receives the job of {id}, time {receives}"));
         let mut event = SQS_EVENT.clone();
         event.records.truncate(1);
         for record in &mut event.records {
-            (record.message_id, record.body) = (Some(id.clone()), Some(body.to_string()));
+            (record.message_id, record.body) = (Some(format!("message-{index}")), Some(body.to_string()));
         }
         let work = async move {
             let generator = Generator {

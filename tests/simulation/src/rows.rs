@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use exports_domain::error::DependencyError;
 use exports_domain::export_type::ExportType;
+use exports_domain::options::FileFormat;
 use exports_domain::ports::{KeyRange, RowKey, RowPage};
 use exports_domain::row::Value;
 use exports_domain::row_encoder::RowEncoder;
@@ -38,8 +39,16 @@ const HEADERS: [&str; 3] = [
      psp_reference;failure_reason;created_at;completed_at;updated_at",
 ];
 
+/// The columns of the files of a type.
+pub(crate) fn headers(export_type: ExportType) -> impl Iterator<Item = &'static str> {
+    HEADERS[index_of(export_type)].split(';')
+}
+
+/// Separates the cells of a sheet that is written as text.
+pub(crate) const SEPARATOR: &str = "\u{1f}";
+
 /// The minor units of the currencies of the samples. Any other currency is invalid.
-const EXPONENTS: [(&str, usize); 3] = [("EUR", 2), ("JPY", 0), ("KWD", 3)];
+pub(crate) const EXPONENTS: [(&str, usize); 3] = [("EUR", 2), ("JPY", 0), ("KWD", 3)];
 
 /// A row that the table can have.
 pub(crate) struct SampleRow {
@@ -51,8 +60,8 @@ pub(crate) struct SampleRow {
 /// A version of a row.
 pub(crate) struct Version {
     pub row: Row,
-    /// What it is in the file; none if it is invalid.
-    pub line: Option<String>,
+    /// What it is in a file of each format; none if it is invalid.
+    lines: Option<[String; 2]>,
     cells: BTreeMap<&'static str, String>,
 }
 
@@ -92,7 +101,7 @@ fn sample(export_type: ExportType, number: usize) -> SampleRow {
 }
 
 fn version(export_type: ExportType, mut row: Row, changes: &[(&str, &'static str)]) -> Version {
-    let headers: Vec<&'static str> = HEADERS[index_of(export_type)].split(';').collect();
+    let headers: Vec<&'static str> = headers(export_type).collect();
     for (header, value) in changes {
         if let Some(index) = headers.iter().position(|of| of == header) {
             row[index] = if is_amount(header) { Value::Number(value) } else { Value::Text(value) };
@@ -107,19 +116,31 @@ fn version(export_type: ExportType, mut row: Row, changes: &[(&str, &'static str
         }))
         .collect();
     let exponent = EXPONENTS.iter().find(|(code, _)| *code == cells["currency"]).map(|(_, exponent)| *exponent);
-    let line = exponent.map(|exponent| {
-        let cells = headers.iter().map(|header| written(header, &cells[header], exponent));
-        cells.collect::<Vec<_>>().join(";") + "\n"
+    let lines = exponent.map(|exponent| {
+        let shown: Vec<_> = headers.iter().map(|header| shown(header, &cells[header], exponent)).collect();
+        let quoted: Vec<_> = headers.iter().zip(&shown).map(|(header, cell)| quoted(header, cell)).collect();
+        [quoted.join(";") + "\n", shown.join(SEPARATOR) + "\n"]
     });
-    Version { row, line, cells }
+    Version { row, lines, cells }
 }
 
-fn is_amount(header: &str) -> bool {
+impl Version {
+    /// What it is in a file of this format.
+    fn line(&self, format: FileFormat) -> Option<&str> {
+        self.lines.as_ref().map(|lines| lines[format as usize].as_str())
+    }
+}
+
+pub(crate) fn is_amount(header: &str) -> bool {
     header.ends_with("amount")
 }
 
-/// The cell as the README describes it.
-fn written(header: &str, value: &str, exponent: usize) -> String {
+pub(crate) fn is_time(header: &str) -> bool {
+    header.ends_with("_at") || header.starts_with("period_")
+}
+
+/// The value of a cell as a reader sees it.
+fn shown(header: &str, value: &str, exponent: usize) -> String {
     if value.is_empty() || header == "order_count" {
         return value.to_owned();
     }
@@ -129,16 +150,20 @@ fn written(header: &str, value: &str, exponent: usize) -> String {
         let (whole, fraction) = digits.split_at(digits.len() - exponent);
         return format!("{sign}{whole}{}{fraction}", if exponent > 0 { "." } else { "" });
     }
-    if header.ends_with("_at") || header.starts_with("period_") {
-        return format!("{}Z", &value[..19]);
-    }
-    let guarded = if value.starts_with(['=', '+', '-', '@']) { format!("'{value}") } else { value.to_owned() };
+    if is_time(header) { format!("{}Z", &value[..19]) } else { value.to_owned() }
+}
+
+/// The cell of a CSV file, as the README describes it.
+fn quoted(header: &str, cell: &str) -> String {
+    let is_formula = cell.starts_with(['=', '+', '-', '@']) && !is_amount(header);
+    let guarded = if is_formula { format!("'{cell}") } else { cell.to_owned() };
     if guarded.contains([';', '"', '\n']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
 }
 
 /// A filter that exports are launched with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SampleFilter {
+    #[default]
     All,
     Period,
     SecondStatus,
@@ -196,7 +221,7 @@ impl SampleFilter {
     /// Whether a valid value of the row excludes it.
     fn excludes(self, export_type: ExportType, version: &Version) -> bool {
         let cell = |header: &str| version.cells.get(header).map(String::as_str).unwrap_or_default();
-        let is_other_currency = cell("currency") != "EUR" && version.line.is_some();
+        let is_other_currency = cell("currency") != "EUR" && version.lines.is_some();
         match self {
             Self::All | Self::Period => false,
             Self::SecondStatus => cell("status") != export_type.definition().statuses[1].name,
@@ -217,11 +242,18 @@ enum Part<'a> {
     Invalid,
 }
 
-fn part(export_type: ExportType, filter: SampleFilter, version: &'static Version) -> Part<'static> {
-    if filter.excludes(export_type, version) {
+/// What an export was launched with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub filter: SampleFilter,
+    pub format: FileFormat,
+}
+
+fn part(export_type: ExportType, options: Options, version: &'static Version) -> Part<'static> {
+    if options.filter.excludes(export_type, version) {
         return Part::Excluded;
     }
-    version.line.as_deref().map_or(Part::Invalid, Part::Line)
+    version.line(options.format).map_or(Part::Invalid, Part::Line)
 }
 
 /// A time of the history, in milliseconds.
@@ -293,17 +325,24 @@ impl Table {
     pub(crate) fn check(
         &self,
         file: &str,
-        filter: SampleFilter,
+        options: Options,
         as_of: Timestamp,
         (from, to): (Millis, Millis),
     ) -> Result<Vec<String>, String> {
         let mut lines = file.split_inclusive('\n').peekable();
-        if lines.next().and_then(|line| line.strip_suffix('\n')) != Some(HEADERS[index_of(self.export_type)]) {
+        let header = match options.format {
+            FileFormat::Csv => format!("{}\n", HEADERS[index_of(self.export_type)]),
+            FileFormat::Xlsx => {
+                let shown = |name| if is_time(name) { format!("{name} (UTC)") } else { name.to_owned() };
+                headers(self.export_type).map(shown).collect::<Vec<_>>().join(SEPARATOR) + "\n"
+            }
+        };
+        if lines.next() != Some(&header) {
             return Err("has another header".to_owned());
         }
         let mut ids = Vec::new();
         for (number, sample) in self.sorted() {
-            if sample.created_at > as_of || !filter.has_time(sample.created_at) {
+            if sample.created_at > as_of || !options.filter.has_time(sample.created_at) {
                 continue;
             }
             let versions = &self.rows[number];
@@ -314,7 +353,7 @@ impl Table {
                 .enumerate()
                 .filter(|(index, (at, _))| Some(*index) == first || (*at > from && *at <= to));
             let parts: Vec<_> =
-                read.map(|(_, (_, version))| part(self.export_type, filter, &sample.versions[*version])).collect();
+                read.map(|(_, (_, version))| part(self.export_type, options, &sample.versions[*version])).collect();
             if lines.peek().is_some_and(|line| parts.iter().any(|part| matches!(part, Part::Line(of) if of == line))) {
                 lines.next();
                 ids.push(format!("id_{number:03}"));
@@ -329,16 +368,16 @@ impl Table {
     }
 
     /// Whether a row that an export reads was invalid between `from` and `to`.
-    pub(crate) fn has_invalid(&self, filter: SampleFilter, as_of: Timestamp, (from, to): (Millis, Millis)) -> bool {
+    pub(crate) fn has_invalid(&self, options: Options, as_of: Timestamp, (from, to): (Millis, Millis)) -> bool {
         self.sorted().into_iter().any(|(number, sample)| {
             let versions = &self.rows[number];
             sample.created_at <= as_of
-                && filter.has_time(sample.created_at)
+                && options.filter.has_time(sample.created_at)
                 && versions.iter().enumerate().any(|(index, (at, version))| {
                     let is_replaced = versions.get(index + 1).is_some_and(|(next, _)| *next <= from);
                     *at <= to
                         && !is_replaced
-                        && matches!(part(self.export_type, filter, &sample.versions[*version]), Part::Invalid)
+                        && matches!(part(self.export_type, options, &sample.versions[*version]), Part::Invalid)
                 })
         })
     }

@@ -1,21 +1,22 @@
 //! Runs a history: one thread, virtual time, and a scheduler that polls a process only when something happened to it.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use exports_domain::export::Export;
 use exports_domain::ports::FileStore as _;
 use exports_domain::testing::block_on;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::broken::Broken;
 use crate::choices::Choices;
 use crate::judge;
-use crate::processes::{Work, end_instances, issue_keys};
+use crate::processes::{GENERATOR, Work, end_instances, issue_keys};
 use crate::report::Coverage;
 use crate::rows::Millis;
 use crate::scenario::{self, Action};
@@ -44,7 +45,9 @@ pub fn run(choices: Choices, broken: Option<Broken>, is_traced: bool) -> Outcome
     let world = World::new(choices, broken, is_traced);
     let before = world::replace(Some(world));
     debug_assert!(before.is_none());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One thread for all that blocks, in turn.
+    let runtime = runtime.enable_time().start_paused(true).max_blocking_threads(1).build().unwrap();
     runtime.block_on(tokio::task::unconstrained(history()));
     drop(runtime);
     end_instances();
@@ -92,6 +95,8 @@ struct Scheduler {
     running: Vec<Running>,
     /// When the next sweep starts, once failures have ended.
     next_sweep: Option<Millis>,
+    /// Ends after everything that runs in the thread for blocking work.
+    blocking: Option<JoinHandle<()>>,
 }
 
 async fn history() {
@@ -107,6 +112,13 @@ async fn history() {
             let now = u64::try_from(began.elapsed().as_millis()).unwrap();
             with(|world| world.now = now);
             if scheduler.poll_processes() {
+                continue;
+            }
+            // A workbook is compressed in another thread. Nothing else happens until it has sent a piece or has ended, so
+            // that the seed determines the history.
+            if let Some(blocking) = &mut scheduler.blocking {
+                ready!(Pin::new(blocking).poll(context)).unwrap();
+                scheduler.blocking = None;
                 continue;
             }
             if with(|world| !world.judge.violations.is_empty()) {
@@ -142,9 +154,12 @@ impl Scheduler {
         let Running { number, work, flag } = &mut self.running[index];
         with(|world| world.current = *number);
         let waker = Waker::from(Arc::clone(flag));
+        let may_block = with(|world| world.config.has_workbooks && world.processes[*number].name == GENERATOR);
         if work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             let ended = self.running.remove(index);
             with(|world| world.processes[ended.number].is_alive = false);
+        } else if may_block {
+            self.blocking = Some(spawn_blocking(|| ()));
         }
         true
     }
@@ -190,7 +205,7 @@ impl Scheduler {
         let Some(index) = self.running.iter().position(|running| running.number == number) else { return };
         self.running.remove(index);
         with(|world| {
-            world.note(number, "dies");
+            world.note(number, format_args!("dies"));
             world.processes[number].is_alive = false;
             world.judge.on_kill(&world.processes[number]);
         });
@@ -200,13 +215,14 @@ impl Scheduler {
         with(|world| match action {
             Action::ChangeRow { tenant, of, row, version } => {
                 let now = world.now;
-                world.note(usize::MAX, &format!("commits version {version} of the row id_{row:03}"));
+                world.note(usize::MAX, format_args!("commits version {version} of the row id_{row:03}"));
                 world.tables.get_mut(&(tenant, of)).unwrap().put(row, version, now);
             }
             Action::ForgetCheckpoint => {
                 if let Some((_, id)) = world.pending_export() {
-                    world.note(usize::MAX, &format!("the checkpoint of {id} is of another version"));
+                    world.note(usize::MAX, format_args!("the checkpoint of {id} is of another version"));
                     world.unknown_checkpoints.insert(id);
+                    world.judge.checkpoint_unknown(&id);
                 }
             }
             Action::ExpireUploads => {
@@ -217,14 +233,14 @@ impl Scheduler {
                 let exports = world.store.exports();
                 // The judge keeps its contents, because the product is not to blame.
                 if let Some(file) = exports.iter().filter_map(Export::file).next() {
-                    world.note(usize::MAX, &format!("somebody deletes {}", file.key));
+                    world.note(usize::MAX, format_args!("somebody deletes {}", file.key));
                     let _ = block_on(world.files.delete_file(&file.key));
                 }
             }
             Action::RemoveRecords => world.remove_records(),
             Action::CorruptRecord => {
                 if let Some((tenant, id)) = world.pending_export() {
-                    world.note(usize::MAX, &format!("the record of {id} is of another version"));
+                    world.note(usize::MAX, format_args!("the record of {id} is of another version"));
                     world.store.corrupt(&tenant, &id, "options");
                     world.corrupted.push((tenant, id));
                     let until = world.delay();
@@ -240,7 +256,7 @@ impl Scheduler {
             }
             Action::CalmDown => {
                 world.is_faulty = false;
-                world.note(usize::MAX, "no more failures");
+                world.note(usize::MAX, format_args!("no more failures"));
             }
             _ => {}
         });
@@ -271,6 +287,7 @@ impl Scheduler {
                 }
             }
             let Some(next_check) = exports.iter().filter_map(Export::next_check_at).min() else {
+                world.schedule_repetition();
                 world.schedule_removal(&exports);
                 return next_sweep;
             };

@@ -10,6 +10,7 @@ use strum::VariantArray;
 
 use crate::call::Fault;
 use crate::choices::Choices;
+use crate::processes::Launch;
 use crate::rows::{Millis, OLD_ROWS, ROWS};
 use crate::world::{Event, MINUTE, TENANTS, World};
 
@@ -36,6 +37,11 @@ pub(crate) struct Config {
     /// How often a late effect, or a process that stood still, interferes with another process.
     pub interferes_in_a_thousand: u32,
     pub repeats_in_a_thousand: u32,
+    /// When the second operator's keys expire.
+    pub key_expiry: Option<Millis>,
+    /// Whether some exports are XLSX files. They take time.
+    pub has_workbooks: bool,
+    pub max_workbook_rows: u64,
     pub rejections_in_a_thousand: u32,
     /// Whether each transition is also recognized by the records before and after it. It takes time.
     pub compares_records: bool,
@@ -60,11 +66,12 @@ impl Config {
         } else {
             faults.extend(Fault::VARIANTS.iter().filter(|_| choices.chance(350)));
         }
+        let has_workbooks = choices.chance(60);
         Self {
             tenants: choices.pick(&[1, 1, 1, 2]),
             types,
             page_size: choices.pick(&[3, 1, 2, 20]),
-            part_size: choices.pick(&[5000, 150, 400, 800]),
+            part_size: choices.pick(if has_workbooks { &[20_000, 5000] } else { &[5000, 150, 400, 800] }),
             max_parts: choices.pick(&[10_000, 10_000, 10_000, 3]),
             readers: choices.pick(&[1, 2, 3]),
             read_takes: choices.pick(&[10, 10, 300, 4000, 9000]),
@@ -80,6 +87,9 @@ impl Config {
             interferes_in_a_thousand: choices.pick(&[30, 100, 300]),
             repeats_in_a_thousand: choices.pick(&[0, 0, 100, 400]),
             rejections_in_a_thousand: choices.pick(&[0, 0, 0, 300]),
+            key_expiry: choices.pick(&[None, None, None, Some(MINUTE / 2), Some(5 * MINUTE)]),
+            has_workbooks,
+            max_workbook_rows: choices.pick(&[1000, 1000, 1000, 5]),
             compares_records: choices.chance(100),
             active: choices.pick(&[3, 8, 15]) * MINUTE,
         }
@@ -100,7 +110,7 @@ impl Config {
                 part_size: self.part_size,
                 max_parts: self.max_parts,
                 readers: self.readers,
-                max_xlsx_rows: 1000,
+                max_xlsx_rows: self.max_workbook_rows,
                 bytes_per_second: u64::MAX,
                 checkpoint_every: self.checkpoint_every,
                 continue_before: seconds(12),
@@ -120,6 +130,8 @@ impl Config {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Launch,
+    /// A client repeats the request of a launch.
+    Repeat(Launch),
     Get,
     List,
     Resend,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use exports_domain::error::ErrorKind;
 use exports_domain::export::Export;
 use exports_domain::export_type::ExportType;
 use exports_domain::id::{ExportId, TenantId};
+use exports_domain::lifecycle::transition::Transition;
 use exports_domain::testing::{MemoryFiles, MemoryStore, start};
 use exports_domain::time::Timestamp;
 
@@ -18,6 +20,7 @@ use crate::call::{Call, Fault, InFlight};
 use crate::choices::Choices;
 use crate::clients::Operations;
 use crate::judge::Judge;
+use crate::processes::Launch;
 use crate::report::Coverage;
 use crate::rows::{Millis, Table};
 use crate::scenario::{Action, Config};
@@ -152,6 +155,9 @@ pub(crate) struct World {
     /// Exports whose record this build cannot read.
     pub corrupted: Vec<(TenantId, ExportId)>,
     pub is_removal_scheduled: bool,
+    pub is_repetition_scheduled: bool,
+    /// The launches that clients requested, each with its operation.
+    pub launches: Vec<(usize, Launch)>,
     /// The version of each export before its last write; none if it did not exist.
     pub earlier: BTreeMap<ExportId, Option<Export>>,
     /// Exports whose checkpoint another build wrote, in a form that this one does not know.
@@ -188,6 +194,8 @@ impl World {
             ids: 0,
             corrupted: Vec::new(),
             is_removal_scheduled: false,
+            is_repetition_scheduled: false,
+            launches: Vec::new(),
             earlier: BTreeMap::new(),
             unknown_checkpoints: BTreeSet::new(),
             judge: Judge::default(),
@@ -247,7 +255,7 @@ impl World {
         if fault.is_some() {
             self.judge.on_fault(&self.processes[process], call, fault);
         }
-        self.interfere(process);
+        self.interfere(process, call);
         let mut there = self.latency();
         if call == Call::ReadRows {
             there += self.config.read_takes;
@@ -291,7 +299,7 @@ impl World {
         }
         if self.trace.lines.is_some() && (fault.is_some() || call != Call::ScheduledChecks) {
             let fault = fault.map_or_else(String::new, |fault| format!(": {fault:?}"));
-            self.note(process, &format!("{call:?}{fault}"));
+            self.note(process, format_args!("{call:?}{fault}"));
         }
         self.trace.add(&[process as u64, self.now, there, back, fault.map_or(0, |fault| 1 + fault as u64)]);
         for at in effects {
@@ -304,17 +312,19 @@ impl World {
 
     /// Late effects, and processes that stood still, do most harm in the middle of what another process does with the same
     /// export.
-    fn interfere(&mut self, process: usize) {
+    fn interfere(&mut self, process: usize, call: Call) {
+        let is_worst = matches!(call, Call::CompleteUpload | Call::Apply(Transition::Acquire));
+        let in_a_thousand = self.config.interferes_in_a_thousand * if is_worst { 3 } else { 1 };
         let subject = self.processes[process].subject;
         let is_other = |other: usize| other != process && self.processes[other].subject == subject;
         let late: Vec<usize> = self.late.iter().copied().filter(|late| is_other(self.calls[*late].process)).collect();
         let frozen: Vec<usize> =
             (0..process).filter(|other| is_other(*other) && self.processes[*other].frozen_until > self.now).collect();
-        if !late.is_empty() && self.choices.chance(self.config.interferes_in_a_thousand) {
+        if !late.is_empty() && self.choices.chance(in_a_thousand) {
             let (late, after) = (self.choices.pick(&late), self.latency());
             self.schedule(after, Event::Effect(late));
         }
-        if !frozen.is_empty() && self.choices.chance(self.config.interferes_in_a_thousand / 2) {
+        if !frozen.is_empty() && self.choices.chance(in_a_thousand / 2) {
             let (frozen, after) = (self.choices.pick(&frozen), self.latency());
             self.processes[frozen].frozen_until = self.now + after;
             self.schedule(after, Event::Resume(frozen));
@@ -376,9 +386,9 @@ impl World {
     }
 
     /// Adds a line to the trace.
-    pub(crate) fn note(&mut self, process: usize, text: &str) {
-        let name = self.processes.get(process).map_or_else(String::new, |of| format!("{} {process}: ", of.name));
+    pub(crate) fn note(&mut self, process: usize, text: fmt::Arguments<'_>) {
         if let Some(lines) = &mut self.trace.lines {
+            let name = self.processes.get(process).map_or_else(String::new, |of| format!("{} {process}: ", of.name));
             let at = Duration::from_millis(self.now);
             lines.push(format!("{:>9.3} s  {name}{text}", at.as_secs_f64()));
         }

@@ -137,11 +137,26 @@ async fn part_replaced_by_a_stalled_owner_restarts_the_file() {
     let world = with_parts_of(400, world(40));
     world.rows.failures.inject_after(12);
     world.deliver("r1").await;
-    world.files.corrupt_part(1);
+    world.files.change_part(1, |part| part.truncate(4));
     world.rows.failures.stop();
     world.deliver("r2").await;
     assert_eq!(stored(&world), undisturbed(40).await);
     assert_eq!(world.record().file().cloned().unwrap().key, NewFile::of(&Export { fencing_token: 2, ..export() }).key);
+    assert_eq!(world.files.unfinished_uploads(), 0);
+}
+
+#[tokio::test]
+async fn part_of_other_bytes_is_found_by_the_checksum_of_the_file() {
+    let world = with_parts_of(400, world(40));
+    world.rows.failures.inject_after(12);
+    world.deliver("r1").await;
+    // Of the same size: when the next owner lists the parts, it looks as good as any other.
+    world.files.change_part(1, |part| part.reverse());
+    world.rows.failures.stop();
+    world.deliver("r2").await;
+    assert_eq!(world.record().status(), Status::Pending);
+    world.deliver("r3").await;
+    assert_eq!(stored(&world), undisturbed(40).await);
     assert_eq!(world.files.unfinished_uploads(), 0);
 }
 

@@ -133,6 +133,11 @@ impl MemoryFiles {
         self.lookups.load(Ordering::SeqCst)
     }
 
+    /// The object keys of the uploads that are neither completed nor aborted.
+    pub fn upload_keys(&self) -> Vec<String> {
+        lock(&self.uploads).values().map(|upload| upload.file.key.clone()).collect()
+    }
+
     /// The number of uploads that are neither completed nor aborted.
     pub fn unfinished_uploads(&self) -> usize {
         lock(&self.uploads).len()
@@ -143,11 +148,9 @@ impl MemoryFiles {
         lock(&self.limits).clone()
     }
 
-    /// Replaces a part of every unfinished upload, as a late write of a stalled owner would.
-    pub fn corrupt_part(&self, number: u32) {
-        for upload in lock(&self.uploads).values_mut() {
-            upload.parts.insert(number, b"late".to_vec());
-        }
+    /// Changes a part of every unfinished upload, as a late write of a stalled owner would.
+    pub fn change_part(&self, number: u32, change: impl Fn(&mut Vec<u8>)) {
+        lock(&self.uploads).values_mut().filter_map(|upload| upload.parts.get_mut(&number)).for_each(change);
     }
 
     /// Deletes all unfinished uploads, as the lifecycle rule of the bucket does.

@@ -35,6 +35,12 @@ impl CheckCursor {
     pub const fn status(&self) -> Status {
         self.status
     }
+
+    /// Whether the checks of this export are in this partition.
+    #[must_use]
+    pub fn covers(&self, id: &ExportId) -> bool {
+        partition_of(id) == self.partition
+    }
 }
 
 /// The number of partitions of the scheduled checks.
@@ -137,6 +143,16 @@ impl MemoryStore {
     /// The export that the tenant's lock names.
     pub fn locked_by(&self, tenant: &TenantId, export_type: ExportType) -> Option<ExportId> {
         lock(&self.tables).locks.get(&(tenant.clone(), export_type)).copied()
+    }
+
+    /// What a key was used for last, and the export that was accepted.
+    pub fn idempotency(
+        &self,
+        tenant: &TenantId,
+        export_type: ExportType,
+        key: &str,
+    ) -> Option<(Idempotency, ExportId)> {
+        lock(&self.tables).idempotency.get(&(tenant.clone(), export_type, key.to_owned())).cloned()
     }
 
     /// Makes the tenant's lock of the export's type name this export.
@@ -332,7 +348,7 @@ impl ExportStore for MemoryStore {
         }
         let check = |export: &Export| {
             let at = export.next_check_at().filter(|at| *at <= now)?;
-            let matches = export.status() == cursor.status && partition_of(&export.id) == cursor.partition;
+            let matches = export.status() == cursor.status && cursor.covers(&export.id);
             matches.then(|| ScheduledCheck { tenant: export.tenant.clone(), id: export.id, at })
         };
         let mut checks: Vec<ScheduledCheck> = lock(&self.tables).exports.values().filter_map(check).collect();
