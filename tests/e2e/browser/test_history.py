@@ -93,6 +93,26 @@ def test_row_shows_id_recipients_time_and_status(mixed: list[str], tenant: Tenan
     office.inspect("a history")
 
 
+def test_every_recipient_can_be_read_and_copied_on_a_phone(
+    mixed: list[str], tenant: Tenant, open_office: Opener
+) -> None:
+    addresses = [tenant.email, "finance@cc.example", "accounting@cc.example", "a@x.example", "b@x.example"]
+    office = open_office(tenant, width=320, height=800)
+    copied = office.record_copies()
+    row = office.row(mixed[1])
+    row.get_by_role("button", name="and 2 more").click()
+    for address in addresses:
+        expect(row.get_by_text(address)).to_be_visible()
+    office.expect_no_sideways_scrolling()
+    row.get_by_role("button", name="Copy the recipients").click()
+    assert copied() == ", ".join(addresses)
+    panel = office.open_details(mixed[1])
+    for number, address in enumerate(addresses):
+        expect(panel.get_by_text(address, exact=True)).to_be_visible()
+        panel.get_by_role("button", name="Copy the address").nth(number).click()
+        assert copied() == address
+
+
 def test_status_filter_is_stored_in_the_url(mixed: list[str], tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
     ready, _, rejected, invalid = mixed
