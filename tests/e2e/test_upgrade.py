@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,37 +70,93 @@ def test_checkpoint_of_another_version_restarts_the_export(brisk_tenant: Tenant,
     assert_finished(tenant, export_id, payouts)
 
 
+# Brings an export of a tenant into a state and keeps it there, with the queue held. Yields the export's ID.
+Interrupted = Callable[[Tenant], AbstractContextManager[str]]
+
 BUILDS = {"earlier": earlier.PACKAGES, "today": build.PACKAGES}
 both_ways = pytest.mark.parametrize(("first", "second"), [("earlier", "today"), ("today", "earlier")])
 
 
-@both_ways
-def test_export_that_stopped_between_parts_is_finished_by_another_build(
-    earlier_tenant: Tenant, first: str, second: str
-) -> None:
-    tenant, payouts = earlier_tenant, large_payouts(900)
-    tenant.put_payouts(payouts)
-    tenant.stack.update_code(BUILDS[first])
-    with fast_redelivery(tenant.stack, visibility_seconds=10, max_receives=20):
-        with held_queue(tenant.stack):
-            with (
-                timeout_of(tenant.stack, "generate-export", 4),
-                # Seven pages of the source table fill a part.
-                changed_settings(tenant.stack, "generate-export", READERS="1", PART_SIZE=str(13 << 19)),
-            ):
-                export_id = tenant.launch()
-                wait_for("a stop between parts", lambda: has_stopped_between_parts(tenant, export_id))
-            tenant.stack.update_code(BUILDS[second])
-        assert_continued(tenant, export_id, payouts)
+@contextmanager
+def accepted(tenant: Tenant) -> Iterator[str]:
+    """An export whose job is waiting."""
+    with held_queue(tenant.stack):
+        yield tenant.launch()
 
 
-def has_stopped_between_parts(tenant: Tenant, export_id: str) -> bool:
-    """Lets the generator work once, or a few times. Whether it has left parts, an unfinished one, and its next job."""
+@contextmanager
+def half_read(tenant: Tenant) -> Iterator[str]:
+    """An export whose rows so far do not fill a part."""
+    with stopped(tenant, part_size=1 << 26, left={"unfinished"}) as export_id:
+        yield export_id
+
+
+@contextmanager
+def half_written(tenant: Tenant) -> Iterator[str]:
+    """An export that stopped between two parts."""
+    # Seven pages of the source table fill a part.
+    with stopped(tenant, part_size=13 << 19, left={"unfinished", "upload"}) as export_id:
+        yield export_id
+
+
+@contextmanager
+def stopped(tenant: Tenant, part_size: int, left: set[str]) -> Iterator[str]:
+    stack = tenant.stack
+    with held_queue(stack):
+        with (
+            timeout_of(stack, "generate-export", 4),
+            changed_settings(stack, "generate-export", READERS="1", PART_SIZE=str(part_size)),
+        ):
+            export_id = tenant.launch()
+            wait_for(f"a checkpoint with {left}", lambda: left == left_by_an_invocation(tenant, export_id))
+        yield export_id
+
+
+def left_by_an_invocation(tenant: Tenant, export_id: str) -> set[str]:
+    """Lets the generator work once, or a few times. Whether its checkpoint names an upload and an unfinished part."""
     tenant.stack.hold_queue(False)
     wait_for("a job to be received", lambda: in_flight(tenant.stack), seen=lambda: tenant.describe(export_id))
     tenant.stack.hold_queue(True)
     wait_for("the generator to stop", lambda: not in_flight(tenant.stack))
-    return {"upload", "unfinished"} <= (tenant.checkpoint(export_id) or {}).keys()
+    return {"upload", "unfinished"} & (tenant.checkpoint(export_id) or {}).keys()
+
+
+@contextmanager
+def being_mailed(tenant: Tenant) -> Iterator[str]:
+    """An export with a file whose e-mail SES has not accepted."""
+    stack = tenant.stack
+    # Nothing listens on this port. The next attempt would be after the queue is held.
+    settings = {"AWS_ENDPOINT_URL_SESV2": "http://127.0.0.1:9", "RETRY_BACKOFF": "10s"}
+    with held_queue(stack):
+        with changed_settings(stack, "generate-export", **settings):
+            export_id = tenant.launch()
+            stack.hold_queue(False)
+
+            def is_released_with_file() -> bool:
+                record = tenant.record(export_id)
+                return "file" in record and "leaseUntil" not in record
+
+            wait_for("a failed attempt to mail", is_released_with_file, seen=lambda: tenant.describe(export_id))
+            stack.hold_queue(True)
+        yield export_id
+
+
+@both_ways
+@pytest.mark.parametrize("interrupted", [accepted, half_read, half_written, being_mailed])
+def test_export_is_finished_by_another_build(
+    earlier_tenant: Tenant, first: str, second: str, interrupted: Interrupted
+) -> None:
+    tenant, has_checkpoint = earlier_tenant, interrupted in (half_read, half_written)
+    payouts = large_payouts(900) if has_checkpoint else plain_payouts(7)
+    tenant.put_payouts(payouts)
+    tenant.stack.update_code(BUILDS[first])
+    with fast_redelivery(tenant.stack, visibility_seconds=10, max_receives=20):
+        with interrupted(tenant) as export_id:
+            tenant.stack.update_code(BUILDS[second])
+            known = len(tenant.stack.logs("generate-export"))
+        tenant.await_status(export_id, "READY", sweeping=True)
+        assert_finished(tenant, export_id, payouts)
+    assert_continued(tenant, export_id, known, has_checkpoint)
 
 
 @both_ways
@@ -116,14 +174,14 @@ def test_export_of_a_killed_generator_is_finished_by_another_build(
         await_quiet(tenant.stack)
         tenant.stack.update_code(BUILDS[second])
         shorten_lease(tenant, export_id)
-        assert_continued(tenant, export_id, payouts)
+        known = len(tenant.stack.logs("generate-export"))
+        tenant.await_status(export_id, "READY", sweeping=True)
+        assert_finished(tenant, export_id, payouts)
+    assert_continued(tenant, export_id, known)
 
 
-def assert_continued(tenant: Tenant, export_id: str, payouts: list[dict[str, Any]]) -> None:
-    """The export becomes READY, with the file that was started."""
-    known = len(tenant.stack.logs("generate-export"))
-    tenant.await_status(export_id, "READY", sweeping=True)
-    assert_finished(tenant, export_id, payouts)
+def assert_continued(tenant: Tenant, export_id: str, known: int, has_checkpoint: bool = True) -> None:
+    """The file that was started was finished, according to the log lines after the first `known` ones."""
     log = [line for line in tenant.stack.logs("generate-export")[known:] if export_id in line]
-    assert any("continuing from the checkpoint" in line for line in log)
+    assert has_checkpoint == any("continuing from the checkpoint" in line for line in log)
     assert not any("restarting the file" in line for line in log)
