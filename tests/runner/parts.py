@@ -28,7 +28,7 @@ VENV, SUPPLY_VENV, SAM_VENV = Path("target/venv"), Path("target/supply-venv"), P
 PYTHON = VENV / "bin" / "python"
 LOAD_TENANTS = 20
 FUZZ_SECONDS = 60
-NOTICED_SHARDS = 40
+NOTICED_SHARDS = 160
 HISTORIES, WHOLE_HISTORIES = 20_000, 1_000_000
 # How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
@@ -285,7 +285,7 @@ def claims(job: Job) -> None:
 
 
 def noticed(job: Job) -> None:
-    """Changes the code, one place at a time: unit or contract tests must fail. One shard of 40; with --whole, all."""
+    """Changes the code, one place at a time: unit or contract tests must fail. One shard of 160; with --whole, all."""
     seed = random.SystemRandom().randrange(NOTICED_SHARDS) if job.options.seed is None else job.options.seed
     shard = "1/1" if job.options.whole else f"{seed % NOTICED_SHARDS + 1}/{NOTICED_SHARDS}"
     job.command(PYTHON, "tests/noticed/run.py", "--shard", shard, *(["--update"] if job.options.update else []))
