@@ -56,8 +56,13 @@ async fn complete_upload_past_its_limit_is_transient() {
 async fn complete_upload_error_with_status_200_is_an_error() {
     let error = |code: &str| format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
     for (end, is_lost) in [
-        (error("NoSuchUpload"), true),
+        (error("BadDigest"), true),
+        (error("EntityTooSmall"), true),
         (error("InvalidPart"), true),
+        (error("InvalidPartOrder"), true),
+        (error("InvalidRequest"), true),
+        (error("NoSuchUpload"), true),
+        (error("XAmzContentChecksumMismatch"), true),
         (error("InternalError"), false),
         (error("SomethingNew"), false),
         // The connection is closed early.
