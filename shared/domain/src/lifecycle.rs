@@ -335,7 +335,7 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
     if pending.permanent_error_at.is_some_and(|at| now < at.plus(retry.permanent_wait)) {
         return Err(AcquireError::TooSoon);
     }
-    let mut guards = vec![
+    let guards = vec![
         Guard::StatusIs(Status::Pending),
         Guard::FencingTokenIs(export.fencing_token),
         Guard::LeaseExpiredAt(now),
@@ -343,13 +343,10 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
         // A checkpoint of the previous owner that takes effect late resets the attempts. This write would undo that.
         Guard::AttemptsAtLeast(export.attempts),
         Guard::DeadlineAfter(now),
-        // The previous owner can still record its error or its file between the read and this write, because the token
-        // is still its own. The new owner would not know of either.
+        // The previous owner can still record a permanent error between the read and this write, because the token is
+        // still its own. The new owner would not wait.
         Guard::PermanentErrorIs(pending.permanent_error_at),
     ];
-    if pending.file.is_none() {
-        guards.push(Guard::NoFileRecorded);
-    }
     Ok(Step {
         guards,
         changes: vec![

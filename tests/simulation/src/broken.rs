@@ -35,8 +35,6 @@ pub enum Broken {
     LinkExpiryGuard,
     /// An export is cancelled although its file is recorded.
     CancelFileGuard,
-    /// A new owner does not notice that the one before recorded its file.
-    AcquireFileGuard,
     /// Attempts are not counted.
     AttemptCount,
     /// The next check may be after the deadline.
@@ -113,9 +111,6 @@ impl Broken {
             Self::LinkExpiryOnlyForward => guards.retain(|guard| !matches!(guard, Guard::LinkExpiryBefore(_))),
             Self::LinkExpiryGuard => guards.retain(|guard| !matches!(guard, Guard::LinkExpiryIs(_))),
             Self::CancelFileGuard if transition == Transition::Cancel => {
-                guards.retain(|guard| *guard != Guard::NoFileRecorded);
-            }
-            Self::AcquireFileGuard if transition == Transition::Acquire => {
                 guards.retain(|guard| *guard != Guard::NoFileRecorded);
             }
             Self::AttemptCount if transition == Transition::Acquire => {

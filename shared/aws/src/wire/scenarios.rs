@@ -294,10 +294,8 @@ fn upload() -> Upload {
 /// Every transition, with every form of its condition and update.
 fn steps() -> Vec<Scenario> {
     let (now, retry) = (start(), RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
-    let with_file = with_work(export(), |pending| pending.file = Some(file()));
     let with_error = |pending: &mut Pending| pending.permanent_error_at = Some(now.minus(Duration::from_secs(3600)));
     let after_error = with_work(export(), with_error);
-    let error_with_file = with_work(with_file.clone(), with_error);
     let failure = || Failure {
         code: FailureCode::GenerationFailed,
         message: "Message.".to_owned(),
@@ -348,9 +346,7 @@ fn steps() -> Vec<Scenario> {
     for (step, case, made) in [
         ("acquire_first", "", lifecycle::acquire_first(now, lease())),
         ("acquire", "", acquire(&export())),
-        ("acquire", "file-recorded", acquire(&with_file)),
         ("acquire", "after-permanent-error", acquire(&after_error)),
-        ("acquire", "after-permanent-error-file-recorded", acquire(&error_with_file)),
     ] {
         scenarios.push(Scenario {
             name: name("try_step", step, case),
