@@ -403,7 +403,7 @@ class Persistent:
     given: tuple[Injection, ...] = ()
 
     def cases(self) -> list[tuple[Flow, tuple[Injection, ...]]]:
-        deadline = "15s" if self.outcome == DEADLINE_PASSED else "150s"
+        deadline = "15s" if self.outcome == DEADLINE_PASSED else "390s"
         settings = {"MAX_ATTEMPTS": "3", **self.flow.settings, "EXPORT_DEADLINE": deadline}
         name = f"{self.flow.name}, persistent failure"
         flow = replace(self.flow, name=name, outcome=self.outcome, settings=settings, given=self.given)
