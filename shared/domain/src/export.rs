@@ -182,7 +182,7 @@ impl Pending {
 /// let user = Person { email: "ann@example.com".parse()?, name: "Ann".parse()? };
 /// let caller = Caller { tenant: "acme".parse()?, client: ClientType::Operator, user };
 /// let recipients = Recipients::new(caller.user.email.clone(), ["bob@example.com".parse()?])?;
-/// let hours = |hours| Duration::from_secs(hours * 3600);
+/// let hours = |hours: u64| Duration::from_secs(hours * 3600);
 /// let settings = ExportSettings::new(hours(72), hours(30 * 24), hours(6), false);
 /// let id = ExportId::new(ExportType::MarketplacePayouts, "2026-10-08T08:30:00.000Z".parse()?, &[7; 10]);
 ///
