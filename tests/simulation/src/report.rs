@@ -13,7 +13,7 @@ use crate::choices::Choices;
 use crate::run::run;
 
 /// How many histories are searched for a missing safeguard at most.
-const MOST: u64 = 2500;
+const MOST: u64 = 15_000;
 
 /// How often each fault, or none, hit each call.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ pub fn safeguards(found: &[(Broken, Found)]) -> String {
         let (within, violated) = found.as_ref().map_or_else(
             || ("–".to_owned(), "not found".to_owned()),
             |(number, violated)| {
-                let limit = [10, 30, 100, 300, 1000, 3000, 5000].into_iter().find(|limit| 2 * number <= *limit);
+                let limit = [10, 30, 100, 300, 1000, 3000, 10_000].into_iter().find(|limit| 2 * number <= *limit);
                 (limit.unwrap_or(2 * MOST).to_string(), summary(violated))
             },
         );
