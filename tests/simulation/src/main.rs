@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use simulation::{Broken, Choices, Coverage, Found, RESULTS, find_all, recorded_limits, run, safeguards, smaller};
+use simulation::{Broken, Choices, Coverage, RESULTS, find_all, recorded_limits, run, safeguards, smaller};
 
 fn main() -> ExitCode {
     let mut arguments = BTreeMap::new();
