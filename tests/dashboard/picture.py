@@ -133,7 +133,7 @@ def fail_one(tenant: Tenant) -> None:
 
 
 def measure_queues(stack: Stack, metrics: Metrics) -> None:
-    """The metrics of the queues that the local AWS can answer."""
+    """The metrics of the queues that the local AWS has."""
     for url in (stack.jobsQueueUrl, stack.deadLetterQueueUrl):
         asked = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=asked)["Attributes"]

@@ -20,7 +20,7 @@ pub enum Stopped {
     OutOfTime {
         /// Whether the checkpoint advanced.
         has_advanced: bool,
-        /// What only the checkpoint before it names, to be deleted once the next invocation is enqueued.
+        /// The objects that only the previous checkpoint names, to be deleted once the next invocation is enqueued.
         obsolete: UnfinishedFile,
     },
     /// A dependency failed; another attempt may succeed.

@@ -108,7 +108,7 @@ async fn file_started_by_an_earlier_build_is_finished() {
         let (file, at_once) = (record.file().unwrap(), at_once.file().unwrap());
         assert_eq!((&file.sha256, &file.totals, file.rows), (&at_once.sha256, &at_once.totals, at_once.rows), "{name}");
         assert_eq!(world.record().rows_read, 6);
-        // The checkpoint does not tell. Nothing is read before the acceptance.
+        // The checkpoint does not have this time. No row is read before the acceptance.
         assert_eq!(file.read.map(|read| read.from), Some(record.created_at()), "{name}");
         assert!(world.rows.reads() < reads_at_once, "{name}: the first rows are read again");
         assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0), "{name}");
