@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -19,9 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "claims")]
+sys.path.append(str(ROOT / "tests"))
 
 from claims import CLAIMS, Claim  # noqa: E402, because the path is extended above
+from runner import project_copy  # noqa: E402
 
 TREE = ROOT / "target" / "claims"
 PYTEST_FAILED = 1
@@ -31,7 +31,7 @@ SHOWN_LINES = 30
 def main(words: str = "") -> int:
     began = time.monotonic()
     chosen = [claim for claim in CLAIMS if words in f"{claim.document} {claim.sentence} {claim.file} {claim.test}"]
-    copy_project()
+    project_copy.update(TREE)
     tests = sorted({claim.test for claim in chosen})
     problems = [] if all(map(passes, groups_of(tests))) else ["a test fails without any change"]
     # By file, so that cargo compiles less.
@@ -50,28 +50,15 @@ def groups_of(tests: Iterable[str]) -> Iterable[list[str]]:
         yield list(group)
 
 
-def copy_project() -> None:
-    """Copies all files but ignored ones, with new times: cargo must not take a changed crate for a restored one."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    shutil.rmtree(TREE, ignore_errors=True)
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, TREE / name)
-
-
 def problem_of(claim: Claim) -> str:
     """Why the claim is not proved, or nothing."""
     path = TREE / claim.file
-    before = path.read_text(encoding="utf-8")
-    path.write_text(before.replace(claim.old, claim.new), encoding="utf-8")
-    try:
-        return f"{claim.test} passes although it is false" if passes([claim.test]) else ""
-    except RuntimeError as error:
-        return str(error)
-    finally:
-        path.write_text(before, encoding="utf-8")
+    false = path.read_text(encoding="utf-8").replace(claim.old, claim.new)
+    with project_copy.replaced(path, false.encode()):
+        try:
+            return f"{claim.test} passes although it is false" if passes([claim.test]) else ""
+        except RuntimeError as error:
+            return str(error)
 
 
 def passes(tests: list[str]) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 import run
 from changes import ROOT, changes
+from runner import project_copy
 
 ADAPTER = """
 const PAGE: u32 = 1 << 10;
@@ -59,13 +60,12 @@ def test_survivors_are_changes_that_exist() -> None:
     assert [name for name in listed if name not in names and ".rs: " not in name] == []
 
 
-def test_copy_is_restored_if_a_change_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_is_restored_if_a_change_is_interrupted(tmp_path: Path) -> None:
     file = tmp_path / "shared/aws/src/table.rs"
     file.parent.mkdir(parents=True)
     file.write_text(ADAPTER, encoding="utf-8")
-    monkeypatch.setattr(run, "COPY", tmp_path)
     change, *_ = changes(tmp_path)
-    with contextlib.suppress(KeyboardInterrupt), run.changed(change):
+    with contextlib.suppress(KeyboardInterrupt), project_copy.replaced(file, change.apply(file.read_bytes())):
         assert "PAGE: u32 = 2 << 10" in file.read_text(encoding="utf-8")
         raise KeyboardInterrupt
     assert file.read_text(encoding="utf-8") == ADAPTER

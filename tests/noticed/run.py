@@ -19,11 +19,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from changes import MAIN, ROOT, Change, changes
+from runner import project_copy
 
 HERE = Path(__file__).resolve().parent
 SURVIVORS, RESULTS = HERE / "survivors.md", HERE / "results" / "noticed.md"
@@ -105,32 +108,10 @@ def main() -> int:
 
 
 def copy_tree() -> None:
-    """Makes the copy equal to the work tree. Equal files are left alone, so that cargo compiles little."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    names = {name for name in listed if (ROOT / name).is_file()}
-    for name in names:
-        source, copy = ROOT / name, COPY / name
-        if not copy.is_file() or copy.read_bytes() != source.read_bytes():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, copy)
-    for copy in COPY.rglob("*"):
-        name = copy.relative_to(COPY).as_posix()
-        if copy.is_file() and name not in names and not name.startswith("target/"):
-            copy.unlink()
+    """Makes the copy equal to the work tree. A new one gets the compiled dependencies, too."""
+    project_copy.update(COPY)
     if not (COPY / "target").exists() and (ROOT / "target/quick").exists():
         shutil.copytree(ROOT / "target/quick", COPY / "target/quick", symlinks=True)
-
-
-@contextlib.contextmanager
-def changed(change: Change) -> Iterator[None]:
-    path = COPY / change.file
-    source = path.read_bytes()
-    path.write_bytes(change.apply(source))
-    try:
-        yield
-    finally:
-        path.write_bytes(source)
 
 
 def run(*command: str | Path, seconds: float = SECONDS) -> tuple[bool, str]:
@@ -163,7 +144,8 @@ def change_literals(chosen: Iterable[Change]) -> Outcome:
     outcome = Outcome()
     for change in chosen:
         began = time.monotonic()
-        with changed(change):
+        path = COPY / change.file
+        with project_copy.replaced(path, change.apply(path.read_bytes())):
             verdict = noticed_by(change)
         kind = {"": outcome.survived, "compiler": outcome.invalid}.get(verdict, outcome.noticed)
         kind.append(change.name)

@@ -13,7 +13,7 @@ use crate::choices::Choices;
 use crate::run::run;
 
 /// How many histories are searched for a missing safeguard at most.
-const MOST: u64 = 15_000;
+const MOST: u64 = 30_000;
 
 /// How often each fault, or none, hit each call.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> 
             scope.spawn(|| {
                 while let Some(broken) = Broken::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let limit = limits.map(|limits| limits.get(&format!("{broken:?}")).copied().unwrap_or_default());
-                    let row = (*broken, find(*broken, limit.unwrap_or(2 * MOST)));
+                    let row = (*broken, find(*broken, limit.unwrap_or(MOST)));
                     found.lock().unwrap().insert(*broken as usize, row);
                 }
             });
@@ -102,7 +102,7 @@ pub fn safeguards(found: &[(Broken, Found)]) -> String {
             || ("–".to_owned(), "not found".to_owned()),
             |(number, violated)| {
                 let limit = [10, 30, 100, 300, 1000, 3000, 10_000].into_iter().find(|limit| 2 * number <= *limit);
-                (limit.unwrap_or(2 * MOST).to_string(), summary(violated))
+                (limit.unwrap_or(MOST).to_string(), summary(violated))
             },
         );
         let _ = writeln!(table, "| {broken:?} | {within} | {violated} |");
