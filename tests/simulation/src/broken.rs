@@ -99,7 +99,7 @@ impl Broken {
         name.parse().ok()
     }
 
-    /// The step without what is missing.
+    /// The step without the missing safeguard.
     pub(crate) fn weaken(self, step: &mut Step) {
         let transition = Transition::of(step);
         let (guards, changes) = (&mut step.guards, &mut step.changes);

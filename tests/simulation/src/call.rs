@@ -38,7 +38,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Whether the SDK sends the call again by itself, and AWS may carry it out twice.
+    /// Whether the SDK repeats the call, and AWS may carry it out twice.
     pub(crate) const fn can_take_effect_twice(self) -> bool {
         match self {
             // A transaction has a token, by which AWS recognizes a repetition. Mails are sent without retries.
@@ -60,7 +60,7 @@ impl Call {
         )
     }
 
-    /// Whether AWS may return what was true some time ago.
+    /// Whether AWS may return an earlier state.
     pub(crate) const fn can_be_stale(self) -> bool {
         matches!(self, Self::ScheduledChecks | Self::ListApiKeys)
     }
@@ -88,7 +88,7 @@ const fn is_transaction(transition: Transition) -> bool {
 
 /// What happens to a call other than a response in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::VariantArray)]
-pub(crate) enum Fault {
+pub(crate) enum Failure {
     /// It fails without effect.
     NoEffect,
     /// It is throttled.
@@ -107,11 +107,11 @@ pub(crate) enum Fault {
     Slow,
     /// It never returns.
     Hangs,
-    /// It returns what was true some time ago.
+    /// It returns an earlier state.
     Stale,
     /// The process dies.
     Kill,
-    /// The process stands still, for minutes.
+    /// The process is suspended for minutes.
     Stall,
 }
 

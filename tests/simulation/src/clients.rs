@@ -26,7 +26,7 @@ type Launch = usize;
 /// What a launch requests: the options, and whether there is a CC recipient.
 pub(crate) type Form = (Options, bool);
 
-/// An operation of a client, or what the product does by itself, at the moment of its write.
+/// An operation of a client, or a change that no client asked for, at the moment of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Launch {
@@ -205,7 +205,7 @@ impl Operations {
         self.all[number].is_void = true;
     }
 
-    /// Something that the product does by itself.
+    /// A change that no client asked for.
     pub(crate) fn add(&mut self, scope: Scope, op: Op) {
         let number = self.begin(scope, Options::default(), |_| op);
         self.end(number, Seen::Done);

@@ -18,7 +18,7 @@ use generate_export::limits::Limits;
 use sha2::{Digest, Sha256};
 
 use crate::broken::Broken;
-use crate::call::{Call, Fault};
+use crate::call::{Call, Failure};
 use crate::clients::{Op, Phase};
 use crate::rows::{Millis, SEPARATOR, index_of};
 use crate::workbook;
@@ -49,7 +49,7 @@ struct Facts {
     may_leave_uploads: bool,
 }
 
-/// What was seen so far, and what was wrong with it.
+/// The observations so far, and the violations found in them.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     pub violations: Vec<String>,
@@ -124,10 +124,10 @@ impl Judge {
         self.is_changed = true;
     }
 
-    /// A fault of a call of this process.
-    pub(crate) fn on_fault(&mut self, process: &Process, call: Call, fault: Option<Fault>) {
+    /// A failure of a call of this process.
+    pub(crate) fn on_failure(&mut self, process: &Process, call: Call, failure: Option<Failure>) {
         let concerns_mail = matches!(call, Call::SendMail | Call::Apply(Transition::Ready));
-        let stops = matches!(fault, Some(Fault::Kill | Fault::Stall | Fault::Hangs | Fault::Slow));
+        let stops = matches!(failure, Some(Failure::Kill | Failure::Stall | Failure::Hangs | Failure::Slow));
         if let Some(id) = process.export.filter(|_| concerns_mail || stops) {
             self.of(&id).lost_after_mail += 1;
         }

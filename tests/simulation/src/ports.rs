@@ -202,7 +202,7 @@ impl ExportStore for Ports {
             }
             let accepted = block_on(world.store.accept_export(&export, idempotency.as_ref()));
             if accepted.is_ok() {
-                if world.is_broken(Broken::AcceptTransaction) && world.current_fault.is_some() {
+                if world.is_broken(Broken::AcceptTransaction) && world.current_failure.is_some() {
                     world.store.remove_export(&export.tenant, &export.id);
                 }
                 world.earlier.insert(export.id, None);
@@ -320,10 +320,10 @@ impl JobQueue for Ports {
         let (tenant, id) = (export.tenant.clone(), export.id);
         call(Call::Enqueue, move |world| {
             let copies =
-                if world.is_faulty && world.choices.chance(world.config.repeats_in_a_thousand) { 2 } else { 1 };
+                if world.has_failures && world.choices.chance(world.config.repeats_in_a_thousand) { 2 } else { 1 };
             for _ in 0..copies {
                 let mut after = u64::try_from(delay.as_millis()).unwrap();
-                if world.is_faulty && world.choices.chance(world.config.repeats_in_a_thousand) {
+                if world.has_failures && world.choices.chance(world.config.repeats_in_a_thousand) {
                     after += world.delay();
                 }
                 let version = world.choices.pick(&[1, 1, 2]);
@@ -480,7 +480,7 @@ impl MailSender for Ports {
     async fn send_mail(&self, mail: &Mail) -> Result<(), SendError> {
         let mail = mail.clone();
         let sent = call(Call::SendMail, move |world| {
-            if world.is_faulty && world.choices.chance(world.config.rejections_in_a_thousand) {
+            if world.has_failures && world.choices.chance(world.config.rejections_in_a_thousand) {
                 return Err(SendError::Rejected("the address is on the suppression list".to_owned()));
             }
             judge::mail_accepted(world, &mail);

@@ -545,7 +545,7 @@ impl World {
             if response.batch_item_failures.is_empty() {
                 with(|world| {
                     // The delete can be lost: the message comes again.
-                    if !world.is_faulty || !world.choices.chance(world.config.repeats_in_a_thousand) {
+                    if !world.has_failures || !world.choices.chance(world.config.repeats_in_a_thousand) {
                         world.messages[index].is_deleted = true;
                     }
                 });

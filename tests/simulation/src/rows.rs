@@ -321,7 +321,7 @@ impl Table {
     /// The ids of the rows in a file that was read between `from` and `to`.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The differences of the file.
     pub(crate) fn check(
         &self,
         file: &str,

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(600);
 
 /// The outcome of a history.
 pub struct Outcome {
-    /// What was wrong; empty if all is well.
+    /// The violations; empty if there are none.
     pub violations: Vec<String>,
     /// The choices that make it.
     pub choices: Vec<u32>,
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub digest: u64,
     /// What happened, if it was asked for.
     pub lines: Vec<String>,
-    /// How often each fault hit each call.
+    /// How often each failure hit each call.
     pub coverage: Coverage,
 }
 
@@ -144,7 +144,7 @@ async fn history() {
 }
 
 impl Scheduler {
-    /// Polls the processes that were woken and do not stand still. Returns whether there was one.
+    /// Polls the processes that were woken and are not suspended. Returns whether there was one.
     fn poll_processes(&mut self) -> bool {
         let is_ready = |running: &Running| {
             let is_frozen = with(|world| world.processes[running.number].frozen_until > world.now);
@@ -193,7 +193,7 @@ impl Scheduler {
         }
     }
 
-    /// Kills a process, unless it stands still: then it goes on for some time when it is resumed.
+    /// Kills a process, unless it is suspended: then it goes on for some time when it is resumed.
     fn kill(&mut self, number: usize) {
         let frozen_until = with(|world| world.processes[number].frozen_until.saturating_sub(world.now));
         if frozen_until > 0 {
@@ -255,7 +255,7 @@ impl Scheduler {
                 }
             }
             Action::CalmDown => {
-                world.is_faulty = false;
+                world.has_failures = false;
                 world.note(usize::MAX, format_args!("no more failures"));
             }
             _ => {}
@@ -269,7 +269,7 @@ impl Scheduler {
     fn wind_down(&mut self) {
         let next_sweep = self.next_sweep;
         self.next_sweep = with(|world| {
-            if world.is_faulty || (next_sweep.is_some() && !world.judge.is_changed) {
+            if world.has_failures || (next_sweep.is_some() && !world.judge.is_changed) {
                 return next_sweep;
             }
             let exports = world.store.exports();

@@ -8,7 +8,7 @@ use exports_domain::lifecycle::transition::Transition;
 use generate_export::limits::{FileLimits, Limits};
 use strum::VariantArray;
 
-use crate::call::Fault;
+use crate::call::Failure;
 use crate::choices::Choices;
 use crate::processes::Launch;
 use crate::rows::{Millis, OLD_ROWS, ROWS};
@@ -32,8 +32,8 @@ pub(crate) struct Config {
     pub link_lifetime: Duration,
     pub max_attempts: u32,
     pub max_resends_a_day: u32,
-    pub faults: Vec<Fault>,
-    pub faults_in_a_thousand: u32,
+    pub failures: Vec<Failure>,
+    pub failures_in_a_thousand: u32,
     /// How often a late effect, or a process that stood still, interferes with another process.
     pub interferes_in_a_thousand: u32,
     pub repeats_in_a_thousand: u32,
@@ -60,11 +60,11 @@ impl Config {
             types.push((types[0] + 1) % 3);
         }
         // Each history has some kinds of failures only, because many at once hide each other.
-        let mut faults = Vec::new();
+        let mut failures = Vec::new();
         if choices.chance(600) {
-            faults.push(choices.pick(Fault::VARIANTS));
+            failures.push(choices.pick(Failure::VARIANTS));
         } else {
-            faults.extend(Fault::VARIANTS.iter().filter(|_| choices.chance(350)));
+            failures.extend(Failure::VARIANTS.iter().filter(|_| choices.chance(350)));
         }
         let has_workbooks = choices.chance(60);
         Self {
@@ -82,8 +82,8 @@ impl Config {
             link_lifetime: choices.pick(&[seconds(3600), seconds(900), seconds(200)]),
             max_attempts: choices.pick(&[3, 2]),
             max_resends_a_day: choices.pick(&[2, 1, 10]),
-            faults,
-            faults_in_a_thousand: choices.pick(&[0, 15, 40, 100, 250]),
+            failures,
+            failures_in_a_thousand: choices.pick(&[0, 15, 40, 100, 250]),
             interferes_in_a_thousand: choices.pick(&[30, 100, 300]),
             repeats_in_a_thousand: choices.pick(&[0, 0, 100, 400]),
             rejections_in_a_thousand: choices.pick(&[0, 0, 0, 300]),
@@ -235,7 +235,7 @@ impl World {
                     self.schedule(at.saturating_sub(4000), Event::Act(action));
                 }
             }
-            _ if !self.is_faulty => {}
+            _ if !self.has_failures => {}
             (Transition::Acquire, _) if self.choices.chance(80) => {
                 let at = soon(self);
                 self.schedule(at, Event::Act(Action::Cancel));

@@ -5,13 +5,13 @@ use crate::choices::Choices;
 use crate::run::run;
 
 /// How many histories are tried.
-const TRIES: usize = 3000;
+const ATTEMPTS: usize = 3000;
 
 /// A shorter list of choices, or one of lower choices, whose history fails like the one that these make.
 #[must_use]
 pub fn smaller(choices: Vec<u32>, broken: Option<Broken>) -> Vec<u32> {
     let Some(kind) = kind(&choices, broken) else { return choices };
-    let mut search = Search { best: choices, kind, broken, tries: TRIES };
+    let mut search = Search { best: choices, kind, broken, attempts: ATTEMPTS };
     loop {
         let before = search.best.clone();
         let mut size = search.best.len() / 2;
@@ -22,13 +22,13 @@ pub fn smaller(choices: Vec<u32>, broken: Option<Broken>) -> Vec<u32> {
         }
         search.change(1, |choice| choice / 2);
         search.change(1, |choice| choice - 1);
-        if search.best == before || search.tries == 0 {
+        if search.best == before || search.attempts == 0 {
             return search.best;
         }
     }
 }
 
-/// What is violated, without the subject.
+/// The violation, without its subject.
 fn kind(choices: &[u32], broken: Option<Broken>) -> Option<String> {
     let outcome = run(Choices::of(choices.to_vec()), broken, false);
     outcome.violations.first().map(|violation| violation.split([':', ' ']).next().unwrap_or_default().to_owned())
@@ -38,13 +38,13 @@ struct Search {
     best: Vec<u32>,
     kind: String,
     broken: Option<Broken>,
-    tries: usize,
+    attempts: usize,
 }
 
 impl Search {
     fn attempt(&mut self, choices: Vec<u32>) -> bool {
-        self.tries = self.tries.saturating_sub(1);
-        let fails = self.tries > 0 && kind(&choices, self.broken).is_some_and(|kind| kind == self.kind);
+        self.attempts = self.attempts.saturating_sub(1);
+        let fails = self.attempts > 0 && kind(&choices, self.broken).is_some_and(|kind| kind == self.kind);
         if fails {
             self.best = choices;
         }

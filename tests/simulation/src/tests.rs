@@ -51,7 +51,7 @@ fn every_safeguard_is_in_the_table() {
 fn run_calls(world: World, calls: impl Future<Output = ()>) {
     replace(Some(world));
     with(|world| {
-        world.is_faulty = false;
+        world.has_failures = false;
         world.processes.push(Process {
             name: "test",
             skew: 0,

@@ -37,7 +37,7 @@ pub(crate) fn read(export_type: ExportType, bytes: &[u8]) -> Result<Sheets, Stri
         let cells: Vec<_> = names.iter().zip(row).map(typed).collect();
         text += &format!("{}\n", cells.join(SEPARATOR));
     }
-    // What was exported, an empty row, and the totals below their header.
+    // The exported rows, an empty row, and the totals below their header.
     let header = totals.iter().position(|row| plain(&row[3]) == "Amount").ok_or("has no totals")?;
     let (facts, totals) = totals.split_at(header);
     let row_count = facts.iter().filter(|row| plain(&row[0]) == "Rows").map(|row| plain(&row[1])).collect();

@@ -1,4 +1,4 @@
-//! The state of the simulated world: what is stored, who works, what is about to happen.
+//! The state of the simulated world: stored data, processes, and events to come.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ use exports_domain::testing::{MemoryFiles, MemoryStore, start};
 use exports_domain::time::Timestamp;
 
 use crate::broken::Broken;
-use crate::call::{Call, Fault, InFlight};
+use crate::call::{Call, Failure, InFlight};
 use crate::choices::Choices;
 use crate::clients::Operations;
 use crate::judge::Judge;
@@ -100,13 +100,13 @@ pub(crate) struct Process {
     /// Its clock minus the true time, in milliseconds.
     pub skew: i64,
     pub is_alive: bool,
-    /// It stands still until then.
+    /// It is suspended until then.
     pub frozen_until: Millis,
     /// The export that it is about.
     pub subject: Option<ExportId>,
     /// The export that it changed last.
     pub export: Option<ExportId>,
-    /// Whether it read what is no longer true.
+    /// Whether it has read an earlier state.
     pub is_excused: bool,
     /// The operation of a client that it handles.
     pub operation: Option<usize>,
@@ -124,7 +124,7 @@ pub(crate) struct Message {
 
 struct StartedCall {
     process: usize,
-    fault: Option<Fault>,
+    failure: Option<Failure>,
     pending: Option<Box<dyn InFlight>>,
 }
 
@@ -136,7 +136,7 @@ pub(crate) struct World {
     /// The true time since [`start`].
     pub now: Millis,
     /// Whether failures happen.
-    pub is_faulty: bool,
+    pub has_failures: bool,
     events: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     calls: Vec<StartedCall>,
@@ -146,7 +146,7 @@ pub(crate) struct World {
     /// The process that is running.
     pub current: usize,
     /// What happens to the call that takes effect.
-    pub current_fault: Option<Fault>,
+    pub current_failure: Option<Failure>,
     pub store: MemoryStore,
     pub files: MemoryFiles,
     pub tables: BTreeMap<(usize, usize), Table>,
@@ -179,14 +179,14 @@ impl World {
             choices,
             broken,
             now: 0,
-            is_faulty: true,
+            has_failures: true,
             events: BinaryHeap::new(),
             order: 0,
             calls: Vec::new(),
             late: Vec::new(),
             processes: Vec::new(),
             current: 0,
-            current_fault: None,
+            current_failure: None,
             store: MemoryStore::default(),
             files: MemoryFiles::with_min_part_size(config.part_size),
             tables: tables.collect(),
@@ -249,11 +249,11 @@ impl World {
     /// Starts a call of the current process, and chooses what happens to it.
     pub(crate) fn start_call(&mut self, call: Call, pending: Box<dyn InFlight>) {
         let (index, process) = (self.calls.len(), self.current);
-        let fault = self.fault(call);
-        self.calls.push(StartedCall { process, fault, pending: Some(pending) });
-        self.coverage.count(call, fault);
-        if fault.is_some() {
-            self.judge.on_fault(&self.processes[process], call, fault);
+        let failure = self.failure(call);
+        self.calls.push(StartedCall { process, failure, pending: Some(pending) });
+        self.coverage.count(call, failure);
+        if failure.is_some() {
+            self.judge.on_failure(&self.processes[process], call, failure);
         }
         self.interfere(process, call);
         let mut there = self.latency();
@@ -262,46 +262,46 @@ impl World {
         }
         let back = there + self.latency();
         let (mut effects, mut respond) = (vec![there], Some((back, None)));
-        match fault {
+        match failure {
             None => {}
-            Some(Fault::Stale) => self.processes[process].is_excused = true,
-            Some(Fault::NoEffect | Fault::Throttled | Fault::Conflict) => {
+            Some(Failure::Stale) => self.processes[process].is_excused = true,
+            Some(Failure::NoEffect | Failure::Throttled | Failure::Conflict) => {
                 (effects, respond) = (vec![], Some((back, Some(ErrorKind::Transient))));
             }
-            Some(Fault::Denied) => (effects, respond) = (vec![], Some((back, Some(ErrorKind::Permanent)))),
-            Some(Fault::ResponseLost) => respond = Some((back, Some(ErrorKind::Transient))),
-            Some(Fault::Late) => {
+            Some(Failure::Denied) => (effects, respond) = (vec![], Some((back, Some(ErrorKind::Permanent)))),
+            Some(Failure::ResponseLost) => respond = Some((back, Some(ErrorKind::Transient))),
+            Some(Failure::Late) => {
                 effects = vec![CALL_TIMEOUT + self.delay()];
                 respond = Some((CALL_TIMEOUT, Some(ErrorKind::Transient)));
                 self.late.push(index);
             }
-            Some(Fault::Repeated) => {
+            Some(Failure::Repeated) => {
                 let again = back + self.latency();
                 effects.push(again);
                 respond = Some((again + self.latency(), None));
             }
-            Some(Fault::Slow) => {
+            Some(Failure::Slow) => {
                 let at = MINUTE / 2 + self.delay();
                 effects = vec![self.choices.pick(&[there, at])];
                 respond = Some((at, None));
             }
-            Some(Fault::Hangs) => respond = None,
-            Some(Fault::Kill) => {
+            Some(Failure::Hangs) => respond = None,
+            Some(Failure::Kill) => {
                 let at = self.choices.pick(&[there / 2, back]);
                 self.schedule(at, Event::Kill(process));
             }
-            Some(Fault::Stall) => {
+            Some(Failure::Stall) => {
                 let until =
                     back + self.choices.pick(&[MINUTE / 2, MINUTE, 2 * MINUTE, 5 * MINUTE]) + self.latency() * 100;
                 self.processes[process].frozen_until = self.now + until;
                 self.schedule(until, Event::Resume(process));
             }
         }
-        if self.trace.lines.is_some() && (fault.is_some() || call != Call::ScheduledChecks) {
-            let fault = fault.map_or_else(String::new, |fault| format!(": {fault:?}"));
-            self.note(process, format_args!("{call:?}{fault}"));
+        if self.trace.lines.is_some() && (failure.is_some() || call != Call::ScheduledChecks) {
+            let failure = failure.map_or_else(String::new, |failure| format!(": {failure:?}"));
+            self.note(process, format_args!("{call:?}{failure}"));
         }
-        self.trace.add(&[process as u64, self.now, there, back, fault.map_or(0, |fault| 1 + fault as u64)]);
+        self.trace.add(&[process as u64, self.now, there, back, failure.map_or(0, |failure| 1 + failure as u64)]);
         for at in effects {
             self.schedule(at, Event::Effect(index));
         }
@@ -337,45 +337,45 @@ impl World {
         base * Millis::from(1 + self.choices.below(6))
     }
 
-    fn fault(&mut self, call: Call) -> Option<Fault> {
+    fn failure(&mut self, call: Call) -> Option<Failure> {
         let weight = if call.is_decisive() { 3 } else { 1 };
-        if !self.is_faulty || !self.choices.chance(weight * self.config.faults_in_a_thousand) {
+        if !self.has_failures || !self.choices.chance(weight * self.config.failures_in_a_thousand) {
             return None;
         }
-        let faults = self.config.faults.clone();
-        if faults.is_empty() {
+        let failures = self.config.failures.clone();
+        if failures.is_empty() {
             return None;
         }
-        let fault = self.choices.pick(&faults);
-        let is_possible = match fault {
-            Fault::Stale => call.can_be_stale(),
-            Fault::Repeated => call.can_take_effect_twice(),
-            Fault::Conflict => call.can_conflict(),
+        let failure = self.choices.pick(&failures);
+        let is_possible = match failure {
+            Failure::Stale => call.can_be_stale(),
+            Failure::Repeated => call.can_take_effect_twice(),
+            Failure::Conflict => call.can_conflict(),
             _ => true,
         };
-        is_possible.then_some(fault)
+        is_possible.then_some(failure)
     }
 
     /// Carries a call out.
     pub(crate) fn take_effect(&mut self, index: usize) {
-        let StartedCall { process, fault, pending } = &mut self.calls[index];
-        if *fault == Some(Fault::Late) {
+        let StartedCall { process, failure, pending } = &mut self.calls[index];
+        if *failure == Some(Failure::Late) {
             let Some(position) = self.late.iter().position(|late| *late == index) else { return };
             self.late.remove(position);
         }
-        self.current_fault = *fault;
+        self.current_failure = *failure;
         // The call's own process is the current one, also if it is dead by now.
         let (mut taken, before) = (pending.take(), std::mem::replace(&mut self.current, *process));
         if let Some(pending) = &mut taken {
             pending.take_effect(self);
         }
-        (self.current, self.current_fault) = (before, None);
+        (self.current, self.current_failure) = (before, None);
         self.calls[index].pending = taken;
     }
 
-    /// Whether the call that takes effect returns what was true some time ago.
+    /// Whether the call that takes effect returns an earlier state.
     pub(crate) fn is_stale(&self) -> bool {
-        self.current_fault == Some(Fault::Stale)
+        self.current_failure == Some(Failure::Stale)
     }
 
     /// Returns the result of a call.
