@@ -76,7 +76,7 @@ def test_mail_after_a_failed_attempt_uses_the_recorded_file(brisk_tenant: Tenant
 
 
 def test_export_that_fills_no_part_continues_after_the_last_row_read(brisk_tenant: Tenant) -> None:
-    """Reading takes longer than an invocation."""
+    """Reading takes longer than an invocation: 45 MB at 6 MB/s."""
     tenant, payouts = brisk_tenant, large_payouts(900)
     for row in (payouts[7], payouts[300], payouts[899]):
         row["status"] = "FAILED"

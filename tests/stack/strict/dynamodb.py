@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.services import dynamodb
 
 TRANSACTION_SECONDS = float(os.environ.get("STACK_TRANSACTION_SECONDS", 0.005))
+READ_UNIT_BYTES = 4096
 MAX_OPERATORS = 300
 MAX_IN_OPERANDS = 100
 OPERATORS = {"EQ", "NE", "LT", "LE", "GT", "GE", "PLUS", "MINUS"}
@@ -25,6 +27,7 @@ CLAUSES = {"SET", "REMOVE", "ADD", "DELETE"}
 PLAIN_WRITES = {"PutItem": "Item", "UpdateItem": "Key", "DeleteItem": "Key"}
 
 _query = dynamodb._query
+_add_consumed_capacity = dynamodb._add_consumed_capacity
 _validate_expressions = dynamodb._validate_expression_attrs
 _handle_other = dynamodb.handle_request
 _service_context = iam_actions.dynamodb_service_context
@@ -50,6 +53,15 @@ def _query_within_bounds(data: dict[str, Any]) -> Any:
         or _start_rejection(data, table, hash_name, range_name)
         or response
     )
+
+
+def _add_read_units(result: dict[str, Any], data: dict[str, Any], table: str, **others: Any) -> None:
+    """Read units by the size of the items. For queries without a filter or projection, which return what they read."""
+    _add_consumed_capacity(result, data, table, **others)
+    if "Items" in result and "ConsumedCapacity" in result:
+        size = sum(dynamodb._item_size_bytes(item) for item in result["Items"])
+        units = max(1, math.ceil(size / READ_UNIT_BYTES))
+        result["ConsumedCapacity"]["CapacityUnits"] = units if data.get("ConsistentRead") else units / 2
 
 
 def _filter_rejection(data: dict[str, Any], keys: set[str]) -> Any:
@@ -277,5 +289,6 @@ def _context_of_updates(body: bytes) -> dict[str, Any]:
 def enforce() -> None:
     iam_actions.dynamodb_service_context = _context_of_updates
     dynamodb._query = _query_within_bounds
+    dynamodb._add_consumed_capacity = _add_read_units
     dynamodb._validate_expression_attrs = _validate_all
     dynamodb.handle_request = _handle

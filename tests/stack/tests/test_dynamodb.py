@@ -84,6 +84,20 @@ def found(response: dict[str, Any]) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- start keys
 
 
+def test_query_consumes_units_by_the_size_of_the_items(db: Any, responses: Responses) -> None:
+    """A Query consumes a read unit for each started 4 KB of all items together, and half of it if it is eventually
+    consistent.
+
+    Source: DynamoDB Developer Guide, "Capacity unit consumption for read operations"
+    """
+    for number in range(3):
+        db.put_item(TableName=TABLE, Item=item("sized", str(number), text={"S": "x" * 10_000}))
+    reads = {**query(""), "ExpressionAttributeValues": {":a": {"S": "sized"}}, "ReturnConsumedCapacity": "TOTAL"}
+    units = [db.query(**reads, ConsistentRead=flag)["ConsumedCapacity"]["CapacityUnits"] for flag in (True, False)]
+    assert units == [8.0, 4.0], "30,000 bytes and the other attributes"
+    responses.add("the units of the items' size")
+
+
 def test_start_key_of_another_partition_is_rejected(db: Any, responses: Responses) -> None:
     """A start key is in the partition that the Query reads.
 
