@@ -152,8 +152,9 @@ def main() -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=";", lineterminator="\n")
     writer.writerow(header)
+    period = Key("sk").between(os.environ["FIRST_KEY"], os.environ["LAST_KEY"])
     query: dict[str, Any] = {
-        "KeyConditionExpression": Key("tenantId").eq(os.environ["TENANT_ID"]) & Key("sk").lte(os.environ["AS_OF"]),
+        "KeyConditionExpression": Key("tenantId").eq(os.environ["TENANT_ID"]) & period,
         "ConsistentRead": True,
     }
     while True:

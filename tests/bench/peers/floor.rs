@@ -27,7 +27,8 @@ type Sender = SendRequest<Full<Bytes>>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let (table, bucket, tenant) = (setting("TABLE")?, setting("EXPORTS_BUCKET")?, setting("TENANT_ID")?);
-    let (as_of, key, file) = (setting("AS_OF")?, setting("OBJECT_KEY")?, setting("CSV_FILE")?);
+    let (first, last) = (setting("FIRST_KEY")?, setting("LAST_KEY")?);
+    let (key, file) = (setting("OBJECT_KEY")?, setting("CSV_FILE")?);
     let endpoint = setting("AWS_ENDPOINT_URL")?;
     let address = endpoint.strip_prefix("http://").ok_or("AWS_ENDPOINT_URL is not an http URL")?;
     let stream = TcpStream::connect(address).await?;
@@ -38,9 +39,9 @@ async fn main() -> Result<()> {
     let mut start = String::new();
     loop {
         let query = format!(
-            r##"{{"TableName":"{table}","ConsistentRead":true,"KeyConditionExpression":"#tenantId = :tenant AND #sk <= :end",
+            r##"{{"TableName":"{table}","ConsistentRead":true,"KeyConditionExpression":"#tenantId = :tenant AND #sk BETWEEN :first AND :last",
             "ExpressionAttributeNames":{{"#tenantId":"tenantId","#sk":"sk"}},
-            "ExpressionAttributeValues":{{":tenant":{{"S":"{tenant}"}},":end":{{"S":"{as_of}"}}}}{start}}}"##
+            "ExpressionAttributeValues":{{":tenant":{{"S":"{tenant}"}},":first":{{"S":"{first}"}},":last":{{"S":"{last}"}}}}{start}}}"##
         );
         match fetch_page(&mut sender, query).await? {
             Page::Next(last) => start = format!(r#","ExclusiveStartKey":{last}"#),

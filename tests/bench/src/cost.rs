@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::fake::{ConsumedUnits, UNITS_PER_SECOND};
-use crate::report::markdown;
+use crate::report::{TARGET_COLUMNS, Target, markdown, thousands};
+use crate::source_rows::Filter;
 use crate::start::Implementation;
 use crate::start_report::{StartReport, StartSummary};
 
@@ -52,7 +53,7 @@ struct GeneratorResults {
 #[serde(rename_all = "camelCase")]
 struct ExportResult {
     export_type: String,
-    has_filter: bool,
+    filter: String,
     rows: u64,
     contender: String,
     latency_ms: u64,
@@ -86,13 +87,17 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?)?;
         rows.push(row(title, &ours, &python, services));
     }
-    for size in [10_000, 1_000_000, 10_000_000] {
-        let ours = find_export(&exports, size, "generator")?;
+    let mut targets = Vec::new();
+    let largest = 10_000_000;
+    for (size, filter) in
+        [(10_000, Filter::Off), (1_000_000, Filter::Off), (largest, Filter::Off), (largest, Filter::Month)]
+    {
+        let ours = find_export(&exports, size, filter, "generator")?;
         // Python is not measured at ten million rows. Its cost is extrapolated.
-        let (python, times) = find_export(&exports, size, "python").map_or_else(
-            |_| find_export(&exports, 1_000_000, "python").map(|export| (export, size as f64 / 1e6)),
-            |export| Ok((export, 1.0)),
-        )?;
+        let (python, times) = match (size, filter) {
+            (10_000_000, Filter::Off) => (find_export(&exports, 1_000_000, filter, "python")?, 10.0),
+            _ => (find_export(&exports, size, filter, "python")?, 1.0),
+        };
         let consumed = ours.runs.first().ok_or("a result without runs")?.consumed;
         let services = consumed.reads * price::DYNAMODB_READ
             + consumed.writes * price::DYNAMODB_WRITE
@@ -102,7 +107,8 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
             + 2.0 * price::SQS_REQUEST
             + price::SES_MAIL;
         for share in SHARES {
-            let title = format!("1 export of {} rows, share {share} %", crate::report::thousands(size));
+            let of = if filter == Filter::Month { "one month of " } else { "" };
+            let title = format!("1 export of {of}{} rows, share {share} %", thousands(size));
             let reading = consumed.reads / (UNITS_PER_SECOND * share / 100.0);
             let time = |export: &ExportResult, times: f64, memory: f64| {
                 (times * at(memory, export.cpu_seconds)).max(reading) + times * waits(export)
@@ -111,6 +117,11 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
             rows.push(row(&title, &BilledInvocation::of_work(|memory| time(ours, 1.0, memory)), &python, services));
             let as_deployed = BilledInvocation { megabytes: deployed, seconds: time(ours, 1.0, deployed) };
             rows.push(row(&format!("{title}, as deployed"), &as_deployed, &python, services));
+            if (size, filter, share) == (largest, Filter::Off, 100.0) {
+                let measure = format!("Lambda dollars compared with Python, {title}, as deployed");
+                let ratio = python.dollars() / as_deployed.dollars();
+                targets.push(Target::at_least(measure, ratio, "×", 5.0, Some(10.0)).row());
+            }
         }
     }
     let columns =
@@ -125,8 +136,9 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
          request at most {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. For exports, this \
          is what CSV alone needs; as deployed, they have the template's {deployed} MB. Python at 10,000,000 rows is ten times \
          its measured 1,000,000 rows. Other services are the same for both: HTTP API, the read and write units of DynamoDB on \
-         demand as counted, SQS, S3 requests and SES.\n\n{}",
+         demand as counted, SQS, S3 requests and SES.\n\n{}\n{}",
         price::OF,
+        markdown(&TARGET_COLUMNS, &targets),
         markdown(&columns, &rows)
     );
     text.push_str("\n## Memory\n\nDuration of a warm request / a first request by memory size, in ms.\n\n");
@@ -215,12 +227,18 @@ fn find<'a>(
     found.ok_or_else(|| format!("no result of {function} by {implementation}").into())
 }
 
-fn find_export<'a>(exports: &'a GeneratorResults, rows: u64, contender: &str) -> Result<&'a ExportResult, Error> {
+fn find_export<'a>(
+    exports: &'a GeneratorResults,
+    rows: u64,
+    filter: Filter,
+    contender: &str,
+) -> Result<&'a ExportResult, Error> {
     let mut all = exports.results.iter();
-    let of = (ExportType::MarketplacePayouts.slug(), false, rows, contender, 0, None);
+    let filter = filter.to_string();
+    let of = (ExportType::MarketplacePayouts.slug(), &filter, rows, contender, 0, None);
     let found = all.find(|export| {
-        let ExportResult { export_type, has_filter, rows, contender, latency_ms, read_share, .. } = export;
-        (&**export_type, *has_filter, *rows, &**contender, *latency_ms, *read_share) == of
+        let ExportResult { export_type, filter, rows, contender, latency_ms, read_share, .. } = export;
+        (&**export_type, filter, *rows, &**contender, *latency_ms, *read_share) == of
     });
     found.ok_or_else(|| format!("no result of {rows} rows by {contender}: run cargo bench-generator").into())
 }

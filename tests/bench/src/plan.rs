@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::Error;
 use crate::contender::Contender;
 use crate::fake::Conditions;
-use crate::source_rows::Spread;
+use crate::source_rows::{Filter, Spread};
 
 /// The help text.
 pub const HELP: &str = "\
@@ -23,7 +23,8 @@ Compares generate-export's release binary with its peers. All read the same rows
 
   --sizes 10k,100k,1m,10m   numbers of rows in the source table
   --types A,B               export types; without it, marketplace-payouts
-  --filter off,on           whether exports have a filter, which includes one row in eight; without it, off
+  --filter off,values,month the export's filter: none, one status and currency (one row in eight), or the creation times
+                            of one month; without it, off
   --runs N                  runs per contender; reports the medians
   --only A,B                contenders: generator, baseline, floor, plain, python (Python runs up to 1m only)
   --baseline FILE           compares with another binary of generate-export, the baseline; use 20 runs or more
@@ -68,8 +69,8 @@ pub struct Scenario {
     /// The export type.
     #[serde(serialize_with = "as_slug")]
     pub export_type: ExportType,
-    /// Whether the export has a filter.
-    pub has_filter: bool,
+    /// The filter of the export.
+    pub filter: Filter,
     /// Number of rows in the source table.
     pub rows: u64,
     /// Their distribution over time.
@@ -118,7 +119,7 @@ impl Scenario {
     /// Whether it exports all rows of the type that targets and charts are about.
     #[must_use]
     pub fn is_of_main_type(&self) -> bool {
-        self.export_type == ExportType::MarketplacePayouts && !self.has_filter
+        self.export_type == ExportType::MarketplacePayouts && self.filter == Filter::Off
     }
 
     /// The title in reports.
@@ -141,7 +142,11 @@ impl Scenario {
             seconds => format!(", invocations of {seconds} s"),
         };
         let title = self.export_type.definition().title;
-        let filter = if self.has_filter { " with a filter" } else { "" };
+        let filter = match self.filter {
+            Filter::Off => "",
+            Filter::Values => " of one status and currency",
+            Filter::Month => " of one month",
+        };
         format!("{title}{filter}, {conditions}{spread}{invocations}")
     }
 }
@@ -150,7 +155,7 @@ impl Scenario {
 fn scenario(rows: u64, latency_ms: u64, read_share: Option<u64>, runs: &[(Contender, usize)]) -> Scenario {
     Scenario {
         export_type: ExportType::MarketplacePayouts,
-        has_filter: false,
+        filter: Filter::Off,
         rows,
         spread: Spread::Even,
         latency_ms,
@@ -170,10 +175,10 @@ fn limited(rows: u64, read_share: u64, runs: [usize; 4]) -> Scenario {
     Scenario { read_share: Some(read_share), ..cpu_bound(rows, runs) }
 }
 
-/// The same scenario for all types, with and without a filter.
+/// The same scenario for all types, with and without a filter of the rows as read.
 fn of_all_types(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
     ExportType::ALL.into_iter().flat_map(|export_type| {
-        [false, true].map(|has_filter| Scenario { export_type, has_filter, ..scenario.clone() })
+        [Filter::Off, Filter::Values].map(|filter| Scenario { export_type, filter, ..scenario.clone() })
     })
 }
 
@@ -193,7 +198,7 @@ impl Plan {
         let mut arguments = arguments.into_iter();
         let (mut quick, mut custom, mut builds) = (false, false, true);
         let mut sizes = vec![100_000];
-        let (mut types, mut filters) = (vec![ExportType::MarketplacePayouts], vec![false]);
+        let (mut types, mut filters) = (vec![ExportType::MarketplacePayouts], vec![Filter::Off]);
         let (mut contenders, mut baseline) = (None, None);
         let mut runs = 3;
         let mut spread = Spread::Even;
@@ -208,7 +213,7 @@ impl Plan {
                 "--no-build" => builds = false,
                 "--sizes" => sizes = list(&value()?, size)?,
                 "--types" => types = list(&value()?, parsed)?,
-                "--filter" => filters = list(&value()?, switch)?,
+                "--filter" => filters = list(&value()?, parsed)?,
                 "--runs" => runs = parsed(&value()?)?,
                 "--only" => contenders = Some(list(&value()?, parsed)?),
                 "--baseline" => baseline = Some(PathBuf::from(value()?)),
@@ -242,15 +247,15 @@ impl Plan {
             scenarios.extend(skewed_scenarios(100_000));
             scenarios
         } else if custom {
-            let of = |rows: u64, export_type, has_filter| {
+            let of = |rows: u64, export_type, filter| {
                 let fits = |contender: &Contender| *contender != Contender::Python || rows <= MAX_FOR_PYTHON;
                 let runs = contenders.iter().copied().filter(fits).map(|contender| (contender, runs)).collect();
-                Scenario { export_type, has_filter, rows, spread, latency_ms, read_share, time_limit_seconds, runs }
+                Scenario { export_type, filter, rows, spread, latency_ms, read_share, time_limit_seconds, runs }
             };
             let mut scenarios = Vec::new();
             for rows in sizes {
                 for export_type in &types {
-                    scenarios.extend(filters.iter().map(|has_filter| of(rows, *export_type, *has_filter)));
+                    scenarios.extend(filters.iter().map(|filter| of(rows, *export_type, *filter)));
                 }
             }
             scenarios
@@ -263,12 +268,16 @@ impl Plan {
             scenarios.extend(of_all_types(&cpu_bound(1_000_000, [3, 3, 3, 1])));
             // Tables list the sizes in ascending order.
             scenarios.sort_by_key(|scenario| scenario.rows);
+            let month = |scenario| Scenario { filter: Filter::Month, ..scenario };
+            scenarios.push(month(cpu_bound(10_000_000, [3, 3, 3, 1])));
             scenarios.extend([
                 limited(10_000, 100, [3, 3, 3, 3]),
                 limited(1_000_000, 100, [3, 1, 1, 1]),
                 limited(10_000_000, 100, [1, 0, 0, 0]),
                 limited(10_000, 50, [3, 0, 0, 0]),
                 limited(1_000_000, 50, [1, 0, 0, 0]),
+                month(limited(10_000_000, 100, [1, 0, 0, 0])),
+                month(limited(10_000_000, 50, [1, 0, 0, 0])),
             ]);
             scenarios.extend(skewed_scenarios(1_000_000));
             // The shortest time-out: more than 20 invocations for one export.
@@ -289,14 +298,6 @@ fn size(text: &str) -> Result<u64, Error> {
     };
     let size: u64 = parsed(digits)?;
     size.checked_mul(unit).filter(|size| *size > 0).ok_or_else(|| format!("invalid size: {text}").into())
-}
-
-fn switch(text: &str) -> Result<bool, Error> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("invalid value: {text}; use on or off").into()),
-    }
 }
 
 fn list<T>(text: &str, element: impl Fn(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
@@ -329,11 +330,12 @@ mod tests {
 
     #[test]
     fn custom_benchmark_has_one_scenario_per_type_and_filter() {
-        let plan = plan("--types supplier-payouts,funding-transfers --filter off,on --baseline old --read-share 50")
-            .unwrap()
-            .unwrap();
+        let plan =
+            plan("--types supplier-payouts,funding-transfers --filter off,values --baseline old --read-share 50")
+                .unwrap()
+                .unwrap();
         let titles: Vec<_> = plan.scenarios.iter().map(|scenario| scenario.title()).collect();
-        let types = ["Supplier payouts", "Supplier payouts with a filter", "Funding transfers"];
+        let types = ["Supplier payouts", "Supplier payouts of one status and currency", "Funding transfers"];
         assert_eq!(titles[..3], types.map(|title| format!("{title}, one partition, share 50 %")));
         let runs = vec![(Contender::Generator, 3), (Contender::Baseline, 3)];
         assert!(plan.scenarios.len() == 4 && plan.scenarios.iter().all(|scenario| scenario.runs == runs));
@@ -344,10 +346,11 @@ mod tests {
         for arguments in ["", "--quick"] {
             let plan = plan(arguments).unwrap().unwrap();
             assert_eq!(plan.is_full, arguments.is_empty());
-            let has = |export_type, has_filter| {
-                plan.scenarios.iter().any(|one| (one.export_type, one.has_filter) == (export_type, has_filter))
+            let has = |export_type, filter| {
+                plan.scenarios.iter().any(|one| (one.export_type, one.filter) == (export_type, filter))
             };
-            assert!(ExportType::ALL.into_iter().all(|export_type| has(export_type, false) && has(export_type, true)));
+            let has_both = |export_type| has(export_type, Filter::Off) && has(export_type, Filter::Values);
+            assert!(ExportType::ALL.into_iter().all(has_both));
         }
     }
 

@@ -12,7 +12,8 @@ use crate::contender::{Contender, Sample};
 use crate::fake::UNITS_PER_SECOND;
 use crate::line_of_inputs;
 use crate::plan::Scenario;
-use crate::source_rows::Expected;
+use crate::source_rows::{Expected, Filter};
+use exports_domain::export_type::ExportType;
 
 /// The results of the generator benchmark.
 #[derive(Clone, Debug, Serialize)]
@@ -62,7 +63,7 @@ pub struct ContenderSummary {
     pub wall_seconds: f64,
     /// Median of the runs.
     pub cpu_seconds: f64,
-    /// Rows of the source table divided by the median CPU time.
+    /// Rows read divided by the median CPU time.
     pub rows_per_cpu_second: f64,
     /// Median of the runs.
     pub peak_mib: f64,
@@ -115,7 +116,7 @@ impl ContenderSummary {
             file_sha256: file.sha256.clone(),
             wall_seconds: median(runs.iter().map(|run| run.wall_seconds)),
             cpu_seconds,
-            rows_per_cpu_second: float(scenario.rows) / cpu_seconds,
+            rows_per_cpu_second: float(file.rows_read) / cpu_seconds,
             peak_mib: median(runs.iter().map(|run| float(run.peak_kib) / 1024.0)),
             runs,
         }
@@ -243,7 +244,7 @@ impl Report {
         if !types.is_empty() {
             let _ = write!(
                 text,
-                "\n## Export types\n\nRows per CPU second are rows of the source table.\n\n{}",
+                "\n## Export types\n\nRows per CPU second are rows read: all of them, or those of the month.\n\n{}",
                 markdown(&TYPE_COLUMNS, &types)
             );
         }
@@ -269,7 +270,7 @@ impl Report {
             };
             rows.push([
                 ours.scenario.export_type.definition().title.to_owned(),
-                if ours.scenario.has_filter { "on" } else { "off" }.to_owned(),
+                ours.scenario.filter.to_string(),
                 thousands(ours.scenario.rows),
                 thousands(ours.file_rows),
                 thousands(rounded(ours.rows_per_cpu_second)),
@@ -327,6 +328,22 @@ fn targets(results: &[ContenderSummary]) -> Vec<Target> {
                 60.0,
                 Some(75.0),
             ));
+        }
+    }
+    // The other types.
+    let is_compared = |measured: &&ContenderSummary| {
+        let Scenario { export_type, filter, rows, .. } = measured.scenario;
+        let is_other = export_type != ExportType::MarketplacePayouts;
+        is_other && filter == Filter::Off && rows == main && measured.scenario.is_cpu_bound()
+    };
+    for ours in results.iter().filter(is_compared).filter(|measured| measured.contender == Contender::Generator) {
+        let mut all = results.iter();
+        let plain = all.find(|other| other.contender == Contender::Plain && other.scenario == ours.scenario);
+        if let Some(plain) = plain {
+            let title = ours.scenario.export_type.definition().title;
+            let measure = format!("{title}: rows per CPU second compared with plain Rust, {} rows", thousands(main));
+            let ratio = ours.rows_per_cpu_second / plain.rows_per_cpu_second;
+            targets.push(Target::at_least(measure, ratio, "×", 8.0, Some(10.0)));
         }
     }
     for ours in results.iter().filter(|measured| measured.contender == Contender::Generator) {
@@ -426,14 +443,14 @@ pub(crate) fn markdown<const N: usize>(columns: &[&str; N], rows: &[[String; N]]
 pub(crate) mod tests {
     use super::*;
     use crate::fake::ConsumedUnits;
-    use crate::source_rows::Spread;
+    use crate::source_rows::{Filter, Spread};
     use exports_domain::export_type::ExportType;
     use std::collections::BTreeMap;
 
     pub(crate) fn measured(contender: Contender, rows: u64, latency_ms: u64, seconds: &[f64]) -> ContenderSummary {
         let scenario = Scenario {
             export_type: ExportType::MarketplacePayouts,
-            has_filter: false,
+            filter: Filter::Off,
             rows,
             spread: Spread::Even,
             latency_ms,
@@ -449,7 +466,8 @@ pub(crate) mod tests {
             consumed: ConsumedUnits { reads: 2800.0 * seconds, writes: 9.0 },
             calls: BTreeMap::from([("Query".to_owned(), 5), ("GetItem".to_owned(), 1)]),
         };
-        ContenderSummary::new(&scenario, contender, &Expected::default(), seconds.iter().map(sample).collect())
+        let file = Expected { rows_read: rows, ..Expected::default() };
+        ContenderSummary::new(&scenario, contender, &file, seconds.iter().map(sample).collect())
     }
 
     #[test]
@@ -461,7 +479,7 @@ pub(crate) mod tests {
         limited.scenario.read_share = Some(100);
         // With a filter, so the targets must not include it.
         let mut filtered = measured(Contender::Generator, 1_000_000, 0, &[0.1]);
-        filtered.scenario.has_filter = true;
+        filtered.scenario.filter = Filter::Values;
         let results = vec![
             measured(Contender::Generator, 100_000, 0, &[9.0, 1.0, 2.0]),
             measured(Contender::Floor, 1_000_000, 0, &[5.0]),

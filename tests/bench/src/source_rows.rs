@@ -9,7 +9,9 @@ use std::io::{self, Write};
 use exports_domain::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use exports_domain::filter::{FilterKind, RowFilter};
 use exports_domain::money::Currency;
+use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -22,6 +24,8 @@ const FIRST: i64 = 1_640_995_200_000;
 /// The time from the first row to the last: three years.
 const SPAN: i64 = 3 * 365 * DAY;
 const MIDDLE: i64 = FIRST + SPAN / 2 / DAY * DAY;
+/// July 2023.
+const MONTH: std::ops::Range<i64> = FIRST + 546 * DAY..FIRST + 577 * DAY;
 const DAY: i64 = 24 * HOUR;
 const HOUR: i64 = 3_600_000;
 
@@ -40,6 +44,19 @@ pub enum Spread {
     Hour,
     /// All in the same millisecond.
     Millisecond,
+}
+
+/// The filter of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display, strum::EnumString, strum::VariantArray)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Filter {
+    /// None: all rows.
+    Off,
+    /// One status and one currency, which is one row in eight.
+    Values,
+    /// The creation times of one month, which is one row in 35 if they are even.
+    Month,
 }
 
 /// A data set.
@@ -61,6 +78,8 @@ pub struct Expected {
     pub sha256: String,
     /// Number of rows that the filter includes.
     pub rows: u64,
+    /// Number of rows that must be read: those of the filter's period.
+    pub rows_read: u64,
     /// The control totals.
     pub totals: Totals,
 }
@@ -79,21 +98,28 @@ pub struct WrittenRows {
 }
 
 impl SourceRows {
-    /// A data set of `rows` rows. With a filter, exports include only the rows of one status and currency, which is one
-    /// row in eight.
+    /// A data set of `rows` rows.
     ///
     /// # Errors
     /// If the type has no statuses.
-    pub fn new(export_type: ExportType, has_filter: bool, rows: u64, spread: Spread) -> Result<Self, Error> {
+    pub fn new(export_type: ExportType, kind: Filter, rows: u64, spread: Spread) -> Result<Self, Error> {
         let mut variants: Vec<_> =
             (0..VARIANTS).map(|index| Variant::new(export_type, index)).collect::<Result<_, _>>()?;
         let mut filter = RowFilter::default();
-        if let Some(first) = variants.first().filter(|_| has_filter) {
-            filter.statuses.insert(first.status);
-            filter.currencies.insert(first.currency);
-            for variant in &mut variants {
-                variant.is_included =
-                    filter.statuses.contains(&variant.status) && filter.currencies.contains(&variant.currency);
+        match kind {
+            Filter::Off => {}
+            Filter::Values => {
+                let first = variants.first().ok_or("no variants")?;
+                filter.statuses.insert(first.status);
+                filter.currencies.insert(first.currency);
+                for variant in &mut variants {
+                    variant.is_included =
+                        filter.statuses.contains(&variant.status) && filter.currencies.contains(&variant.currency);
+                }
+            }
+            Filter::Month => {
+                filter.created_at_from = Some(Timestamp::from_millis(MONTH.start));
+                filter.created_at_to = Some(Timestamp::from_millis(MONTH.end - 1));
             }
         }
         Ok(Self { export_type, filter, rows, spread, variants })
@@ -109,6 +135,15 @@ impl SourceRows {
     #[must_use]
     pub const fn filter(&self) -> &RowFilter {
         &self.filter
+    }
+
+    /// The bounds of the sort keys of the filter's period, both inclusive.
+    #[must_use]
+    pub fn period(&self) -> [String; 2] {
+        let from = self.filter.created_at_from.map_or_else(|| "0".to_owned(), |from| from.to_string());
+        // After all sort keys with this time, which continue with `#`.
+        let to = self.filter.created_at_to.map_or_else(|| "9".to_owned(), |to| format!("{to}$"));
+        [from, to]
     }
 
     /// Number of rows.
@@ -224,7 +259,10 @@ impl SourceRows {
             lines.clear();
             io::Result::Ok(())
         };
-        for row in 0..self.rows {
+        let [from, to] = self.period();
+        let period = self.first_from(&from)..self.first_after(&to);
+        expected.rows_read = period.end - period.start;
+        for row in period {
             if let Some(variant) = self.fill(row, &mut values).filter(|variant| variant.is_included) {
                 variant.line.write(&values, &mut lines);
                 expected.rows += 1;
@@ -614,7 +652,6 @@ mod tests {
     use exports_domain::row::Value;
     use exports_domain::row_encoder::RowEncoder;
     use exports_domain::row_selection::RowSelection;
-    use exports_domain::time::Timestamp;
 
     const TYPE: ExportType = ExportType::SupplierPayouts;
 
@@ -627,14 +664,22 @@ mod tests {
 
     #[test]
     fn expected_file_equals_the_file_of_the_product() {
-        for (export_type, has_filter) in ExportType::ALL.into_iter().flat_map(|one| [(one, false), (one, true)]) {
-            let data = SourceRows::new(export_type, has_filter, 2000, Spread::Hour).unwrap();
+        let filters = <Filter as strum::VariantArray>::VARIANTS;
+        for (export_type, filter) in
+            ExportType::ALL.into_iter().flat_map(|one| filters.iter().map(move |of| (one, *of)))
+        {
+            let data = SourceRows::new(export_type, filter, 2000, Spread::Even).unwrap();
             let mut file = Vec::new();
             let expected = data.write_csv(&mut file).unwrap();
             let columns = FileColumns::current(export_type);
             let options = ExportOptions { filter: data.filter().clone(), ..ExportOptions::default() };
             let mut lines = RowEncoder::new(&RowSelection::of(columns, &options), 0);
+            let [from, to] = data.period();
             for item in items(&data) {
+                let key = item["sk"]["S"].as_str().unwrap();
+                if !(from.as_str()..=to.as_str()).contains(&key) {
+                    continue;
+                }
                 let value = |column: &Column| match &item[column.attribute] {
                     serde_json::Value::Null => Value::Missing,
                     value if value["NULL"] == true => Value::Missing,
@@ -642,14 +687,20 @@ mod tests {
                     value => Value::Number(value["N"].as_str().unwrap()),
                 };
                 let row: Vec<_> = columns.list().iter().map(value).collect();
-                lines.push(&row, item["sk"]["S"].as_str().unwrap());
+                lines.push(&row, key);
             }
             let encoded = lines.finish();
-            assert_eq!((encoded.rows_read(), encoded.invalid_rows.count), (2000, 0), "{:?}", encoded.invalid_rows);
+            let read = (encoded.rows_read(), encoded.invalid_rows.count);
+            assert_eq!(read, (expected.rows_read, 0), "{:?}", encoded.invalid_rows);
             assert_eq!((encoded.rows, &encoded.totals), (expected.rows, &expected.totals));
             let made = [csv_header(columns, false).as_bytes(), encoded.cells.csv()].concat();
             assert_eq!(String::from_utf8(made).unwrap(), String::from_utf8(file).unwrap());
-            let included = if has_filter { 220..280 } else { 2000..2001 };
+            let included = match filter {
+                Filter::Off => 2000..2001,
+                Filter::Values => 220..280,
+                // 31 of 1,095 days.
+                Filter::Month => 56..58,
+            };
             assert!(included.contains(&expected.rows), "{export_type:?}: {}", expected.rows);
         }
     }
@@ -657,7 +708,7 @@ mod tests {
     #[test]
     fn keys_ascend_and_are_found_by_binary_search() {
         for spread in <Spread as strum::VariantArray>::VARIANTS {
-            let data = SourceRows::new(TYPE, false, 1000, *spread).unwrap();
+            let data = SourceRows::new(TYPE, Filter::Off, 1000, *spread).unwrap();
             let keys: Vec<_> = (0..1000).map(|row| data.sort_key(row)).collect();
             assert!(keys.is_sorted_by(|a, b| a < b), "{spread}");
             for row in [0, 1, 500, 999] {
@@ -680,7 +731,7 @@ mod tests {
 
     #[test]
     fn write_items_stops_at_size_or_row_limit() {
-        let data = SourceRows::new(TYPE, false, 10_000, Spread::Even).unwrap();
+        let data = SourceRows::new(TYPE, Filter::Off, 10_000, Spread::Even).unwrap();
         let mut page = Vec::new();
         let written = data.write_items(0..10_000, false, 1 << 20, u64::MAX, &mut page);
         assert!(written.full && written.size <= 1 << 20 && written.size > (1 << 20) - 700, "{written:?}");

@@ -27,7 +27,7 @@ use crate::contender::{accepted, sdk_config, sqs_event};
 use crate::fake::{API_KEYS_TABLE, BUCKET, Conditions, EXPORTS_TABLE, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
-use crate::source_rows::{SourceRows, Spread, TENANT};
+use crate::source_rows::{Filter, SourceRows, Spread, TENANT};
 
 /// Number of finished exports in the history, which is one page of the list.
 const HISTORY: u64 = 20;
@@ -170,7 +170,7 @@ impl StartBench {
     /// # Errors
     /// If it does not start, or a response is wrong.
     pub fn start(&self, subject: &Subject, implementation: Implementation, warm: u32) -> Result<StartSample, Error> {
-        let rows = SourceRows::new(ExportType::MarketplacePayouts, false, ROWS, Spread::Even)?;
+        let rows = SourceRows::new(ExportType::MarketplacePayouts, Filter::Off, ROWS, Spread::Even)?;
         let fake = FakeAws::start_with_tls(rows, Conditions::default())?;
         let event = self.event(subject, &fake)?;
         let api = fake.block_on(RuntimeApi::start())??;

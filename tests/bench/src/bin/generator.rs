@@ -94,7 +94,7 @@ fn prepare(root: &Path, plan: &Plan) -> Result<GeneratorBench, Error> {
 /// Runs the contenders in turns, so that other load on the machine affects all of them. The order alternates: A B B A.
 fn measure(bench: &GeneratorBench, scenario: &Scenario) -> Result<Vec<ContenderSummary>, Error> {
     print(&format!("\n{} rows, {}", thousands(scenario.rows), scenario.title()));
-    let rows = SourceRows::new(scenario.export_type, scenario.has_filter, scenario.rows, scenario.spread)?;
+    let rows = SourceRows::new(scenario.export_type, scenario.filter, scenario.rows, scenario.spread)?;
     let file = TemporaryFile(bench.scratch.join("expected.csv"));
     let expected = rows.write_csv(&mut BufWriter::new(File::create(&file.0)?))?;
     let task = Task {

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use bench::Error;
 use bench::contender::sdk_config;
-use bench::source_rows::{SourceRows, Spread};
+use bench::source_rows::{Filter, SourceRows, Spread};
 use exports_aws::dynamodb::page_to_csv;
 use exports_domain::export_type::{ExportType, FileColumns};
 use exports_domain::row::Value;
@@ -35,7 +35,7 @@ type Contender<'a> = (&'static str, Box<dyn Fn() -> Result<Vec<u8>, Error> + 'a>
 
 fn main() -> Result<(), Error> {
     let mut body = br#"{"Items":["#.to_vec();
-    let rows = SourceRows::new(ExportType::MarketplacePayouts, false, 100_000, Spread::Even)?
+    let rows = SourceRows::new(ExportType::MarketplacePayouts, Filter::Off, 100_000, Spread::Even)?
         .write_items(0..100_000, false, 1 << 20, u64::MAX, &mut body)
         .count;
     body.extend_from_slice(format!(r#"],"Count":{rows},"ScannedCount":{rows}}}"#).as_bytes());

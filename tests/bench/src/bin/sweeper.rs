@@ -17,7 +17,7 @@ use bench::fake::{Conditions, EXPORTS_TABLE, FakeAws, REGION};
 use bench::process::Process;
 use bench::report::thousands;
 use bench::runtime_api::RuntimeApi;
-use bench::source_rows::{SourceRows, Spread};
+use bench::source_rows::{Filter, SourceRows, Spread};
 use bench::{Error, build, digest_of_inputs, line_of_inputs};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
@@ -131,7 +131,7 @@ struct SweeperProcess {
 /// Runs this many sweepers in parallel until nothing is left to do, and checks that each check was handled once.
 fn measure(checks: u64, sweepers: usize, binaries: &Path, scratch: &Path) -> Result<String, Error> {
     let backlog = Backlog::of(checks);
-    let no_rows = SourceRows::new(ExportType::MarketplacePayouts, false, 0, Spread::Even)?;
+    let no_rows = SourceRows::new(ExportType::MarketplacePayouts, Filter::Off, 0, Spread::Even)?;
     let mut fake = FakeAws::start(no_rows, Conditions::default())?;
     print(&format!("writing {} exports", thousands(checks)));
     fake.block_on(seed(&fake.exports_url(), backlog))??;

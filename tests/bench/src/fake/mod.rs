@@ -422,14 +422,14 @@ fn capacity_units(consumed: &serde_json::Value) -> f64 {
 mod tests {
     use super::*;
     use crate::contender::sdk_config;
-    use crate::source_rows::Spread;
+    use crate::source_rows::{Filter, Spread};
     use exports_aws::bucket::ExportsBucket;
     use exports_domain::export_type::ExportType;
     use exports_domain::testing::conformance;
 
     #[test]
     fn adapter_of_the_bucket_behaves_as_its_port_promises() {
-        let rows = SourceRows::new(ExportType::MarketplacePayouts, false, 1, Spread::Even).unwrap();
+        let rows = SourceRows::new(ExportType::MarketplacePayouts, Filter::Off, 1, Spread::Even).unwrap();
         let conditions = Conditions::default();
         let fake = FakeAws::start(rows, conditions).unwrap();
         let bucket = ExportsBucket::new(&sdk_config(fake.url()), BUCKET.to_owned()).with_links("secret".to_owned());

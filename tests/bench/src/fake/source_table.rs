@@ -202,7 +202,7 @@ fn response(status: StatusCode, body: Vec<u8>) -> FakeResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source_rows::Spread;
+    use crate::source_rows::{Filter, Spread};
     use exports_domain::export_type::ExportType;
     use http_body_util::BodyExt;
     use serde_json::Value;
@@ -210,7 +210,7 @@ mod tests {
     const TYPE: ExportType = ExportType::FundingTransfers;
 
     fn table(conditions: Conditions) -> FakeSourceTable {
-        FakeSourceTable::new(SourceRows::new(TYPE, false, 5000, Spread::Even).unwrap(), conditions)
+        FakeSourceTable::new(SourceRows::new(TYPE, Filter::Off, 5000, Spread::Even).unwrap(), conditions)
     }
 
     async fn query(table: &FakeSourceTable, condition: &str, more: Value) -> (StatusCode, Value) {

@@ -209,7 +209,8 @@ async fn main() -> Result<()> {
 async fn export<R: Row>() -> Result<()> {
     let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
-    let (table, tenant, as_of) = (setting("TABLE")?, setting("TENANT_ID")?, setting("AS_OF")?);
+    let (table, tenant) = (setting("TABLE")?, setting("TENANT_ID")?);
+    let (first, last) = (setting("FIRST_KEY")?, setting("LAST_KEY")?);
     let (status, currency) = (setting("STATUS").ok(), setting("CURRENCY").ok());
     let mut file = File::create(aws_sdk_s3::Client::new(&config)).await?;
     let mut csv = new_writer();
@@ -221,11 +222,12 @@ async fn export<R: Row>() -> Result<()> {
             .query()
             .table_name(&table)
             .consistent_read(true)
-            .key_condition_expression("#tenantId = :tenant AND #sk <= :end")
+            .key_condition_expression("#tenantId = :tenant AND #sk BETWEEN :first AND :last")
             .expression_attribute_names("#tenantId", "tenantId")
             .expression_attribute_names("#sk", "sk")
             .expression_attribute_values(":tenant", AttributeValue::S(tenant.clone()))
-            .expression_attribute_values(":end", AttributeValue::S(as_of.clone()))
+            .expression_attribute_values(":first", AttributeValue::S(first.clone()))
+            .expression_attribute_values(":last", AttributeValue::S(last.clone()))
             .set_exclusive_start_key(start)
             .send()
             .await?;
