@@ -1,4 +1,4 @@
-"""An S3 proxy that accepts the first part of a file and holds the next, so that tests can interrupt the generator."""
+"""An S3 proxy that accepts the first part of a file and holds the others, so that tests can interrupt the generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from interventions import changed_settings
 from stack import Stack
@@ -20,7 +20,6 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, emulator: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.emulator = urlsplit(emulator).netloc
-        self.first_part = threading.Semaphore()
         self.ended = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -36,7 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        if "partNumber=" in self.path and not self.server.first_part.acquire(blocking=False):
+        # Not the part that arrives first: a checkpoint names the parts from the first on, and two are in flight at once.
+        if parse_qs(urlsplit(self.path).query).get("partNumber", ["1"]) != ["1"]:
             self._hold()
         with closing(http.client.HTTPConnection(self.server.emulator, timeout=60)) as upstream:
             upstream.request(self.command, self.path, body, dict(self.headers))
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def held_uploads(stack: Stack) -> Iterator[None]:
-    """Holds the generator's uploads after their first part."""
+    """Holds all parts of the generator's uploads but the first."""
     with _Server(stack.awsEndpointUrl) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
