@@ -150,7 +150,7 @@ pub fn invalid_rows_header(byte_order_mark: bool) -> String {
 
 /// A row's lines of the file of invalid rows.
 fn lines<'a>(id: &str, problems: impl Iterator<Item = (&'a InvalidValue, String)>) -> Vec<u8> {
-    let mut csv = csv_writer(0);
+    let mut csv = csv_writer();
     let id = text_cell(id);
     for (InvalidValue { column, problem }, value) in problems {
         // Writing to memory cannot fail.

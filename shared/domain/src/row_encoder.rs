@@ -79,7 +79,6 @@ impl EncodedRows {
 
 /// Where the cells of a format go. A row ends with `end_row`, or with `discard_row` if it is invalid.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "an encoder has one")]
 enum Output {
     Csv(CsvLines),
     Xlsx(SheetRows),
