@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        # Not the part that arrives first: a checkpoint names the parts from the first on, and two are in flight at once.
+        # By its number: two parts are in flight at once, and a checkpoint names the parts from the first on.
         if parse_qs(urlsplit(self.path).query).get("partNumber", ["1"]) != ["1"]:
             self._hold()
         with closing(http.client.HTTPConnection(self.server.emulator, timeout=60)) as upstream:
