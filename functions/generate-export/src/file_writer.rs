@@ -78,11 +78,15 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// [`Stopped`]. Written parts are deleted, unless a later invocation can continue the file.
     pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, Stopped> {
         let times = Times::new(self.system.now(), self.ends_at, self.limits);
-        let mut state = match self.resume(export).await? {
-            Resumed::State(state) => *state,
+        let (mut state, written) = match self.resume(export).await? {
+            Resumed::State(mut state) => {
+                let written = self.write_rows(export, &mut state, &times).await;
+                (state, written)
+            }
             Resumed::Complete(file) => return Ok(*file),
+            Resumed::Unread(state, error) => (state, Err(error.into())),
         };
-        let mut stopped = match self.write_rows(export, &mut state, &times).await {
+        let mut stopped = match written {
             Ok(written) => return Ok(written),
             Err(stopped) => stopped,
         };

@@ -16,6 +16,8 @@ pub(crate) enum Resumed {
     State(Box<UploadState>),
     /// A complete file that was not recorded.
     Complete(Box<WrittenFile>),
+    /// It could not be read. The state names its objects.
+    Unread(Box<UploadState>, DependencyError),
 }
 
 impl<S: ExportStore> FileWriter<'_, S> {
@@ -27,8 +29,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
             _ => self.exports.find_checkpoint(&export.tenant, &export.id).await?,
         };
         let Some(checkpoint) = checkpoint else { return Ok(Resumed::State(Box::default())) };
-        let Some(mut statistics) = FileStatistics::of_checkpoint(&checkpoint) else {
-            return Ok(restart(&checkpoint, "the checkpoint is corrupt"));
+        let resumed = self.resume_from(export, &checkpoint).await;
+        Ok(resumed.unwrap_or_else(|error| Resumed::Unread(Box::new(UploadState::restart(&checkpoint)), error)))
+    }
+
+    async fn resume_from(&self, export: &Export, checkpoint: &Checkpoint) -> Result<Resumed, DependencyError> {
+        let Some(mut statistics) = FileStatistics::of_checkpoint(checkpoint) else {
+            return Ok(restart(checkpoint, "the checkpoint is corrupt"));
         };
         // No row is read before the acceptance.
         statistics.read_from.get_or_insert(export.created_at());
@@ -44,18 +51,18 @@ impl<S: ExportStore> FileWriter<'_, S> {
                     let written = self.file(export, upload.key.clone(), &statistics, read);
                     return Ok(Resumed::Complete(Box::new(written)));
                 }
-                None => return Ok(restart(&checkpoint, "the upload is lost")),
+                None => return Ok(restart(checkpoint, "the upload is lost")),
             }
         }
         parts.retain(|part| part.number <= checkpoint.parts);
-        if !is_contiguous(&parts, &checkpoint) {
-            return Ok(restart(&checkpoint, "parts of the upload are missing"));
+        if !is_contiguous(&parts, checkpoint) {
+            return Ok(restart(checkpoint, "parts of the upload are missing"));
         }
-        let Some(unfinished) = self.unfinished_bytes(&checkpoint).await? else {
-            return Ok(restart(&checkpoint, "the unfinished part is missing or has changed"));
+        let Some(unfinished) = self.unfinished_bytes(checkpoint).await? else {
+            return Ok(restart(checkpoint, "the unfinished part is missing or has changed"));
         };
         info!(parts = checkpoint.parts, rows_read = checkpoint.rows_read, "continuing from the checkpoint");
-        Ok(Resumed::State(Box::new(UploadState::resume(checkpoint, statistics, parts, unfinished))))
+        Ok(Resumed::State(Box::new(UploadState::resume(checkpoint.clone(), statistics, parts, unfinished))))
     }
 
     /// The bytes of the unfinished part; `None` if they are not those of the checkpoint.

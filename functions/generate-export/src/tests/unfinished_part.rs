@@ -48,6 +48,21 @@ async fn repeatedly_lost_unfinished_part_uses_up_the_attempts() {
     assert!(world.lock_is_free());
 }
 
+#[tokio::test]
+async fn unfinished_part_that_the_last_attempt_cannot_read_is_deleted() {
+    for part_size in [250, 1 << 20] {
+        let world = with_part_size(part_size, in_short_invocations(40));
+        world.leave_unfinished_part().await;
+        world.files.unfinished_failures.inject();
+        while world.record().status() == Status::Pending {
+            assert_eq!(world.files.unfinished().len(), 1, "a later attempt may read it");
+            world.deliver("r").await;
+        }
+        assert_eq!(world.record().failure().cloned().unwrap().code, FailureCode::GenerationFailed);
+        assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
     let world = in_short_invocations_without_parts(100);

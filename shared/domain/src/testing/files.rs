@@ -45,6 +45,8 @@ pub struct MemoryFiles {
     pub failures: FailureInjector,
     /// Makes signing fail.
     pub link_failures: FailureInjector,
+    /// Makes reading an unfinished part fail.
+    pub unfinished_failures: FailureInjector,
     /// Makes lookups of linked files fail.
     pub lookup_failures: FailureInjector,
 }
@@ -260,6 +262,7 @@ impl FileStore for MemoryFiles {
 
     async fn get_unfinished(&self, key: &str) -> Result<Option<Vec<u8>>, DependencyError> {
         self.failures.check("read the unfinished part")?;
+        self.unfinished_failures.check("read the unfinished part")?;
         Ok(lock(&self.unfinished).get(key).cloned())
     }
 
