@@ -146,6 +146,8 @@ class Case:
         self.statuses: list[int | None] = []
         # The number of processes of each function that were killed, timed out or stalled.
         self.lost_processes: Counter[str] = Counter()
+        # How many calls there were until the flow had only to end.
+        self.calls_before_settling: int | None = None
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []
         self._stalled: list[tuple[str, Invocation]] = []
@@ -291,6 +293,8 @@ class Case:
 
     def settle(self) -> None:
         """Runs until quiet, then resumes the stalled processes and runs until quiet again."""
+        if self.calls_before_settling is None:
+            self.calls_before_settling = len(self.plan.calls)
         self.run_until_quiet()
         if self._resume(lambda crate, invocation: True):
             self.run_until_quiet()

@@ -420,10 +420,12 @@ PERSISTENT = [
     # Only the first invocation acquires the lease with its first call. That of further ones changes nothing.
     Persistent(SMALL, "dynamodb:UpdateItem", 1, (*ERRORS, Failure.CONFLICT, Failure.LOST, *KILLED), DEADLINE_PASSED),
     Persistent(SMALL, "dynamodb:UpdateItem", 2, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), DEADLINE_PASSED),
-    Persistent(SMALL, "dynamodb:GetItem", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_ROWS,)),
+    # The first of these calls opens the connection, before the event arrives. A process killed then counts no attempt.
+    Persistent(SMALL, "dynamodb:GetItem", 1, (*ERRORS, Failure.LOST), USED_UP, given=(KILLED_AT_ROWS,)),
+    Persistent(SMALL, "dynamodb:GetItem", 1, KILLED, DEADLINE_PASSED),
     Persistent(SMALL, "dynamodb:Query", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
     Persistent(SMALL, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
-    # The first call is made before the event arrives. A process killed then counts no attempt.
+    # Also before the event arrives.
     Persistent(SMALL, "secretsmanager:GetSecretValue", 1, (*ERRORS, Failure.LOST), USED_UP_WITH_FILE),
     Persistent(SMALL, "secretsmanager:GetSecretValue", 1, KILLED, DEADLINE_PASSED),
     Persistent(SMALL, "ses:SendEmail", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP_WITH_FILE),
@@ -449,7 +451,9 @@ PERSISTENT = [
     Persistent(IN_PARTS, "s3:ListParts", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_IN_PART,)),
     Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (*ERRORS, Failure.CONFLICT, Failure.KILLED_BEFORE), USED_UP),
     Persistent(IN_PARTS, "dynamodb:TransactWriteItems", 1, (Failure.LOST,), USED_UP),
-    Persistent(IN_PARTS, "s3:HeadObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP, given=(KILLED_AT_FILE,)),
+    # Also before the event arrives.
+    Persistent(IN_PARTS, "s3:HeadObject", 1, (*ERRORS, Failure.LOST), USED_UP, given=(KILLED_AT_FILE,)),
+    Persistent(SMALL, "s3:HeadObject", 1, KILLED, DEADLINE_PASSED),
     Persistent(CONTINUED_BETWEEN_PARTS, "s3:PutObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
     Persistent(CONTINUED_BETWEEN_PARTS, "s3:GetObject", 1, (*ERRORS, Failure.LOST, *KILLED), USED_UP),
     Persistent(CONTINUED_BETWEEN_PARTS, "s3:DeleteObject", 1, (*ERRORS, Failure.LOST, *KILLED), "READY"),
