@@ -146,7 +146,7 @@ class Case:
         self.statuses: list[int | None] = []
         # The number of processes of each function that were killed, timed out or stalled.
         self.lost_processes: Counter[str] = Counter()
-        # How many calls there were until the flow had only to end.
+        # The number of calls before the flow only waited for its exports to end.
         self.calls_before_settling: int | None = None
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []

@@ -81,7 +81,7 @@ def found(response: dict[str, Any]) -> list[str]:
     return [row["sk"]["S"] for row in response["Items"]]
 
 
-# ------------------------------------------------------------------------------------------------------- start keys
+# ------------------------------------------------------------------------------------------------------- read units
 
 
 def test_query_consumes_units_by_the_size_of_the_items(db: Any, responses: Responses) -> None:
@@ -96,6 +96,9 @@ def test_query_consumes_units_by_the_size_of_the_items(db: Any, responses: Respo
     units = [db.query(**reads, ConsistentRead=flag)["ConsumedCapacity"]["CapacityUnits"] for flag in (True, False)]
     assert units == [8.0, 4.0], "30,000 bytes and the other attributes"
     responses.add("the units of the items' size")
+
+
+# ------------------------------------------------------------------------------------------------------- start keys
 
 
 def test_start_key_of_another_partition_is_rejected(db: Any, responses: Responses) -> None:
