@@ -5,8 +5,7 @@
 //! responses and errors ([`response`], [`api_error`]). It contains no business rules, and of AWS it knows only API
 //! Gateway's events.
 //!
-//! A function provides a handler from [`Request`] to [`Success`] or an error that converts to [`ApiError`]. [`run`]
-//! serves it.
+//! A function provides a handler from [`Request`] to [`Success`] or [`ApiError`]. [`run`] serves it.
 
 pub mod api_error;
 pub mod auth;
@@ -54,11 +53,7 @@ const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 /// # Errors
 /// If the Lambda runtime API fails.
 #[expect(clippy::disallowed_methods, reason = "Lambda's deadline is a time of the system clock")]
-pub async fn run<H, E>(handler: H) -> Result<(), Error>
-where
-    H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<ApiError>,
-{
+pub async fn run(handler: impl AsyncFn(Request) -> Result<Success, ApiError>) -> Result<(), Error> {
     let handler = &handler;
     lambda_http::lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         let limit = time_left(event.context.deadline(), SystemTime::now());
@@ -76,11 +71,11 @@ fn time_left(end: SystemTime, now: SystemTime) -> Duration {
 
 /// Handles an event, within `limit`. The event is parsed here and not by the runtime: the runtime logs an event that it
 /// cannot parse, and its headers may contain an API key.
-pub async fn serve_any<H, E>(event: &RawValue, limit: Duration, handler: H) -> Response
-where
-    H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<ApiError>,
-{
+pub async fn serve_any(
+    event: &RawValue,
+    limit: Duration,
+    handler: impl AsyncFn(Request) -> Result<Success, ApiError>,
+) -> Response {
     match serde_json::from_str(event.get()) {
         Ok(event) => serve(event, limit, handler).await,
         Err(_) => {
@@ -114,22 +109,22 @@ fn request_id_of(event: &RawValue) -> String {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let event = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/get-caller/caller.json"));
 /// let event = serde_json::from_str(event)?;
-/// let response = serve(event, Duration::from_secs(10), async |_| Err::<Success, _>(ApiError::RouteNotFound)).await;
+/// let response = serve(event, Duration::from_secs(10), async |_| Err(ApiError::RouteNotFound)).await;
 /// assert_eq!(serde_json::to_value(response)?["statusCode"], 404);
 /// # Ok(())
 /// # }
 /// ```
-pub async fn serve<H, E>(event: ApiGatewayV2httpRequest, limit: Duration, handler: H) -> Response
-where
-    H: AsyncFn(Request) -> Result<Success, E>,
-    E: Into<ApiError>,
-{
+pub async fn serve(
+    event: ApiGatewayV2httpRequest,
+    limit: Duration,
+    handler: impl AsyncFn(Request) -> Result<Success, ApiError>,
+) -> Response {
     let request_id = event.request_context.request_id.clone().unwrap_or_default();
     let route = event.request_context.route_key.clone().unwrap_or_default();
     let span = exports_telemetry::request(&request_id);
     async {
         // Boxed, because the future would exceed the compiler's limit for type layouts.
-        let result = Box::pin(async { handler(Request::from(event)).await.map_err(Into::into) });
+        let result = Box::pin(async { handler(Request::from(event)).await });
         // Unwind safe: the future is not polled after a panic.
         let outcome = match timeout(limit, AssertUnwindSafe(result).catch_unwind()).await {
             Ok(result) => result.unwrap_or(Err(ApiError::Panic)).and_then(Success::checked),

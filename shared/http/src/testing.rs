@@ -39,20 +39,20 @@ pub fn sample_events(function: &str) -> BTreeSet<String> {
 }
 
 /// The response to a sample event of a function, with its body parsed as JSON.
-pub async fn response_to<E: Into<ApiError>>(
+pub async fn response_to(
     function: &str,
     event: &str,
-    handler: impl AsyncFn(Request) -> Result<Success, E>,
+    handler: impl AsyncFn(Request) -> Result<Success, ApiError>,
 ) -> Value {
     response_to_changed(function, event, |_| {}, handler).await
 }
 
 /// The response to a sample event that `change` modifies first.
-pub async fn response_to_changed<E: Into<ApiError>>(
+pub async fn response_to_changed(
     function: &str,
     event: &str,
     change: impl FnOnce(&mut Value),
-    handler: impl AsyncFn(Request) -> Result<Success, E>,
+    handler: impl AsyncFn(Request) -> Result<Success, ApiError>,
 ) -> Value {
     let event = fs::read(events(function).join(format!("{event}.json"))).unwrap();
     let mut event = serde_json::from_slice(&event).unwrap();

@@ -157,7 +157,7 @@ async fn panic_is_an_internal_error() {
 #[tokio::test]
 async fn invalid_base64_from_api_gateway_is_an_internal_error() {
     let event = event(json!({"body": "%", "isBase64Encoded": true}));
-    let response = serve(event, LIMIT, async |_| Ok::<_, ApiError>(Success::ok(&json!({})))).await;
+    let response = serve(event, LIMIT, async |_| Ok(Success::ok(&json!({})))).await;
     assert_eq!(response.status_code, 500);
 }
 
