@@ -23,6 +23,7 @@ def test_request_id_of_the_launch_is_in_every_log_line_of_the_export(brisk_tenan
 
     expected = {
         "create-export": "export accepted",
+        "get-export": "request completed",
         "sweep-exports": "export enqueued again",
         "generate-export": "export is READY",
         "resend-email": "mail resent",

@@ -32,6 +32,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> GetExport<'_, K, S, F> {
         exports_telemetry::record_export(&id);
 
         let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
+        exports_telemetry::record_launch(export.launch_request_id.as_deref());
         let download = Download::of(&export, now, self.files).await?;
         let invalid_rows = Download::of_invalid_rows(&export, now, self.files).await?;
 
