@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use exports_domain::caller::{ApiKeyRecord, Caller};
+use exports_domain::caller::ApiKeyRecord;
 use exports_domain::email::{AllowedDomains, EmailAddress, Recipients};
 use exports_domain::error::DependencyError;
 use exports_domain::export::{Export, ExportSettings, Status};
@@ -16,7 +16,6 @@ use exports_domain::export_type::ExportType;
 use exports_domain::idempotency::Idempotency;
 use exports_domain::options::ExportOptions;
 use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, JobQueue, System};
-use exports_domain::time::Timestamp;
 use exports_http::api_error::POLL_AFTER;
 use exports_http::auth::Authenticator;
 use exports_http::body::{self, BodyError, Launch};
@@ -62,7 +61,10 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
             .idempotency_key
             .map(|key| idempotency::record(key, &hash, &routes::exports(export_type), &command.normal_form()));
 
-        let export = self.new_export(request, &caller, command.launch, now)?;
+        let id = self.system.new_export_id(export_type, now)?;
+        let Launch { recipients, options } = command.launch;
+        let export = Export::accept(id, &caller, recipients, options, self.settings, self.re_enqueue_after);
+        let export = Export { launch_request_id: Some(request.id().to_owned()), ..export };
         let export = self.accept(export, idempotency.as_ref()).await?;
 
         let response = Success::accepted(&ExportView::new(&export, now)).location(routes::export(&export.id));
@@ -70,19 +72,6 @@ impl<K: ApiKeyStore, S: ExportStore> CreateExport<'_, K, S> {
             Status::Pending => response.retry_after(POLL_AFTER),
             Status::Ready | Status::Failed | Status::Expired => response,
         })
-    }
-
-    fn new_export(
-        &self,
-        request: &Request,
-        caller: &Caller,
-        Launch { recipients, options }: Launch,
-        now: Timestamp,
-    ) -> Result<Export, ApiError> {
-        let id = self.system.new_export_id(request.export_type()?, now)?;
-        let launch_request_id = Some(request.id().to_owned());
-        let export = Export::accept(id, caller, recipients, options, self.settings, self.re_enqueue_after);
-        Ok(Export { launch_request_id, ..export })
     }
 
     /// Accepts a new export, or returns the one already accepted for the same request.
