@@ -116,7 +116,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let now = self.system.now();
         let has_advanced = state.has_advanced || state.advances(checkpoint);
         let progress = state.statistics.progress();
-        let step = lifecycle::continue_later(export, now, progress, has_advanced, now.plus(self.re_enqueue_after));
+        let step =
+            lifecycle::continue_later(export, now, progress, has_advanced, now.plus(self.limits.re_enqueue_after));
         match self.exports.apply_with_checkpoint(&export.tenant, &export.id, &step, checkpoint).await {
             Ok(()) => {
                 *export = step.changed(export);

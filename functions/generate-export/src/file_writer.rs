@@ -13,22 +13,19 @@
 //! | `xlsx_file`, `workbook` | XLSX files, which have no checkpoint |
 //! | `unfinished_file` | deletes files that nobody will continue |
 
-use std::time::Duration;
-
 use exports_domain::csv_encoder::csv_header;
 use exports_domain::error::DependencyError;
 use exports_domain::export::Export;
 use exports_domain::failure::Failure;
 use exports_domain::file::{ExportFile, NewFile, ReadInterval};
 use exports_domain::invalid_rows::invalid_rows_header;
-use exports_domain::lifecycle::RetryPolicy;
 use exports_domain::options::FileFormat;
 use exports_domain::ports::{CompleteError, ExportStore, FileStore, KeyRange, RowSource, System, Upload};
 use exports_domain::row_encoder::EncodedCells;
 use exports_domain::time::Timestamp;
 use exports_domain::unfinished_file::UnfinishedFile;
 
-use crate::limits::{FileLimits, Times};
+use crate::limits::{Limits, Times};
 use crate::pace::Pace;
 use crate::part_uploads::PartUploads;
 use crate::plan::Batch;
@@ -61,12 +58,8 @@ pub struct FileWriter<'a, S> {
     pub files: &'a dyn FileStore,
     /// The clock.
     pub system: &'a dyn System,
-    /// The limits of a file.
-    pub limits: &'a FileLimits,
-    /// How often, and when, the export is attempted.
-    pub retry: &'a RetryPolicy,
-    /// How long the sweeper waits for a sent job to start before it enqueues the export again.
-    pub re_enqueue_after: Duration,
+    /// The limits.
+    pub limits: &'a Limits,
     /// When Lambda ends this invocation.
     pub ends_at: Timestamp,
 }
@@ -77,7 +70,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
     /// # Errors
     /// [`Stopped`]. Written parts are deleted, unless a later invocation can continue the file.
     pub async fn write(&self, export: &mut Export) -> Result<WrittenFile, Stopped> {
-        let times = Times::new(self.system.now(), self.ends_at, self.limits);
+        let times = Times::new(self.system.now(), self.ends_at, &self.limits.file);
         let (mut state, written) = match self.resume(export).await? {
             Resumed::State(mut state) => {
                 let written = self.write_rows(export, &mut state, &times).await;
@@ -90,7 +83,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
             Ok(written) => return Ok(written),
             Err(stopped) => stopped,
         };
-        let is_last = |stopped: &Stopped| stopped.is_last(export, self.system.now(), self.retry);
+        let is_last = |stopped: &Stopped| stopped.is_last(export, self.system.now(), &self.limits.retry);
         // The invalid rows found are of more use than an error.
         let has_invalid_rows = state.invalid_rows.count > 0 && !state.buffer.is_empty();
         if matches!(stopped, Stopped::Error { .. }) && has_invalid_rows && is_last(&stopped) {
@@ -132,9 +125,9 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let KeyRange { after, up_to } = export.key_range();
         let range = KeyRange { after: state.last_key_read.clone().or(after), up_to };
         let selection = export.row_selection();
-        let pace = Pace::new(self.limits.bytes_per_second);
-        let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.readers, pace);
-        let mut uploads = PartUploads::new(self.files, self.limits, NewFile::of(export));
+        let pace = Pace::new(self.limits.file.bytes_per_second);
+        let mut reader = Reader::new(self.rows, (&selection, &tenant), range, self.limits.file.readers, pace);
+        let mut uploads = PartUploads::new(self.files, &self.limits.file, NewFile::of(export));
         let mut reported_at = started_at;
         loop {
             // Uploaded parts are recorded while the next batch is read.
@@ -155,7 +148,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
                     FileFormat::Xlsx => self.run_out_of_time(export, state).await,
                 });
             }
-            if now.since(reported_at) >= self.limits.checkpoint_every {
+            if now.since(reported_at) >= self.limits.file.checkpoint_every {
                 reported_at = now;
                 reader.read_during(self.report_progress(export, state, now)).await?;
             }
@@ -183,13 +176,13 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if encoded.invalid_rows.count == 0 && state.invalid_rows.count == 0 {
             state.add_rows(&encoded)?;
             if let (EncodedCells::Xlsx(rows), Some(workbook)) = (&encoded.cells, workbook) {
-                let max_rows = self.limits.max_xlsx_rows;
+                let max_rows = self.limits.file.max_xlsx_rows;
                 if state.statistics.rows_written > max_rows {
                     return Err(Stopped::Failed(Failure::too_many_rows_for_xlsx(max_rows)));
                 }
                 workbook.add(rows)?;
             }
-            if state.buffer.len() >= self.limits.part_size {
+            if state.buffer.len() >= self.limits.file.part_size {
                 reader.read_during(uploads.start(state)).await?;
             }
             return Ok(());

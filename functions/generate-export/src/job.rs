@@ -174,9 +174,7 @@ impl<S: ExportStore> Generator<'_, S> {
             rows: self.rows,
             files: self.files,
             system: self.system,
-            limits: &self.limits.file,
-            retry: &self.limits.retry,
-            re_enqueue_after: self.limits.re_enqueue_after,
+            limits: &self.limits,
             ends_at: invocation.ends_at,
         };
         let WrittenFile { file, rows_read, checkpoint_objects } = writer.write(export).await?;

@@ -54,7 +54,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let read = state.statistics.read_until(self.system.now());
         workbook.summarize(export, &state.statistics, read)?;
         let (sender, mut chunks) = channel(1);
-        let size = self.limits.part_size.min(CHUNK);
+        let size = self.limits.file.part_size.min(CHUNK);
         let saving = spawn_blocking(move || workbook.save(size, sender));
         let received = self.receive(&mut chunks, export, state, &mut uploads, times).await;
         // The thread stops when it finds nobody receiving. It must not run on in the next invocation.
@@ -88,14 +88,14 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let mut reported_at = self.system.now();
         while let Some(chunk) = chunks.recv().await {
             state.append(&chunk);
-            if state.buffer.len() >= self.limits.part_size {
+            if state.buffer.len() >= self.limits.file.part_size {
                 uploads.start(state).await?;
             }
             let now = self.system.now();
             if now >= times.continue_at {
                 return Err(Stopped::Failed(Failure::out_of_time_for_xlsx()));
             }
-            if now.since(reported_at) >= self.limits.checkpoint_every {
+            if now.since(reported_at) >= self.limits.file.checkpoint_every {
                 reported_at = now;
                 self.record_progress(export, state, now).await?;
             }
