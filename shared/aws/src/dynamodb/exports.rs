@@ -82,6 +82,14 @@ enum StepOutcome {
     LockOfAnotherExport,
 }
 
+/// The result of an update that applies a step, if the step's guards hold.
+enum UpdateOutcome {
+    /// With the attributes that were asked for.
+    Applied(Option<Item>),
+    /// With the current record, if there is one.
+    Rejected(Option<Item>),
+}
+
 impl ExportsTable {
     /// A client of the table named `table`.
     #[must_use]
@@ -138,14 +146,14 @@ impl ExportsTable {
         }
     }
 
-    /// Updates a record. Returns the attributes that `returned` asks for, or, if the condition failed, the current record.
+    /// Updates a record and returns the attributes that `returned` asks for.
     async fn update(
         &self,
         tenant: &TenantId,
         id: &ExportId,
         update: Update,
         returned: Option<ReturnValue>,
-    ) -> Result<Result<Option<Item>, Option<Item>>, DependencyError> {
+    ) -> Result<UpdateOutcome, DependencyError> {
         let mut waits = CONFLICT_WAITS.iter();
         loop {
             let sent = self
@@ -162,12 +170,12 @@ impl ExportsTable {
                 .send()
                 .await;
             let error = match sent {
-                Ok(updated) => return Ok(Ok(updated.attributes)),
+                Ok(updated) => return Ok(UpdateOutcome::Applied(updated.attributes)),
                 Err(error) => error,
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    return Ok(Err(failed.item().cloned()));
+                    return Ok(UpdateOutcome::Rejected(failed.item().cloned()));
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) => match waits.next() {
                     Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
@@ -390,8 +398,10 @@ impl ExportStore for ExportsTable {
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         let update = Update::of(id, step);
         if !step.leaves_pending() {
-            let updated = self.update(tenant, id, update, None).await?;
-            return updated.map(drop).map_err(|current| conflict_error(current.as_ref()));
+            return match self.update(tenant, id, update, None).await? {
+                UpdateOutcome::Applied(_) => Ok(()),
+                UpdateOutcome::Rejected(current) => Err(conflict_error(current.as_ref())),
+            };
         }
         let build = || {
             let [checkpoint, lock] = self.cleanup_writes(tenant, id)?;
@@ -408,13 +418,13 @@ impl ExportStore for ExportsTable {
     }
 
     async fn try_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<TriedStep, ReadError> {
-        let updated = self.update(tenant, id, Update::of(id, step), Some(ReturnValue::AllNew)).await?;
-        let (Ok(item) | Err(item)) = &updated;
-        let record = item.as_ref().map(|item| read(item)).transpose()?.map(Box::new);
-        match (&updated, record) {
-            (Ok(_), Some(record)) => Ok(TriedStep::Applied(record)),
-            (Ok(_), None) => Err(DependencyError::transient(WRITE, "the response has no record").into()),
-            (Err(_), record) => Ok(TriedStep::Rejected(record)),
+        let record = |item: Option<Item>| item.map(|item| read(&item).map(Box::new)).transpose();
+        match self.update(tenant, id, Update::of(id, step), Some(ReturnValue::AllNew)).await? {
+            UpdateOutcome::Applied(item) => match record(item)? {
+                Some(record) => Ok(TriedStep::Applied(record)),
+                None => Err(DependencyError::transient(WRITE, "the response has no record").into()),
+            },
+            UpdateOutcome::Rejected(item) => Ok(TriedStep::Rejected(record(item)?)),
         }
     }
 
