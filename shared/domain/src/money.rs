@@ -125,7 +125,12 @@ pub(crate) fn append_whole_number(number: i128, text: &mut String) {
 /// Appends `number` with its last `exponent` digits after a decimal point.
 fn append_decimal(number: i128, exponent: usize, text: &mut String) {
     let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(number.unsigned_abs());
+    let magnitude = number.unsigned_abs();
+    // Formatting 128 bits takes several times as long, and few amounts need them.
+    let digits = match u64::try_from(magnitude) {
+        Ok(small) => buffer.format(small),
+        Err(_) => buffer.format(magnitude),
+    };
     let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(exponent)).unwrap_or((digits, ""));
     text.push_str(if number < 0 { "-" } else { "" });
     text.push_str(if whole.is_empty() { "0" } else { whole });
@@ -144,17 +149,15 @@ pub fn parse_whole_number(text: &str) -> Option<i128> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let is_plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let magnitude = match digits.len() {
-        // The common case.
-        1..=18 if is_plain => i128::from(digits.parse::<i64>().ok()?),
-        19..=38 if is_plain => digits.parse().ok()?,
+    let magnitude = match digits.parse::<u64>() {
+        // The common case. `parse` would accept a second sign.
+        Ok(magnitude) if !digits.starts_with('+') => i128::from(magnitude),
         _ => whole_decimal(digits)?,
     };
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// The slow path for rare forms: fractions, exponents and leading zeros beyond 38 digits.
+/// The slow path for rare forms: fractions, exponents and more than 64 bits.
 fn whole_decimal(text: &str) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
