@@ -205,9 +205,9 @@ impl Operations {
         self.all[number].is_void = true;
     }
 
-    /// A change that no client asked for.
-    pub(crate) fn add(&mut self, scope: Scope, op: Op) {
-        let number = self.begin(scope, Options::default(), |_| op);
+    /// A change of the export of this launch that no client asked for.
+    pub(crate) fn add(&mut self, launch: Launch, op: impl FnOnce(Launch) -> Op) {
+        let number = self.begin(self.all[launch].scope, Options::default(), |_| op(launch));
         self.end(number, Seen::Done);
     }
 
@@ -243,9 +243,9 @@ impl Operations {
         of_scope.map(|(id, launch)| (*id, *launch)).collect()
     }
 
-    /// What an export was launched with.
-    pub(crate) fn options_of(&self, id: &ExportId) -> Options {
-        self.launch_of(id).map_or_else(Options::default, |launch| self.all[launch].options)
+    /// For whom and with what an export was launched.
+    pub(crate) fn launched_with(&self, launch: Launch) -> (Scope, Options) {
+        (self.all[launch].scope, self.all[launch].options)
     }
 
     /// What the client of this operation saw in the response, and whether it certainly had no effect.

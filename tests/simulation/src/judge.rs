@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::broken::Broken;
 use crate::call::{Call, Failure};
 use crate::clients::{Op, Phase};
-use crate::rows::{Millis, SEPARATOR, index_of};
+use crate::rows::{Millis, SEPARATOR};
 use crate::workbook;
 use crate::world::{MAX_SKEW, MINUTE, Process, TENANTS, World, time};
 use exports_domain::lifecycle::transition::Transition;
@@ -250,11 +250,12 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
             | Transition::FailByAdministrator
             | Transition::Cancel
     );
-    let (first_read, options) = (facts.first_read.unwrap_or(0), world.operations.options_of(&id));
-    let scope = scope_of(&after);
+    let first_read = facts.first_read.unwrap_or(0);
     if let Some(wrong) = wrong {
         world.judge.add(&id, wrong);
     }
+    let Some(launch) = world.operations.launch_of(&id) else { return };
+    let (scope, options) = world.operations.launched_with(launch);
     if transition == Transition::RecordFile {
         check_file(world, &after);
     }
@@ -267,32 +268,26 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
     }
     world.provoke(transition, scope, &after);
     let has_file = after.file().is_some();
-    let Some(launch) = world.operations.launch_of(&id) else { return };
     match transition {
-        Transition::RecordFile => world.operations.add(scope, Op::RecordFile(launch)),
-        Transition::Ready => world.operations.add(scope, Op::End(launch, Phase::Ready)),
+        Transition::RecordFile => world.operations.add(launch, Op::RecordFile),
+        Transition::Ready => world.operations.add(launch, |launch| Op::End(launch, Phase::Ready)),
         Transition::FailByOwner
         | Transition::FailAttemptsUsedUp
         | Transition::FailAtDeadline
         | Transition::FailByAdministrator => {
-            world.operations.add(scope, Op::End(launch, Phase::Failed { has_file }));
+            world.operations.add(launch, |launch| Op::End(launch, Phase::Failed { has_file }));
         }
         _ => {}
     }
 }
 
-/// The tenant and type of an export.
-pub(crate) fn scope_of(export: &Export) -> (usize, usize) {
-    let tenant = TENANTS.iter().position(|tenant| *tenant == export.tenant.as_str()).unwrap();
-    (tenant, index_of(export.id.export_type()))
-}
-
 /// Compares the recorded file with the rows that it must have.
 fn check_file(world: &mut World, export: &Export) {
     let Some(stored) = export.file().and_then(|file| world.files.file(&file.key)) else { return };
+    let Some(launch) = world.operations.launch_of(&export.id) else { return };
+    let (scope, options) = world.operations.launched_with(launch);
     let facts = &world.judge.facts[&export.id];
     let read = (facts.first_read.unwrap_or(0), facts.recorded_at.unwrap_or(world.now));
-    let options = world.operations.options_of(&export.id);
     let text = match options.format {
         FileFormat::Csv => String::from_utf8_lossy(&stored.bytes).into_owned(),
         FileFormat::Xlsx => match workbook::read(export.id.export_type(), &stored.bytes) {
@@ -307,7 +302,7 @@ fn check_file(world: &mut World, export: &Export) {
             Err(wrong) => return world.judge.add(&export.id, format!("its file {wrong}")),
         },
     };
-    if let Err(wrong) = world.tables[&scope_of(export)].check(&text, options, export.as_of(), read) {
+    if let Err(wrong) = world.tables[&scope].check(&text, options, export.as_of(), read) {
         world.judge.add(&export.id, format!("its file {wrong}\n{text}"));
     }
 }

@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 use sweep_exports::{Sweeper, Tick};
 
 use crate::clients::{KEPT, Op, Scope};
-use crate::judge::{Key, scope_of};
+use crate::judge::Key;
 use crate::ports::{PORTS, Ports};
 use crate::rows::{Millis, Options, SampleFilter};
 use crate::scenario::{Action, RE_ENQUEUE_AFTER};
@@ -259,7 +259,7 @@ impl World {
             self.store.remove_export(&export.tenant, &export.id);
             self.judge.forget(&export);
             if let Some(launch) = self.operations.launch_of(&export.id) {
-                self.operations.add(scope_of(&export), Op::Remove(launch));
+                self.operations.add(launch, Op::Remove);
             }
         }
     }

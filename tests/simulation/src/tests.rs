@@ -1,12 +1,16 @@
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use exports_domain::export_type::ExportType;
+use exports_domain::ports::RowKey;
 use exports_domain::testing::conformance;
 
 use super::*;
 use crate::ports::PORTS;
-use crate::world::{Event, Process, World, replace, with};
+use crate::rows::{SAMPLES, index_of};
+use crate::world::{Event, Process, TENANTS, World, replace, with};
 
 /// Enough for most failures. `tests/run simulation` runs many more, from fresh seeds.
 const HISTORIES: u64 = 200;
@@ -83,11 +87,22 @@ fn run_calls(world: World, calls: impl Future<Output = ()>) {
 }
 
 #[test]
-fn simulated_bucket_and_keys_behave_as_their_ports_promise() {
-    let world = World::new(Choices::of(Vec::new()), None, false);
+fn simulated_stores_behave_as_their_ports_promise() {
+    let export_type = ExportType::MarketplacePayouts;
+    let of = index_of(export_type);
+    let mut world = World::new(Choices::of(Vec::new()), None, false);
     let part_size = world.config.part_size;
+    let tenants = [(0, 0..8), (1, 5..10)].map(|(tenant, numbers)| {
+        let put = |number| {
+            world.tables.get_mut(&(tenant, of)).unwrap().put(number, 0, 0);
+            RowKey(SAMPLES[of][number].key.clone())
+        };
+        (TENANTS[tenant].parse().unwrap(), numbers.map(put).collect::<BTreeSet<_>>())
+    });
     run_calls(world, async {
         conformance::file_store(&PORTS, part_size).await;
+        conformance::export_store(&PORTS).await;
         conformance::api_key_store(&PORTS).await;
+        conformance::row_source(&PORTS, export_type, &tenants).await;
     });
 }

@@ -1,6 +1,13 @@
-//! The behaviour that every implementation of a port promises, written once: the in-memory fakes, the simulated ports and
-//! the adapters run the same checks.
+//! What every implementation of a port promises, written once: the in-memory fakes, the simulated ports and the
+//! adapters run the same checks.
+//!
+//! The ports are those that return what was stored: [`FileStore`], [`ExportStore`], [`ApiKeyStore`] and [`RowSource`].
+//! `JobQueue`, `MailSender` and `System` return nothing of that kind. What the adapters of the first two send to AWS is
+//! held by the golden requests of `shared/aws/src/wire.rs`; `System` sends nothing.
 
+use std::collections::BTreeSet;
+use std::iter;
+use std::ops::Bound;
 use std::time::Duration;
 
 use crc_fast::CrcAlgorithm::Crc64Nvme;
@@ -8,15 +15,18 @@ use crc_fast::CrcAlgorithm::Crc64Nvme;
 use super::{export, operator, start};
 use crate::caller::{ApiKeyRecord, KeyHash};
 use crate::export::{Export, Lease};
+use crate::export_type::{ExportType, FileColumns};
 use crate::failure::Failure;
 use crate::file::{NewFile, unfinished_key};
 use crate::history::{HistoryFilter, Order};
-use crate::id::ExportId;
+use crate::id::{ExportId, TenantId};
 use crate::idempotency::{IDEMPOTENCY_WINDOW, Idempotency};
 use crate::lifecycle::{self, FailedBy};
 use crate::ports::{
-    AcceptError, ApiKeyStore, ApplyError, CompleteError, ExportStore, FileStore, Part, TriedStep, Upload,
+    AcceptError, ApiKeyStore, ApplyError, CompleteError, ExportStore, FileStore, KeyRange, Part, RowKey, RowPage,
+    RowSource, TriedStep, Upload,
 };
+use crate::row_selection::RowSelection;
 use crate::time::Timestamp;
 
 /// Checks a bucket without files in which all parts of a file but the last must have at least `min_part_size` bytes
@@ -348,4 +358,58 @@ async fn api_key_keeps_the_time_of_its_first_revocation<S: ApiKeyStore>(keys: &S
     let missing = api_key("revoked", 6).hash;
     assert_eq!(keys.revoke_api_key(&missing, start()).await.unwrap(), None);
     assert_eq!(keys.find_api_key(&missing).await.unwrap(), None);
+}
+
+/// Checks a source whose rows of this type have these keys, for each tenant. It should have rows of several tenants
+/// with keys among each other, and more of one tenant than fit into a page.
+pub async fn row_source(rows: &dyn RowSource, export_type: ExportType, tenants: &[(TenantId, BTreeSet<RowKey>)]) {
+    let selection = RowSelection::all(FileColumns::current(export_type));
+    // Before all keys, at each, and directly after it.
+    let around = |key: &RowKey| [key.clone(), RowKey(format!("{}!", key.0))];
+    let keys = tenants.iter().flat_map(|(_, keys)| keys);
+    let bounds: BTreeSet<RowKey> = iter::once(RowKey("0".to_owned())).chain(keys.flat_map(around)).collect();
+    for (tenant, keys) in tenants {
+        for after in iter::once(None).chain(bounds.iter().map(Some)) {
+            for up_to in &bounds {
+                let range = KeyRange { after: after.cloned(), up_to: up_to.clone() };
+                if after.is_none_or(|after| after < up_to) {
+                    range_is_read_in_order_up_to_its_end(rows, &selection, tenant, range, keys).await;
+                } else {
+                    let rejected = rows.read_page(&selection, tenant, &range).await;
+                    assert!(rejected.is_err_and(|error| error.is_permanent()), "{range:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The ids of the rows of a page, which are in the first column.
+fn ids(page: &RowPage) -> Vec<&str> {
+    let lines = str::from_utf8(page.encoded.cells.csv()).unwrap().lines();
+    lines.map(|line| line.split(';').next().unwrap()).collect()
+}
+
+async fn range_is_read_in_order_up_to_its_end(
+    rows: &dyn RowSource,
+    selection: &RowSelection,
+    tenant: &TenantId,
+    mut range: KeyRange,
+    keys: &BTreeSet<RowKey>,
+) {
+    let after = range.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut unread = keys.range((after, Bound::Included(&range.up_to)));
+    loop {
+        let page = rows.read_page(selection, tenant, &range).await.unwrap();
+        let ids = ids(&page);
+        let expected: Vec<&RowKey> = unread.by_ref().take(ids.len()).collect();
+        let expected_ids: Vec<&str> = expected.iter().map(|key| key.0.split_once('#').unwrap().1).collect();
+        assert_eq!((ids, page.first.as_ref()), (expected_ids, expected.first().copied()), "{tenant}, {range:?}");
+        let Some(next) = page.next else { break };
+        assert!(range.after.as_ref() < Some(&next), "{tenant}, {range:?}: the next page starts at {next:?}");
+        range.after = Some(next);
+        if range.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(unread.next(), None, "{tenant}, {range:?}");
 }

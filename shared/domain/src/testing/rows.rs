@@ -31,8 +31,14 @@ pub struct MemoryRows {
 impl MemoryRows {
     /// A table with the payouts of one tenant, all in one page.
     pub fn new(tenant: &TenantId, rows: impl IntoIterator<Item = Row>) -> Self {
-        let keyed = |row: Row| ((tenant.clone(), sort_key(TYPE, &row)), row);
-        Self { rows: rows.into_iter().map(keyed).collect(), ..Self::default() }
+        Self::default().and(tenant, rows)
+    }
+
+    /// Adds the payouts of another tenant.
+    #[must_use]
+    pub fn and(mut self, tenant: &TenantId, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.rows.extend(rows.into_iter().map(|row| ((tenant.clone(), sort_key(TYPE, &row)), row)));
+        self
     }
 
     /// The number of pages read.
