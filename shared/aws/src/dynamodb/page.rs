@@ -357,7 +357,7 @@ impl<'a> JsonReader<'a> {
             }
         };
         let value = value.get(kind.len()..)?;
-        let end = memchr::memchr2(b'"', b'\\', value)?;
+        let end = before_special(value)?;
         if value.get(end..end + 2)? != b"\"}" {
             return None;
         }
@@ -371,14 +371,33 @@ impl<'a> JsonReader<'a> {
 /// The number of bytes before the first quote of 16 bytes, and these bytes. `None` if there is no quote.
 #[inline]
 fn before_quote(word: u128) -> Option<(usize, u128)> {
-    const ONES: u128 = u128::from_le_bytes([1; 16]);
-    const QUOTES: u128 = ONES * b'"' as u128;
-    // SWAR search: the lowest byte whose highest bit is set in `quotes` is the first quote.
-    let other = word ^ QUOTES;
-    let quotes = other.wrapping_sub(ONES) & !other & (ONES << 7);
-    let length = quotes.trailing_zeros() / 8;
+    let length = find(b'"', word).trailing_zeros() / 8;
     let bytes = 1_u128.checked_shl(8 * length)?.wrapping_sub(1);
     Some((usize::try_from(length).ok()?, word & bytes))
+}
+
+/// The number of bytes before the first quote or backslash, if there is one.
+#[inline]
+fn before_special(text: &[u8]) -> Option<usize> {
+    // Most values are shorter than two words: calling memchr takes longer than reading them.
+    let mut length = 0;
+    for bytes in text.as_chunks().0.iter().take(2) {
+        let word = u128::from_le_bytes(*bytes);
+        let special = find(b'"', word) | find(b'\\', word);
+        if special != 0 {
+            return Some(length + usize::try_from(special.trailing_zeros() / 8).ok()?);
+        }
+        length += bytes.len();
+    }
+    memchr::memchr2(b'"', b'\\', text.get(length..)?).map(|rest| length + rest)
+}
+
+/// A SWAR search: the lowest byte whose highest bit is set in the result is the first `byte` in `word`.
+#[inline]
+const fn find(byte: u8, word: u128) -> u128 {
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    let other = word ^ (ONES * byte as u128);
+    other.wrapping_sub(ONES) & !other & (ONES << 7)
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

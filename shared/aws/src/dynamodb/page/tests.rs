@@ -274,3 +274,10 @@ fn read_page_of_another_response_is_an_error() {
     }
     assert!(read_page(b"{\"a\":\"\xff\"}", &all()).is_err());
 }
+
+proptest! {
+    #[test]
+    fn end_of_a_value_is_the_first_quote_or_backslash(text in "(a|é|!|#|]|\"){0,40}[\"\\\\]?(a|\"|\\\\){0,40}") {
+        prop_assert_eq!(before_special(text.as_bytes()), text.find(['"', '\\']));
+    }
+}
