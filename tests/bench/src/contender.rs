@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
+use crate::cost::deployed_megabytes;
 use crate::fake::{BUCKET, Conditions, ConsumedUnits, EXPORTS_TABLE, EnqueuedJob, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
@@ -232,7 +233,7 @@ impl GeneratorBench {
         }
         command.env("AWS_LAMBDA_RUNTIME_API", api.address());
         command.env("AWS_LAMBDA_FUNCTION_NAME", "generate-export").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
-        command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "768");
+        command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", deployed_megabytes()?.to_string());
         command.env("EXPORTS_TABLE", EXPORTS_TABLE).env("SENDER", "exports@example.com");
         command.env("JOBS_QUEUE_URL", format!("{}/123456789012/jobs", fake.url()));
         command.env("LINK_SIGNER_SECRET", "link-signer");

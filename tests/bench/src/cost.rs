@@ -211,7 +211,7 @@ fn waits(export: &ExportResult) -> f64 {
 }
 
 /// The generator's memory size in the template.
-fn deployed_megabytes() -> Result<f64, Error> {
+pub(crate) fn deployed_megabytes() -> Result<f64, Error> {
     let generator = TEMPLATE.split_once("  GenerateExportFunction:\n").map(|(_, rest)| rest);
     let size = generator.and_then(|text| text.split_once("MemorySize: ")?.1.split_ascii_whitespace().next());
     Ok(size.ok_or("the template has no memory size of the generator")?.parse()?)
