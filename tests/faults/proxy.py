@@ -36,7 +36,7 @@ from forms import form, operation_of
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 # The calls that change the record of an export.
 WRITES = {"dynamodb:TransactWriteItems", "dynamodb:UpdateItem"}
-# Between the client timeouts: 5 s, but 30 s for S3, whose bodies are large.
+# Between the client timeouts: 5 s, but 30 s for S3's calls with large bodies.
 SLOW_SECONDS = 8.0
 # The time between the connection reset and the effect of a delayed call.
 DELAY_SECONDS = 1.2

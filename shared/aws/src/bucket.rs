@@ -33,38 +33,32 @@ const COMPLETE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct ExportsBucket {
     config: SdkConfig,
     bucket: String,
-    /// Made at its first use, so that functions that only link to files do not link the S3 client.
+    /// Made at its first use, so that functions that only link to files or delete them do not link the S3 client.
     client: OnceLock<aws_sdk_s3::Client>,
-    downloads: Option<Downloads>,
-}
-
-/// Checks whether files exist and signs links to them.
-#[derive(Debug)]
-struct Downloads {
     files: StoredFiles,
-    signer: LinkSigner,
+    links: Option<LinkSigner>,
 }
 
 impl ExportsBucket {
     /// A client of the bucket named `bucket`, without links.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        Self { config: config.clone(), bucket, client: OnceLock::new(), downloads: None }
+        let files = StoredFiles::new(config, &bucket);
+        Self { config: config.clone(), bucket, client: OnceLock::new(), files, links: None }
     }
 
     /// The same bucket with links to its files. `secret` is the name or ARN of the secret with the signing key.
     #[must_use]
     pub fn with_links(self, secret: String) -> Self {
-        let files = StoredFiles::new(&self.config, &self.bucket);
-        let signer = LinkSigner::new(&self.config, secret, &self.bucket);
-        Self { downloads: Some(Downloads { files, signer }), ..self }
+        let links = Some(LinkSigner::new(&self.config, secret, &self.bucket));
+        Self { links, ..self }
     }
 
     /// Connects to S3 and reads the signing key during initialization, when Lambda provides a full CPU. Errors are
     /// ignored: the first request reports them.
     pub async fn warm_up(&self, now: Timestamp) {
-        if let Some(Downloads { files, signer }) = &self.downloads {
-            tokio::join!(files.warm_up(), signer.warm_up(now));
+        if let Some(links) = &self.links {
+            tokio::join!(self.files.warm_up(), links.warm_up(now));
         }
     }
 
@@ -79,17 +73,6 @@ impl ExportsBucket {
             let config = aws_sdk_s3::config::Builder::from(&self.config).timeout_config(time_outs).build();
             aws_sdk_s3::Client::from_conf(config)
         })
-    }
-
-    fn downloads(&self, action: &'static str) -> Result<&Downloads, DependencyError> {
-        let missing = || DependencyError::permanent(action, "the function was built without links");
-        self.downloads.as_ref().ok_or_else(missing)
-    }
-
-    /// Deletes the object with this key, if it exists.
-    async fn delete(&self, action: &'static str, key: &str) -> Result<(), DependencyError> {
-        let deleted = self.client().delete_object().bucket(&self.bucket).key(key).send().await;
-        deleted.map(|_| ()).map_err(|error| dependency_error(action, error))
     }
 }
 
@@ -233,19 +216,7 @@ impl FileStore for ExportsBucket {
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<(), DependencyError> {
-        let aborted = self
-            .client()
-            .abort_multipart_upload()
-            .bucket(&self.bucket)
-            .key(&upload.key)
-            .upload_id(&upload.id)
-            .send()
-            .await;
-        match aborted {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
-            Err(error) => Err(dependency_error("abort the upload", error)),
-        }
+        self.files.abort(upload).await
     }
 
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
@@ -275,11 +246,11 @@ impl FileStore for ExportsBucket {
     }
 
     async fn delete_unfinished(&self, key: &str) -> Result<(), DependencyError> {
-        self.delete("delete the unfinished part", key).await
+        self.files.delete("delete the unfinished part", key).await
     }
 
     async fn delete_file(&self, key: &str) -> Result<(), DependencyError> {
-        self.delete("delete the file", key).await
+        self.files.delete("delete the file", key).await
     }
 
     async fn file_size(&self, key: &str) -> Result<Option<u64>, DependencyError> {
@@ -296,11 +267,12 @@ impl FileStore for ExportsBucket {
     }
 
     async fn file_exists(&self, key: &str) -> Result<bool, DependencyError> {
-        self.downloads("check whether the file exists")?.files.exists(key).await
+        self.files.exists(key).await
     }
 
     async fn sign_link(&self, key: &str, now: Timestamp, expiry: Timestamp) -> Result<String, DependencyError> {
-        self.downloads("sign the link")?.signer.sign_link(key, now, expiry).await
+        let missing = || DependencyError::permanent("sign the link", "the function was built without links");
+        self.links.as_ref().ok_or_else(missing)?.sign_link(key, now, expiry).await
     }
 }
 

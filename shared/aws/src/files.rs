@@ -1,39 +1,45 @@
-//! Checks whether an export's file is still in the bucket.
+//! Checks whether objects of the exports bucket exist, and deletes them, without the SDK's S3 client (see
+//! [`presign`](crate::presign)).
 //!
-//! The lifecycle rule or an administrator may have deleted it. The export's record does not show that.
+//! The lifecycle rule or an administrator may have deleted an export's file. The export's record does not show that.
 
 use std::error::Error;
 use std::time::Duration;
 
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use aws_types::request_id::apply_request_id;
 use exports_domain::error::DependencyError;
-use exports_domain::ports::System as _;
+use exports_domain::ports::{System as _, Upload};
 
 use crate::config::{MAX_WARM_UP, behavior_version};
 use crate::error::dependency_error;
-use crate::presign::{BucketUrl, HEAD_OBJECT};
+use crate::presign::{BucketUrl, DELETE_OBJECT, HEAD_OBJECT, ObjectOperation, abort_multipart_upload};
 use crate::system::LambdaSystem;
-
-/// The action that errors name.
-const ACTION: &str = "check whether the file exists";
 
 /// Longer than all attempts together.
 const SIGNATURE_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Checks whether objects of one bucket exist, without the SDK's S3 client (see [`presign`](crate::presign)).
+/// Method and target of a presigned request, or why it could not be signed.
+type Presigned = Result<(&'static str, String), Box<dyn Error + Send + Sync>>;
+type PresignedOperation = Operation<Presigned, (), ErrorMetadata>;
+
+/// The objects of one bucket.
 #[derive(Debug)]
 pub(crate) struct StoredFiles {
     bucket: BucketUrl,
     credentials: Option<SharedCredentialsProvider>,
-    head: Operation<String, bool, ErrorMetadata>,
+    lookup: PresignedOperation,
+    deletion: PresignedOperation,
 }
 
 impl StoredFiles {
@@ -46,39 +52,14 @@ impl StoredFiles {
             .operation_timeout(Duration::from_secs(3))
             .build();
         let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50));
+        let lookup = config.to_builder().timeout_config(time_outs).retry_config(retries).build();
         let bucket = BucketUrl::new(config, bucket);
-        let mut head = Operation::builder()
-            .service_name("s3")
-            .operation_name("HeadObject")
-            .behavior_version(behavior_version())
-            .endpoint_url(&bucket.url)
-            .no_auth()
-            .with_connection_poisoning()
-            .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
-            .retry_classifier(HttpStatusCodeClassifier::default())
-            .standard_retry(&retries)
-            .timeout_config(time_outs);
-        if let Some(http_client) = config.http_client() {
-            head = head.http_client(http_client);
+        Self {
+            lookup: operation(&lookup, &bucket.url),
+            deletion: operation(config, &bucket.url),
+            credentials: config.credentials_provider(),
+            bucket,
         }
-        let head = head
-            .serializer(|target: String| {
-                let mut request = HttpRequest::new(SdkBody::empty());
-                request.set_method(HEAD_OBJECT.method)?;
-                request.set_uri(target)?;
-                Ok(request)
-            })
-            .deserializer(|response: &HttpResponse| match response.status().as_u16() {
-                200 => Ok(true),
-                404 => Ok(false),
-                // Whether the file exists is unknown. A response to HEAD has no body with an error code.
-                status => {
-                    let message = format!("S3 responded with status {status}");
-                    Err(OrchestratorError::operation(ErrorMetadata::builder().message(message).build()))
-                }
-            })
-            .build();
-        Self { bucket, credentials: config.credentials_provider(), head }
     }
 
     /// Connects to S3 during initialization, when Lambda provides a full CPU. Errors are ignored.
@@ -88,13 +69,77 @@ impl StoredFiles {
 
     /// Whether the object with this key exists.
     pub(crate) async fn exists(&self, key: &str) -> Result<bool, DependencyError> {
-        let permanent = |source: Box<dyn Error + Send + Sync>| DependencyError::permanent(ACTION, source);
-        let credentials = self.credentials.as_ref().ok_or_else(|| permanent("no credentials".into()))?;
-        let credentials = credentials.provide_credentials().await.map_err(|error| permanent(error.into()))?;
-        let signer = credentials.into();
-        let target = self.bucket.presign(HEAD_OBJECT, key, &signer, LambdaSystem.now(), SIGNATURE_LIFETIME);
-        self.head.invoke(target.map_err(permanent)?).await.map_err(|error| dependency_error(ACTION, error))
+        match self.lookup.invoke(self.presigned(&HEAD_OBJECT, key).await).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => Ok(false),
+            Err(error) => Err(dependency_error("check whether the file exists", error)),
+        }
     }
+
+    /// Deletes the object with this key, if it exists.
+    pub(crate) async fn delete(&self, action: &'static str, key: &str) -> Result<(), DependencyError> {
+        let deleted = self.deletion.invoke(self.presigned(&DELETE_OBJECT, key).await).await;
+        deleted.map_err(|error| dependency_error(action, error))
+    }
+
+    /// Aborts the upload, if it exists.
+    pub(crate) async fn abort(&self, upload: &Upload) -> Result<(), DependencyError> {
+        match self.deletion.invoke(self.presigned(&abort_multipart_upload(&upload.id), &upload.key).await).await {
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            aborted => aborted.map_err(|error| dependency_error("abort the upload", error)),
+        }
+    }
+
+    async fn presigned(&self, operation: &ObjectOperation, key: &str) -> Presigned {
+        let credentials = self.credentials.as_ref().ok_or("no credentials")?.provide_credentials().await?;
+        let now = LambdaSystem.now();
+        let target = self.bucket.presign(operation, key, &credentials.into(), now, SIGNATURE_LIFETIME)?;
+        Ok((operation.method, target))
+    }
+}
+
+/// An operation with the time-outs and retries of `config`. It retries what the SDK's S3 client retries.
+fn operation(config: &SdkConfig, url: &str) -> PresignedOperation {
+    let mut operation = Operation::builder()
+        .service_name("s3")
+        .operation_name("presigned request")
+        .behavior_version(behavior_version())
+        .endpoint_url(url)
+        .no_auth()
+        .with_connection_poisoning()
+        .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
+        .retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
+        .retry_classifier(HttpStatusCodeClassifier::default())
+        .standard_retry(config.retry_config().unwrap_or(&RetryConfig::standard()))
+        .timeout_config(config.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled));
+    if let Some(http_client) = config.http_client() {
+        operation = operation.http_client(http_client);
+    }
+    let operation = operation.serializer(|presigned: Presigned| {
+        let (method, target) = presigned?;
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_method(method)?;
+        request.set_uri(target)?;
+        Ok(request)
+    });
+    operation.deserializer(result).build()
+}
+
+/// The result that a response reports. The elements of S3's error document have no attributes (API Reference, "Error
+/// responses"). A response to HEAD has no body.
+fn result(response: &HttpResponse) -> Result<(), OrchestratorError<ErrorMetadata>> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body = response.body().bytes().and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default();
+    let element = |name: &str| Some(body.split_once(&format!("<{name}>"))?.1.split_once("</")?.0.to_owned());
+    let message = element("Message").unwrap_or_else(|| format!("S3 responded with status {}", status.as_u16()));
+    let mut error = apply_request_id(ErrorMetadata::builder().message(message), response.headers());
+    if let Some(code) = element("Code") {
+        error = error.code(code);
+    }
+    Err(OrchestratorError::operation(error.build()))
 }
 
 #[cfg(test)]
@@ -106,25 +151,43 @@ mod tests {
     use exports_domain::testing::file;
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+    const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
     const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\n\r\n";
     const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\n\r\n";
     const SLOW_DOWN: &str = "HTTP/1.1 503 Slow Down\r\n\r\n";
 
-    /// The result of a lookup, and the requests it sent.
-    async fn lookup(responses: &'static [&'static str]) -> (Result<bool, DependencyError>, Vec<String>) {
+    /// The result of a call, and the requests it sent.
+    async fn call<T>(
+        responses: &'static [&'static str],
+        call: impl AsyncFnOnce(StoredFiles) -> Result<T, DependencyError>,
+    ) -> (Result<T, DependencyError>, Vec<String>) {
         let service = LocalServer::start(responses, IdleConnection::Closed).await;
-        let files = StoredFiles::new(&local(service.url.clone()), "exports");
-        let found = files.exists(&file().key).await;
-        (found, service.requests())
+        let result = call(StoredFiles::new(&local(service.url.clone()), "exports")).await;
+        (result, service.requests())
+    }
+
+    async fn lookup(responses: &'static [&'static str]) -> (Result<bool, DependencyError>, Vec<String>) {
+        call(responses, async |files| files.exists(&file().key).await).await
     }
 
     #[tokio::test]
-    async fn exists_sends_one_presigned_head() {
-        let (found, requests) = lookup(&[OK]).await;
+    async fn each_call_sends_one_presigned_request() {
+        let upload = Upload { key: file().key, id: "1+/=&?%".to_owned() };
+        let (found, head) = lookup(&[OK]).await;
         assert!(found.unwrap());
-        let [request] = &requests[..] else { panic!("one request") };
-        assert!(request.starts_with(&format!("HEAD /exports/{}?X-Amz-Algorithm=AWS4-HMAC-SHA256&", file().key)));
-        assert!(request.contains("&X-Amz-Expires=60&"), "{request}");
+        let (deleted, delete) = call(&[NO_CONTENT], async |files| files.delete("delete", &file().key).await).await;
+        let (aborted, abort) = call(&[NO_CONTENT], async |files| files.abort(&upload).await).await;
+        deleted.and(aborted).unwrap();
+        for (requests, method, query) in [
+            (head, "HEAD", ""),
+            (delete, "DELETE", "x-id=DeleteObject&"),
+            (abort, "DELETE", "x-id=AbortMultipartUpload&uploadId=1%2B%2F%3D%26%3F%25&"),
+        ] {
+            let [request] = &requests[..] else { panic!("one request") };
+            let target = format!("{method} /exports/{}?{query}X-Amz-Algorithm=AWS4-HMAC-SHA256&", file().key);
+            assert!(request.starts_with(&target), "{request}");
+            assert!(request.contains("&X-Amz-Expires=60&"), "{request}");
+        }
     }
 
     #[tokio::test]
@@ -140,6 +203,18 @@ mod tests {
             assert!(source.contains(&format!("status {status}")), "{source}");
         }
         assert!(!lookup(&[SLOW_DOWN, NOT_FOUND]).await.0.unwrap());
+    }
+
+    #[tokio::test]
+    async fn error_has_the_code_the_message_and_the_id_of_the_response() {
+        const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nx-amz-request-id: 4442587FB7D0A2F9\r\ncontent-length: 78\r\n\r\n\
+            <Error><Code>AccessDenied</Code><Message>no policy allows it</Message></Error>";
+        let (deleted, _) = call(&[DENIED], async |files| files.delete("delete it", "k").await).await;
+        let error = deleted.unwrap_err();
+        let source = error.source().and_then(Error::source).unwrap().to_string();
+        let expected =
+            r#"Error { code: "AccessDenied", message: "no policy allows it", aws_request_id: "4442587FB7D0A2F9" }"#;
+        assert_eq!((error.to_string().as_str(), source.as_str()), ("could not delete it", expected));
     }
 
     #[tokio::test]

@@ -100,7 +100,7 @@ impl LinkSigner {
         let signer = self.key(now).await?;
         // SigV4 has whole seconds, and truncates `now`.
         let lifetime = Duration::from_secs((expiry.seconds() - now.seconds()).try_into().unwrap_or(0));
-        let signed = self.bucket.presign(GET_OBJECT, key, &signer, now, lifetime);
+        let signed = self.bucket.presign(&GET_OBJECT, key, &signer, now, lifetime);
         let target = signed.map_err(|error| DependencyError::permanent("sign the link", error))?;
         Ok(format!("{}{target}", self.bucket.url))
     }

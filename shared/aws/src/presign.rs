@@ -1,8 +1,10 @@
 //! Presigns requests for objects of the exports bucket.
 //!
 //! With the SDK's signer instead of its S3 client, which would be a fifth of the binary of a route that only signs
-//! links and checks whether files exist. A test compares the links with those of the S3 client.
+//! links, checks whether files exist or deletes them. AWS's SDK for Java presigns all of these operations (`S3Presigner`).
+//! A test compares the links with those of the S3 client.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
@@ -23,15 +25,28 @@ use crate::system::system_time;
 const MAX_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
 /// An S3 operation on one object: its method, and the query string that the SDK sends with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ObjectOperation {
     pub(crate) method: &'static str,
-    query: &'static str,
+    query: Cow<'static, str>,
 }
 
-pub(crate) const GET_OBJECT: ObjectOperation = ObjectOperation { method: "GET", query: "?x-id=GetObject" };
+impl ObjectOperation {
+    const fn new(method: &'static str, query: &'static str) -> Self {
+        Self { method, query: Cow::Borrowed(query) }
+    }
+}
 
-pub(crate) const HEAD_OBJECT: ObjectOperation = ObjectOperation { method: "HEAD", query: "" };
+pub(crate) const GET_OBJECT: ObjectOperation = ObjectOperation::new("GET", "?x-id=GetObject");
+
+pub(crate) const HEAD_OBJECT: ObjectOperation = ObjectOperation::new("HEAD", "");
+
+pub(crate) const DELETE_OBJECT: ObjectOperation = ObjectOperation::new("DELETE", "?x-id=DeleteObject");
+
+pub(crate) fn abort_multipart_upload(upload_id: &str) -> ObjectOperation {
+    let query = format!("?x-id=AbortMultipartUpload&uploadId={}", query::fmt_string(upload_id));
+    ObjectOperation { method: "DELETE", query: query.into() }
+}
 
 /// The URL and region of a bucket.
 #[derive(Clone, Debug)]
@@ -66,7 +81,7 @@ impl BucketUrl {
     /// If `lifetime` is more than 7 days, or the request cannot be signed.
     pub(crate) fn presign(
         &self,
-        operation: ObjectOperation,
+        operation: &ObjectOperation,
         key: &str,
         signer: &Identity,
         now: Timestamp,
@@ -107,26 +122,54 @@ impl BucketUrl {
 mod tests {
     use super::*;
     use crate::config::{configured, local};
+    use crate::testing::{StubHttpClient, response};
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
     use aws_sdk_s3::presigning::PresigningConfig;
 
+    /// Of an upload or a version.
+    const ID: &str = "a b+c/ü&d=e?f%g~._-";
+
     fn credentials() -> Credentials {
-        Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", None, None, "test")
+        let token = Some("IQoJb3JpZ2luX2VjEXAMPLE+/==".to_owned());
+        Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token, None, "test")
     }
 
     fn in_region(region: &str) -> SdkConfig {
         configured(credentials(), region.to_owned(), None)
     }
 
-    /// The link that the SDK's S3 client signs.
-    async fn sdk_link(config: &SdkConfig, bucket: &str, key: &str, now: Timestamp, lifetime: Duration) -> String {
-        let config = aws_sdk_s3::config::Builder::from(config)
-            .credentials_provider(SharedCredentialsProvider::new(credentials()))
-            .build();
+    fn sdk_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+        let credentials = SharedCredentialsProvider::new(credentials());
+        aws_sdk_s3::Client::from_conf(
+            aws_sdk_s3::config::Builder::from(config).credentials_provider(credentials).build(),
+        )
+    }
+
+    /// Operations, and the links to them that the SDK's S3 client signs.
+    async fn sdk_links(
+        config: &SdkConfig,
+        bucket: &str,
+        key: &str,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> [(ObjectOperation, String); 4] {
+        let client = sdk_client(config);
         let presigning = PresigningConfig::builder().start_time(system_time(now)).expires_in(lifetime).build().unwrap();
-        let request = aws_sdk_s3::Client::from_conf(config).get_object().bucket(bucket).key(key);
-        request.presigned(presigning).await.unwrap().uri().to_owned()
+        let get = client.get_object().bucket(bucket).key(key).presigned(presigning.clone()).await.unwrap();
+        let head = client.head_object().bucket(bucket).key(key).presigned(presigning.clone()).await.unwrap();
+        let delete = client.delete_object().bucket(bucket).key(key);
+        // It presigns no request with an upload's ID. A version's is encoded in the same way.
+        let versioned = delete.clone().version_id(ID).presigned(presigning.clone()).await.unwrap();
+        let abort = abort_multipart_upload(ID).query.replace("AbortMultipartUpload&uploadId", "DeleteObject&versionId");
+        let delete = delete.presigned(presigning).await.unwrap();
+        let with_id = ObjectOperation { query: abort.into(), ..DELETE_OBJECT };
+        [(GET_OBJECT, get), (HEAD_OBJECT, head), (DELETE_OBJECT, delete), (with_id, versioned)].map(
+            |(operation, request)| {
+                assert_eq!((request.method(), request.headers().count()), (operation.method, 0));
+                (operation, request.uri().to_owned())
+            },
+        )
     }
 
     #[tokio::test]
@@ -147,13 +190,32 @@ mod tests {
                 for key in keys {
                     for lifetime in [Duration::from_secs(1), Duration::from_secs(900), MAX_LIFETIME] {
                         let bucket_url = BucketUrl::new(config, bucket);
-                        let target = bucket_url.presign(GET_OBJECT, key, &credentials().into(), now, lifetime).unwrap();
-                        let link = format!("{}{target}", bucket_url.url);
-                        assert_eq!(link, sdk_link(config, bucket, key, now, lifetime).await);
+                        for (operation, sdk_link) in sdk_links(config, bucket, key, now, lifetime).await {
+                            let signer = credentials().into();
+                            let target = bucket_url.presign(&operation, key, &signer, now, lifetime).unwrap();
+                            assert_eq!(format!("{}{target}", bucket_url.url), sdk_link);
+                        }
                     }
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn abort_has_the_method_and_url_of_the_sdk() {
+        let config = in_region("eu-west-1");
+        let bucket_url = BucketUrl::new(&config, "exports");
+        let operation = abort_multipart_upload(ID);
+        let now = Timestamp::from_millis(1_791_448_200_123);
+        let target = bucket_url.presign(&operation, "a b.csv", &credentials().into(), now, MAX_LIFETIME).unwrap();
+        let (method, link) = (operation.method, format!("{}{target}", bucket_url.url));
+        let aws = StubHttpClient::new(move |sent| {
+            assert_eq!((sent.method(), Some(sent.uri())), (method, link.split("&X-Amz-").next()));
+            response(204, "")
+        });
+        let client = sdk_client(&config.into_builder().http_client(aws.clone()).build());
+        client.abort_multipart_upload().bucket("exports").key("a b.csv").upload_id(ID).send().await.unwrap();
+        assert_eq!(aws.requests(), 1);
     }
 
     #[test]
@@ -161,7 +223,7 @@ mod tests {
         let bucket_url = BucketUrl::new(&in_region("eu-west-1"), "exports");
         let now = Timestamp::from_millis(1_791_448_200_123);
         let lifetime = MAX_LIFETIME + Duration::from_secs(1);
-        let rejected = bucket_url.presign(GET_OBJECT, "a.csv", &credentials().into(), now, lifetime);
+        let rejected = bucket_url.presign(&GET_OBJECT, "a.csv", &credentials().into(), now, lifetime);
         assert!(rejected.is_err_and(|error| error.to_string().contains("604801 s")));
     }
 }

@@ -23,8 +23,10 @@ impl UnfinishedFile {
 
     /// Deletes it as far as possible. Returns the errors, to be logged: the bucket's lifecycle rules delete the rest some
     /// days later.
+    ///
+    /// Generic, because a function links all calls of a `dyn FileStore`.
     #[must_use]
-    pub async fn delete(&self, files: &dyn FileStore) -> Vec<DependencyError> {
+    pub async fn delete<F: FileStore + ?Sized>(&self, files: &F) -> Vec<DependencyError> {
         let mut errors = Vec::new();
         if let Some(upload) = &self.upload {
             errors.extend(files.abort_upload(upload).await.err());

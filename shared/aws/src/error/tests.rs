@@ -1,6 +1,6 @@
 use exports_domain::caller::KeyHash;
 use exports_domain::file::ExportFile;
-use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileStore, JobQueue};
+use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileStore, JobQueue, Upload};
 use exports_domain::testing::{export, file, new_file, start};
 use std::time::Duration;
 
@@ -34,6 +34,11 @@ async fn error_of(service: &str, status: u16, code: &str) -> (DependencyError, u
         "s3 put" => {
             let bucket = ExportsBucket::new(&config, "exports".into());
             bucket.put_file(&new_file(), vec![1]).await.unwrap_err()
+        }
+        "s3 delete" => ExportsBucket::new(&config, "exports".into()).delete_file("exports/x.csv").await.unwrap_err(),
+        "s3 abort" => {
+            let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
+            ExportsBucket::new(&config, "exports".into()).abort_upload(&upload).await.unwrap_err()
         }
         "sqs" => {
             let queue = JobsQueue::new(&config, "http://aws.example/1/jobs".into());
@@ -116,6 +121,27 @@ async fn transient_error_is_classified_by_code_or_status() {
     ] {
         let (error, _) = error_of(service, status, code).await;
         assert_eq!(error.kind(), ErrorKind::Transient, "{service}: {status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn presigned_request_fails_like_one_of_the_s3_client() {
+    for (status, code, attempts) in [
+        (301, "PermanentRedirect", 1),
+        (400, "ExpiredToken", 1),
+        (400, "RequestTimeout", 4),
+        (400, "SlowDown", 4),
+        (403, "AccessDenied", 1),
+        (404, "", 1),
+        (404, "NoSuchBucket", 1),
+        (500, "InternalError", 4),
+        (503, "SlowDown", 4),
+    ] {
+        let (expected, _) = error_of("s3 put", status, code).await;
+        for service in ["s3 put", "s3 delete", "s3 abort"] {
+            let (error, requests) = error_of(service, status, code).await;
+            assert_eq!((error.kind(), requests), (expected.kind(), attempts), "{service}: {status} {code}");
+        }
     }
 }
 

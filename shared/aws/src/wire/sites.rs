@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, Block, Expr, ExprMethodCall, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Lit, Signature, Type};
+use syn::{
+    Attribute, Block, Expr, ExprMethodCall, ExprPath, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, Signature, Type,
+};
 
 /// A function or method of the crate.
 #[derive(Debug)]
@@ -59,17 +61,15 @@ impl Visit<'_> for ContainsIdent {
     }
 }
 
-/// The operation that a file builds without a service client: `.operation_name("HeadObject")`.
-struct OperationName(Option<String>);
+/// The first name in a call's arguments, which is that of the operation in `invoke(self.presigned(&HEAD_OBJECT, key))`.
+#[derive(Default)]
+struct FirstName(Option<String>);
 
-impl<'ast> Visit<'ast> for OperationName {
-    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        if let (true, Some(Expr::Lit(name))) = (call.method == "operation_name", call.args.first())
-            && let Lit::Str(name) = &name.lit
-        {
-            self.0 = Some(name.value());
+impl Visit<'_> for FirstName {
+    fn visit_expr_path(&mut self, name: &ExprPath) {
+        if let Some(name) = name.path.get_ident().filter(|name| *name != "self") {
+            self.0.get_or_insert_with(|| name.to_string());
         }
-        visit::visit_expr_method_call(self, call);
     }
 }
 
@@ -77,7 +77,6 @@ impl<'ast> Visit<'ast> for OperationName {
 #[derive(Default)]
 struct Scan {
     file: PathBuf,
-    named: Option<String>,
     owner: Option<String>,
     port: Option<String>,
     functions: Vec<Function>,
@@ -87,23 +86,21 @@ impl Scan {
     fn read(&mut self, file: &Path) {
         let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)).unwrap();
         let parsed = syn::parse_file(&source).unwrap();
-        let mut named = OperationName(None);
-        named.visit_file(&parsed);
-        let mut scan = Self { file: file.to_owned(), named: named.0, ..Self::default() };
+        let mut scan = Self { file: file.to_owned(), ..Self::default() };
         scan.visit_file(&parsed);
         self.functions.append(&mut scan.functions);
     }
 
     fn add(&mut self, signature: &Signature, block: &Block) {
         let name = signature.ident.to_string();
-        let mut calls = Calls { operations: Vec::new(), named: self.named.clone() };
+        let mut calls = Calls(Vec::new());
         calls.visit_block(block);
         self.functions.push(Function {
             file: self.file.clone(),
             lines: signature.fn_token.span.start().line..=block.brace_token.span.close().end().line,
             port: self.port.as_ref().map(|port| format!("{port}::{name}")),
             name: self.owner.as_ref().map_or_else(|| name.clone(), |owner| format!("{owner}::{name}")),
-            operations: calls.operations,
+            operations: calls.0,
         });
     }
 }
@@ -160,31 +157,37 @@ impl<'ast> Visit<'ast> for Scan {
     }
 }
 
-struct Calls {
-    operations: Vec<String>,
-    /// The operation that this file builds without a service client.
-    named: Option<String>,
-}
+/// The operations that a function calls.
+struct Calls(Vec<String>);
 
 impl<'ast> Visit<'ast> for Calls {
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
         let name = call.method.to_string();
         let sends = SENDERS.contains(&&*name) && (name != "send" || call.args.is_empty());
         if sends || name.starts_with("wait_until_") {
-            let operation = operation(&call.receiver).or_else(|| self.named.clone());
-            self.operations.push(operation.unwrap_or_else(|| "(unknown)".to_owned()));
+            self.0.push(operation(call).unwrap_or_else(|| "(unknown)".to_owned()));
         }
         visit::visit_expr_method_call(self, call);
     }
 }
 
-/// The operation that a method chain starts with: `self.client.get_item()…` is `GetItem`.
-fn operation(chain: &Expr) -> Option<String> {
+/// The operation that a call sends: the one that its method chain starts with, or that its arguments name.
+fn operation(call: &ExprMethodCall) -> Option<String> {
+    let named = || {
+        let mut name = FirstName::default();
+        call.args.iter().for_each(|argument| name.visit_expr(argument));
+        name.0
+    };
+    Some(first_method(&call.receiver).or_else(named)?.to_lowercase().split('_').map(capitalized).collect())
+}
+
+/// The method that a chain starts with: `get_item` in `self.client.get_item().table_name(…)`.
+fn first_method(chain: &Expr) -> Option<String> {
     match chain {
         Expr::MethodCall(call) => match &*call.receiver {
             // `self.client()` is the client itself.
-            Expr::MethodCall(receiver) if receiver.method != "client" => operation(&call.receiver),
-            _ => Some(call.method.to_string().split('_').map(capitalized).collect()),
+            Expr::MethodCall(receiver) if receiver.method != "client" => first_method(&call.receiver),
+            _ => Some(call.method.to_string()),
         },
         _ => None,
     }
