@@ -105,8 +105,8 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
     /// Deletes the upload and the object that the checkpoint names.
     async fn discard(&self, checkpoint: Option<Checkpoint>) {
         let Some(checkpoint) = checkpoint else { return };
-        for error in UnfinishedFile::of(&checkpoint).delete(self.files).await {
-            warn!(error = %Chain(&error), "the unfinished file was not deleted");
+        for (key, error) in UnfinishedFile::of(&checkpoint).delete(self.files).await {
+            warn!(key, error = %Chain(&error), "the unfinished file was not deleted");
         }
     }
 

@@ -13,6 +13,7 @@ use exports_domain::testing::{
 };
 use exports_domain::totals::Totals;
 use exports_http::testing::{assert_is_documented, keys, sample_events};
+use exports_telemetry::testing::Log;
 use serde_json::{Value, json};
 
 use super::*;
@@ -205,10 +206,14 @@ async fn unfinished_file_of_a_live_owner_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn unfinished_file_that_is_not_deleted_does_not_fail_the_request() {
+async fn unfinished_file_that_is_not_deleted_is_logged_and_does_not_fail_the_request() {
     let world = world(owned(MINUTE)).with_unfinished_file();
     world.files.failures.deny();
+    let (log, _guard) = Log::capture();
     assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    let lines = log.events();
+    let keys: Vec<_> = lines.iter().filter_map(|line| line["key"].as_str()).collect();
+    assert_eq!(keys, [&*new_file().key, &*unfinished_key(&export().tenant, &export().id, 1, 1)]);
     assert!(world.record().is_cancelled());
     assert_eq!(world.mail.mails().len(), 1);
 }

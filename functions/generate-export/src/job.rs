@@ -203,7 +203,7 @@ impl<S: ExportStore> Generator<'_, S> {
         discard(&unrecorded.checkpoint_objects, self.files).await;
         // A complete upload is a file. If this fails, the bucket's lifecycle rule deletes it.
         if let Err(error) = self.files.delete_file(&unrecorded.key).await {
-            warn!(error = %Chain(&error), "the file was not deleted");
+            warn!(key = unrecorded.key, error = %Chain(&error), "the file was not deleted");
         }
     }
 

@@ -18,6 +18,7 @@ use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryQueue, MemoryRows, MemoryStore, block_on, export,
     export_of_version_1, new_file, operator, payout, ready_export, row_status, start, state, with_value, with_work,
 };
+use exports_telemetry::testing::Log;
 use lambda_runtime::{Context, LambdaEvent};
 
 use super::*;
@@ -175,6 +176,11 @@ fn cancel_at(write: u64, world: &World) -> Arc<Mutex<Option<Result<(), CancelErr
         *response.lock().unwrap() = Some(cancelled);
     });
     outcome
+}
+
+/// The object keys in the log.
+fn keys_in(log: &Log) -> Vec<String> {
+    log.events().iter().filter_map(|line| line["key"].as_str().map(str::to_owned)).collect()
 }
 
 /// The bytes that an undisturbed run writes.

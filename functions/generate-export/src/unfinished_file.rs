@@ -6,7 +6,7 @@ use exports_telemetry::Chain;
 use tracing::warn;
 
 pub(crate) async fn discard(unfinished: &UnfinishedFile, files: &dyn FileStore) {
-    for error in unfinished.delete(files).await {
-        warn!(error = %Chain(&error), "the unfinished file was not deleted");
+    for (key, error) in unfinished.delete(files).await {
+        warn!(key, error = %Chain(&error), "the unfinished file was not deleted");
     }
 }

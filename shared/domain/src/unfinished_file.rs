@@ -21,18 +21,18 @@ impl UnfinishedFile {
         Self { upload: checkpoint.upload.clone(), part_key }
     }
 
-    /// Deletes it as far as possible. Returns the errors, to be logged: the bucket's lifecycle rules delete the rest some
-    /// days later.
+    /// Deletes it as far as possible. Returns the errors with the objects' keys, to be logged: the bucket's lifecycle
+    /// rules delete the rest some days later.
     ///
     /// Generic, because a function links all calls of a `dyn FileStore`.
     #[must_use]
-    pub async fn delete<F: FileStore + ?Sized>(&self, files: &F) -> Vec<DependencyError> {
+    pub async fn delete<F: FileStore + ?Sized>(&self, files: &F) -> Vec<(&str, DependencyError)> {
         let mut errors = Vec::new();
         if let Some(upload) = &self.upload {
-            errors.extend(files.abort_upload(upload).await.err());
+            errors.extend(files.abort_upload(upload).await.err().map(|error| (&*upload.key, error)));
         }
         if let Some(key) = &self.part_key {
-            errors.extend(files.delete_unfinished(key).await.err());
+            errors.extend(files.delete_unfinished(key).await.err().map(|error| (&**key, error)));
         }
         errors
     }

@@ -96,3 +96,16 @@ async fn continued_export_cancelled_at_any_write_leaves_nothing() {
         assert!(cancelled > 2, "{cancelled} writes");
     }
 }
+
+#[tokio::test]
+async fn log_names_a_file_that_is_not_deleted() {
+    let world = world(1);
+    // When the file is written, before it is recorded.
+    let _ = cancel_at(2, &world);
+    world.files.failures.inject_after(1);
+    let (log, _guard) = Log::capture();
+    world.deliver("r").await;
+    let left: Vec<_> = world.files.files().into_keys().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(keys_in(&log), left);
+}

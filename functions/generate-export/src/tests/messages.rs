@@ -1,7 +1,5 @@
 //! Messages of the queue.
 
-use exports_telemetry::testing::Log;
-
 use super::*;
 
 #[tokio::test]

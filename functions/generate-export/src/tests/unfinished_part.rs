@@ -119,3 +119,17 @@ async fn owner_that_lost_its_lease_keeps_what_its_successor_continues() {
     assert_eq!(world.files.unfinished_uploads(), 1, "its own upload is aborted, and the successor's is not");
     assert_eq!(world.files.unfinished().len(), 0, "no checkpoint names its own unfinished part");
 }
+
+#[tokio::test]
+async fn log_names_the_objects_that_are_not_deleted() {
+    let world = in_short_invocations(100);
+    world.leave_unfinished_part().await;
+    let left: Vec<_> = world.files.upload_keys().into_iter().chain(world.files.unfinished().into_keys()).collect();
+    world.files.failures.inject();
+    let (log, _guard) = Log::capture();
+    for _ in 0..3 {
+        world.deliver("r").await;
+    }
+    assert_eq!((world.record().status(), left.len()), (Status::Failed, 2));
+    assert_eq!(keys_in(&log), left);
+}
