@@ -9,14 +9,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::caller::{Caller, ClientType, Person};
+use crate::checkpoint::{Checkpoint, UnfinishedPart};
 use crate::email::{EmailAddress, Recipients};
 use crate::error::DependencyError;
 use crate::export::{Export, ExportSettings, Pending, State, Status};
 use crate::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use crate::failure::{Failure, FailureCode};
-use crate::file::{ExportFile, InvalidRowsFile, NewFile, ReadInterval};
+use crate::file::{ExportFile, InvalidRowsFile, NewFile, ReadInterval, unfinished_key};
 use crate::id::ExportId;
+use crate::invalid_rows::InvalidRows;
 use crate::options::ExportOptions;
+use crate::ports::{RowKey, Upload};
 use crate::row::{ID, Value};
 use crate::time::Timestamp;
 use crate::totals::{Total, Totals};
@@ -148,6 +151,31 @@ pub fn file() -> ExportFile {
         totals,
         read: Some(ReadInterval { from: start(), to: start().plus(Duration::from_secs(60)) }),
         expires_at: start().plus(export.settings.file_retention),
+    }
+}
+
+/// A checkpoint of [`export`] with a value for each field.
+#[must_use]
+pub fn checkpoint() -> Checkpoint {
+    let export = first_owned();
+    Checkpoint {
+        upload: Some(Upload { key: new_file().key, id: "u".to_owned() }),
+        parts: 2,
+        unfinished: Some(UnfinishedPart {
+            key: unfinished_key(&export.tenant, &export.id, 1, 9),
+            bytes: 100,
+            crc64: u64::MAX,
+        }),
+        read_from: Some(start()),
+        after: RowKey("2026-10-08T08:30:00.000Z#po_1".to_owned()),
+        rows_read: 9,
+        rows_written: 7,
+        bytes: 900,
+        totals: file().totals,
+        sha256: vec![0, 1, 255],
+        crc64: u64::MAX,
+        invalid_rows: InvalidRows { count: 2, first: vec!["a".into(), "b".into()], ..InvalidRows::default() },
+        is_complete: false,
     }
 }
 

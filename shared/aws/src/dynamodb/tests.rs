@@ -23,14 +23,14 @@ use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, St
 use exports_domain::money::Currency;
 use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
-    AcceptError, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowSource, ScheduledCheck, Upload,
+    AcceptError, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowSource, Upload,
 };
 use exports_domain::row::Value;
 use exports_domain::row_encoder::RowEncoder;
 use exports_domain::row_selection::RowSelection;
 use exports_domain::testing::{
-    MemoryStore, address, conformance, export, file, invalid_rows_failure, new_file, operator, ready_export,
-    ready_until, row, row_status, settings, start, state, with_work,
+    MemoryStore, address, checkpoint, conformance, export, file, invalid_rows_failure, new_file, operator,
+    ready_export, ready_until, row, row_status, settings, start, state, with_work,
 };
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
@@ -569,58 +569,6 @@ async fn failing_an_export_keeps_the_lock_of_another() {
 }
 
 #[tokio::test]
-async fn scheduled_checks_are_of_one_status_and_shard_earliest_first() {
-    let table = local_tables().await;
-    let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
-    for (random, minute) in [(8, 3), (16, 1), (24, 9), (9, 1)] {
-        table.put_export(&checked_at(export_with_id(random), minutes(minute))).await;
-    }
-    table.put_export(&Export { state: state(Status::Expired), ..export_with_id(32) }).await;
-    table.put_export(&Export { state: ready_until(minutes(1)), ..export_with_id(40) }).await;
-    let check = |random, n| ScheduledCheck { tenant: export().tenant, id: export_with_id(random).id, at: minutes(n) };
-    let find =
-        async |cursor: CheckCursor, limit| table.exports.scheduled_checks(&cursor, minutes(3), limit).await.unwrap();
-    let start_of = |status| table.exports.check_cursors(status).swap_remove(0);
-    let all = find(start_of(Status::Pending), 9).await;
-    assert_eq!((all.checks, all.next), (vec![check(16, 1), check(8, 3)], None));
-    let first = find(start_of(Status::Pending), 1).await;
-    assert_eq!(first.checks, [check(16, 1)]);
-    assert_eq!(find(first.next.clone().unwrap(), 9).await.checks, [check(8, 3)]);
-    // The start key's export has left the index.
-    table.put_export(&Export { state: state(Status::Failed), ..export_with_id(16) }).await;
-    assert_eq!(find(first.next.unwrap(), 9).await.checks, [check(8, 3)]);
-    let ready = find(start_of(Status::Ready), 9).await;
-    assert_eq!(ready.checks, [check(40, 1)]);
-}
-
-#[tokio::test]
-async fn scheduled_checks_at_the_same_time_are_paged() {
-    let (table, memory) = (local_tables().await, MemoryStore::default());
-    // In the order of their keys.
-    let numbers = [16, 8, 24];
-    for random in numbers {
-        let export = checked_at(export_with_id(random), start());
-        table.put_export(&export).await;
-        memory.put_export(export);
-    }
-    let mut cursor = table.exports.check_cursors(Status::Pending).swap_remove(0);
-    let mut in_memory = memory.check_cursors(Status::Pending).swap_remove(0);
-    for random in numbers {
-        let page = table.exports.scheduled_checks(&cursor, start(), 1).await.unwrap();
-        assert_eq!(page.checks.iter().map(|check| check.id).collect::<Vec<_>>(), [export_with_id(random).id]);
-        let expected = memory.scheduled_checks(&in_memory, start(), 1).await.unwrap();
-        assert_eq!(expected.checks, page.checks);
-        (cursor, in_memory) = (page.next.unwrap(), expected.next.unwrap());
-    }
-    // A cursor after `now` is rejected.
-    let before = Timestamp::from_millis(start().millis() - 1);
-    let rejected = table.exports.scheduled_checks(&cursor, before, 1).await;
-    assert!(rejected.is_err_and(|error| error.is_permanent()));
-    let rejected = memory.scheduled_checks(&in_memory, before, 1).await;
-    assert!(rejected.is_err_and(|error| error.is_permanent()));
-}
-
-#[tokio::test]
 async fn scheduled_checks_with_a_corrupt_key_returns_the_others() {
     let table = local_tables().await;
     let minutes = |n: u64| start().plus(Duration::from_secs(60 * n));
@@ -908,38 +856,6 @@ async fn read_page_reads_the_table_of_the_type() {
 }
 
 #[tokio::test]
-async fn checkpoint_is_written_with_its_step_and_deleted_at_the_end() {
-    let table = local_tables().await;
-    let lease = |owner: &str| Lease { owner: owner.into(), until: start().plus(Duration::from_secs(60)) };
-    let policy = retry_policy(5);
-    let read = export();
-    table.exports.accept_export(&read, None).await.unwrap();
-    let acquire = lifecycle::acquire(&read, start(), lease("r"), &policy).unwrap();
-    table.exports.apply_step(&read.tenant, &read.id, &acquire).await.unwrap();
-    let owner = acquire.changed(&read);
-    let checkpoint = checkpoint();
-    let find = async || table.exports.find_checkpoint(&read.tenant, &read.id).await.unwrap();
-
-    let late = lifecycle::advance_checkpoint(&read, start(), PROGRESS);
-    let rejected = table.exports.apply_with_checkpoint(&read.tenant, &read.id, &late, &checkpoint).await;
-    assert_eq!(unwrap_conflict(rejected), Err(Some(Box::new(owner.clone()))));
-    assert_eq!(find().await, None);
-
-    let step = lifecycle::advance_checkpoint(&owner, start(), PROGRESS);
-    // A checkpoint replaces the one before it, with all its attributes.
-    for checkpoint in [checkpoint.clone(), Checkpoint { upload: None, parts: 0, unfinished: None, ..checkpoint }] {
-        table.exports.apply_with_checkpoint(&read.tenant, &read.id, &step, &checkpoint).await.unwrap();
-        assert_eq!(find().await, Some(checkpoint));
-    }
-    let now = table.exports.find_export(&read.tenant, &read.id).await.unwrap().unwrap();
-    assert_eq!((now.rows_read, now.rows_written, now.attempts), (9, 7, 0));
-
-    let fail = lifecycle::fail(&now, start(), FailedBy::Owner, Failure::attempts_used_up(1));
-    table.exports.apply_step(&read.tenant, &read.id, &fail).await.unwrap();
-    assert_eq!((find().await, table.lock(&read).await), (None, None));
-}
-
-#[tokio::test]
 async fn find_checkpoint_ignores_other_versions_and_corrupt_items() {
     let table = local_tables().await;
     for (name, value) in [
@@ -954,23 +870,5 @@ async fn find_checkpoint_ignores_other_versions_and_corrupt_items() {
         item.insert(name.into(), value);
         table.client.put_item().table_name("Exports").set_item(Some(item)).send().await.unwrap();
         assert_eq!(table.exports.find_checkpoint(&export().tenant, &export().id).await.unwrap(), None, "{name}");
-    }
-}
-
-fn checkpoint() -> Checkpoint {
-    Checkpoint {
-        upload: Some(Upload { key: "exports/acme/x/1.csv".into(), id: "u".into() }),
-        parts: 2,
-        unfinished: Some(UnfinishedPart { key: "unfinished/acme/x/1-9".into(), bytes: 100, crc64: u64::MAX }),
-        read_from: Some(start()),
-        after: RowKey("2026-10-08T08:30:00.000Z#po_1".into()),
-        rows_read: 9,
-        rows_written: 7,
-        bytes: 900,
-        totals: file().totals,
-        sha256: vec![0, 1, 255],
-        crc64: u64::MAX,
-        invalid_rows: InvalidRows { count: 2, first: vec!["a".into(), "b".into()], ..InvalidRows::default() },
-        is_complete: false,
     }
 }

@@ -5,16 +5,17 @@
 //! `JobQueue`, `MailSender` and `System` return nothing of that kind. What the adapters of the first two send to AWS is
 //! held by the golden requests of `shared/aws/src/wire.rs`; `System` sends nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::ops::Bound;
 use std::time::Duration;
 
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 
-use super::{export, operator, start};
+use super::{checkpoint, export, file, operator, start, with_work};
 use crate::caller::{ApiKeyRecord, KeyHash};
-use crate::export::{Export, Lease};
+use crate::checkpoint::Checkpoint;
+use crate::export::{Export, Lease, Progress, Status};
 use crate::export_type::{ExportType, FileColumns};
 use crate::failure::Failure;
 use crate::file::{NewFile, unfinished_key};
@@ -194,7 +195,7 @@ async fn aborted_upload_makes_no_file(files: &dyn FileStore) {
     assert_eq!(files.file_size(&file.key).await.unwrap(), Some(5), "another upload of the same file goes on");
 }
 
-/// Checks a store without exports. Each check has a tenant of its own.
+/// Checks a store without exports. Each check has tenants of its own.
 pub async fn export_store<S: ExportStore>(exports: &S) {
     missing_export_is_not_written(exports).await;
     second_export_is_rejected_until_the_first_ends(exports).await;
@@ -202,6 +203,12 @@ pub async fn export_store<S: ExportStore>(exports: &S) {
     export_accepted_before_is_returned_before_other_errors(exports).await;
     idempotency_key_is_valid_for_a_day(exports).await;
     list_ends_after_the_last_export_of_the_period(exports).await;
+    checkpoint_is_stored_with_its_step_or_not_at_all(exports).await;
+    step_that_leaves_pending_deletes_the_checkpoint(exports).await;
+    due_checks_are_listed_once_earliest_first(exports).await;
+    only_the_current_check_of_an_export_is_listed(exports).await;
+    rest_of_a_sequence_is_listed_while_exports_end(exports).await;
+    check_cursor_after_now_is_rejected(exports).await;
 }
 
 /// A PENDING export that `tenant` launched at `at`.
@@ -308,6 +315,171 @@ async fn list_ends_after_the_last_export_of_the_period<S: ExportStore>(exports: 
         }
         assert!(list(Some(outside)).await.is_err_and(|error| error.is_permanent()), "{order:?}");
     }
+}
+
+async fn checkpoint_is_stored_with_its_step_or_not_at_all<S: ExportStore>(exports: &S) {
+    let export = export_of("continued", start(), 1);
+    let apply = async |read: &Export, checkpoint: &Checkpoint| {
+        let progress = Progress { rows_read: checkpoint.rows_read, rows_written: checkpoint.rows_written };
+        let step = lifecycle::advance_checkpoint(read, start(), progress);
+        exports.apply_with_checkpoint(&read.tenant, &read.id, &step, checkpoint).await.map(|()| step.changed(read))
+    };
+    let find = async || {
+        let record = exports.find_export(&export.tenant, &export.id).await.unwrap();
+        (record, exports.find_checkpoint(&export.tenant, &export.id).await.unwrap())
+    };
+    let missing = apply(&export, &checkpoint()).await;
+    assert!(matches!(missing, Err(ApplyError::Conflict(None))), "{missing:?}");
+    assert_eq!(find().await, (None, None));
+    exports.accept_export(&export, None).await.unwrap();
+    let other_owner = Export { fencing_token: 1, ..export.clone() };
+    let with_less = Checkpoint { upload: None, parts: 0, unfinished: None, rows_read: 99, ..checkpoint() };
+    let mut expected = (Some(export.clone()), None);
+    for checkpoint in [checkpoint(), with_less] {
+        let rejected = apply(&other_owner, &checkpoint).await;
+        assert!(matches!(&rejected, Err(ApplyError::Conflict(now)) if now.as_deref() == expected.0.as_ref()));
+        assert_eq!(find().await, expected, "the step was rejected");
+        let advanced = apply(&export, &checkpoint).await.unwrap();
+        expected = (Some(advanced), Some(checkpoint));
+        assert_eq!(find().await, expected, "the last checkpoint counts");
+    }
+}
+
+async fn step_that_leaves_pending_deletes_the_checkpoint<S: ExportStore>(exports: &S) {
+    let [first, second] = [1, 2].map(|random| export_of("ended", start(), random));
+    let failed = lifecycle::fail(&first, start(), FailedBy::Owner, Failure::attempts_used_up(1));
+    let ready = lifecycle::ready(&second, start(), start());
+    for (export, end) in [(first, failed), (second, ready)] {
+        let (tenant, id) = (&export.tenant, &export.id);
+        let find = async || exports.find_checkpoint(tenant, id).await.unwrap();
+        let step = lifecycle::advance_checkpoint(&export, start(), Progress { rows_read: 9, rows_written: 7 });
+        let advance = async || exports.apply_with_checkpoint(tenant, id, &step, &checkpoint()).await;
+        exports.accept_export(&export, None).await.unwrap();
+        advance().await.unwrap();
+        exports.apply_step(tenant, id, &lifecycle::record_file(&export, start(), file(), 9)).await.unwrap();
+        assert_eq!(find().await, Some(checkpoint()), "the export is pending");
+        exports.apply_step(tenant, id, &end).await.unwrap();
+        assert_eq!(find().await, None);
+        let late = advance().await;
+        assert!(matches!(late, Err(ApplyError::Conflict(Some(_)))), "{late:?}");
+        assert_eq!(find().await, None);
+    }
+}
+
+/// So many milliseconds after [`start`].
+fn millis(millis: u64) -> Timestamp {
+    start().plus(Duration::from_millis(millis))
+}
+
+/// A pending export that is checked at `at`. Those with the same random bytes are in one sequence.
+fn checked_at(tenant: &str, at: Timestamp, random: u8) -> Export {
+    with_work(export_of(tenant, start(), random), |pending| pending.next_check_at = at)
+}
+
+/// The checks of tenants whose names start with `prefix`, from all sequences, read in pages of `limit`. In AWS the
+/// index of checks is eventually consistent; in each store that runs the suite it is up to date.
+async fn list_checks<S: ExportStore>(
+    exports: &S,
+    prefix: &str,
+    status: Status,
+    now: Timestamp,
+    limit: u32,
+) -> BTreeMap<TenantId, Timestamp> {
+    let mut listed = BTreeMap::new();
+    for mut cursor in exports.check_cursors(status) {
+        let mut last = None;
+        loop {
+            let page = exports.scheduled_checks(&cursor, now, limit).await.unwrap();
+            assert!(page.checks.len() <= limit as usize && page.corrupt == 0, "{page:?}");
+            for check in page.checks {
+                assert!(last <= Some(check.at), "{check:?} follows one at {last:?}");
+                last = Some(check.at);
+                if check.tenant.as_str().starts_with(prefix) {
+                    assert_eq!(listed.insert(check.tenant, check.at), None, "listed again");
+                }
+            }
+            let Some(next) = page.next else { break };
+            cursor = next;
+        }
+    }
+    listed
+}
+
+async fn due_checks_are_listed_once_earliest_first<S: ExportStore>(exports: &S) {
+    let mut due = BTreeMap::new();
+    for random in 0..16 {
+        for (n, after) in [1, 2, 0, 1].into_iter().enumerate() {
+            let export = checked_at(&format!("due-{random}-{n}"), millis(after), random);
+            exports.accept_export(&export, None).await.unwrap();
+            if after <= 1 {
+                due.insert(export.tenant, millis(after));
+            }
+        }
+    }
+    for limit in [1, 2, 100] {
+        assert_eq!(list_checks(exports, "due", Status::Pending, millis(1), limit).await, due, "in pages of {limit}");
+    }
+}
+
+async fn only_the_current_check_of_an_export_is_listed<S: ExportStore>(exports: &S) {
+    let export = checked_at("moved", millis(1), 1);
+    let listed = async || {
+        let list = async |status| list_checks(exports, "moved", status, millis(9), 9).await.into_values().next();
+        (list(Status::Pending).await, list(Status::Ready).await)
+    };
+    exports.accept_export(&export, None).await.unwrap();
+    assert_eq!(listed().await, (Some(millis(1)), None));
+    for (step, expected) in [
+        (lifecycle::re_enqueue(&export, millis(1), millis(2)), (Some(millis(2)), None)),
+        (lifecycle::record_file(&export, start(), file(), 3), (Some(millis(2)), None)),
+        (lifecycle::ready(&export, start(), millis(3)), (None, Some(millis(3)))),
+        (lifecycle::resent(start(), export.recipients.clone(), millis(4)), (None, Some(millis(4)))),
+        (lifecycle::expire(start(), millis(4)), (None, None)),
+    ] {
+        exports.apply_step(&export.tenant, &export.id, &step).await.unwrap();
+        assert_eq!(listed().await, expected, "{step:?}");
+    }
+}
+
+async fn rest_of_a_sequence_is_listed_while_exports_end<S: ExportStore>(exports: &S) {
+    for limit in [1, 2] {
+        let mut pending = BTreeMap::new();
+        for n in 0..5 {
+            let export = checked_at(&format!("rest-{limit}-{n}"), millis(n / 2), 1);
+            exports.accept_export(&export, None).await.unwrap();
+            pending.insert(export.tenant.clone(), export);
+        }
+        for mut cursor in exports.check_cursors(Status::Pending) {
+            loop {
+                let page = exports.scheduled_checks(&cursor, millis(2), limit).await.unwrap();
+                for check in page.checks {
+                    if let Some(export) = pending.remove(&check.tenant) {
+                        fail(exports, &export).await;
+                    }
+                }
+                let Some(next) = page.next else { break };
+                cursor = next;
+            }
+        }
+        assert!(pending.is_empty(), "in pages of {limit}: {pending:?}");
+    }
+    assert_eq!(list_checks(exports, "rest", Status::Pending, millis(2), 100).await, BTreeMap::new());
+}
+
+async fn check_cursor_after_now_is_rejected<S: ExportStore>(exports: &S) {
+    for tenant in ["cursor-1", "cursor-2"] {
+        exports.accept_export(&checked_at(tenant, start(), 1), None).await.unwrap();
+    }
+    let mut found = false;
+    for cursor in exports.check_cursors(Status::Pending) {
+        let page = exports.scheduled_checks(&cursor, start(), 1).await.unwrap();
+        let (Some(last), Some(next)) = (page.checks.last(), page.next) else { continue };
+        exports.scheduled_checks(&next, last.at, 1).await.unwrap();
+        let rejected = exports.scheduled_checks(&next, last.at.minus(Duration::from_millis(1)), 1).await;
+        assert!(rejected.is_err_and(|error| error.is_permanent()), "{next:?}");
+        found = true;
+    }
+    assert!(found, "a sequence has a second page");
 }
 
 /// Checks a store without API keys.
