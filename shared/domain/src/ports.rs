@@ -214,7 +214,7 @@ pub trait ExportStore: Send + Sync {
         id: &ExportId,
     ) -> impl Future<Output = Result<Option<Checkpoint>, DependencyError>> + Send;
 
-    /// Applies `step` and stores the checkpoint in one conditional write.
+    /// Applies a step that does not leave PENDING and stores the checkpoint, in one conditional write.
     fn apply_with_checkpoint(
         &self,
         tenant: &TenantId,
