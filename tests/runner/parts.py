@@ -32,6 +32,8 @@ NOTICED_SHARDS = 160
 HISTORIES, WHOLE_HISTORIES = 20_000, 1_000_000
 # How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
+E2E = "tests/e2e"
+VIEWS = [f"{E2E}/browser/test_{name}.py" for name in ("help", "history", "looks", "sections")]
 # Coverage that libFuzzer needs, on stable Rust.
 COVERAGE = (
     "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 "
@@ -180,18 +182,28 @@ def unit(job: Job) -> None:
 
 
 def e2e(job: Job) -> None:
-    """Black-box tests by URL, against a local stack with the template's defaults."""
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "plain")
+    """Black-box tests of exports by URL, against a local stack with the template's defaults."""
+    job.pytest(E2E, f"--ignore={E2E}/browser", *(f"--ignore={file}" for file in _api_tests()), "-m", "plain")
+
+
+def api(job: Job) -> None:
+    """Black-box tests of the API by URL: requests, responses, access and permissions. The same kind of stack."""
+    job.pytest(*_api_tests(), "-m", "plain")
+
+
+def _api_tests() -> list[str]:
+    names = ["test_access.py", "test_privileges.py", *(file.name for file in (ROOT / E2E).glob("test_api_*.py"))]
+    return [f"{E2E}/{name}" for name in sorted(names)]
 
 
 def e2e_brisk(job: Job) -> None:
     """Black-box tests by URL, against a local stack with time-outs of seconds instead of minutes."""
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "brisk")
+    job.pytest(E2E, f"--ignore={E2E}/browser", "-m", "brisk")
 
 
 def e2e_timed(job: Job) -> None:
     """Black-box tests by URL that take minutes or need a special local stack."""
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", "timed")
+    job.pytest(E2E, f"--ignore={E2E}/browser", "-m", "timed")
 
 
 def faults(job: Job) -> None:
@@ -219,7 +231,12 @@ def simulation(job: Job) -> None:
 
 def browser(job: Job) -> None:
     """The back office in Chromium, against local stacks. With --update, rewrites its screenshots."""
-    job.pytest("tests/e2e/browser")
+    job.pytest(f"{E2E}/browser", *(f"--ignore={file}" for file in VIEWS))
+
+
+def views(job: Job) -> None:
+    """The back office in Chromium: its sections, histories and help, and how they look."""
+    job.pytest(*VIEWS)
 
 
 def dashboard(job: Job) -> None:
@@ -259,9 +276,9 @@ def sam(job: Job) -> None:
 
 
 def release(job: Job) -> None:
-    """With release binaries: the black-box tests of e2e and e2e-brisk, and exports that another build continues."""
+    """With release binaries: the tests of e2e, api and e2e-brisk, and exports that another build continues."""
     marks = "plain or brisk or earlier"
-    job.pytest("tests/e2e", "--ignore=tests/e2e/browser", "-m", marks, **RELEASE, **{build.DONE: "1"})
+    job.pytest(E2E, f"--ignore={E2E}/browser", "-m", marks, **RELEASE, **{build.DONE: "1"})
 
 
 def fuzz(job: Job) -> None:
@@ -333,7 +350,9 @@ PLANS: dict[str, Plan] = {
     "simulation": Plan(simulation, Uses.PROCESSOR, needs=("simulator",), tools=("cargo",)),
     "e2e": Plan(e2e, Uses.STACK, needs=("python", "functions")),
     "browser": Plan(browser, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
+    "api": Plan(api, Uses.STACK, needs=("python", "functions")),
     "schemathesis": Plan(schemathesis, Uses.STACK, needs=("python", "functions")),
+    "views": Plan(views, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),
     "e2e-brisk": Plan(e2e_brisk, Uses.STACK, needs=("python", "functions")),
     "faults": Plan(faults, Uses.STACK, needs=("python", "functions", "invariants")),
     "e2e-timed": Plan(e2e_timed, Uses.STACK, needs=("python", "functions")),

@@ -18,7 +18,7 @@ from runner import tools
 from runner.job import Job
 
 # How many parts with a stack run at once. They mostly wait.
-STACKS_PER_PROCESSOR = 2.5
+STACKS_PER_PROCESSOR = 3
 
 
 class Uses(enum.Enum):
