@@ -121,7 +121,8 @@ class Injection:
     @property
     def waits_long(self) -> bool:
         """Whether the call hangs until the long timeout of the S3 client."""
-        return self.failure is Failure.HANGS and self.operation.startswith("s3:")
+        is_short = self.operation in {"s3:AbortMultipartUpload", "s3:DeleteObject"}
+        return self.failure is Failure.HANGS and self.operation.startswith("s3:") and not is_short
 
     def matches(self, call: Call, is_first_attempt: bool) -> bool:
         if (self.crate, self.operation) != (call.crate, call.operation):
