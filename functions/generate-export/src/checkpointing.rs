@@ -101,6 +101,7 @@ impl<S: ExportStore> FileWriter<'_, S> {
         let bytes = std::mem::take(&mut state.buffer);
         let key = unfinished_key(&export.tenant, &export.id, export.fencing_token, state.statistics.rows_read);
         let part = UnfinishedPart { key, bytes: bytes.len() as u64, crc64: crc64(&bytes) };
+        state.unnamed_part = Some(part.key.clone());
         self.files.put_unfinished(&part.key, bytes).await?;
         Ok(Some(part))
     }
@@ -113,6 +114,8 @@ impl<S: ExportStore> FileWriter<'_, S> {
         state: &mut UploadState,
         checkpoint: &Checkpoint,
     ) -> Stopped {
+        // From here on, the stored checkpoint may name it.
+        state.unnamed_part = None;
         let now = self.system.now();
         let has_advanced = state.has_advanced || state.advances(checkpoint);
         let progress = state.statistics.progress();

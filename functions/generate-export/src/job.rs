@@ -65,7 +65,10 @@ impl<S: ExportStore> Generator<'_, S> {
                 self.enqueue_next(&export, has_advanced).await;
                 discard(&obsolete, self.files).await;
             }
-            Err(Stopped::Error { error, unrecorded }) => self.retry_later(&export, error, unrecorded).await,
+            Err(Stopped::Error { error, unrecorded, obsolete }) => {
+                self.retry_later(&export, error, unrecorded).await;
+                discard(&obsolete, self.files).await;
+            }
         }
         Ok(())
     }
@@ -182,7 +185,9 @@ impl<S: ExportStore> Generator<'_, S> {
         if let Err(error) = self.apply(export, &step).await {
             let unrecorded = Unrecorded { key: file.key, checkpoint_objects };
             return Err(match error {
-                ApplyError::Dependency(error) => Stopped::Error { error, unrecorded: Some(unrecorded) },
+                ApplyError::Dependency(error) => {
+                    Stopped::Error { error, unrecorded: Some(unrecorded), obsolete: UnfinishedFile::default() }
+                }
                 ApplyError::Conflict(record) => {
                     self.discard_if_ended(export, record.as_deref(), unrecorded).await;
                     Stopped::Conflict(record)

@@ -29,6 +29,8 @@ pub enum Stopped {
         error: DependencyError,
         /// The file that may be in the bucket without being recorded.
         unrecorded: Option<Unrecorded>,
+        /// Objects that no checkpoint names, to be deleted once the next attempt is enqueued.
+        obsolete: UnfinishedFile,
     },
 }
 
@@ -58,7 +60,7 @@ impl Stopped {
 
 impl From<DependencyError> for Stopped {
     fn from(error: DependencyError) -> Self {
-        Self::Error { error, unrecorded: None }
+        Self::Error { error, unrecorded: None, obsolete: UnfinishedFile::default() }
     }
 }
 

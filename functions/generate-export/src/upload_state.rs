@@ -37,6 +37,8 @@ pub(crate) struct UploadState {
     part_ends: BTreeMap<u32, PartEnd>,
     /// The objects that the stored checkpoint names: the next attempt can continue them.
     pub checkpoint_objects: UnfinishedFile,
+    /// The object key of an unfinished part that may be stored, and that no checkpoint names.
+    pub unnamed_part: Option<String>,
     /// How many parts of the upload the stored checkpoint has.
     checkpointed_parts: u32,
     /// The last row read at the furthest checkpoint of earlier owners. Only further rows are progress, whether this file

@@ -64,7 +64,7 @@ async fn unfinished_part_that_the_last_attempt_cannot_read_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
+async fn unfinished_part_not_stored_in_time_costs_an_attempt_and_is_deleted() {
     let world = in_short_invocations_without_parts(100);
     world.files.hang("write the unfinished part");
     world.deliver_for("r", Duration::from_secs(9)).await;
@@ -72,6 +72,7 @@ async fn unfinished_part_that_is_not_stored_in_time_costs_an_attempt() {
     assert_eq!((record.status(), record.lease(), record.attempts), (Status::Pending, None, 1));
     assert_eq!(world.queue.enqueued(), [(record.tenant.clone(), record.id, MINUTE)]);
     assert_eq!(world.exports.checkpoint(&record.tenant, &record.id), None);
+    assert_eq!(world.files.unfinished().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -113,11 +113,15 @@ impl MemoryFiles {
 
     async fn check(&self, action: &'static str) -> Result<(), DependencyError> {
         self.failures.check(action)?;
+        self.hang_if_told(action).await;
+        Ok(())
+    }
+
+    async fn hang_if_told(&self, action: &'static str) {
         let hangs = *lock(&self.hanging) == Some(action);
         if hangs {
             pending::<()>().await;
         }
-        Ok(())
     }
 
     /// Deletes all objects of unfinished files, as the lifecycle rule of the bucket does.
@@ -255,8 +259,11 @@ impl FileStore for MemoryFiles {
     }
 
     async fn put_unfinished(&self, key: &str, bytes: Vec<u8>) -> Result<(), DependencyError> {
-        self.check("write the unfinished part").await?;
+        let action = "write the unfinished part";
+        self.failures.check(action)?;
         lock(&self.unfinished).insert(key.to_owned(), bytes);
+        // The response is lost.
+        self.hang_if_told(action).await;
         Ok(())
     }
 
