@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from expected_csv import expected_csv
-from held_uploads import held_uploads
 from interventions import changed_settings, fast_redelivery, held_queue, kill
 from past_exports import days_from_now
 from payouts import large_payouts, plain_payouts
+from proxies import held_uploads
 from tenant import Tenant, await_quiet
 from waiting import now, wait_for
 from web import Response

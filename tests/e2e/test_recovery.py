@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from expected_csv import Payout, expected_csv
-from held_uploads import held_uploads
 from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of
 from payouts import large_payouts, plain_payouts
+from proxies import held_uploads
 from stack import Stack
 from tenant import Tenant, await_quiet, undelivered
 from waiting import now, wait_for

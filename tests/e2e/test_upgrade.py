@@ -13,9 +13,9 @@ import pytest
 import build
 import earlier
 from expected_csv import expected_csv
-from held_uploads import held_uploads
 from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of
 from payouts import large_payouts, plain_payouts
+from proxies import held_uploads, slow_queries
 from tenant import Tenant, await_quiet, in_flight
 from waiting import wait_for
 
@@ -106,6 +106,8 @@ def stopped(tenant: Tenant, part_size: int, left: set[str]) -> Iterator[str]:
         with (
             timeout_of(stack, "generate-export", 4),
             changed_settings(stack, "generate-export", READERS="1", PART_SIZE=str(part_size)),
+            # Without them, a release build would read all pages within the first invocation.
+            slow_queries(stack, 0.1),
         ):
             export_id = tenant.launch()
             wait_for(f"a checkpoint with {left}", lambda: left == left_by_an_invocation(tenant, export_id))
