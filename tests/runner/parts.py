@@ -187,7 +187,7 @@ def e2e(job: Job) -> None:
 
 
 def api(job: Job) -> None:
-    """Black-box tests of the API by URL: requests, responses, access and permissions. The same kind of stack."""
+    """Black-box tests of requests, access and permissions by URL, against the same kind of stack as e2e."""
     job.pytest(*_api_tests(), "-m", "plain")
 
 
