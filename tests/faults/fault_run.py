@@ -250,9 +250,7 @@ def _left_unfinished_parts(injections: tuple[Injection, ...], case: Case) -> lis
     is_excused = failed_operations & {
         "s3:PutObject", "s3:DeleteObject", "dynamodb:TransactWriteItems", "dynamodb:GetItem",
     }  # fmt: skip
-    # Storing it can also exceed the time left if the machine is slow.
-    has_timed_out = any("could not store the unfinished part" in line for line in case.logs)
-    if is_excused or has_timed_out or case.lost_processes:
+    if is_excused or case.lost_processes:
         return []
     return [f"the unfinished part {key} was not deleted" for key in case.unfinished_parts()]
 
