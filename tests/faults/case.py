@@ -7,6 +7,7 @@ Because tables and queues are not shared, cases are isolated and can run in para
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import re
@@ -28,7 +29,7 @@ from boto3.dynamodb.types import TypeDeserializer
 
 import build
 import xlsx
-from emulated import Emulated
+from emulated import Emulated, Rejected
 from expected_csv import expected_csv
 from payouts import payout
 from proxy import Paging, Plan, Proxy, Response
@@ -178,13 +179,16 @@ class Case:
         for record in self.records():
             if "leaseUntil" not in record:
                 continue
-            self.bench.aws.dynamodb(
-                "UpdateItem",
-                TableName=self.table,
-                Key={name: record[name] for name in ("tenantId", "sk")},
-                UpdateExpression="SET leaseUntil = :now, nextCheckAt = :now",
-                ExpressionAttributeValues={":now": {"S": now()}},
-            )
+            # A call of a lost process may release the lease at the same time.
+            with contextlib.suppress(Rejected):
+                self.bench.aws.dynamodb(
+                    "UpdateItem",
+                    TableName=self.table,
+                    Key={name: record[name] for name in ("tenantId", "sk")},
+                    UpdateExpression="SET leaseUntil = :now, nextCheckAt = :now",
+                    ConditionExpression="leaseUntil = :read",
+                    ExpressionAttributeValues={":now": {"S": now()}, ":read": record["leaseUntil"]},
+                )
         with self._write_lock:
             self._versions += [[record] for record in self.records()]
 

@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 SECONDS = 60.0
 
 
+class Rejected(AssertionError):
+    """The condition of a write was not met."""
+
+
 class Emulated:
     """The services with a JSON protocol, with AWS's names of operations and parameters."""
 
@@ -39,5 +43,6 @@ class Emulated:
             response = connection.getresponse()
             status, body = response.status, response.read()
         if status != 200:
-            raise AssertionError(f"{target}: {status} {body.decode(errors='replace')}")
+            error = Rejected if b"ConditionalCheckFailedException" in body else AssertionError
+            raise error(f"{target}: {status} {body.decode(errors='replace')}")
         return json.loads(body or b"{}")

@@ -5,14 +5,15 @@ like AWS, but selects calls by rule and rate, not by number. Neither can delay t
 the calling process.
 
 A call is identified by its operation and its number among the calls of that operation by one function in one run, such
-as `dynamodb:UpdateItem 2`. This stays stable when concurrent calls change their order. An SDK retry is the same call:
-`Injection.every_attempt` also fails the retries. `Injection.persists` fails all later calls of the operation, from any
-process that has its event.
+as `dynamodb:UpdateItem 2`; calls before the event are counted apart. This stays stable when concurrent calls change
+their order. An SDK retry is the same call: `Injection.every_attempt` also fails the retries. `Injection.persists` fails
+all later calls of the operation, from any process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import itertools
 import json
@@ -41,6 +42,8 @@ SLOW_SECONDS = 8.0
 # The time between the connection reset and the effect of a delayed call.
 DELAY_SECONDS = 1.2
 UPSTREAM_SECONDS = 60.0
+# The keys of the items that functions read to open their connections to DynamoDB.
+WARM_UP_KEYS = (b'"WARM-UP"', hashlib.sha256(b"").hexdigest().encode())
 DYNAMODB_PREFIX = "com.amazonaws.dynamodb.v20120810#"
 
 
@@ -98,7 +101,7 @@ def possible(crate: str, operation: str) -> list[Failure]:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a run. `at_start` means that the process had not received its event yet."""
+    """A call of a run. `at_start` means that the process had not received its event yet, or only opens a connection."""
 
     crate: str
     operation: str
@@ -129,6 +132,8 @@ class Injection:
             return False
         if self.persists:
             return self.number <= call.number
+        if self.at_start != call.at_start:
+            return False
         if self.every_attempt and self.failure is Failure.CONFLICT:
             # The functions themselves repeat such a write, as a separate call.
             return self.number <= call.number < self.number + CONFLICTS
@@ -145,7 +150,7 @@ class Plan:
     def __init__(self, injections: Iterable[Injection] = ()) -> None:
         self._injections = tuple(injections)
         self._lock = threading.Lock()
-        self._numbers_by_operation: Counter[tuple[str, str]] = Counter()
+        self._numbers: Counter[tuple[str, str, bool]] = Counter()
         self._known: dict[str, Call] = {}
         self.calls: list[Call] = []
         # The number of calls that each injection failed. Attempts of one call count once.
@@ -156,8 +161,8 @@ class Plan:
         with self._lock:
             is_first_attempt = call_id not in self._known
             if is_first_attempt:
-                self._numbers_by_operation[crate, operation] += 1
-                call = Call(crate, operation, self._numbers_by_operation[crate, operation], at_start)
+                self._numbers[crate, operation, at_start] += 1
+                call = Call(crate, operation, self._numbers[crate, operation, at_start], at_start)
                 self._known[call_id] = call
                 self.calls.append(call)
             call = self._known[call_id]
@@ -294,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.count()
         # A presigned request has no such header, but a unique URL that is the same at every attempt.
         call_id = self.headers.get("amz-sdk-invocation-id") or self.path
-        at_start = not self.server.has_event()
+        at_start = not self.server.has_event() or self._is_warm_up(body)
         failure = self.server.plan.failure_of(self.server.crate, operation, call_id, at_start)
         body = self._paged(operation, body)
         if failure is None:
@@ -326,6 +331,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond(self._forward(operation, body))
         else:
             self._respond(_error(failure, operation, body))
+
+    def _is_warm_up(self, body: bytes) -> bool:
+        """Whether the call only opens a connection. On a busy machine, the function may have stopped waiting for the
+        response, and have its event."""
+        if self.command == "HEAD":
+            return urlsplit(self.path).path.endswith("/exports/")
+        return any(key in body for key in WARM_UP_KEYS)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
