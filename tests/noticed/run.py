@@ -34,17 +34,22 @@ TOOLS, FOLDER = ROOT / "target" / "tools", ROOT / "target" / "noticed"
 COPY = FOLDER / "tree"
 CARGO_MUTANTS = "27.1.0"
 LITERALS, LOGIC = "literals and builder calls", "logic"
-# A test that takes longer hangs: the change is noticed.
-SECONDS = 300.0
+# A test that takes longer hangs: the change is noticed. Compiling may take longer on a busy machine.
+SECONDS, COMPILE_SECONDS = 300.0, 3600.0
 # nextest ends at the first failed test.
 NEXTEST = shutil.which("cargo-nextest")
 TEST = ("nextest", "run", "--no-tests=pass", "--cargo-profile") if NEXTEST else ("test", "--profile")
-TESTS = ("cargo", *TEST, "quick", "--locked", "--all-features", "--lib")
+# A changed crate is compiled more often than its tests run: not optimized, whatever the profile says.
+UNOPTIMIZED = tuple(
+    f"--config=profile.quick.package.{crate}.opt-level=0"
+    for crate in ("exports-domain", "exports-http", "generate-export", "simulation")
+)
+TESTS = ("cargo", *TEST, "quick", "--locked", *UNOPTIMIZED, "--all-features", "--lib")
 # With this package, dependencies have the features that they have in the whole workspace, and are compiled once.
 FEATURES = ("--package", "features")
 CONTRACT = (
     ROOT / "target/venv/bin/python", "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:schemathesis",
-    *(f"tests/contract/test_{name}.py" for name in ("alarms", "currencies", "limits", "template")),
+    *(f"tests/contract/test_{name}.py" for name in ("alarms", "currencies", "limits", "template", "values")),
 )  # fmt: skip
 ENVIRONMENT = {"PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1", "PROPTEST_MAX_SHRINK_ITERS": "0", "UPDATE_GOLDENS": ""}
 HEAD = """# Changes of the code that the tests notice
@@ -138,7 +143,7 @@ def run(*command: str | Path, seconds: float = SECONDS) -> tuple[bool, str]:
 def change_literals(chosen: Iterable[Change]) -> Outcome:
     """Changes literals and builder calls."""
     for command in ((*TESTS, "--workspace", "--bins"), CONTRACT):
-        succeeds, output = run(*command, seconds=3600)
+        succeeds, output = run(*command, seconds=COMPILE_SECONDS)
         if not succeeds:
             sys.exit(f"the tests fail without a change:\n{output}")
     outcome = Outcome()
@@ -159,10 +164,13 @@ def noticed_by(change: Change) -> str:
     others = ("-E", f"rdeps({change.crate}) - package({change.crate})") if NEXTEST else ()
     steps = {"unit tests": own, "contract": CONTRACT, "other crates": (*TESTS, "--workspace", *others)}
     if change.file.endswith(MAIN):
-        own, steps = (*own, "--bins"), {"contract": CONTRACT}
-    if not run(*own, "--no-run")[0]:
-        return "compiler"
-    return next((name for name, command in steps.items() if not run(*command)[0]), "")
+        steps = {"unit tests": (*own, "--bins"), "contract": CONTRACT}
+    for name, command in steps.items():
+        if command != CONTRACT and not run(*command, "--no-run", seconds=COMPILE_SECONDS)[0]:
+            return "compiler"
+        if not run(*command)[0]:
+            return name
+    return ""
 
 
 def change_logic(index: int, shards: int) -> Outcome:
@@ -173,7 +181,7 @@ def change_logic(index: int, shards: int) -> Outcome:
     command = [
         TOOLS / "bin" / "cargo-mutants", "mutants", "--in-place", "--baseline=skip", "--timeout", str(int(SECONDS)),
         "--output", FOLDER, "--test-tool", "nextest" if NEXTEST else "cargo", "--profile=quick", "--all-features",
-        *(f"--cargo-arg={option}" for option in ("--locked", "--lib", *FEATURES)),
+        *(f"--cargo-arg={option}" for option in ("--locked", *UNOPTIMIZED, "--lib", *FEATURES)),
     ]  # fmt: skip
     shutil.rmtree(FOLDER / "mutants.out", ignore_errors=True)
     shard = ("--config", HERE / "mutants.toml", "--sharding=round-robin", f"--shard={index - 1}/{shards}")
