@@ -40,12 +40,6 @@ def functions() -> dict[str, dict[str, Any]]:
     return {name: r for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
 
 
-def environment(crate: str) -> set[str]:
-    everywhere = TEMPLATE["Globals"]["Function"].get("Environment", {}).get("Variables", {})
-    own = RESOURCES[logical_id(crate)]["Properties"].get("Environment", {}).get("Variables", {})
-    return {*everywhere, *own}
-
-
 def settings_read(folder: Path) -> tuple[set[str], set[str]]:
     """The required and the optional settings that the sources in a folder read."""
     required: set[str] = set()
@@ -194,23 +188,10 @@ def test_function_has_a_log_group_with_retention(crate: str) -> None:
     assert function(crate)["LoggingConfig"]["LogGroup"] == {"Ref": group}
 
 
-@pytest.mark.parametrize("crate", CRATES)
-def test_function_gets_exactly_the_settings_it_reads(crate: str) -> None:
-    required, optional = settings_read(ROOT / "functions" / crate)
-    shared = set().union(*settings_read(ROOT / "shared"))
-    assert required <= environment(crate), "the function reads a setting that the template does not set"
-    assert environment(crate) <= required | optional | shared, "the template sets a setting that no code reads"
-
-
 def test_settings_are_found_in_the_sources() -> None:
     required, optional = settings_read(ROOT / "functions")
     assert "EXPORTS_TABLE" in required
     assert "MAX_ATTEMPTS" in optional
-
-
-def test_visibility_time_out_is_six_times_the_generators() -> None:
-    queue = RESOURCES["JobsQueue"]["Properties"]
-    assert queue["VisibilityTimeout"] >= 6 * function("generate-export")["Timeout"]
 
 
 def test_an_export_takes_half_of_a_partition_unless_the_parameter_changes_it() -> None:

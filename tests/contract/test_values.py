@@ -1,0 +1,187 @@
+"""The values that the template sets, as literals. Its descriptions and the documents promise them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from test_alarms import ALARMS, period_of
+from test_template import CRATES, RESOURCES, ROOT, TEMPLATE, function, settings_read
+
+
+def made_or_named(table: str) -> dict[str, Any]:
+    """The template's own table, or the existing one that a parameter names."""
+    return {"Fn::If": [f"Makes{table}", {"Ref": table}, {"Ref": f"{table}Name"}]}
+
+
+# The value of each setting, in every function that reads it. Settings that are not listed have their default.
+SETTINGS: dict[str, Any] = {
+    "ALLOWED_RECIPIENT_DOMAINS": {"Ref": "AllowedRecipientDomains"},
+    "API_KEYS_TABLE": {"Ref": "ApiKeysTable"},
+    "BACK_OFFICE_URL": {"Ref": "MailedBackOfficeUrl"},
+    "BYTE_ORDER_MARK": {"Ref": "ByteOrderMark"},
+    "EXPORTS_BUCKET": {"Ref": "ExportsBucket"},
+    "EXPORTS_TABLE": {"Ref": "ExportsTable"},
+    "EXPORT_DEADLINE": {"Ref": "ExportDeadline"},
+    "FILE_RETENTION": {"Fn::Sub": "${FileRetentionDays}d"},
+    "FUNDING_TRANSFERS_TABLE": made_or_named("FundingTransfersTable"),
+    "HISTORY_RETENTION": {"Fn::Sub": "${HistoryRetentionDays}d"},
+    "JOBS_QUEUE_URL": {"Ref": "JobsQueue"},
+    "LINK_LIFETIME": {"Ref": "LinkLifetime"},
+    "LINK_SIGNER_SECRET": {"Fn::If": ["MakesLinkSigner", {"Ref": "LinkSignerSecret"}, {"Ref": "LinkSignerSecretArn"}]},
+    "MAIL_CONFIGURATION_SET": {"Ref": "MailConfigurationSet"},
+    "PAYOUTS_TABLE": made_or_named("PayoutsTable"),
+    "READ_SHARE": {"Ref": "ReadShare"},
+    "SENDER": {"Ref": "SenderAddress"},
+    "SUPPLIER_PAYOUTS_TABLE": made_or_named("SupplierPayoutsTable"),
+}
+DEFAULTS = {
+    "Stage": "dev", "Architecture": "x86_64", "CorsOrigin": "https://none.invalid", "PendingAlarmSeconds": 3600,
+    "RecordDownloads": "true", "ConcurrentExports": 5, "ReserveConcurrency": "false", "LinkLifetime": "72h",
+    "KeepLinkSigner": "false", "ActiveSignerKey": "A", "KeepOtherSignerKey": "false", "ReadShare": 50,
+    "FileRetentionDays": 30, "HistoryRetentionDays": 0, "ExportDeadline": "6h", "ByteOrderMark": "false",
+}  # fmt: skip
+# Time-out in seconds. An API call has 10, or if it sends e-mails or cleans up, the 29 that API Gateway waits.
+TIME_OUTS = {"generate-export": 300, "sweep-exports": 50, "resend-email": 29, "cancel-export": 29}
+# Memory in MB.
+MEMORY = {
+    "generate-export": 512, "sweep-exports": 256, "resend-email": 256, "cancel-export": 256, "manage-api-keys": 256,
+    "fail-export": 256,
+}  # fmt: skip
+# Statistic, seconds, how often, comparison and threshold. Without statistic, an expression of several metrics.
+ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
+CONDITIONS: dict[str, tuple[str | None, int, int, str, Any]] = {
+    "DeadLetterAlarm": ("Maximum", 60, 1, ABOVE, 0),
+    "GeneratorErrorsAlarm": ("Sum", 900, 1, ABOVE, 2),
+    "GeneratorTimeOutAlarm": ("Maximum", 300, 1, ABOVE, 285_000),
+    "LateExportsAlarm": (None, 86_400, 1, ABOVE, 0),
+    "WaitingJobsAlarm": (None, 60, 10, ABOVE, 120),
+    "OldestPendingAlarm": ("Maximum", 60, 3, ABOVE, {"Ref": "PendingAlarmSeconds"}),
+    "SweepMissingAlarm": ("SampleCount", 300, 1, BELOW, 1),
+    "ServerErrorsAlarm": (None, 300, 1, ABOVE, 5),
+    "FailedExportsAlarm": (None, 300, 1, ABOVE, 0),
+    "InvalidRowsAlarm": ("Sum", 3600, 1, ABOVE, 10),
+    "MailRejectedAlarm": ("Sum", 300, 1, ABOVE, 0),
+    "BouncesAlarm": (None, 86_400, 1, ABOVE, 5),
+    "ComplaintsAlarm": ("Sum", 3600, 1, ABOVE, 0),
+}
+
+# The types of the resources that the environment's name is a tag of.
+TAGGED = {
+    *("AWS::Serverless::HttpApi", "AWS::IAM::Role", "AWS::IAM::User", "AWS::DynamoDB::Table", "AWS::S3::Bucket"),
+    *("AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::CloudTrail::Trail", "AWS::SecretsManager::Secret"),
+}
+# What each function connects to during initialization.
+WARM_UPS = {
+    "create-export": ["function.callers"],
+    "cancel-export": ["function.callers"],
+    "get-caller": ["function.callers"],
+    "list-exports": ["function.callers"],
+    "get-export": ["function.callers", "files"],
+    "resend-email": ["function.callers", "files"],
+    "generate-export": ["exports", "files"],
+}
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_gets_exactly_the_settings_it_reads(crate: str) -> None:
+    required, optional = settings_read(ROOT / "functions" / crate)
+    if crate == "generate-export":
+        # Named by the export types.
+        required |= settings_read(ROOT / "shared/domain")[0] & SETTINGS.keys()
+    expected = {name: SETTINGS[name] for name in required | optional & SETTINGS.keys()}
+    assert function(crate).get("Environment", {}).get("Variables", {}) == expected
+
+
+def test_parameters_have_these_defaults() -> None:
+    defaults = {name: parameter.get("Default") for name, parameter in TEMPLATE["Parameters"].items()}
+    # What has no default must be given. An empty text is the absence of something optional.
+    assert {name for name, default in defaults.items() if default is None} == {"SenderAddress"}
+    assert {name: default for name, default in defaults.items() if default not in (None, "")} == DEFAULTS
+
+
+@pytest.mark.parametrize("deadline", ["1s", "99999s", "9999m", "168h", "7d"])
+def test_deadline_of_at_most_seven_days_is_accepted(deadline: str) -> None:
+    assert re.search(TEMPLATE["Parameters"]["ExportDeadline"]["AllowedPattern"], deadline)
+
+
+@pytest.mark.parametrize("deadline", ["", "0s", "6", "6 h", "169h", "200h", "8d", "10d", "10080m", "1w"])
+def test_other_deadline_is_rejected(deadline: str) -> None:
+    # Uploads and unfinished parts are deleted after 8 days.
+    assert not re.search(TEMPLATE["Parameters"]["ExportDeadline"]["AllowedPattern"], deadline)
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_has_this_time_out_and_memory(crate: str) -> None:
+    assert (function(crate)["Timeout"], function(crate)["MemorySize"]) == (
+        TIME_OUTS.get(crate, 10),
+        MEMORY.get(crate, 128),
+    )
+
+
+@pytest.mark.parametrize("crate", CRATES)
+def test_function_opens_these_connections_during_initialization(crate: str) -> None:
+    source = (ROOT / "functions" / crate / "src/main.rs").read_text(encoding="utf-8")
+    assert re.findall(r"([\w.]+)\.warm_up\(", source) == WARM_UPS.get(crate, [])
+
+
+def test_resources_are_tagged_with_the_stage() -> None:
+    tagged = {resource["Type"] for resource in RESOURCES.values() if "Tags" in resource["Properties"]}
+    assert tagged == TAGGED
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in TAGGED:
+            tags = resource["Properties"]["Tags"]
+            stage = tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
+            assert stage == {"stage": {"Ref": "Stage"}}, name
+    assert TEMPLATE["Globals"]["Function"]["Tags"] == {"stage": {"Ref": "Stage"}}
+
+
+def test_generator_may_continue_and_has_room_for_the_largest_workbook() -> None:
+    generator = function("generate-export")
+    # Lambda ends a loop of function and queue after 16 invocations (Lambda Developer Guide, "Use Lambda recursive loop
+    # detection to prevent infinite loops"). A large export continues more often.
+    assert generator["RecursiveLoop"] == "Allow"
+    # In MB: 1,000,000 rows take 1.2 GB in /tmp, which has 512 MB by default.
+    assert generator["EphemeralStorage"] == {"Size": 5120}
+
+
+def test_jobs_mapping_delivers_one_job_and_its_queue_waits_six_time_outs() -> None:
+    mapping = RESOURCES["JobsMapping"]["Properties"]
+    assert mapping["BatchSize"] == 1
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "ConcurrentExports"}}
+    assert RESOURCES["JobsQueue"]["Properties"]["VisibilityTimeout"] == 6 * 300
+
+
+def test_failed_sweep_is_not_retried_because_the_next_follows_within_a_minute() -> None:
+    expected = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert function("sweep-exports")["EventInvokeConfig"] == expected
+
+
+def test_files_are_deleted_after_the_chosen_retention() -> None:
+    rules = {rule["Id"]: rule for rule in RESOURCES["ExportsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]}
+    expected = {"Fn::FindInMap": ["FileRetention", {"Ref": "FileRetentionDays"}, "DeleteAfterDays"]}
+    assert rules["delete-files-after-retention"]["ExpirationInDays"] == expected
+
+
+def test_api_allows_one_origin_and_what_the_back_office_sends() -> None:
+    assert RESOURCES["HttpApi"]["Properties"]["CorsConfiguration"] == {
+        "AllowOrigins": [{"Ref": "CorsOrigin"}],
+        "AllowMethods": ["GET", "POST"],
+        "AllowHeaders": ["content-type", "dj-api-key", "dj-client", "idempotency-key"],
+        "ExposeHeaders": ["location", "retry-after", "x-request-id"],
+        "MaxAge": 600,
+    }
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_alarm_has_this_condition(name: str) -> None:
+    alarm = ALARMS[name]
+    condition = (
+        alarm.get("Statistic"), period_of(alarm), alarm["EvaluationPeriods"], alarm["ComparisonOperator"],
+        alarm["Threshold"],
+    )  # fmt: skip
+    assert condition == CONDITIONS[name]
+    assert "DatapointsToAlarm" not in alarm
