@@ -24,6 +24,18 @@ CRATES = {
     for manifest in [*ROOT.glob("functions/*/Cargo.toml"), *ROOT.glob("shared/*/Cargo.toml")]
     for name in re.findall(r'^name = "(.+)"', manifest.read_text(encoding="utf-8"), re.MULTILINE)[:1]
 }
+# Log messages that the runbook searches for or explains, with the folders of the code that logs them.
+LOGGED = {
+    "request failed": ["shared/http"],
+    "panicked": ["shared/telemetry"],
+    "transient error": ["functions/generate-export"],
+    "permanent error": ["functions/generate-export"],
+    "message failed": ["functions/generate-export"],
+    "export failed": ["functions/generate-export", "functions/sweep-exports"],
+    "an administrator failed the export": ["functions/fail-export"],
+    "export cancelled": ["functions/cancel-export"],
+    "an export could not be checked": ["functions/sweep-exports"],
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -55,6 +67,15 @@ def test_documents_name_existing_tests(named: str) -> None:
         assert python_test(*named.split("::")) is not None
     else:
         assert rust_test_exists(*named.split(" "))
+
+
+@pytest.mark.parametrize("message", LOGGED)
+def test_runbook_names_log_messages_of_the_code(message: str) -> None:
+    assert message in " ".join((ROOT / "RUNBOOK.md").read_text(encoding="utf-8").split())
+    for folder in LOGGED[message]:
+        sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder / "src").glob("*.rs")]
+        logs = re.compile(rf'\b(?:info|warn|error)!\((?:[^;"]*,)?\s*"{message}\b[^"]*"[^;]*\);')
+        assert any(map(logs.search, sources)), folder
 
 
 @pytest.mark.parametrize("row", FEATURES, ids=lambda row: row[0])
