@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from openpyxl.utils import get_column_letter
 
 import sample_rows
 import web
@@ -63,6 +64,15 @@ def test_workbook_of_the_type_has_typed_and_exact_cells(workbooks: Workbooks, ex
     expected = xlsx.expected_rows(workbooks.rows[export_type], export_type.slug)
     found = [[(xlsx.value(cell), cell.number_format) for cell in row] for row in rows]
     assert found == expected
+
+
+@OF_EACH_TYPE
+def test_workbook_of_the_type_has_a_frozen_header_with_a_filter(workbooks: Workbooks, export_type: ExportType) -> None:
+    frozen, filtered, widths = xlsx.looks(workbooks.file(export_type), export_type.title)
+    header = xlsx.expected_header(export_type.slug)
+    assert (frozen, filtered) == ("A2", f"A1:{get_column_letter(len(header))}{ROWS + 1}")
+    # The button of the filter covers some characters.
+    assert all(width >= len(name) + 4 for name, width in zip(header, widths, strict=True))
 
 
 @OF_EACH_TYPE

@@ -24,6 +24,14 @@ def sheets(file: bytes) -> dict[str, list[list[Cell]]]:
     return {sheet.title: [list(row) for row in sheet.iter_rows()] for sheet in book.worksheets}
 
 
+def looks(file: bytes, title: str) -> tuple[str | None, str | None, list[float]]:
+    """The cell below and right of what is frozen, the range with a filter, and the width of each column."""
+    sheet = openpyxl.load_workbook(io.BytesIO(file))[title]
+    # One entry for adjacent columns of the same width.
+    widths = [d.width for d in sheet.column_dimensions.values() for _ in range(d.min, d.max + 1)]
+    return sheet.freeze_panes, sheet.auto_filter.ref, widths
+
+
 def value(cell: Cell) -> Value:
     """The value of a cell. The shortest decimal of a number is the exact amount."""
     if cell.data_type == "n" and cell.value is not None:

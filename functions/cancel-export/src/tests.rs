@@ -218,6 +218,16 @@ async fn unfinished_file_that_is_not_deleted_is_logged_and_does_not_fail_the_req
     assert_eq!(world.mail.mails().len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn clean_up_takes_at_most_eight_seconds() {
+    let world = world(owned(MINUTE)).with_unfinished_file();
+    world.files.hang("delete the unfinished part");
+    let started = tokio::time::Instant::now();
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    assert_eq!(started.elapsed(), Duration::from_secs(8));
+    assert!(world.record().is_cancelled());
+}
+
 #[tokio::test]
 async fn export_that_is_not_cancelled_keeps_its_unfinished_file() {
     let world = world(owned(MINUTE)).with_unfinished_file();

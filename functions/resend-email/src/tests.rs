@@ -321,6 +321,23 @@ async fn sent_but_unrecorded_mail_is_reported() {
     assert_eq!((only(&world).status(), world.mail.mails().len()), (Status::Expired, 1));
 }
 
+#[tokio::test]
+async fn mail_is_recorded_by_the_third_attempt() {
+    for (failing, status) in [(2, 200), (3, 500)] {
+        // The first write counts the resend.
+        let world = with_concurrent_writes(expired_export(), move |write, store| {
+            if write == 0 {
+                store.failures.inject_for(failing);
+            }
+        });
+        let (log, _guard) = Log::capture();
+        assert_eq!(response_to(&world, "without-body").await["statusCode"], status);
+        let attempts: Vec<_> = log.events().iter().filter_map(|line| line["attempt"].as_u64()).collect();
+        assert_eq!(attempts, [1, 2]);
+        assert_eq!(world.mail.mails().len(), 1);
+    }
+}
+
 /// A store in which `change` runs before each write, like a concurrent request.
 fn with_concurrent_writes(export: Export, change: impl Fn(u64, &MemoryStore) + Send + Sync + 'static) -> World {
     let store = store(export);

@@ -76,6 +76,9 @@ async fn pending_export_is_re_enqueued_with_growing_delays() {
     world.system.advance(19 * MINUTE);
     assert_eq!(world.swept().await.re_enqueued, 1);
     assert_eq!(world.record().next_check_at(), Some(start().plus(25 * MINUTE)));
+    world.system.advance(280 * MINUTE);
+    assert_eq!(world.swept().await.re_enqueued, 1);
+    assert_eq!(world.record().next_check_at(), Some(start().plus(310 * MINUTE)), "ten minutes at most");
 }
 
 #[tokio::test]

@@ -8,12 +8,14 @@ use crate::error::DependencyError;
 #[derive(Debug)]
 pub struct FailureInjector {
     calls_left: AtomicU64,
+    failures_left: AtomicU64,
     is_permanent: AtomicBool,
 }
 
 impl Default for FailureInjector {
     fn default() -> Self {
-        Self { calls_left: AtomicU64::new(u64::MAX), is_permanent: AtomicBool::new(false) }
+        let never = || AtomicU64::new(u64::MAX);
+        Self { calls_left: never(), failures_left: never(), is_permanent: AtomicBool::new(false) }
     }
 }
 
@@ -27,6 +29,12 @@ impl FailureInjector {
     pub fn inject_after(&self, calls: u64) {
         self.is_permanent.store(false, Ordering::SeqCst);
         self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// The next `calls` calls fail with a transient error, and all later ones succeed.
+    pub fn inject_for(&self, calls: u64) {
+        self.failures_left.store(calls, Ordering::SeqCst);
+        self.inject();
     }
 
     /// All further calls fail with a permanent error, access denied.
@@ -47,12 +55,13 @@ impl FailureInjector {
 
     pub(super) fn check(&self, action: &'static str) -> Result<(), DependencyError> {
         let decrement = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
-        match self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement) {
-            Ok(_) => Ok(()),
-            Err(_) if self.is_permanent.load(Ordering::SeqCst) => {
-                Err(DependencyError::permanent(action, "access denied"))
-            }
-            Err(_) => Err(DependencyError::transient(action, "injected failure")),
+        let takes_one = |left: &AtomicU64| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement).is_ok();
+        if takes_one(&self.calls_left) || !takes_one(&self.failures_left) {
+            return Ok(());
+        }
+        match self.is_permanent.load(Ordering::SeqCst) {
+            true => Err(DependencyError::permanent(action, "access denied")),
+            false => Err(DependencyError::transient(action, "injected failure")),
         }
     }
 }
