@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -11,6 +12,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
+use aws_types::sdk_config::TimeSource;
+use tokio::time::Instant;
 
 type Response = dyn Fn(&HttpRequest) -> HttpResponse + Send + Sync;
 
@@ -32,13 +35,24 @@ impl StubHttpClient {
         Self { response: Arc::new(response), requests: Arc::default() }
     }
 
-    /// A configuration whose AWS clients use this HTTP client.
+    /// A configuration whose AWS clients use this HTTP client, and tokio's clock, which tests pause.
     pub(crate) fn config(&self) -> SdkConfig {
-        crate::config::local("http://aws.example".to_owned()).into_builder().http_client(self.clone()).build()
+        let local = crate::config::local("http://aws.example".to_owned()).into_builder();
+        local.http_client(self.clone()).time_source(TokioClock(Instant::now())).build()
     }
 
     pub(crate) fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// A fixed time, and since the clock was made tokio's.
+#[derive(Debug)]
+struct TokioClock(Instant);
+
+impl TimeSource for TokioClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) + self.0.elapsed()
     }
 }
 
