@@ -179,7 +179,7 @@ class Case:
         for record in self.records():
             if "leaseUntil" not in record:
                 continue
-            # A call of a lost process may release the lease at the same time.
+            # A call of a lost process may change the record at the same time.
             with contextlib.suppress(Rejected):
                 self.bench.aws.dynamodb(
                     "UpdateItem",

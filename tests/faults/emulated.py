@@ -13,7 +13,7 @@ SECONDS = 60.0
 
 
 class Rejected(AssertionError):
-    """The condition of a write was not met."""
+    """A write whose condition was not met, or that met a transaction on the same item."""
 
 
 class Emulated:
@@ -43,6 +43,7 @@ class Emulated:
             response = connection.getresponse()
             status, body = response.status, response.read()
         if status != 200:
-            error = Rejected if b"ConditionalCheckFailedException" in body else AssertionError
+            is_rejected = any(code in body for code in (b"ConditionalCheckFailedException", b"TransactionConflict"))
+            error = Rejected if is_rejected else AssertionError
             raise error(f"{target}: {status} {body.decode(errors='replace')}")
         return json.loads(body or b"{}")
