@@ -28,6 +28,7 @@ README, SECURITY, RUNBOOK = "README.md", "SECURITY.md", "RUNBOOK.md"
 TEMPLATE = "template.yaml"
 LIMITS = "tests/contract/test_limits.py::test_document_states_the_value_of_the_constant"
 ROLES = "tests/contract/test_roles.py::test_role_allows_what_its_function_does_and_nothing_else"
+VALUES = "tests/contract/test_values.py::test_{}"
 WIRE = "exports-aws wire::requests_of_every_call_site_equal_the_golden_files"
 
 CLAIMS = [
@@ -993,5 +994,49 @@ CLAIMS = [
         "ExpirationInDays: 365 }",
         "ExpirationInDays: 3650 }",
         "tests/contract/test_security.py::test_trail_records_file_operations_for_a_year",
+    ),
+    Claim(
+        RUNBOOK,
+        "`FailedExportsAlarm`, at each `DEADLINE_PASSED`",
+        TEMPLATE,
+        "Value: FAILED_BY_ADMINISTRATOR }]\n            Stat: Sum\n            Unit: Count\n            Period: 300\n"
+        "      EvaluationPeriods: 1\n",
+        "Value: FAILED_BY_ADMINISTRATOR }]\n            Stat: Sum\n            Unit: Count\n            Period: 300\n"
+        "      EvaluationPeriods: 3\n",
+        VALUES.format("alarm_has_this_condition"),
+    ),
+    Claim(
+        RUNBOOK,
+        "`permanent error` in the log: retrying does not help.",
+        "functions/generate-export/src/job.rs",
+        '"permanent error")',
+        '"error that persists")',
+        "tests/contract/test_documents.py::test_runbook_names_log_messages_of_the_code",
+    ),
+    # -------------------------------------------------------------------------------- SECURITY: parameters that protect
+    Claim(
+        SECURITY,
+        "[`AllowedRecipientDomains`](template.yaml) restricts CC recipients.",
+        TEMPLATE,
+        "          HISTORY_RETENTION: !Sub ${HistoryRetentionDays}d\n"
+        "          ALLOWED_RECIPIENT_DOMAINS: !Ref AllowedRecipientDomains\n",
+        "          HISTORY_RETENTION: !Sub ${HistoryRetentionDays}d\n",
+        VALUES.format("function_gets_exactly_the_settings_it_reads"),
+    ),
+    Claim(
+        SECURITY,
+        "| addresses kept forever | deleted after `HistoryRetentionDays`",
+        TEMPLATE,
+        "${HistoryRetentionDays}d",
+        "${HistoryRetentionDays}h",
+        VALUES.format("function_gets_exactly_the_settings_it_reads"),
+    ),
+    Claim(
+        SECURITY,
+        "A trail records every API call on files (`RecordDownloads`)",
+        TEMPLATE,
+        'allows five trails.\n    Type: String\n    Default: "true"\n',
+        'allows five trails.\n    Type: String\n    Default: "false"\n',
+        VALUES.format("parameters_have_these_defaults"),
     ),
 ]
