@@ -160,10 +160,11 @@ def calls_of(bench: Bench, flow: Flow) -> list[Call]:
     """The calls of the function in a run without failures, which is checked as well."""
     with flow.case(bench) as case:
         flow.run(case)
-        problems = case.violations()
+        # On a busy machine, a process may time out after it sent the e-mail.
+        problems = [*case.violations(), *_excess_mails(flow, (), case)]
         assert not problems, problems
         assert outcome_of(case) == flow.outcome, outcome_of(case)
-        assert case.ready_mails() == _baseline_mails(flow)
+        assert case.ready_mails() >= _baseline_mails(flow)
         assert all(status in SUCCESS for status in case.statuses), case.statuses
         # How many sweeps run while an export ends depends on the load of the machine.
         calls = case.plan.calls[: case.calls_before_settling] if flow.crate == "sweep-exports" else case.plan.calls
