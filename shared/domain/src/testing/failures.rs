@@ -27,14 +27,12 @@ impl FailureInjector {
 
     /// The next `calls` calls succeed, and all later ones fail with a transient error.
     pub fn inject_after(&self, calls: u64) {
-        self.is_permanent.store(false, Ordering::SeqCst);
-        self.calls_left.store(calls, Ordering::SeqCst);
+        self.set(calls, u64::MAX, false);
     }
 
     /// The next `calls` calls fail with a transient error, and all later ones succeed.
     pub fn inject_for(&self, calls: u64) {
-        self.failures_left.store(calls, Ordering::SeqCst);
-        self.inject();
+        self.set(0, calls, false);
     }
 
     /// All further calls fail with a permanent error, access denied.
@@ -44,13 +42,18 @@ impl FailureInjector {
 
     /// The next `calls` calls succeed, and all later ones fail with a permanent error, access denied.
     pub fn deny_after(&self, calls: u64) {
-        self.is_permanent.store(true, Ordering::SeqCst);
-        self.calls_left.store(calls, Ordering::SeqCst);
+        self.set(calls, u64::MAX, true);
     }
 
     /// All further calls succeed.
     pub fn stop(&self) {
-        self.calls_left.store(u64::MAX, Ordering::SeqCst);
+        self.set(u64::MAX, u64::MAX, false);
+    }
+
+    fn set(&self, calls: u64, failures: u64, is_permanent: bool) {
+        self.is_permanent.store(is_permanent, Ordering::SeqCst);
+        self.failures_left.store(failures, Ordering::SeqCst);
+        self.calls_left.store(calls, Ordering::SeqCst);
     }
 
     pub(super) fn check(&self, action: &'static str) -> Result<(), DependencyError> {
