@@ -148,7 +148,6 @@ def test_jobs_mapping_delivers_one_job_and_its_queue_waits_six_time_outs() -> No
     mapping = RESOURCES["JobsMapping"]["Properties"]
     assert mapping["BatchSize"] == 1
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "ConcurrentExports"}}
     assert RESOURCES["JobsQueue"]["Properties"]["VisibilityTimeout"] == 6 * 300
 
 

@@ -25,7 +25,7 @@ def sheets(file: bytes) -> dict[str, list[list[Cell]]]:
 
 
 def looks(file: bytes, title: str) -> tuple[str | None, str | None, list[float]]:
-    """The cell below and right of what is frozen, the range with a filter, and the width of each column."""
+    """The first cell that is not frozen, the range with a filter, and the width of each column."""
     sheet = openpyxl.load_workbook(io.BytesIO(file))[title]
     # One entry for adjacent columns of the same width.
     widths = [d.width for d in sheet.column_dimensions.values() for _ in range(d.min, d.max + 1)]
