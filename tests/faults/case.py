@@ -7,7 +7,6 @@ Because tables and queues are not shared, cases are isolated and can run in para
 from __future__ import annotations
 
 import base64
-import contextlib
 import itertools
 import json
 import re
@@ -29,7 +28,7 @@ from boto3.dynamodb.types import TypeDeserializer
 
 import build
 import xlsx
-from emulated import Emulated, Rejected
+from emulated import Emulated
 from expected_csv import expected_csv
 from payouts import payout
 from proxy import Paging, Plan, Proxy, Response
@@ -176,21 +175,18 @@ class Case:
 
     def expire_leases(self) -> None:
         """Expires all leases. Called while no generator runs, to avoid waiting for the leases of lost processes."""
-        for record in self.records():
-            if "leaseUntil" not in record:
-                continue
-            # A call of a lost process may change the record at the same time.
-            with contextlib.suppress(Rejected):
+        with self._write_lock:
+            leased = [record for record in self.records() if text(record, "leaseUntil") > now()]
+            for record in leased:
                 self.bench.aws.dynamodb(
                     "UpdateItem",
                     TableName=self.table,
                     Key={name: record[name] for name in ("tenantId", "sk")},
                     UpdateExpression="SET leaseUntil = :now, nextCheckAt = :now",
-                    ConditionExpression="leaseUntil = :read",
-                    ExpressionAttributeValues={":now": {"S": now()}, ":read": record["leaseUntil"]},
+                    ExpressionAttributeValues={":now": {"S": now()}},
                 )
-        with self._write_lock:
-            self._versions += [[record] for record in self.records()]
+            if leased:
+                self._versions += [[record] for record in self.records()]
 
     def start(self, crate: str, event: Any, seconds: float) -> Invocation:
         proxy = Proxy(self.bench.stack.awsEndpointUrl, crate, self.plan, self._paging)
@@ -514,7 +510,8 @@ class Case:
         return status, body
 
     def _items_in(self, table: str) -> list[Item]:
-        items, start = [], {}
+        items: list[Item] = []
+        start: dict[str, Any] = {}
         while True:
             page = self.bench.aws.dynamodb(
                 "Query",
@@ -560,6 +557,12 @@ def sqs_event(bodies: Iterable[str]) -> dict[str, Any]:
             for number, body in enumerate(bodies)
         ]
     }
+
+
+def text(record: Mapping[str, Any], name: str) -> str:
+    """An attribute of a record, or nothing."""
+    value: str = record.get(name, {"S": ""})["S"]
+    return value
 
 
 def is_done(outcome: Outcome) -> bool:

@@ -12,10 +12,6 @@ from urllib.parse import urlsplit
 SECONDS = 60.0
 
 
-class Rejected(AssertionError):
-    """A write whose condition was not met, or that met a transaction on the same item."""
-
-
 class Emulated:
     """The services with a JSON protocol, with AWS's names of operations and parameters."""
 
@@ -43,7 +39,5 @@ class Emulated:
             response = connection.getresponse()
             status, body = response.status, response.read()
         if status != 200:
-            is_rejected = any(code in body for code in (b"ConditionalCheckFailedException", b"TransactionConflict"))
-            error = Rejected if is_rejected else AssertionError
-            raise error(f"{target}: {status} {body.decode(errors='replace')}")
+            raise AssertionError(f"{target}: {status} {body.decode(errors='replace')}")
         return json.loads(body or b"{}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from case import EXPORTS, GENERATE_SECONDS, MAX_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case
+from case import EXPORTS, GENERATE_SECONDS, MAX_RECEIVES, QUIET_SECONDS, VISIBILITY_SECONDS, Bench, Case, text
 from payouts import payout
 from proxy import CONFLICTS, Failure, Injection, Paging, Plan
 from runtime import End
@@ -312,11 +312,6 @@ def sweep_when_due(case: Case, *times: str) -> None:
     while now() <= due:
         time.sleep(0.05)
     case.sweep()
-
-
-def text(record: Mapping[str, Any], name: str) -> str:
-    value: str = record[name]["S"]
-    return value
 
 
 PARTS = {"PART_SIZE": "1"}

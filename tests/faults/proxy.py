@@ -68,11 +68,12 @@ class Failure(Enum):
 
 # How often the functions attempt a write that conflicts with another transaction.
 CONFLICTS = 7
+# DynamoDB's writes, which may conflict with a transaction.
+CONFLICTING = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
 # Failures that the SDK retries. With `every_attempt`, the retries fail as well.
 RETRIED = (Failure.RESET, Failure.LOST, Failure.THROTTLED, Failure.INTERNAL, Failure.CONFLICT)
 # The forms of all calls, with their functions.
 FORMS: set[tuple[str, str]] = set()
-WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
 # If a process of these functions is lost, another one continues its work.
 WITH_SUCCESSOR = ("generate-export", "sweep-exports")
 # The successor's call at which the stalled process is resumed. By then the successor holds the lease.
@@ -86,7 +87,7 @@ def possible(crate: str, operation: str) -> list[Failure]:
         Failure.RESET, Failure.LOST, Failure.LATE, Failure.THROTTLED, Failure.INTERNAL, Failure.HANGS,
         Failure.KILLED_BEFORE, Failure.KILLED_AFTER, Failure.STALLED,
     ]  # fmt: skip
-    if service == "dynamodb" and name in WRITES:
+    if service == "dynamodb" and name in CONFLICTING:
         failures.append(Failure.CONFLICT)
     if name == "CompleteMultipartUpload":
         failures.append(Failure.ERROR_IN_200)

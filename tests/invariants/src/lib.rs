@@ -10,7 +10,7 @@
 //! | `maxAttempts` | the most attempts of an export without progress; optional, with the product's default |
 //! | `sweptAt` | when the last successful sweep started; optional |
 //! | `items` | all items of the Exports table, as DynamoDB JSON with binary values in Base64 |
-//! | `versions` | lists of consecutive versions of a record, as items; optional |
+//! | `versions` | lists of consecutive versions of a record, as items, of which the last is the present one; optional |
 //! | `accepted` | `{tenantId, exportId}` of every export whose acceptance was returned to a caller |
 //! | `reportedLinks` | `{tenantId, exportId, linkExpiresAt}` of the link expiries returned to callers; optional |
 //! | `payouts` | all items of the Payouts table |
@@ -70,9 +70,21 @@ pub fn check(dump: impl Read) -> Result<Vec<String>, CheckError> {
     };
     let found = read_all(&dump.items)?;
     let mut unexplained = Vec::new();
-    for versions in &dump.versions {
-        unexplained
-            .extend(read_all(versions)?.windows(2).filter_map(|pair| unexplained_change(pair, dump.max_attempts)));
+    if let Some(lists) = &dump.versions {
+        let mut last = HashMap::new();
+        for versions in lists {
+            let versions = read_all(versions)?;
+            unexplained.extend(versions.windows(2).filter_map(|pair| unexplained_change(pair, dump.max_attempts)));
+            if let Some(StoredItem::Export(export)) = versions.last() {
+                last.insert(export.id, export.clone());
+            }
+        }
+        unexplained.extend(found.iter().filter_map(|item| match item {
+            StoredItem::Export(export) if last.get(&export.id) != Some(export) => {
+                Some(format!("NotRecorded: {} {}: its last version", export.tenant, export.id))
+            }
+            _ => None,
+        }));
     }
     let objects = dump.objects.iter().map(|object| Ok((object.key.as_str(), object.contents()?)));
     let objects = objects.collect::<Result<BTreeMap<_, _>, CheckError>>()?;
@@ -128,8 +140,7 @@ struct Dump {
     #[serde(default = "max_attempts")]
     max_attempts: u32,
     items: Vec<Item>,
-    #[serde(default)]
-    versions: Vec<Vec<Item>>,
+    versions: Option<Vec<Vec<Item>>>,
     accepted: Vec<ExportName>,
     #[serde(default)]
     reported_links: Vec<ReportedLink>,

@@ -157,10 +157,28 @@ fn change_that_is_no_transition_is_printed() {
     expired["updatedAt"] = s("2026-10-11T08:32:00.000Z");
     expired.as_object_mut().unwrap().retain(|name, _| !name.starts_with("nextCheck"));
     dump["versions"] = json!([[dump["items"][0], expired]]);
+    dump["items"][0] = expired.clone();
+    dump["now"] = json!("2026-10-11T08:33:00.000Z");
     assert_eq!(check(&dump), (String::new(), Some(0)));
     expired["rowsRead"] = n(3);
-    dump["versions"][0][1] = expired;
+    dump["versions"][0][1] = expired.clone();
+    dump["items"][0] = expired;
     let (printed, code) = check(&dump);
     assert!(printed.starts_with("NotATransition: acme "), "{printed}");
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn version_that_was_not_recorded_is_printed() {
+    let mut dump = valid(&write_file("unrecorded.csv", CSV));
+    dump["versions"] = json!([[dump["items"][0]]]);
+    assert_eq!(check(&dump), (String::new(), Some(0)));
+    let mut earlier = dump["items"][0].clone();
+    earlier["updatedAt"] = s("2026-10-08T08:30:59.000Z");
+    for versions in [json!([]), json!([[earlier]])] {
+        dump["versions"] = versions;
+        let (printed, code) = check(&dump);
+        assert!(printed.starts_with("NotRecorded: acme "), "{printed}");
+        assert_eq!(code, Some(1));
+    }
 }
