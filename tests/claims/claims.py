@@ -476,6 +476,14 @@ CLAIMS = [
     ),
     Claim(
         SECURITY,
+        "SES tracks neither clicks nor opens, so it does not replace the link.",
+        "shared/aws/src/mail.rs",
+        ".click_tracking_enabled(FeatureStatus::Disabled)",
+        ".click_tracking_enabled(FeatureStatus::Enabled)",
+        WIRE,
+    ),
+    Claim(
+        SECURITY,
         "Formula cells are escaped, templates escape HTML, names must not contain control characters, logs are JSON.",
         "shared/domain/templates/failed.html",
         '{{ self.0.failure.message }}</p>\n<h2 class="text" style="margin:0 0 4px;font-size:15px;font-weight:650;'

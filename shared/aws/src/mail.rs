@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_sdk_sesv2::types::{
+    Body, ConfigurationOverrides, Content, Destination, EmailContent, FeatureStatus, Message, MessageTag,
+    TrackingConfigurationOverrides,
+};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
@@ -62,10 +65,16 @@ impl MailSender for Mailer {
         let destination =
             Destination::builder().to_addresses(mail.recipients.to().as_str()).set_cc_addresses(Some(cc)).build();
         let tag = MessageTag::builder().name("export").value(mail.export.to_string()).build();
+        // Otherwise, SES replaces the links by its own in an account that tracks clicks.
+        let tracking = TrackingConfigurationOverrides::builder()
+            .open_tracking_enabled(FeatureStatus::Disabled)
+            .click_tracking_enabled(FeatureStatus::Disabled)
+            .build();
         self.client
             .send_email()
             .from_email_address(&self.sender)
             .set_configuration_set_name(self.configuration_set.clone())
+            .configuration_overrides(ConfigurationOverrides::builder().tracking(tracking).build())
             .destination(destination)
             .content(EmailContent::builder().simple(message).build())
             .email_tags(tag.map_err(|error| build_error(error.into()))?)

@@ -1,4 +1,4 @@
-"""SES: permission to send, and the validation of messages."""
+"""SES: permission to send, the validation of messages, and the links of an account that tracks clicks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ministack.services import ses, ses_v2
 SEND_EMAIL = ("POST", "/v2/email/outbound-emails")
 SENDING = ("PUT", "/v2/email/account/sending")
 MAX_RECIPIENTS = 50
+# Stands for the redirect of SES, which is on a domain of AWS.
+TRACKER = "https://tracker.example/"
 
 _authorize_other = app._enforce_ses_v2
 _handle_other = ses_v2.handle_request
@@ -112,6 +114,14 @@ def _rejection(mail: dict[str, Any]) -> Any:
     return ses_v2._json_err("BadRequestException", problem) if problem else None
 
 
+def _track_clicks(mail: dict[str, Any]) -> None:
+    """Replaces the links of the HTML, as in an account that tracks clicks, unless the message overrides that."""
+    tracking = mail.get("ConfigurationOverrides", {}).get("Tracking", {})
+    html = mail["Content"].get("Simple", {}).get("Body", {}).get("Html")
+    if html and tracking.get("ClickTrackingEnabled") != "DISABLED":
+        html["Data"] = html["Data"].replace('href="', f'href="{TRACKER}')
+
+
 async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Any:
     call = (method, path.rstrip("/"))
     if call == SENDING:
@@ -123,7 +133,8 @@ async def _handle(method: str, path: str, headers: dict[str, str], body: bytes, 
     mail = json.loads(body)
     if rejected := _rejection(mail):
         return rejected
-    status, response_headers, response = await _handle_other(method, path, headers, body, query)
+    _track_clicks(mail)
+    status, response_headers, response = await _handle_other(method, path, headers, json.dumps(mail).encode(), query)
     if status == 200:
         _sets[json.loads(response)["MessageId"]] = mail.get("ConfigurationSetName", "")
     return status, response_headers, response

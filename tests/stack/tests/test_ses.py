@@ -181,8 +181,29 @@ def test_mail_is_rejected_while_sending_is_paused(ses: Any, responses: Responses
     ses.send_email(**mail())
 
 
+def test_links_are_replaced_unless_the_message_overrides_it(account: Account, ses: Any, responses: Responses) -> None:
+    """The account tracks clicks: SES replaces the links of a message, unless it overrides ClickTrackingEnabled.
+
+    Source: SES API v2 Reference, TrackingConfigurationOverrides
+    """
+    html = {"Html": {"Data": '<a href="https://link.example">Download</a>'}}
+    content = {"Simple": {"Subject": {"Data": "Hello"}, "Body": html}}
+    tracked = received(account, ses, mail(Content=content))
+    assert tracked["BodyHtml"] == '<a href="https://tracker.example/https://link.example">Download</a>'
+    overrides = {"Tracking": {"ClickTrackingEnabled": "DISABLED"}}
+    untracked = received(account, ses, mail(Content=content, ConfigurationOverrides=overrides))
+    assert untracked["BodyHtml"] == html["Html"]["Data"]
+    responses.add("a link to another domain, which redirects")
+
+
 def test_mailbox_names_the_configuration_set(account: Account, ses: Any) -> None:
-    sent = ses.send_email(**mail())["MessageId"]
+    assert received(account, ses, mail())["ConfigurationSetName"] == SET
+
+
+def received(account: Account, ses: Any, message: dict[str, Any]) -> dict[str, Any]:
+    """The message in the mailbox."""
+    sent = ses.send_email(**message)["MessageId"]
     with urllib.request.urlopen(f"{account.emulator.url}/_ministack/ses/messages", timeout=10) as response:
         (mails,) = json.load(response)["messages"].values()
-    assert {m["MessageId"]: m["ConfigurationSetName"] for m in mails}[sent] == SET
+    (found,) = (found for found in mails if found["MessageId"] == sent)
+    return dict(found)
