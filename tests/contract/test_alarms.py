@@ -278,15 +278,22 @@ def test_pending_alarm_is_between_one_invocation_and_the_deadline() -> None:
     assert parameter["Default"] < 6 * 3600
 
 
-def test_missing_sweep_alarm_treats_missing_data_as_breaching() -> None:
+def test_missing_sweep_alarm_is_raised_by_five_minutes_without_a_sweep() -> None:
+    # The evaluation range is longer than the evaluation periods, and older data in it keeps an alarm from using
+    # TreatMissingData: the missing minutes must be filled (CloudWatch User Guide, "How alarm state is evaluated when
+    # data is missing").
     alarm = ALARMS["SweepMissingAlarm"]
     event = RESOURCES["SweepExportsFunction"]["Properties"]["Events"]["EveryMinute"]["Properties"]
     assert event["ScheduleExpression"] == "rate(1 minute)"
-    assert alarm["TreatMissingData"] == "breaching"
-    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
-        "SampleCount", "LessThanThreshold", 1,
-    )  # fmt: skip
-    assert alarm["Period"] * alarm["EvaluationPeriods"] >= 3 * 60
+    (sweeps,) = (query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query)
+    assert sweeps["Stat"] == "SampleCount"
+    none, one = returned("SweepMissingAlarm", sweeps=None), returned("SweepMissingAlarm", sweeps=1)
+    assert (none, one) == (0, 1)
+    assert cloudwatch.is_raised(alarm, [none] * 5)
+    assert not cloudwatch.is_raised(alarm, [none, one, none, none, none])
+    # Without any data, nothing is filled.
+    assert cloudwatch.is_raised(alarm, [None] * 5)
+    assert "for five minutes" in alarm["AlarmDescription"]
 
 
 def test_deployment_is_rolled_back_by_alarms_that_are_raised_in_time() -> None:
@@ -300,7 +307,7 @@ def test_deployment_is_rolled_back_by_alarms_that_are_raised_in_time() -> None:
     assert 0 <= configuration["MonitoringTimeInMinutes"] <= 180
     for trigger in triggers:
         assert trigger["Type"] == "AWS::CloudWatch::Alarm"
-        (name,) = re.fullmatch(r"\$\{(\w+)\.Arn\}", trigger["Arn"]).groups()
+        (name,) = re.findall(r"^\$\{(\w+)\.Arn\}$", trigger["Arn"])
         # CloudWatch evaluates an alarm once a minute, and metrics arrive some minutes late.
         assert window(ALARMS[name]) + 5 * 60 <= 60 * configuration["MonitoringTimeInMinutes"], name
     deploy = (ROOT / "DEPLOY.md").read_text(encoding="utf-8")
@@ -351,7 +358,7 @@ def test_dashboard_shows_exactly_the_emitted_metrics() -> None:
         namespace, name, *pairs = (part for part in metric if isinstance(part, str))
         dimensions = dict(zip(pairs[::2], pairs[1::2], strict=True))
         for dimension in dimensions.keys() - {"Code"}:
-            (resource,) = re.fullmatch(r"\$\{(\w+)(?:\.QueueName)?\}", dimensions[dimension]).groups()
+            (resource,) = re.findall(r"^\$\{(\w+)(?:\.QueueName)?\}$", dimensions[dimension])
             assert RESOURCES[resource]["Type"] == DIMENSION_TYPES[dimension]
         if namespace in AWS_METRICS:
             assert tuple(dimensions) == (AWS_METRICS[namespace][0],)
@@ -380,7 +387,7 @@ class Search:
     @classmethod
     def parse(cls, expression: str) -> Search:
         text = re.sub(r"\$\{(\w+)\}", lambda reference: crate(reference[1]), expression)
-        schema, terms = re.fullmatch(r"(?:SUM\()?SEARCH\('\{([^}]+)\} (.+)', '\w+'(?:, \d+)?\)+", text).groups()
+        ((schema, terms),) = re.findall(r"^(?:SUM\()?SEARCH\('\{([^}]+)\} (.+)', '\w+'(?:, \d+)?\)+$", text)
         namespace, *dimensions = schema.split(",")
         values = re.findall(r'(\w+)=("[^"]+"|\([^)]+\))', terms)
         return cls(namespace, tuple(dimensions), {name: set(re.findall(r'"([^"]+)"', value)) for name, value in values})

@@ -59,7 +59,7 @@ CONDITIONS: dict[str, tuple[str | None, int, int, str, Any]] = {
     "LateExportsAlarm": (None, 86_400, 1, ABOVE, 0),
     "WaitingJobsAlarm": (None, 60, 10, ABOVE, 120),
     "OldestPendingAlarm": ("Maximum", 60, 3, ABOVE, {"Ref": "PendingAlarmSeconds"}),
-    "SweepMissingAlarm": ("SampleCount", 300, 1, BELOW, 1),
+    "SweepMissingAlarm": (None, 60, 5, BELOW, 1),
     "ServerErrorsAlarm": (None, 300, 1, ABOVE, 5),
     "FailedExportsAlarm": (None, 300, 1, ABOVE, 0),
     "InvalidRowsAlarm": ("Sum", 3600, 1, ABOVE, 10),

@@ -52,7 +52,7 @@ class Metrics:
 
     def search(self, expression: str) -> list[Metric]:
         """The metrics that a SEARCH expression finds: of this schema, with one of the values of each dimension."""
-        schema, terms = re.search(r"SEARCH\('\{([^}]+)\} ([^']+)'", expression).groups()
+        ((schema, terms),) = re.findall(r"SEARCH\('\{([^}]+)\} ([^']+)'", expression)
         namespace, *names = schema.split(",")
         asked = {
             name: set(re.findall(r'"([^"]+)"', text)) for name, text in re.findall(r'(\w+)=("[^"]+"|\([^)]+\))', terms)
@@ -83,14 +83,18 @@ def statistic(name: str, values: list[float]) -> float | None:
 def evaluate(expression: str, values: Mapping[str, float | None]) -> float | None:
     """The value of a metric math expression for one period, from the values of its metrics by ID.
 
-    CloudWatch User Guide, "Using metric math": in arithmetic and comparisons, a missing value is 0 if another one is
-    there; a division by zero is dropped.
+    CloudWatch User Guide, "Using metric math": FILL replaces missing values; in arithmetic and comparisons, a missing
+    value is 0 if another one is there; a division by zero is dropped.
     """
+    filled = {name: float(default) for name, default in re.findall(r"FILL\((\w+), (\d+)\)", expression)}
+    values = {name: filled.get(name) if value is None else value for name, value in values.items()}
     if all(value is None for value in values.values()):
         return None
     python = expression.replace("IF(", "when(").replace(" AND ", " and ")
     names: dict[str, Any] = {name: value or 0 for name, value in values.items()}
-    functions = {"when": lambda condition, yes, no: yes if condition else no, "SUM": sum}
+    functions = {
+        "when": lambda condition, yes, no: yes if condition else no, "SUM": sum, "FILL": lambda value, _: value,
+    }  # fmt: skip
     try:
         return float(eval(python, {"__builtins__": {}, **functions}, names))
     except ZeroDivisionError:
