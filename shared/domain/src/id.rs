@@ -113,8 +113,11 @@ impl FromStr for ExportId {
             ExportType::ALL.into_iter().find(|t| t.definition().id_prefix == prefix).ok_or(ParseExportIdError)?;
         let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| ParseExportIdError)?;
         let id = Self { export_type, uuid };
-        // One export has one id: upper case, braces and the short form name none.
-        if uuid.get_version_num() == 7 && id.to_string() == text { Ok(id) } else { Err(ParseExportIdError) }
+        // One export has one id: upper case, braces and the short form name none. Nor does a UUID of another version or
+        // variant, or with a time that a `Timestamp` cannot have, which would sort outside the range of its time.
+        let random = uuid.as_bytes().last_chunk().ok_or(ParseExportIdError)?;
+        let is_made_here = id == Self::new(export_type, id.created_at(), random);
+        if is_made_here && id.to_string() == text { Ok(id) } else { Err(ParseExportIdError) }
     }
 }
 
@@ -152,6 +155,9 @@ mod tests {
             "mpo_01a11f3a70007abc8def0123456789ab",
             "mpo_{01a11f3a-7000-7abc-8def-0123456789ab}",
             "mpo_01a11f3a-7000-4abc-8def-0123456789ab",
+            "mpo_01a11f3a-7000-7abc-7def-0123456789ab",
+            "mpo_01a11f3a-7000-7abc-fdef-0123456789ab",
+            "mpo_ffffffff-ffff-7abc-8def-0123456789ab",
             "mpo_01a11f3a-7000-7abc-8def-0123456789ab ",
             "mpo_../01a11f3a-7000-7abc-8def-0123456789ab",
         ] {
