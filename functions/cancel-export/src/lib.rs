@@ -28,6 +28,9 @@ use exports_http::{ApiError, Request, Success};
 use exports_telemetry::{Chain, Metric};
 use tracing::{info, warn};
 
+/// How often the write is attempted if the lease is acquired or released between the read and the write.
+const ATTEMPTS: u32 = 3;
+
 /// How long the caller waits for the unfinished file to be deleted and the mail to be sent, once the export is cancelled.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -53,39 +56,48 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
     /// # Errors
     /// [`ApiError`]. The export is unchanged, unless the response to the write was lost.
     pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
-        let now = self.system.now();
-        let caller = self.callers.operator(request, now).await?;
+        let caller = self.callers.operator(request, self.system.now()).await?;
         let id = request.export_id()?;
         exports_telemetry::record_export(&id);
-        let export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
+        let mut export = self.exports.find_export(&caller.tenant, &id).await?.ok_or(ApiError::ExportNotFound)?;
         exports_telemetry::record_launch(export.launch_request_id.as_deref());
 
         let failure = Failure::cancelled(caller.user.clone());
-        let step = match lifecycle::cancel(&export, now, failure.clone()) {
-            Ok(step) => step,
-            Err(error) => return not_cancelled(error, &export, now),
-        };
-        // Read before the step deletes the checkpoint.
-        let checkpoint = self.checkpoint_without_owner(&export, now).await;
-        match self.exports.apply_step(&export.tenant, &export.id, &step).await {
-            Ok(()) => {}
-            Err(ApplyError::Conflict(Some(changed))) => {
-                return match lifecycle::cancel(&changed, now, failure) {
-                    Err(error) => not_cancelled(error, &changed, now),
-                    Ok(_) => Err(DependencyError::transient("cancel the export", "the store rejected the step").into()),
-                };
+        for _ in 0..ATTEMPTS {
+            let now = self.system.now();
+            let step = match lifecycle::cancel(&export, now, failure.clone()) {
+                Ok(step) => step,
+                Err(error) => return not_cancelled(error, &export, now),
+            };
+            // Read before the step deletes the checkpoint.
+            let checkpoint = self.checkpoint_without_owner(&export, now).await;
+            match self.exports.apply_step(&export.tenant, &export.id, &step).await {
+                Ok(()) => {
+                    self.after_cancellation(&export, &failure, &caller.user, checkpoint).await;
+                    return Ok(Success::ok(&ExportView::new(&step.changed(&export), now)));
+                }
+                Err(ApplyError::Conflict(Some(changed))) => export = *changed,
+                Err(ApplyError::Conflict(None)) => return Err(ApiError::ExportNotFound),
+                Err(ApplyError::Dependency(error)) => return Err(error.into()),
             }
-            Err(ApplyError::Conflict(None)) => return Err(ApiError::ExportNotFound),
-            Err(ApplyError::Dependency(error)) => return Err(error.into()),
         }
-        info!("export cancelled");
-        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
+        Err(DependencyError::transient("cancel the export", "its owner changed at each attempt").into())
+    }
 
-        let clean_up = async { tokio::join!(self.discard(checkpoint), self.notify(&export, &failure, &caller.user)) };
+    async fn after_cancellation(
+        &self,
+        export: &Export,
+        failure: &Failure,
+        cancelled_by: &Person,
+        checkpoint: Option<Checkpoint>,
+    ) {
+        info!("export cancelled");
+        let export_type = export.id.export_type().slug();
+        exports_telemetry::emit(Metric::Failed { export_type, code: failure.code.as_str() });
+        let clean_up = async { tokio::join!(self.discard(checkpoint), self.notify(export, failure, cancelled_by)) };
         if tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await.is_err() {
             warn!("the unfinished file was not deleted or the mail was not sent in time");
         }
-        Ok(Success::ok(&ExportView::new(&step.changed(&export), now)))
     }
 
     /// The checkpoint of a file that no owner will delete, because no lease is live.

@@ -206,6 +206,24 @@ async fn unfinished_file_of_a_live_owner_is_left_to_it() {
 }
 
 #[tokio::test]
+async fn unfinished_file_is_deleted_if_its_owner_hands_it_over_in_the_meantime() {
+    let world = world(owned(5 * MINUTE)).with_unfinished_file();
+    change_before_write(&world, |export| Some(hand_over(export)));
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0));
+    assert_eq!(world.mail.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn request_fails_if_the_owner_changes_before_each_of_three_writes() {
+    let world = world(export());
+    change_before_write(&world, |export| acquire(export).or_else(|| Some(hand_over(export))));
+    let response = response_to(&world, "cancel").await;
+    assert_eq!((&response["statusCode"], code(&response)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
+    assert_eq!((world.record().status(), world.record().fencing_token), (Status::Pending, 2));
+}
+
+#[tokio::test]
 async fn unfinished_file_that_is_not_deleted_is_logged_and_does_not_fail_the_request() {
     let world = world(owned(MINUTE)).with_unfinished_file();
     world.files.failures.deny();
@@ -236,14 +254,26 @@ async fn export_that_is_not_cancelled_keeps_its_unfinished_file() {
     assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (1, 1));
 }
 
-/// Applies a step just before this function's own write.
+/// Applies a step just before each of this function's writes.
 fn change_before_write(world: &World, step: impl Fn(&Export) -> Option<Step> + Send + Sync + 'static) {
     world.exports.before_apply(move |number, store| {
         let record = store.export(&export().tenant, &export().id).unwrap();
-        if let Some(step) = step(&record).filter(|_| number == 0) {
+        // The step is a write itself, with an odd number.
+        if let Some(step) = step(&record).filter(|_| number % 2 == 0) {
             block_on(store.apply_step(&record.tenant, &record.id, &step)).unwrap();
         }
     });
+}
+
+fn acquire(export: &Export) -> Option<Step> {
+    let lease = Lease { owner: "owner".into(), until: start().plus(5 * MINUTE) };
+    let retry = lifecycle::RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO };
+    lifecycle::acquire(export, start(), lease, &retry).ok()
+}
+
+fn hand_over(export: &Export) -> Step {
+    let progress = Progress { rows_read: 1, rows_written: 1 };
+    lifecycle::continue_later(export, start(), progress, true, start().plus(MINUTE))
 }
 
 #[tokio::test]
@@ -292,11 +322,7 @@ async fn first_of_two_concurrent_cancellations_is_returned_to_both() {
 #[tokio::test]
 async fn lease_acquired_in_the_meantime_does_not_prevent_the_cancellation() {
     let world = world(export());
-    change_before_write(&world, |export| {
-        let lease = Lease { owner: "owner".into(), until: start().plus(5 * MINUTE) };
-        let retry = lifecycle::RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO };
-        lifecycle::acquire(export, start(), lease, &retry).ok()
-    });
+    change_before_write(&world, acquire);
     assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
     assert!(world.record().ended_without_file_under(1), "the owner recognizes its own fencing token");
 }

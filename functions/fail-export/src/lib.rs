@@ -117,9 +117,10 @@ impl<S: ExportStore> FailExport<'_, S> {
         let Request { tenant, id, reason } = request::parse(event).map_err(FailExportError::BadRequest)?;
         exports_telemetry::record_tenant(&tenant);
         exports_telemetry::record_export(&id);
-        let now = self.system.now();
         let failure = Failure::failed_by_administrator(reason.as_ref());
-        let export = match self.exports.find_export(&tenant, &id).await {
+        let found = self.exports.find_export(&tenant, &id).await;
+        let now = self.system.now();
+        let export = match found {
             Err(ReadError::Corrupt(corrupt)) => return self.fail_corrupt(tenant, id, corrupt, now, failure).await,
             found => found?.ok_or(FailExportError::NotFound)?,
         };

@@ -42,6 +42,8 @@ pub enum Guard {
     NotPending,
     /// The fencing token is this: the lease has not been acquired since.
     FencingTokenIs(u64),
+    /// There is a lease, expired or not.
+    Leased,
     /// There is no lease, or it has expired at this time.
     LeaseExpiredAt(Timestamp),
     /// Fewer attempts than this were made.
@@ -152,6 +154,7 @@ impl Guard {
             Self::StatusIs(status) => export.status() == *status,
             Self::NotPending => export.status() != Status::Pending,
             Self::FencingTokenIs(fencing_token) => export.fencing_token == *fencing_token,
+            Self::Leased => export.lease().is_some(),
             Self::LeaseExpiredAt(now) => export.lease().is_none_or(|lease| lease.until <= *now),
             Self::AttemptsBelow(max) => export.attempts < *max,
             Self::AttemptsAtLeast(min) => export.attempts >= *min,
@@ -508,18 +511,23 @@ pub enum CancelError {
 
 /// Cancels the export with this `failure`, whether or not a lease is held. It keeps the fencing token, so that its owner
 /// recognizes the rejection of its next write and deletes what it wrote. A cancelled export never has a file: the guards
-/// of this step and of [`record_file`] exclude each other.
+/// of this step and of [`record_file`] exclude each other. If a lease is live at `now`, its owner must still hold it: once
+/// released, nobody deletes what it wrote.
 ///
 /// # Errors
 /// [`CancelError`] if the record as read does not allow it.
 pub fn cancel(export: &Export, now: Timestamp, failure: Failure) -> Result<Step, CancelError> {
+    let mut guards = owner(export);
+    guards.push(Guard::NoFileRecorded);
     match &export.state {
-        State::Pending(Pending { file: None, .. }) => {}
+        State::Pending(pending @ Pending { file: None, .. }) => {
+            guards.extend(pending.is_leased_at(now).then_some(Guard::Leased));
+        }
         State::Pending(_) => return Err(CancelError::FileRecorded),
         _ if export.is_cancelled() => return Err(CancelError::AlreadyCancelled),
         _ => return Err(CancelError::Ended),
     }
-    Ok(failed(vec![Guard::StatusIs(Status::Pending), Guard::NoFileRecorded], now, failure))
+    Ok(failed(guards, now, failure))
 }
 
 fn failed(guards: Vec<Guard>, now: Timestamp, failure: Failure) -> Step {

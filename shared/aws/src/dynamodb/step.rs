@@ -72,6 +72,7 @@ impl Update {
             Guard::StatusIs(status) => self.compare("status", "=", text(status)),
             Guard::NotPending => self.compare("status", "<>", text(Status::Pending)),
             Guard::FencingTokenIs(fencing_token) => self.compare("fencingToken", "=", number(fencing_token)),
+            Guard::Leased => format!("attribute_exists({})", self.name("leaseUntil")),
             Guard::LeaseExpiredAt(now) => {
                 let over = self.compare("leaseUntil", "<=", text(now));
                 format!("(attribute_not_exists(#leaseUntil) OR {over})")

@@ -33,12 +33,12 @@ fn lease(until: Timestamp) -> Lease {
     Lease { owner: "request-1".into(), until }
 }
 
-/// A newly accepted export.
 /// The progress after so many rows, half of which are in the file.
 fn progress(rows_read: u64) -> Progress {
     Progress { rows_read, rows_written: rows_read / 2 }
 }
 
+/// A newly accepted export.
 pub fn export() -> Export {
     let email = "ann@example.com".parse::<crate::email::EmailAddress>().unwrap();
     let recipients = Recipients::new(email.clone(), ["cc@example.com".parse().unwrap()]).unwrap();
@@ -335,16 +335,29 @@ fn cancelled() -> Failure {
 fn cancel_fails_a_pending_export_leased_or_not() {
     let fresh = export();
     let held = acquired(minutes(0), &fresh);
-    // Decided before the lease was acquired, because the guards do not depend on the owner.
-    let step = cancel(&fresh, minutes(1), cancelled()).unwrap();
-    assert!(step.leaves_pending());
     for record in [&fresh, &held] {
+        let step = cancel(record, minutes(1), cancelled()).unwrap();
+        assert!(step.leaves_pending());
         let after = step.apply(record).unwrap();
         assert_eq!((after.status(), after.failure()), (Status::Failed, Some(&cancelled())));
         assert_eq!((after.lease(), after.next_check_at(), after.updated_at), (None, None, minutes(1)));
         assert_eq!(after.fencing_token, record.fencing_token, "its owner recognizes the cancellation");
         assert!(after.is_cancelled() && after.ended_without_file_under(record.fencing_token));
     }
+}
+
+#[test]
+fn cancel_applies_only_if_the_owner_is_the_same() {
+    let (fresh, held) = (export(), acquired(minutes(0), &export()));
+    let handed_over = continue_later(&held, minutes(1), progress(2), true, minutes(2)).apply(&held).unwrap();
+    let acquired_again = acquired(minutes(2), &handed_over);
+    for (read, changed) in [(&fresh, &held), (&held, &handed_over), (&handed_over, &acquired_again)] {
+        let step = cancel(read, minutes(1), cancelled()).unwrap();
+        assert!(step.apply(read).is_some());
+        assert_eq!(step.apply(changed), None);
+    }
+    let progressed = record_progress(&held, minutes(1), progress(2)).apply(&held).unwrap();
+    assert!(cancel(&held, minutes(1), cancelled()).unwrap().apply(&progressed).is_some());
 }
 
 #[test]
