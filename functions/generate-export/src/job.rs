@@ -60,7 +60,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 info!("stopped: the export has ended");
             }
             Err(Stopped::Conflict(_)) => warn!(fencing_token = export.fencing_token, "lost the lease"),
-            Err(Stopped::Failed(failure)) => self.fail(&export, failure).await,
+            Err(Stopped::Failed(failure)) => self.fail(&export, failure, None).await,
             Err(Stopped::OutOfTime { has_advanced, obsolete }) => {
                 self.enqueue_next(&export, has_advanced).await;
                 discard(&obsolete, self.files).await;
@@ -216,7 +216,7 @@ impl<S: ExportStore> Generator<'_, S> {
         self.exports.apply_step(&export.tenant, &export.id, step).await
     }
 
-    async fn fail(&self, export: &Export, failure: Failure) {
+    async fn fail(&self, export: &Export, failure: Failure, unrecorded: Option<Unrecorded>) {
         let (now, code) = (self.system.now(), failure.code.as_str());
         warn!(code, "export failed");
         let step = lifecycle::fail(export, now, FailedBy::Owner, failure.clone());
@@ -228,9 +228,11 @@ impl<S: ExportStore> Generator<'_, S> {
             // The lease expires, and the sweeper enqueues the export again.
             Err(error) => {
                 warn!(error = %Chain(&error), "the failure was not recorded");
-                if let (ApplyError::Conflict(record), Some(file)) = (error, failure.invalid_rows) {
-                    let unrecorded = Unrecorded { key: file.key, checkpoint_objects: UnfinishedFile::default() };
-                    self.discard_if_ended(export, record.as_deref(), unrecorded).await;
+                if let ApplyError::Conflict(record) = error {
+                    let invalid_rows = failure.invalid_rows.map(|file| Unrecorded::only(file.key));
+                    for unrecorded in invalid_rows.into_iter().chain(unrecorded) {
+                        self.discard_if_ended(export, record.as_deref(), unrecorded).await;
+                    }
                 }
                 return;
             }
@@ -239,12 +241,17 @@ impl<S: ExportStore> Generator<'_, S> {
         if let Err(error) = mail_failure(self.mail, self.back_office.as_ref(), export, &failure).await {
             warn!(error = %Chain(&error), "the failure mail was not sent");
         }
+        if let Some(unrecorded) = unrecorded {
+            // The file is recorded if only the response to that write was lost.
+            let record = self.exports.find_export(&export.tenant, &export.id).await.ok().flatten();
+            self.discard_if_ended(export, record.as_ref(), unrecorded).await;
+        }
     }
 
     /// Enqueues the export for the next invocation, unless the attempts are used up.
     async fn enqueue_next(&self, export: &Export, has_advanced: bool) {
         if !has_advanced && export.attempts >= self.limits.retry.max_attempts {
-            return self.fail(export, Failure::attempts_used_up(export.attempts)).await;
+            return self.fail(export, Failure::attempts_used_up(export.attempts), None).await;
         }
         self.enqueue(export, Duration::ZERO).await;
     }
@@ -272,7 +279,7 @@ impl<S: ExportStore> Generator<'_, S> {
             }
         };
         let Some(wait) = self.limits.retry.wait_after_error(export, now, kind) else {
-            return self.fail(export, failure).await;
+            return self.fail(export, failure, unrecorded).await;
         };
         let step = lifecycle::release(export, now, kind, now.plus(wait + self.limits.re_enqueue_after));
         if let Err(error) = self.apply(export, &step).await {

@@ -43,6 +43,13 @@ pub struct Unrecorded {
     pub checkpoint_objects: UnfinishedFile,
 }
 
+impl Unrecorded {
+    /// A file that no checkpoint names.
+    pub(crate) fn only(key: String) -> Self {
+        Self { key, checkpoint_objects: UnfinishedFile::default() }
+    }
+}
+
 impl Stopped {
     /// Whether no later attempt continues the file of `export`.
     pub(crate) fn is_last(&self, export: &Export, now: Timestamp, retry: &RetryPolicy) -> bool {

@@ -130,3 +130,32 @@ async fn unrecorded_permanent_error_counts_as_an_attempt() {
     world.deliver("r3").await;
     assert_eq!(world.record().status(), Status::Failed);
 }
+
+#[tokio::test]
+async fn last_attempt_leaves_no_file_that_is_not_recorded() {
+    let (mut unrecorded, mut cancelled) = (0, 0);
+    for calls in 1..20 {
+        // Before each write, and never.
+        for cancelled_at in 0..=20 {
+            let mut world = world(4);
+            world.limits.retry.max_attempts = 1;
+            world.exports.failures.inject_once_after(calls);
+            world.exports.before_apply(move |number, store| {
+                let record = store.export(&export().tenant, &export().id).unwrap();
+                let step = lifecycle::cancel(&record, start(), Failure::cancelled(operator("acme").user));
+                if let Some(step) = step.ok().filter(|_| number == cancelled_at) {
+                    // May be the call that fails.
+                    let _ = block_on(store.apply_step(&record.tenant, &record.id, &step));
+                }
+            });
+            world.deliver("r1").await;
+            let record = world.record();
+            if record.ended_without_file_under(1) {
+                unrecorded += 1;
+                cancelled += u32::from(record.is_cancelled());
+                assert_eq!(world.files.files().len(), 0, "call {calls} failed, cancelled at write {cancelled_at}");
+            }
+        }
+    }
+    assert!(cancelled > 10 && unrecorded > cancelled + 4, "{cancelled} of {unrecorded}");
+}

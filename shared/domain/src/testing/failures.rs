@@ -35,6 +35,11 @@ impl FailureInjector {
         self.set(0, calls, false);
     }
 
+    /// The next `calls` calls succeed, then one fails with a transient error, and all later ones succeed.
+    pub fn inject_once_after(&self, calls: u64) {
+        self.set(calls, 1, false);
+    }
+
     /// All further calls fail with a permanent error, access denied.
     pub fn deny(&self) {
         self.deny_after(0);
