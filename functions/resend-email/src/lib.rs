@@ -1,9 +1,9 @@
 //! `POST /v1/exports/{exportId}/resend-email`: resends the mail of an export, with a new link to the same file.
 //!
-//! The caller is the main recipient. The CC recipients are those in the body, or else those of the record. The resend is
-//! counted before the mail is sent, so that concurrent requests cannot exceed the daily limit. It is recorded after the
-//! mail was accepted: the export is then READY until the new link expires. Of two concurrent resends, the later link
-//! expiry is kept.
+//! The caller is the main recipient. The CC recipients are those in the body, or else those of the record, without the
+//! caller. The resend is counted before the mail is sent, so that concurrent requests cannot exceed the daily limit. It is
+//! recorded after the mail was accepted: the export is then READY until the new link expires. Of two concurrent resends,
+//! the later link expiry is kept.
 //!
 //! If the file has expired or was deleted, the response is 410, and nothing is counted or sent. If it is unknown whether
 //! the file exists, the request fails too, because a mail cannot be recalled.
@@ -29,6 +29,9 @@ use tracing::{info, warn};
 
 /// How often the mail of one export can be resent a day (UTC), unless a setting overrides it.
 pub const MAX_RESENDS_A_DAY: u32 = 10;
+
+/// How long all calls before the mail may take. In the rest of the request, the mail is sent and recorded.
+const PREPARATION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often, and for how long in total, recording an accepted mail is attempted. The caller waits.
 const RECORD_ATTEMPTS: u32 = 3;
@@ -61,6 +64,18 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> ResendEmail<'_, K, S, F> {
     /// [`ApiError`]. Except for [`ApiError::EmailSentNotRecorded`] no mail was sent or it is unknown whether it was, and
     /// the record is unchanged apart from the count.
     pub async fn handle(&self, request: &Request) -> Result<Success, ApiError> {
+        let prepared = tokio::time::timeout(PREPARATION_TIMEOUT, self.prepare(request)).await;
+        let (export, mail, link_expiry) = prepared
+            .unwrap_or_else(|elapsed| Err(DependencyError::transient("prepare the mail in time", elapsed).into()))?;
+        self.mail.send_mail(&mail).await.map_err(send_error)?;
+        let export = self.record(export, mail.recipients, link_expiry).await?;
+
+        info!(cc = export.recipients.cc().len(), "mail resent");
+        Ok(Success::ok(&ExportView::new(&export, self.system.now())))
+    }
+
+    /// Checks the request and counts the resend. Returns the export, the mail and the expiry of its link.
+    async fn prepare(&self, request: &Request) -> Result<(Export, Mail, Timestamp), ApiError> {
         let now = self.system.now();
         let caller = self.callers.operator(request, now).await?;
         let id = request.export_id()?;
@@ -88,11 +103,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> ResendEmail<'_, K, S, F> {
         let mail = mail(&export, caller.user, recipients, file, &link?, link_expiry, self.back_office.as_ref())?;
 
         self.count(&export, &count, now).await?;
-        self.mail.send_mail(&mail).await.map_err(send_error)?;
-        let export = self.record(export, mail.recipients, link_expiry).await?;
-
-        info!(cc = export.recipients.cc().len(), "mail resent");
-        Ok(Success::ok(&ExportView::new(&export, self.system.now())))
+        Ok((export, mail, link_expiry))
     }
 
     /// Counts this resend, unless concurrent requests have reached the limit since the read.

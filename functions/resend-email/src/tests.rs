@@ -338,6 +338,28 @@ async fn mail_is_recorded_by_the_third_attempt() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn request_that_is_prepared_for_fifteen_seconds_fails_without_a_mail() {
+    let world = world(store(expired_export()));
+    world.exports.hang_after(0);
+    let started = tokio::time::Instant::now();
+    let response = response_to(&world, "without-body").await;
+    assert_eq!(started.elapsed(), Duration::from_secs(15));
+    assert_eq!((&response["statusCode"], code(&response)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
+    assert_eq!(world.mail.mails(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_is_recorded_within_eight_seconds_or_not_at_all() {
+    let world = world(store(expired_export()));
+    world.exports.hang_after(1);
+    let started = tokio::time::Instant::now();
+    let response = response_to(&world, "without-body").await;
+    assert_eq!(started.elapsed(), Duration::from_secs(8));
+    assert_eq!(code(&response), Some("EMAIL_SENT_NOT_RECORDED"));
+    assert_eq!(world.mail.mails().len(), 1);
+}
+
 /// A store in which `change` runs before each write, like a concurrent request.
 fn with_concurrent_writes(export: Export, change: impl Fn(u64, &MemoryStore) + Send + Sync + 'static) -> World {
     let store = store(export);

@@ -25,7 +25,7 @@ pub fn keys(caller: Caller) -> MemoryStore {
 }
 
 /// The time limit of a handler.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_millis(28_500);
 
 fn events(function: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events")).join(function)
