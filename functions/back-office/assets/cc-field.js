@@ -38,7 +38,7 @@ export class CcField {
     this.#errors,
   );
 
-  /** `to` is the main recipient, which is left out of the list. `cc` is the initial list, `text` the text after it. */
+  /** `to` is the main recipient, who cannot be added. `cc` is the initial list, `text` the text after it. */
   constructor(to, { cc, text }, onChange) {
     this.#to = to;
     this.#onChange = onChange;

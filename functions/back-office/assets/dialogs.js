@@ -54,7 +54,7 @@ export function launchDialog({ api, caller, type, exports, item, onLaunched, onP
     confirm: "Confirm export",
     busy: "Launching…",
     caller,
-    cc: item?.recipients.cc ?? [],
+    cc: item ? ccFor(caller, item) : [],
     draftName: item ? `relaunch ${item.exportId}` : `launch ${type.slug}`,
     makeOptions: (onChange) => new OptionsField(type, item, onChange),
     async send(cc, options) {
@@ -88,12 +88,16 @@ export function launchDialog({ api, caller, type, exports, item, onLaunched, onP
   });
 }
 
+/** The CC recipients of an export, if the caller is its main recipient. */
+const ccFor = (caller, item) => item.recipients.cc.filter((address) => !isSame(address, caller.email));
+
 /**
  * Asks for the recipients and resends an export's e-mail. `onSent` receives the export. `onGone` is called if its file was
  * deleted, and `onRelaunch` if the user then wants a new one.
  */
 export function resendDialog({ api, caller, item, onSent, onGone, onRelaunch }) {
-  const { to, cc } = item.recipients;
+  const { to } = item.recipients;
+  const cc = ccFor(caller, item);
   const previous = isSame(to, caller.email) ? null : to;
   mailForm({
     title: "Resend e-mail",

@@ -40,9 +40,10 @@ const hasFile = (item, now) => Boolean(item.file) && !item.isFileDeleted && Date
 
 export const isFileGone = (item, now = Date.now()) => Boolean(item.file) && !hasFile(item, now);
 export const canDownload = (item, now = Date.now()) => statusOf(item, now) === "READY" && hasFile(item, now);
+const isPending = (item) => item.status === "PENDING";
 /** Until the file is complete. */
-export const canCancel = (item) => item.status === "PENDING" && !item.file;
-export const canResend = (item, now = Date.now()) => item.status !== "PENDING" && hasFile(item, now);
+export const canCancel = (item) => isPending(item) && !item.file;
+export const canResend = (item, now = Date.now()) => !isPending(item) && hasFile(item, now);
 export const canRelaunch = (item, now = Date.now()) =>
   ["EXPIRED", "FAILED"].includes(statusOf(item, now)) || isFileGone(item, now);
 
@@ -66,19 +67,22 @@ export class Exports extends EventTarget {
   }
 
   get pending() {
-    return this.latest?.status === "PENDING" ? this.latest : null;
+    return this.latest && isPending(this.latest) ? this.latest : null;
   }
 
-  /** Stores an export from a response. Ignores a response that is older than the stored one. */
+  /**
+   * Stores an export from a response. Ignores a response that is older than the stored one. An ended export is never
+   * pending again, whatever the clocks of the functions say.
+   */
   put(item) {
     const before = this.#byId.get(item.exportId);
-    if (before && before.updatedAt > item.updatedAt) return;
+    if (before && (isPending(before) === isPending(item) ? before.updatedAt > item.updatedAt : isPending(item))) return;
     const stored = { ...item, isFileDeleted: this.#deleted.has(item.exportId) };
     this.#byId.set(item.exportId, stored);
     // IDs start with the creation time.
     if (this.#latest === null || item.exportId > this.#latest) this.#latest = item.exportId;
     this.dispatchEvent(new CustomEvent("change", { detail: stored }));
-    if (before?.status === "PENDING" && item.status !== "PENDING") {
+    if (before && isPending(before) && !isPending(item)) {
       this.dispatchEvent(new CustomEvent("end", { detail: stored }));
     }
   }

@@ -132,6 +132,21 @@ def test_resend_with_another_cc_list_suggests_the_first_recipient(tenant: Tenant
     assert record["recipientsCc"] == ["first@acme.example", "new@cc.example"]
 
 
+def test_cc_recipient_who_resends_is_the_only_one_to_get_the_mail(tenant: Tenant, open_office: Opener) -> None:
+    (export_id,) = add_past_exports(
+        tenant, {"at": days_ago(5), "recipientTo": "first@acme.example", "recipientsCc": [tenant.email.upper()]}
+    )
+    office = open_office(tenant)
+    office.row(export_id).get_by_role("button", name="Resend").click()
+    dialog = office.page.get_by_role("dialog", name="Resend e-mail")
+    office.expect_chips([])
+    expect(dialog).to_contain_text(f"A link will be sent to {tenant.email}.")
+    dialog.get_by_role("button", name="Send e-mail").click()
+    expect(office.message).to_contain_text(f"E-mail sent to {tenant.email}.")
+    mail = tenant.mails()[-1]
+    assert (mail.to, mail.cc) == ([tenant.email], [])
+
+
 def test_expired_export_without_a_file_can_only_be_relaunched(tenant: Tenant, open_office: Opener) -> None:
     (export_id,) = add_past_exports(tenant, {"at": days_ago(40), "recipientsCc": ["finance@cc.example"]})
     office = open_office(tenant)
