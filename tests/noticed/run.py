@@ -51,6 +51,8 @@ CONTRACT = (
     ROOT / "target/venv/bin/python", "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:schemathesis",
     *(f"tests/contract/test_{name}.py" for name in ("alarms", "currencies", "limits", "template", "values")),
 )  # fmt: skip
+# Enough for most changes. What they do not notice is tested with the usual number of cases.
+FEW_CASES = {"PROPTEST_CASES": "32"}
 ENVIRONMENT = {"PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1", "PROPTEST_MAX_SHRINK_ITERS": "0", "UPDATE_GOLDENS": ""}
 HEAD = """# Changes of the code that the tests notice
 
@@ -119,10 +121,10 @@ def copy_tree() -> None:
         shutil.copytree(ROOT / "target/quick", COPY / "target/quick", symlinks=True)
 
 
-def run(*command: str | Path, seconds: float = SECONDS) -> tuple[bool, str]:
+def run(*command: str | Path, seconds: float = SECONDS, **environment: str) -> tuple[bool, str]:
     """Whether a command succeeds in the copy, and its output. One that takes too long fails."""
     process = subprocess.Popen(
-        command, cwd=COPY, env={**os.environ, **ENVIRONMENT}, start_new_session=True, text=True,
+        command, cwd=COPY, env={**os.environ, **ENVIRONMENT, **environment}, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -161,14 +163,14 @@ def change_literals(chosen: Iterable[Change]) -> Outcome:
 def noticed_by(change: Change) -> str:
     """What fails with the change, if anything does. The changed crate's own tests come first: they compile fastest."""
     own = (*TESTS, "--package", change.crate, *FEATURES)
-    others = ("-E", f"rdeps({change.crate}) - package({change.crate})") if NEXTEST else ()
-    steps = {"unit tests": own, "contract": CONTRACT, "other crates": (*TESTS, "--workspace", *others)}
+    every = (*TESTS, "--workspace", *(("-E", f"rdeps({change.crate})") if NEXTEST else ()))
+    steps = {"unit tests": (own, FEW_CASES), "contract": (CONTRACT, {}), "every crate": (every, {})}
     if change.file.endswith(MAIN):
-        steps = {"unit tests": (*own, "--bins"), "contract": CONTRACT}
-    for name, command in steps.items():
+        steps = {"unit tests": ((*own, "--bins"), {}), "contract": (CONTRACT, {})}
+    for name, (command, environment) in steps.items():
         if command != CONTRACT and not run(*command, "--no-run", seconds=COMPILE_SECONDS)[0]:
             return "compiler"
-        if not run(*command)[0]:
+        if not run(*command, **environment)[0]:
             return name
     return ""
 
@@ -176,7 +178,7 @@ def noticed_by(change: Change) -> str:
 def change_logic(index: int, shards: int) -> Outcome:
     """Changes logic, with cargo-mutants."""
     # Does nothing if this version is installed.
-    install = ["cargo", "install", "--quiet", "--locked", "--root", TOOLS, f"cargo-mutants@{CARGO_MUTANTS}"]
+    install = ["cargo", "install", "--quiet", "--locked", "--root", str(TOOLS), f"cargo-mutants@{CARGO_MUTANTS}"]
     subprocess.run(install, cwd=ROOT, check=True)
     command = [
         TOOLS / "bin" / "cargo-mutants", "mutants", "--in-place", "--baseline=skip", "--timeout", str(int(SECONDS)),
@@ -185,7 +187,7 @@ def change_logic(index: int, shards: int) -> Outcome:
     ]  # fmt: skip
     shutil.rmtree(FOLDER / "mutants.out", ignore_errors=True)
     shard = ("--config", HERE / "mutants.toml", "--sharding=round-robin", f"--shard={index - 1}/{shards}")
-    print(run(*command, *shard, seconds=36_000)[1])
+    print(run(*command, *shard, seconds=36_000, **FEW_CASES)[1])
     noticed, missed, invalid = mutants("caught", "timeout"), mutants("missed"), mutants("unviable")
     if missed:
         # Those that the tests of the changed crate do not notice, again with those of all crates. cargo-mutants 27.1.0

@@ -78,8 +78,6 @@ fn any_page() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn read_records_of_any_page_equals_the_sdk(body in any_page()) {
         let output = sdk_output(&body).unwrap();
