@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import golden
-from roles import CRATES, ROOT, SENDER, SIGNER, Deployment, calls, principal
+from emitted import ROOT
+from roles import CRATES, SENDER, SIGNER, Deployment, calls, principal
 from wire import GOLDEN, TIME_OUTS, Request, requests
 
 TABLE = Path(__file__).with_name("results") / "calls.md"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from emitted import ROOT
 from export_types import EXPORT_TYPES, MARKETPLACE_PAYOUTS, ExportType
-from roles import RESOURCES, ROOT, TEMPLATE
+from roles import RESOURCES, TEMPLATE
 from sample_rows import rows
 
 MODULES = ROOT / "shared" / "domain" / "src" / "export_type"

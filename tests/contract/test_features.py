@@ -13,7 +13,8 @@ from typing import Any
 
 import build
 from runner import parts
-from runner.parts import PROFILE, ROOT, WORKSPACE
+from runner.job import ROOT
+from runner.parts import PROFILE, WORKSPACE
 
 QUICK = ("--profile", PROFILE)
 TESTS = ("test", "--no-run", *QUICK, *parts.TESTS)

@@ -174,12 +174,13 @@ def condition(name: str, parameters: dict[str, str]) -> bool:
         if operation == "Condition":
             return condition(operands, parameters)
         values = [value(operand) for operand in operands]
-        return {
+        results: dict[str, Callable[[], bool]] = {
             "Fn::Equals": lambda: values[0] == values[1],
             "Fn::Not": lambda: not values[0],
             "Fn::And": lambda: all(values),
             "Fn::Or": lambda: any(values),
-        }[operation]()
+        }
+        return results[operation]()
 
     return bool(value(TEMPLATE["Conditions"][name]))
 

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,8 @@ def _without_namespace(element: ElementTree.Element) -> ElementTree.Element:
 
 
 def _text(text: str, shape: Shape) -> Any:
-    return {"integer": int, "long": int, "boolean": lambda text: text == "true"}.get(shape.type_name, str)(text)
+    read: dict[str, Callable[[str], Any]] = {"integer": int, "long": int, "boolean": lambda text: text == "true"}
+    return read.get(shape.type_name, str)(text)
 
 
 def _json(value: Any, shape: Shape) -> Any:

@@ -280,8 +280,11 @@ def series(properties: dict[str, Any], metrics: Metrics) -> Iterator[tuple[str, 
             yield label, stat, found
             continue
         for metric in found:
-            values = dict(metric.dimensions)
-            yield re.sub(r"\$\{PROP\('Dim\.(\w+)'\)\}", lambda name, v=values: v[name[1]], label), stat, [metric]
+            yield labelled(label, dict(metric.dimensions)), stat, [metric]
+
+
+def labelled(label: str, dimensions: dict[str, str]) -> str:
+    return re.sub(r"\$\{PROP\('Dim\.(\w+)'\)\}", lambda name: dimensions[name[1]], label)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _described_response(method: str, path: str, status: int) -> tuple[str, dict[
     return "other path", RESOLVED["components"]["responses"]["RouteNotFound"]
 
 
-def check_response(method: str, path: str, status: int, headers: Mapping[str, Any], body: bytes) -> None:
+def check_response(method: str, path: str, status: int, headers: Message, body: bytes) -> None:
     """Fails the test if the response does not match the description."""
     if method in GATEWAY_METHODS:
         return
@@ -95,21 +96,21 @@ def check_response(method: str, path: str, status: int, headers: Mapping[str, An
     checked[name, status] += 1
 
 
-def _check_headers(described: Mapping[str, Any], headers: Mapping[str, Any], where: str) -> None:
+def _check_headers(described: Mapping[str, Any], headers: Message, where: str) -> None:
     for name, header in described.items():
         value = headers.get(name)
         if value is None:
             assert not header["required"], f"{where}\n{name} is missing"
             continue
         schema = header["schema"]
-        value = int(value) if schema.get("type") == "integer" else value
-        errors = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
+        read = int(value) if schema.get("type") == "integer" else value
+        errors = [error.message for error in Draft202012Validator(schema).iter_errors(read)]
         assert not errors, f"{where}\n{name}: {errors}"
     unexpected = [name for name in SIGNIFICANT_HEADERS if name in headers and name not in described]
     assert not unexpected, f"{where}\nnot described: {unexpected}"
 
 
-def _check_body(described: Mapping[str, Any], headers: Mapping[str, Any], body: bytes, where: str) -> None:
+def _check_body(described: Mapping[str, Any], headers: Message, body: bytes, where: str) -> None:
     assert headers.get("Content-Type") == "application/json", f"{where}\n{headers.get('Content-Type')}"
     content = json.loads(body)
     schema = closed(described["content"]["application/json"]["schema"])

@@ -21,8 +21,9 @@ KEY = "finance-close-2026-09"
 CC = ["finance@cc.example"]
 
 
-def post(tenant: Tenant, key: str = KEY, cc: list[str] | None = None, **headers: str) -> Response:
-    return tenant.post(None if cc is None else {"cc": cc}, {"Idempotency-Key": key, **headers})
+def post(tenant: Tenant, key: str = KEY, cc: list[str] | None = None, api_key: str = "") -> Response:
+    headers = {"Idempotency-Key": key, "dj-api-key": api_key or tenant.key}
+    return tenant.post(None if cc is None else {"cc": cc}, headers)
 
 
 def idempotency_records(tenant: Tenant) -> list[dict[str, Any]]:
@@ -120,6 +121,6 @@ def test_idempotency_keys_are_separate_per_api_key(tenant: Tenant) -> None:
     first = post(tenant).json()["exportId"]
     tenant.await_status(first, "READY")
     other_key = tenant.stack.issue_key(tenant.id, "second@operators.example")
-    second = post(tenant, **{"dj-api-key": other_key})
+    second = post(tenant, api_key=other_key)
     assert second.status == 202
     assert second.json()["exportId"] != first

@@ -41,7 +41,7 @@ class Delivered:
 @pytest.fixture(scope="module")
 def delivered(stack: Stack) -> Delivered:
     tenant, neighbour = Tenant(stack, "delivered"), Tenant(stack, "neighbour of delivered")
-    payouts = list(sample_payouts.rows(tenant.id, 300))
+    payouts: list[Payout] = list(sample_payouts.rows(tenant.id, 300))
     tenant.put_payouts(payouts)
     neighbour.put_payouts(sample_payouts.rows(neighbour.id, 20))
     accepted = tenant.post({"cc": CC})

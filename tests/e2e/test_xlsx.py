@@ -80,7 +80,9 @@ def test_second_sheet_of_the_type_has_the_totals_of_the_api(workbooks: Workbooks
     export = workbooks.exports[export_type]
     rows = [[xlsx.value(cell) for cell in row] for row in xlsx.sheets(workbooks.file(export_type))["Totals"]]
     start = rows.index(["Currency", "Status", "Count", "Amount"])
-    totals = {(currency, status): (count, Decimal(amount)) for currency, status, count, amount in rows[start + 1 :]}
+    totals = {
+        (currency, status): (count, Decimal(str(amount))) for currency, status, count, amount in rows[start + 1 :]
+    }
     api = {(t["currency"], t["status"]): (t["count"], Decimal(t["amount"])) for t in export["file"]["totals"]}
     assert totals == api
     assert api == {key: (n, Decimal(sum_)) for key, (n, sum_) in expected_totals(workbooks.rows[export_type]).items()}

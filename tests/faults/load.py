@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "stack"), str(TESTS / "e2e")]
@@ -27,6 +28,10 @@ import venv  # noqa: E402
 
 import golden  # noqa: E402, because the path is extended above
 from runner import results  # noqa: E402
+
+if TYPE_CHECKING:
+    from stack import Stack
+    from tenant import Tenant
 
 RESULTS = Path(__file__).with_name("results") / "load.md"
 ISSUED_AT_ONCE = 8
@@ -53,7 +58,7 @@ def main() -> int:
 class Load:
     """The tenants and their responses."""
 
-    def __init__(self, stack: object, count: int) -> None:
+    def __init__(self, stack: Stack, count: int) -> None:
         from payouts import payout
         from tenant import Tenant
 
@@ -100,7 +105,7 @@ class Load:
             )
         return 1 if problems else 0
 
-    def _export(self, tenant: object) -> None:
+    def _export(self, tenant: Tenant) -> None:
         """Launches, follows and verifies one tenant's export. Raises on any unexpected response."""
         import web
         from expected_csv import expected_csv

@@ -49,7 +49,7 @@ class Change:
 
 def changes(root: Path = ROOT) -> list[Change]:
     """All changes, in the order of the files and their lines."""
-    found = []
+    found: list[Change] = []
     for path in sorted([*root.glob("functions/*/src/**/*.rs"), *root.glob("shared/*/src/**/*.rs")]):
         file = path.relative_to(root).as_posix()
         if not NOT_READ.search(file):

@@ -33,6 +33,8 @@ HISTORIES, WHOLE_HISTORIES = 20_000, 1_000_000
 # How many versions of each crate a binary may link: one TLS stack, rustls with ring.
 TLS_STACK = {"rustls": 1, "hyper": 1, "ring": 1, "aws-lc-rs": 0, "native-tls": 0, "openssl": 0, "s2n-tls": 0}
 E2E = "tests/e2e"
+# Python programs without a suffix.
+SCRIPTS = ("tests/libreoffice", "tests/run", "tests/smoke", "tests/stack/tests/bootstrap")
 VIEWS = [f"{E2E}/browser/test_{name}.py" for name in ("help", "history", "looks", "sections")]
 # Coverage that libFuzzer needs, on stable Rust.
 COVERAGE = (
@@ -114,10 +116,14 @@ def _tests(*options: str) -> tuple[str, ...]:
 
 
 def format_(job: Job) -> None:
-    """Rust and Python code is formatted, and Python passes the linter."""
+    """Rust and Python code is formatted, and Python passes the linter and the type checker."""
     job.command("cargo", "fmt", "--all", "--check")
     job.command(VENV / "bin" / "ruff", "format", "--check", "tests")
     job.command(VENV / "bin" / "ruff", "check", "tests")
+    mypy = (VENV / "bin" / "mypy", "--config-file=tests/pyproject.toml")
+    job.command(*mypy, *SCRIPTS)
+    for folder in sorted({file.parent.relative_to(ROOT) for file in ROOT.glob("tests/**/*.py")}):
+        job.command(*mypy, folder)
 
 
 def lint(job: Job) -> None:
@@ -163,7 +169,7 @@ def clippy(job: Job) -> None:
     """The compiler and clippy emit no warnings."""
     # Cargo repeats the warnings of what it has compiled before.
     for command in (_tests("--no-run"), ("cargo", "build", "--profile", PROFILE, *WORKSPACE, "--bins")):
-        job.compile(*command, may_warn=False, **CHECKED)
+        job.compile_without_warnings(*command, **CHECKED)
 
 
 def doc(job: Job) -> None:
@@ -343,7 +349,10 @@ PLANS: dict[str, Plan] = {
     "sam-python": Plan(sam_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
     "browser-packages": Plan(browser_packages, Uses.PROCESSOR, needs=("python",), is_preparation=True),
     "supply-python": Plan(supply_python, Uses.PROCESSOR, tools=("ensurepip",), is_preparation=True),
-    "format": Plan(format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",)),
+    # The type checker would read packages while they are installed.
+    "format": Plan(
+        format_, Uses.PROCESSOR, needs=("python",), tools=("cargo",), after=("browser-packages", "plot-packages")
+    ),
     "lint": Plan(lint, Uses.PROCESSOR, needs=("python",)),
     "results": Plan(results_, Uses.PROCESSOR),
     "contract": Plan(contract, Uses.PROCESSOR, needs=("python",), tools=("cargo", "make"), after=("unit",)),

@@ -230,7 +230,11 @@ def test_interrupt_ends_also_what_left_the_process_group(tmp_path: Path) -> None
         "import subprocess, sys; "
         f"subprocess.run([sys.executable, '-c', {inner!r}], start_new_session=True)"
     )  # fmt: skip
-    plans = {"test": Plan(lambda job: job.command(*script(outer)) and None, Uses.STACK)}
+
+    def hangs(job: Job) -> None:
+        job.command(*script(outer))
+
+    plans = {"test": Plan(hangs, Uses.STACK)}
     jobs = {"test": Job("test")}
     schedule = Schedule(plans, jobs, limits(2), Interrupting(pid_file))
     with pytest.raises(KeyboardInterrupt):

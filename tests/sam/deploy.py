@@ -27,7 +27,8 @@ DONE = {"--watch": "Skipped infra sync|Infra sync completed", "--tail": "export 
 
 
 def main() -> int:
-    began, skipped = time.monotonic(), []
+    began = time.monotonic()
+    skipped: list[str] = []
     deploying = blocks(DEPLOY)
     try:
         passed = run(deploying, skipped)

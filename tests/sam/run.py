@@ -190,7 +190,7 @@ def served(command: str, template: Path) -> Iterator[str]:
     """Runs `sam local start-lambda` or `start-api` and yields its URL. Reuses containers, which start slowly."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = ["sam", "local", command, "--template", template, "--port", str(port), "--warm-containers", "LAZY", *IMAGE]
+    words = ["sam", "local", command, f"--template={template}", f"--port={port}", "--warm-containers", "LAZY", *IMAGE]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=log, stderr=log)
         try:

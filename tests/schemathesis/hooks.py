@@ -10,7 +10,7 @@ from schemathesis import Case, GenerationMode, HookContext
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, object]) -> None:
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, object]) -> None:
     """Removes invented cursors, currencies and reversed ranges from valid requests. Negative tests are not changed."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
@@ -26,7 +26,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, object]) -> 
         del case.query["createdAtTo"]
 
 
-def make_valid(row_filter: dict[str, object]) -> None:
+def make_valid(row_filter: dict[str, Any]) -> None:
     for low, high in (("createdAtFrom", "createdAtTo"), ("amountMin", "amountMax")):
         if row_filter.get(low):
             row_filter.pop(high, None)

@@ -39,7 +39,7 @@ def build_functions() -> None:
         archive.unlink()
         incoming.replace(SOURCES)
     # In a target folder of its own: in a shared one, cargo takes the crates of either commit for those of the other.
-    command = [sys.executable, SOURCES / "tests" / "stack" / "build.py"]
+    command = [sys.executable, str(SOURCES / "tests" / "stack" / "build.py")]
     if subprocess.run(command).returncode != 0:
         raise build.BuildError(f"the functions of {COMMIT} do not build: see the messages above")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -25,7 +26,7 @@ MULTIPART = {
 PARAMETERS = ("content-disposition", "content-type", "x-amz-checksum-", "x-amz-mp-object-size")
 
 
-def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
+def operation_of(method: str, path: str, headers: Mapping[str, str] | Message) -> str:
     """The operation of a request, such as `dynamodb:UpdateItem`."""
     signed = headers.get("authorization") or unquote(path)
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", signed)
@@ -42,7 +43,7 @@ def operation_of(method: str, path: str, headers: Mapping[str, str]) -> str:
     return f"{service}:{method.capitalize()}Object"
 
 
-def form(operation: str, path: str, headers: Mapping[str, str], body: bytes) -> str:
+def form(operation: str, path: str, headers: Mapping[str, str] | Message, body: bytes) -> str:
     if operation.startswith("s3:"):
         query = {*parse_qs(urlsplit(path).query, keep_blank_values=True)} - SDK_QUERY
         query = {name for name in query if not name.startswith(SIGNATURE)}

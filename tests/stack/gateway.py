@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import re
@@ -72,14 +73,14 @@ class Gateway(ThreadingHTTPServer):
         """Ignores clients that disconnect."""
 
 
-class _Lines:
+class _Lines(io.BufferedIOBase):
     """Reads lines of a stream and remembers whether the last one was blank."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.is_blank = False
 
-    def readline(self, limit: int = -1) -> bytes:
+    def readline(self, limit: int | None = -1, /) -> bytes:
         line: bytes = self._stream.readline(limit)
         self.is_blank = line in (b"\r\n", b"\n")
         return line
@@ -102,12 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def parse_request(self) -> bool:
         """Rejects a request that ends within its headers. http.server would accept it."""
-        lines, self.rfile = self.rfile, _Lines(self.rfile)
+        stream = self.rfile
+        self.rfile = lines = _Lines(stream)
         try:
-            is_request, is_whole = super().parse_request(), self.rfile.is_blank
+            return super().parse_request() and lines.is_blank
         finally:
-            self.rfile = lines
-        return is_request and is_whole
+            self.rfile = stream
 
     def _handle_request(self) -> None:
         try:
@@ -233,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(payload)
 
 
-def _bytes_in_event(body: bytes) -> int:
+def _bytes_in_event(body: bytes | bytearray) -> int:
     """The size of a body within an event: as a JSON string, or in Base64 if it is not UTF-8."""
     try:
         return len(json.dumps(body.decode(), ensure_ascii=False).encode())

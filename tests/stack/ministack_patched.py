@@ -100,14 +100,14 @@ def _list_later_mails(list_mails: Callable[..., Any]) -> Callable[..., Any]:
     return list_later
 
 
-def _inherited_sockets(_: Config) -> Sockets:
+def _inherited_sockets(self: Config) -> Sockets:
     listener = socket.socket(fileno=int(os.environ.pop("STACK_LISTENER")))
     listener.setblocking(False)
     return Sockets([], [listener], [])
 
 
 if __name__ == "__main__":
-    Config.create_sockets = _inherited_sockets
+    Config.create_sockets = _inherited_sockets  # type: ignore[method-assign]
     # The emulator's implementation is pure Python and blocks for seconds per part.
     s3._crc64nvme = checksums.crc64nvme
     iam_evaluator._resolve_condition_key = _resolve_condition_key

@@ -20,7 +20,7 @@ VERSION = "0.5.9"
 
 def main() -> int:
     # Does nothing if this version is installed.
-    install = ["cargo", "install", "--quiet", "--locked", "--root", TOOLS, f"cargo-cyclonedx@{VERSION}"]
+    install = ["cargo", "install", "--quiet", "--locked", "--root", str(TOOLS), f"cargo-cyclonedx@{VERSION}"]
     subprocess.run(install, cwd=ROOT, check=True)
     subprocess.run(
         [

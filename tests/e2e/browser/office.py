@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
@@ -17,7 +17,7 @@ import golden
 
 BACK_OFFICE = Path(__file__).resolve().parents[3] / "functions" / "back-office"
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # All rules of axe for WCAG 2.2 AA, and its best practices.
 AXE_RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],

@@ -22,6 +22,7 @@ class TcpProxy:
 
     def __init__(self, stack: Stack) -> None:
         target = urlsplit(stack.apiUrl)
+        assert target.port
         self._target = (target.hostname, target.port)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()

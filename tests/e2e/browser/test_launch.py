@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from expected_csv import expected_csv
 from export_types import FUNDING_TRANSFERS
@@ -354,7 +354,7 @@ def test_launching_dialog_stays_open_until_the_response(tenant: Tenant, open_off
 
 def test_launch_repeated_after_a_lost_response_makes_one_export(tenant: Tenant, open_office: Opener) -> None:
     office = open_office(tenant)
-    lost = []
+    lost: list[APIResponse] = []
 
     def lose(route: Route) -> None:
         if route.request.method == "POST" and not lost:
@@ -424,7 +424,12 @@ def test_pending_export_is_not_polled_while_the_tab_is_hidden(tenant: Tenant, op
             office.page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=2))
             office.page.wait_for_timeout(500)
             assert requests == []
-        wait_for("a poll when the tab is visible again", lambda: office.page.wait_for_timeout(100) or requests)
+
+        def polls() -> list[str]:
+            office.page.wait_for_timeout(100)
+            return requests
+
+        wait_for("a poll when the tab is visible again", polls)
         office.page.clock.resume()
     expect(office.latest).to_contain_text("Ready to download")
 

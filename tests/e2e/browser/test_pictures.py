@@ -183,8 +183,8 @@ def test_screenshots_of_a_workbook(acme: Tenant, open_office: Opener, tmp_path: 
         sheets = soffice.convert(tmp_path / "workbook.xlsx", "html", locale, tmp_path)
         office.page.set_content(sheets.read_text(encoding="utf-8"))
         office.page.add_style_tag(content=SHEETS)
-        area = {"x": 0.0, "y": 0.0, "width": 1280.0, "height": 767.0}
-        save_picture(office.page.screenshot(full_page=True, clip=area), f"libreoffice-{locale}.png")
+        picture = office.page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": 767})
+        save_picture(picture, f"libreoffice-{locale}.png")
 
 
 def supplier_payouts_of_last_month(tenant: str) -> Iterator[sample_rows.Row]:

@@ -253,7 +253,7 @@ async def _read_unless_dead(self: TCPServer) -> None:
             raise ConnectionResetError
         return data
 
-    self.reader.read = read_or_reset
+    self.reader.read = read_or_reset  # type: ignore[assignment, method-assign]
     await _read_data(self)
 
 
@@ -393,7 +393,7 @@ def enforce() -> None:
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::Lambda::Function"] |= {"create": _create_resource, "update": _update_resource}
     handlers["AWS::Lambda::EventSourceMapping"]["create"] = _create_mapping_resource
-    TCPServer.run, TCPServer._read_data = _serve_known, _read_unless_dead
+    TCPServer.run, TCPServer._read_data = _serve_known, _read_unless_dead  # type: ignore[method-assign]
     lambda_runtime.ProvidedWorker = FrozenWorker
     lambda_runtime._signal = _signal_frozen
     lambda_svc._provided_worker_env = _environment

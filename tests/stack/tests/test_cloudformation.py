@@ -148,7 +148,7 @@ def test_function_over_its_limits_fails_its_stack(stacks: Stacks, responses: Res
 
     Source: Lambda API Reference, CreateFunction and PutFunctionConcurrency
     """
-    violations = {
+    violations: dict[str, tuple[dict[str, Any], str]] = {
         "name": ({"FunctionName": "n" * 65}, "Member must have length less than or equal to 64"),
         "environment": ({"Environment": {"Variables": {"X": "x" * 4096}}}, "exceeded the 4KB limit"),
         "reservation": ({"ReservedConcurrentExecutions": 901}, "below its minimum value of [100]"),

@@ -220,7 +220,7 @@ def test_unused_or_undefined_placeholder_is_rejected(db: Any, responses: Respons
         ),
         ("status = :x", {":x": {"S": "x"}}, None, "Attribute name is a reserved keyword; reserved keyword: status"),
     ):
-        more = {"ExpressionAttributeValues": values} if values else {}
+        more: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         more |= {"ExpressionAttributeNames": names} if names else {}
         responses.rejects(db.put_item, INVALID, message, ConditionExpression=expression, **more, **put)
 
@@ -400,7 +400,7 @@ def test_transaction_with_a_used_token_is_rejected(db: Any, responses: Responses
     responses.add("400 TransactionInProgressException")
     transact(0)
     write = db.transact_write_items
-    other = {"TransactItems": [put_in("token", "2")], "ClientRequestToken": "same"}
+    other: dict[str, Any] = {"TransactItems": [put_in("token", "2")], "ClientRequestToken": "same"}
     responses.rejects(write, "IdempotentParameterMismatchException", **other)
 
 

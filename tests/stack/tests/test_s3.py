@@ -114,11 +114,11 @@ def test_checksum_that_does_not_match_is_rejected(s3: Any, responses: Responses)
     Source: S3 User Guide, "Checking object integrity in Amazon S3"
     """
     wrong = base64.b64encode(zlib.crc32(b"other").to_bytes(4, "big")).decode()
-    put = {"Bucket": BUCKET, "Key": KEY, "Body": b"x", "ChecksumCRC32": wrong, "ChecksumAlgorithm": "CRC32"}
-    responses.rejects(s3.put_object, "BadDigest", **put)
-    part = {"PartNumber": 1, "Body": b"x", "ChecksumCRC64NVME": crc64nvme(b"other"), "ChecksumAlgorithm": "CRC64NVME"}
+    put: dict[str, Any] = {"Bucket": BUCKET, "Key": KEY, "Body": b"x", "ChecksumCRC32": wrong}
+    responses.rejects(s3.put_object, "BadDigest", ChecksumAlgorithm="CRC32", **put)
+    part: dict[str, Any] = {"PartNumber": 1, "Body": b"x", "ChecksumCRC64NVME": crc64nvme(b"other")}
     full = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
-    responses.rejects(s3.upload_part, "BadDigest", **part, **begin(s3, **full))
+    responses.rejects(s3.upload_part, "BadDigest", ChecksumAlgorithm="CRC64NVME", **part, **begin(s3, **full))
     whole = upload(s3, PART, b"rest", **full)
     complete = s3.complete_multipart_upload
     responses.rejects(complete, "BadDigest", ChecksumCRC64NVME=crc64nvme(b"other"), ChecksumType="FULL_OBJECT", **whole)
