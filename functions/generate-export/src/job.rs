@@ -151,6 +151,9 @@ impl<S: ExportStore> Generator<'_, S> {
         };
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
+        if link_expiry <= now {
+            return Err(DependencyError::permanent("sign the link", "the file has expired").into());
+        }
         let link = self.files.sign_link(&file.key, now, link_expiry).await?;
         let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
             .map_err(|error| DependencyError::permanent("write the mail", error))?;

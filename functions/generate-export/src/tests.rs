@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use exports_aws::dynamodb::inspection::{self, StoredItem};
 use exports_domain::export::{Export, Status};
 use exports_domain::failure::{Failure, FailureCode};
-use exports_domain::file::{InvalidRowsFile, NewFile};
+use exports_domain::file::{ExportFile, InvalidRowsFile, NewFile};
 use exports_domain::filter::RowFilter;
 use exports_domain::id::ExportId;
 use exports_domain::lifecycle::{self, CancelError, FailedBy, RetryPolicy, Step};

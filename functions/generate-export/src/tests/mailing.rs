@@ -25,3 +25,19 @@ async fn rejected_mail_fails_the_export_with_its_file() {
     assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::EmailNotSent));
     assert!(record.file().is_some() && world.lock_is_free());
 }
+
+#[tokio::test]
+async fn file_that_has_expired_is_not_mailed() {
+    let world = world(3);
+    let expired = ExportFile { expires_at: start(), ..exports_domain::testing::file() };
+    world.exports.put_export(with_work(export(), |pending| pending.file = Some(expired)));
+    for request in ["r1", "r2"] {
+        assert_eq!(world.record().status(), Status::Pending);
+        world.deliver(request).await;
+        world.system.advance(5 * MINUTE);
+    }
+    let failure = world.record().failure().cloned().unwrap();
+    assert_eq!((world.record().status(), failure.code), (Status::Failed, FailureCode::InternalError));
+    let mails = world.mail.mails();
+    assert!(mails.len() == 1 && !mails[0].text.contains("http"), "{mails:?}");
+}
