@@ -50,6 +50,8 @@ pub enum Guard {
     AttemptsBelow(u32),
     /// At least this many attempts were made.
     AttemptsAtLeast(u32),
+    /// At most this many rows were read.
+    RowsReadAtMost(u64),
     /// The deadline is after this time.
     DeadlineAfter(Timestamp),
     /// The deadline has passed at this time.
@@ -158,6 +160,7 @@ impl Guard {
             Self::LeaseExpiredAt(now) => export.lease().is_none_or(|lease| lease.until <= *now),
             Self::AttemptsBelow(max) => export.attempts < *max,
             Self::AttemptsAtLeast(min) => export.attempts >= *min,
+            Self::RowsReadAtMost(rows) => export.rows_read <= *rows,
             Self::DeadlineAfter(now) => export.deadline > *now,
             Self::DeadlinePassedAt(now) => export.deadline <= *now,
             Self::FileRecorded => export.file().is_some(),
@@ -373,29 +376,23 @@ pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Times
     Step { guards: owner(export), changes }
 }
 
-/// The changes that record `progress`. It never goes backwards, also if the file restarts.
-fn progress_of(export: &Export, progress: Progress) -> [Change; 2] {
-    [
-        Change::RowsRead(progress.rows_read.max(export.rows_read)),
-        Change::RowsWritten(progress.rows_written.max(export.rows_written)),
-    ]
-}
-
-/// Records the progress.
+/// Records the progress, which never goes backwards: neither if the file restarts, nor if an earlier write of the same
+/// owner takes effect late.
 #[must_use]
 pub fn record_progress(export: &Export, now: Timestamp, progress: Progress) -> Step {
-    let mut changes = vec![Change::UpdatedAt(now)];
-    changes.extend(progress_of(export, progress));
-    Step { guards: owner(export), changes }
+    let rows_read = progress.rows_read.max(export.rows_read);
+    let mut guards = owner(export);
+    guards.push(Guard::RowsReadAtMost(rows_read));
+    let rows_written = Change::RowsWritten(progress.rows_written.max(export.rows_written));
+    Step { guards, changes: vec![Change::UpdatedAt(now), Change::RowsRead(rows_read), rows_written] }
 }
 
 /// Advances the checkpoint, which resets the attempts.
 #[must_use]
 pub fn advance_checkpoint(export: &Export, now: Timestamp, progress: Progress) -> Step {
-    let mut changes = vec![Change::UpdatedAt(now)];
-    changes.extend(progress_of(export, progress));
-    changes.extend(reset_attempts());
-    Step { guards: owner(export), changes }
+    let mut step = record_progress(export, now, progress);
+    step.changes.extend(reset_attempts());
+    step
 }
 
 const fn reset_attempts() -> [Change; 2] {
@@ -412,12 +409,12 @@ pub fn continue_later(
     has_advanced: bool,
     next_check_at: Timestamp,
 ) -> Step {
-    let mut changes = vec![Change::Lease(None), next_check_of_pending(export, next_check_at), Change::UpdatedAt(now)];
-    changes.extend(progress_of(export, progress));
+    let mut step = record_progress(export, now, progress);
+    step.changes.extend([Change::Lease(None), next_check_of_pending(export, next_check_at)]);
     if has_advanced {
-        changes.extend(reset_attempts());
+        step.changes.extend(reset_attempts());
     }
-    Step { guards: owner(export), changes }
+    step
 }
 
 /// Records the complete file, for which so many rows were read. Later attempts only send the e-mail.
@@ -511,8 +508,8 @@ pub enum CancelError {
 
 /// Cancels the export with this `failure`, whether or not a lease is held. It keeps the fencing token, so that its owner
 /// recognizes the rejection of its next write and deletes what it wrote. A cancelled export never has a file: the guards
-/// of this step and of [`record_file`] exclude each other. If a lease is live at `now`, its owner must still hold it: once
-/// released, nobody deletes what it wrote.
+/// of this step and of [`record_file`] exclude each other. If a lease is live at `now`, its owner must still hold it: after
+/// a release, no owner deletes what it wrote.
 ///
 /// # Errors
 /// [`CancelError`] if the record as read does not allow it.

@@ -79,6 +79,7 @@ impl Update {
             }
             Guard::AttemptsBelow(max) => self.compare("attempts", "<", number(max)),
             Guard::AttemptsAtLeast(min) => self.compare("attempts", ">=", number(min)),
+            Guard::RowsReadAtMost(rows) => self.compare("rowsRead", "<=", number(rows)),
             Guard::DeadlineAfter(now) => self.compare("deadline", ">", text(now)),
             Guard::DeadlinePassedAt(now) => self.compare("deadline", "<=", text(now)),
             Guard::FileRecorded => format!("attribute_exists({})", self.name("file")),

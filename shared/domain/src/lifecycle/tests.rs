@@ -270,6 +270,20 @@ fn progress_never_goes_backwards() {
 }
 
 #[test]
+fn progress_that_takes_effect_late_is_rejected() {
+    let export = acquired(minutes(0), &export());
+    let later = advance_checkpoint(&export, minutes(2), progress(200)).apply(&export).unwrap();
+    for step in [
+        record_progress(&export, minutes(1), progress(100)),
+        advance_checkpoint(&export, minutes(1), progress(100)),
+        continue_later(&export, minutes(1), progress(100), true, minutes(2)),
+    ] {
+        assert!(step.apply(&export).is_some());
+        assert_eq!(step.apply(&later), None);
+    }
+}
+
+#[test]
 fn continue_later_without_progress_costs_an_attempt() {
     let export = acquired(minutes(0), &Export { attempts: 1, ..export() });
     let continued =
@@ -349,9 +363,9 @@ fn cancel_fails_a_pending_export_leased_or_not() {
 #[test]
 fn cancel_applies_only_if_the_owner_is_the_same() {
     let (fresh, held) = (export(), acquired(minutes(0), &export()));
-    let handed_over = continue_later(&held, minutes(1), progress(2), true, minutes(2)).apply(&held).unwrap();
-    let acquired_again = acquired(minutes(2), &handed_over);
-    for (read, changed) in [(&fresh, &held), (&held, &handed_over), (&handed_over, &acquired_again)] {
+    let released = continue_later(&held, minutes(1), progress(2), true, minutes(2)).apply(&held).unwrap();
+    let acquired_again = acquired(minutes(2), &released);
+    for (read, changed) in [(&fresh, &held), (&held, &released), (&released, &acquired_again)] {
         let step = cancel(read, minutes(1), cancelled()).unwrap();
         assert!(step.apply(read).is_some());
         assert_eq!(step.apply(changed), None);
