@@ -93,17 +93,20 @@ impl<S: ExportStore> FileWriter<'_, S> {
         if let Some(upload) = state.unnamed_upload() {
             self.abort(upload).await;
         }
-        let unnamed = UnfinishedFile { upload: None, part_key: state.unnamed_part };
+        let mut checkpoint_objects = state.checkpoint_objects;
+        let mut unnamed = UnfinishedFile { upload: None, part_key: state.unnamed_part };
+        let own_key = || NewFile::of(export).key;
+        let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
         // The next attempt, if there is one, continues the upload that the checkpoint names.
         if is_last(&stopped) {
-            discard(&state.checkpoint_objects, self.files).await;
-            discard(&unnamed, self.files).await;
-        } else if let Stopped::Error { unrecorded, obsolete, .. } = &mut stopped {
-            *obsolete = unnamed;
-            let own_key = || NewFile::of(export).key;
-            let checkpoint_objects = state.checkpoint_objects;
-            let key = checkpoint_objects.upload.as_ref().map_or_else(own_key, |upload| upload.key.clone());
+            for unfinished in [&mut checkpoint_objects, &mut unnamed] {
+                discard(&std::mem::take(unfinished), self.files).await;
+            }
+        }
+        if let Stopped::Error { unrecorded, obsolete, .. } = &mut stopped {
+            // The file may be complete: a lost response to that call is an error, too.
             *unrecorded = Some(Unrecorded { key, checkpoint_objects });
+            *obsolete = unnamed;
         }
         Err(stopped)
     }

@@ -152,7 +152,8 @@ impl<S: ExportStore> Generator<'_, S> {
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
         if link_expiry <= now {
-            return Err(DependencyError::permanent("sign the link", "the file has expired").into());
+            error!("permanent error: the file has expired before it was mailed");
+            return Err(Stopped::Failed(Failure::permanent_error()));
         }
         let link = self.files.sign_link(&file.key, now, link_expiry).await?;
         let mail = Mail::ready(export, &file, &link, link_expiry, self.back_office.as_ref())
@@ -246,8 +247,12 @@ impl<S: ExportStore> Generator<'_, S> {
         }
         if let Some(unrecorded) = unrecorded {
             // The file is recorded if only the response to that write was lost.
-            let record = self.exports.find_export(&export.tenant, &export.id).await.ok().flatten();
-            self.discard_if_ended(export, record.as_ref(), unrecorded).await;
+            match self.exports.find_export(&export.tenant, &export.id).await {
+                Ok(record) => self.discard_if_ended(export, record.as_ref(), unrecorded).await,
+                Err(error) => {
+                    warn!(key = unrecorded.key, error = %Chain(&error), "unknown whether the file is recorded")
+                }
+            }
         }
     }
 

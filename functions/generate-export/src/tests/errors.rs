@@ -159,3 +159,26 @@ async fn last_attempt_leaves_no_file_that_is_not_recorded() {
     }
     assert!(cancelled > 10 && unrecorded > cancelled + 4, "{cancelled} of {unrecorded}");
 }
+
+#[tokio::test]
+async fn last_attempt_deletes_the_file_whose_response_was_lost() {
+    let mut world = world(4);
+    world.limits.retry.max_attempts = 1;
+    world.files.lost_responses.inject();
+    world.deliver("r1").await;
+    assert!(world.record().ended_without_file_under(1));
+    assert_eq!(world.files.files().len(), 0);
+}
+
+#[tokio::test]
+async fn last_attempt_deletes_the_complete_file_that_it_cannot_find() {
+    let mut world = with_parts_of(400, world(40));
+    world.limits.retry.max_attempts = 1;
+    world.files.lost_responses.inject();
+    world.deliver("r1").await;
+    assert_eq!((world.record().status(), world.files.files().len()), (Status::Pending, 1), "its checkpoint advanced");
+    world.files.failures.inject_once_after(0);
+    world.deliver("r2").await;
+    assert!(world.record().ended_without_file_under(2));
+    assert_eq!(world.files.files().len(), 0);
+}

@@ -43,6 +43,8 @@ pub struct MemoryFiles {
     lookups: AtomicU64,
     /// Makes calls of the generator fail.
     pub failures: FailureInjector,
+    /// Makes writes of the file take effect, and their responses be lost.
+    pub lost_responses: FailureInjector,
     /// Makes signing fail.
     pub link_failures: FailureInjector,
     /// Makes reading an unfinished part fail.
@@ -196,7 +198,7 @@ impl FileStore for MemoryFiles {
         let parts = vec![bytes.len()];
         let stored = StoredFile { download_name: file.name.clone(), format: file.format, bytes, parts };
         lock(&self.files).insert(file.key.clone(), stored);
-        Ok(())
+        self.lost_responses.check("write the file")
     }
 
     async fn start_upload(&self, file: &NewFile) -> Result<Upload, DependencyError> {
@@ -255,6 +257,7 @@ impl FileStore for MemoryFiles {
         let NewFile { key, name, format } = known.file.clone();
         lock(&self.files).insert(key, StoredFile { download_name: name, format, bytes: content, parts: sizes });
         uploads.remove(&upload.id);
+        self.lost_responses.check("complete the file")?;
         Ok(())
     }
 
