@@ -16,7 +16,8 @@ from tenant import EXPORTS, Tenant
 from waiting import wait_for
 from web import Response
 
-AT_ONCE = 50
+# More than the local gateway runs at once, so few that none waits too long on a busy machine.
+AT_ONCE = 24
 KEY = "finance-close-2026-09"
 CC = ["finance@cc.example"]
 
@@ -30,7 +31,7 @@ def idempotency_records(tenant: Tenant) -> list[dict[str, Any]]:
     return [item for item in tenant.items() if item["sk"].startswith("IDEMPOTENCY#")]
 
 
-def test_fifty_concurrent_repeats_are_202_with_the_same_export(tenant: Tenant) -> None:
+def test_concurrent_repeats_are_202_with_the_same_export(tenant: Tenant) -> None:
     start = Barrier(AT_ONCE)
 
     def repeat(_: int) -> Response:
@@ -40,7 +41,8 @@ def test_fifty_concurrent_repeats_are_202_with_the_same_export(tenant: Tenant) -
     with held_queue(tenant.stack):
         with ThreadPoolExecutor(AT_ONCE) as threads:
             responses = list(threads.map(repeat, range(AT_ONCE)))
-        assert {response.status for response in responses} == {202}, sorted(str(response) for response in responses)
+        other = [str(response) for response in responses if response.status != 202]
+        assert not other, other
         (export_id,) = {response.json()["exportId"] for response in responses}
         assert {response.headers["Location"] for response in responses} == {f"{EXPORTS}/{export_id}"}
         # The export, its lock and the idempotency record.

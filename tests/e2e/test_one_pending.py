@@ -12,12 +12,13 @@ from stack import Stack
 from tenant import Tenant
 from web import Response
 
-AT_ONCE = 50
+# More than the local gateway runs at once, so few that none waits too long on a busy machine.
+AT_ONCE = 24
 # The generator processes ten exports at a time.
 ALL_READY_SECONDS = 90.0
 
 
-def test_fifty_concurrent_launches_of_one_tenant_give_one_202(tenant: Tenant) -> None:
+def test_concurrent_launches_of_one_tenant_give_one_202(tenant: Tenant) -> None:
     with held_queue(tenant.stack):
         responses = at_once([tenant] * AT_ONCE)
         accepted = [response for response in responses if response.status == 202]
@@ -34,8 +35,8 @@ def test_fifty_concurrent_launches_of_one_tenant_give_one_202(tenant: Tenant) ->
     assert len(tenant.mails()) == 1
 
 
-def test_fifty_concurrent_launches_of_fifty_tenants_all_succeed(stack: Stack) -> None:
-    tenants = [Tenant(stack, "one of fifty") for _ in range(AT_ONCE)]
+def test_concurrent_launches_of_different_tenants_all_succeed(stack: Stack) -> None:
+    tenants = [Tenant(stack, "one of many") for _ in range(AT_ONCE)]
     for tenant in tenants:
         tenant.put_payouts([payout("po_1", reference=f"Commissions of {tenant.id}")])
     with held_queue(stack):
