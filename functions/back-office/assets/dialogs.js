@@ -88,7 +88,7 @@ export function launchDialog({ api, caller, type, exports, item, onLaunched, onP
   });
 }
 
-/** The CC recipients of an export, if the caller is its main recipient. */
+/** The CC recipients of an export, without the caller. */
 const ccFor = (caller, item) => item.recipients.cc.filter((address) => !isSame(address, caller.email));
 
 /**

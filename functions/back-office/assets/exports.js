@@ -50,6 +50,10 @@ export const canRelaunch = (item, now = Date.now()) =>
 /** So shortly before the link expires, the API may omit the download URL although the file exists. */
 const LINK_MARGIN_MS = 5000;
 
+/** An ended export is never pending again, whatever the clocks of the functions show. */
+const isOlder = (item, stored) =>
+  isPending(item) === isPending(stored) ? item.updatedAt < stored.updatedAt : isPending(item);
+
 /** Emits "change" for every export that changes, and "end" when a pending export finishes. */
 export class Exports extends EventTarget {
   #byId = new Map();
@@ -70,13 +74,10 @@ export class Exports extends EventTarget {
     return this.latest && isPending(this.latest) ? this.latest : null;
   }
 
-  /**
-   * Stores an export from a response. Ignores a response that is older than the stored one. An ended export is never
-   * pending again, whatever the clocks of the functions say.
-   */
+  /** Stores an export from a response. Ignores a response that is older than the stored one. */
   put(item) {
     const before = this.#byId.get(item.exportId);
-    if (before && (isPending(before) === isPending(item) ? before.updatedAt > item.updatedAt : isPending(item))) return;
+    if (before && isOlder(item, before)) return;
     const stored = { ...item, isFileDeleted: this.#deleted.has(item.exportId) };
     this.#byId.set(item.exportId, stored);
     // IDs start with the creation time.

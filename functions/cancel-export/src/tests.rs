@@ -206,9 +206,9 @@ async fn unfinished_file_of_a_live_owner_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn unfinished_file_is_deleted_if_its_owner_hands_it_over_in_the_meantime() {
+async fn unfinished_file_is_deleted_if_its_owner_stops_in_the_meantime() {
     let world = world(owned(5 * MINUTE)).with_unfinished_file();
-    change_before_write(&world, |export| Some(hand_over(export)));
+    change_before_write(&world, |export| Some(continue_later(export)));
     assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
     assert_eq!((world.files.unfinished_uploads(), world.files.unfinished().len()), (0, 0));
     assert_eq!(world.mail.mails().len(), 1);
@@ -217,10 +217,12 @@ async fn unfinished_file_is_deleted_if_its_owner_hands_it_over_in_the_meantime()
 #[tokio::test]
 async fn request_fails_if_the_owner_changes_before_each_of_three_writes() {
     let world = world(export());
-    change_before_write(&world, |export| acquire(export).or_else(|| Some(hand_over(export))));
+    change_before_write(&world, |export| acquire(export).or_else(|| Some(continue_later(export))));
     let response = response_to(&world, "cancel").await;
     assert_eq!((&response["statusCode"], code(&response)), (&json!(503), Some("SERVICE_UNAVAILABLE")));
-    assert_eq!((world.record().status(), world.record().fencing_token), (Status::Pending, 2));
+    let record = world.record();
+    assert_eq!((record.status(), record.fencing_token), (Status::Pending, 2));
+    assert!(record.lease().is_some(), "there was no fourth write");
 }
 
 #[tokio::test]
@@ -271,7 +273,7 @@ fn acquire(export: &Export) -> Option<Step> {
     lifecycle::acquire(export, start(), lease, &retry).ok()
 }
 
-fn hand_over(export: &Export) -> Step {
+fn continue_later(export: &Export) -> Step {
     let progress = Progress { rows_read: 1, rows_written: 1 };
     lifecycle::continue_later(export, start(), progress, true, start().plus(MINUTE))
 }

@@ -341,7 +341,7 @@ async fn mail_is_recorded_by_the_third_attempt() {
 #[tokio::test(start_paused = true)]
 async fn request_that_is_prepared_for_fifteen_seconds_fails_without_a_mail() {
     let world = world(store(expired_export()));
-    world.exports.hang_after(0);
+    world.exports.hangs.inject();
     let started = tokio::time::Instant::now();
     let response = response_to(&world, "without-body").await;
     assert_eq!(started.elapsed(), Duration::from_secs(15));
@@ -352,7 +352,7 @@ async fn request_that_is_prepared_for_fifteen_seconds_fails_without_a_mail() {
 #[tokio::test(start_paused = true)]
 async fn mail_is_recorded_within_eight_seconds_or_not_at_all() {
     let world = world(store(expired_export()));
-    world.exports.hang_after(1);
+    world.exports.hangs.inject_after(1);
     let started = tokio::time::Instant::now();
     let response = response_to(&world, "without-body").await;
     assert_eq!(started.elapsed(), Duration::from_secs(8));

@@ -65,7 +65,7 @@ impl MailSender for Mailer {
         let destination =
             Destination::builder().to_addresses(mail.recipients.to().as_str()).set_cc_addresses(Some(cc)).build();
         let tag = MessageTag::builder().name("export").value(mail.export.to_string()).build();
-        // Otherwise, SES replaces the links by its own in an account that tracks clicks.
+        // In an account that tracks clicks, SES would otherwise replace the links with its own.
         let tracking = TrackingConfigurationOverrides::builder()
             .open_tracking_enabled(FeatureStatus::Disabled)
             .click_tracking_enabled(FeatureStatus::Disabled)

@@ -113,11 +113,11 @@ impl FromStr for ExportId {
             ExportType::ALL.into_iter().find(|t| t.definition().id_prefix == prefix).ok_or(ParseExportIdError)?;
         let uuid = uuid::Uuid::try_parse(uuid).map_err(|_| ParseExportIdError)?;
         let id = Self { export_type, uuid };
-        // One export has one id: upper case, braces and the short form name none. Nor does a UUID of another version or
-        // variant, or with a time that a `Timestamp` cannot have, which would sort outside the range of its time.
+        // Only the canonical form is valid: no upper case, no braces, no short form. A UUID of another version or variant,
+        // or with a time outside the range of `Timestamp`, would sort outside the range of its time.
         let random = uuid.as_bytes().last_chunk().ok_or(ParseExportIdError)?;
-        let is_made_here = id == Self::new(export_type, id.created_at(), random);
-        if is_made_here && id.to_string() == text { Ok(id) } else { Err(ParseExportIdError) }
+        let is_possible = id == Self::new(export_type, id.created_at(), random);
+        if is_possible && id.to_string() == text { Ok(id) } else { Err(ParseExportIdError) }
     }
 }
 
@@ -157,6 +157,8 @@ mod tests {
             "mpo_01a11f3a-7000-4abc-8def-0123456789ab",
             "mpo_01a11f3a-7000-7abc-7def-0123456789ab",
             "mpo_01a11f3a-7000-7abc-fdef-0123456789ab",
+            // A millisecond after the year 9999.
+            "mpo_e677d21f-dc00-7abc-8def-0123456789ab",
             "mpo_ffffffff-ffff-7abc-8def-0123456789ab",
             "mpo_01a11f3a-7000-7abc-8def-0123456789ab ",
             "mpo_../01a11f3a-7000-7abc-8def-0123456789ab",
@@ -168,7 +170,7 @@ mod tests {
     proptest! {
         #[test]
         fn export_ids_read_back_and_sort_by_time(
-            a in 0..253_402_207_200_000_i64, b in 0..253_402_207_200_999_i64, random: [u8; 10],
+            a in 0..=253_402_300_799_999_i64, b in 0..=253_402_300_799_999_i64, random: [u8; 10],
             export_type in prop::sample::select(ExportType::ALL.to_vec()),
         ) {
             let id = |millis| ExportId::new(export_type, Timestamp::from_millis(millis), &random);

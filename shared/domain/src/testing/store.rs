@@ -61,9 +61,10 @@ pub struct MemoryStore {
     applies: AtomicU64,
     broken: Mutex<HashSet<ExportId>>,
     hanging_limit: Mutex<Option<u32>>,
-    writes_before_hanging: Mutex<Option<u64>>,
     /// Makes reads and writes fail.
     pub failures: FailureInjector,
+    /// Makes writes of steps without a checkpoint hang instead of failing.
+    pub hangs: FailureInjector,
 }
 
 /// Called before a step is applied, with the number of earlier calls.
@@ -101,24 +102,6 @@ impl MemoryStore {
     /// All further reads of scheduled checks with this limit never return.
     pub fn hang_checks(&self, limit: u32) {
         *lock(&self.hanging_limit) = Some(limit);
-    }
-
-    /// The next `writes` steps without a checkpoint are applied, and all later ones never return.
-    pub fn hang_after(&self, writes: u64) {
-        *lock(&self.writes_before_hanging) = Some(writes);
-    }
-
-    async fn hang_if_told(&self) {
-        let hangs = lock(&self.writes_before_hanging).as_mut().is_some_and(|left| match left.checked_sub(1) {
-            Some(less) => {
-                *left = less;
-                false
-            }
-            None => true,
-        });
-        if hangs {
-            pending::<()>().await;
-        }
     }
 
     fn check(&self, action: &'static str, id: &ExportId) -> Result<(), DependencyError> {
@@ -303,7 +286,9 @@ impl ExportStore for MemoryStore {
 
     async fn apply_step(&self, tenant: &TenantId, id: &ExportId, step: &Step) -> Result<(), ApplyError> {
         self.check("write the export", id)?;
-        self.hang_if_told().await;
+        if self.hangs.check("write the export").is_err() {
+            pending::<()>().await;
+        }
         self.run_before_apply();
         lock(&self.tables).apply(tenant, id, step)
     }
