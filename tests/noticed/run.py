@@ -166,7 +166,8 @@ def noticed_by(change: Change) -> str:
     every = (*TESTS, "--workspace", *(("-E", f"rdeps({change.crate})") if NEXTEST else ()))
     steps = {"unit tests": (own, FEW_CASES), "contract": (CONTRACT, {}), "every crate": (every, {})}
     if change.file.endswith(MAIN):
-        steps = {"unit tests": ((*own, "--bins"), {}), "contract": (CONTRACT, {})}
+        # Contract tests read the mains, and a main is linked with the SDK.
+        steps = {"contract": (CONTRACT, {}), "unit tests": ((*own, "--bins"), {})}
     for name, (command, environment) in steps.items():
         if command != CONTRACT and not run(*command, "--no-run", seconds=COMPILE_SECONDS)[0]:
             return "compiler"
