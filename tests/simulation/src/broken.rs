@@ -35,6 +35,8 @@ pub enum Broken {
     LinkExpiryGuard,
     /// An export is cancelled although its file is recorded.
     CancelFileGuard,
+    /// Progress that takes effect late is recorded.
+    ProgressGuard,
     /// Attempts are not counted.
     AttemptCount,
     /// The next check may be after the deadline.
@@ -110,6 +112,7 @@ impl Broken {
             Self::Lease => changes.retain(|change| !matches!(change, Change::Lease(_))),
             Self::LinkExpiryOnlyForward => guards.retain(|guard| !matches!(guard, Guard::LinkExpiryBefore(_))),
             Self::LinkExpiryGuard => guards.retain(|guard| !matches!(guard, Guard::LinkExpiryIs(_))),
+            Self::ProgressGuard => guards.retain(|guard| !matches!(guard, Guard::RowsReadAtMost(_))),
             Self::CancelFileGuard if transition == Transition::Cancel => {
                 guards.retain(|guard| *guard != Guard::NoFileRecorded);
             }

@@ -101,7 +101,7 @@ pub(crate) enum Failure {
     ResponseLost,
     /// It takes effect after the caller gave up.
     Late,
-    /// It takes effect, the response is lost, and the SDK repeats it.
+    /// It takes effect, the response is lost, and the SDK repeats it; or the repetition takes effect first.
     Repeated,
     /// Its response comes after a minute or more.
     Slow,

@@ -198,7 +198,7 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
     }
     let facts = world.judge.of(&id);
     facts.changed_at = now;
-    let mut wrong = None;
+    let mut wrong = (after.rows_read < before.rows_read).then(|| "its progress went backwards".to_owned());
     match transition {
         Transition::Acquire => {
             facts.leases_without_progress += 1;

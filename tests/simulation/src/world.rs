@@ -276,9 +276,15 @@ impl World {
                 self.late.push(index);
             }
             Some(Failure::Repeated) => {
-                let again = back + self.latency();
-                effects.push(again);
-                respond = Some((again + self.latency(), None));
+                // An attempt without a response and its retry: both are on their way, or the first comes long after the
+                // response to the second.
+                if self.choices.chance(500) {
+                    let again = back + self.latency();
+                    effects.push(again);
+                    respond = Some((again + self.latency(), None));
+                } else {
+                    effects.push(CALL_TIMEOUT + self.delay());
+                }
             }
             Some(Failure::Slow) => {
                 let at = MINUTE / 2 + self.delay();
