@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,9 +51,9 @@ CONTRACT = (
     ROOT / "target/venv/bin/python", "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:schemathesis",
     *(f"tests/contract/test_{name}.py" for name in ("alarms", "currencies", "limits", "template", "values")),
 )  # fmt: skip
-# Enough for most changes. What they do not notice is tested with the usual number of cases.
-FEW_CASES = {"PROPTEST_CASES": "32"}
 ENVIRONMENT = {"PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1", "PROPTEST_MAX_SHRINK_ITERS": "0", "UPDATE_GOLDENS": ""}
+# Enough for most changes. What they do not notice is tested with the usual number of cases.
+FEW_CASES = {**ENVIRONMENT, "PROPTEST_CASES": "32"}
 HEAD = """# Changes of the code that the tests notice
 
 A change is noticed if a unit test or a contract test fails. [`survivors.md`](../survivors.md) gives the reason for each
@@ -121,10 +121,12 @@ def copy_tree() -> None:
         shutil.copytree(ROOT / "target/quick", COPY / "target/quick", symlinks=True)
 
 
-def run(*command: str | Path, seconds: float = SECONDS, **environment: str) -> tuple[bool, str]:
+def run(
+    *command: str | Path, seconds: float = SECONDS, environment: Mapping[str, str] = ENVIRONMENT
+) -> tuple[bool, str]:
     """Whether a command succeeds in the copy, and its output. One that takes too long fails."""
     process = subprocess.Popen(
-        command, cwd=COPY, env={**os.environ, **ENVIRONMENT, **environment}, start_new_session=True, text=True,
+        command, cwd=COPY, env={**os.environ, **environment}, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -164,14 +166,18 @@ def noticed_by(change: Change) -> str:
     """What fails with the change, if anything does. The changed crate's own tests come first: they compile fastest."""
     own = (*TESTS, "--package", change.crate, *FEATURES)
     every = (*TESTS, "--workspace", *(("-E", f"rdeps({change.crate})") if NEXTEST else ()))
-    steps = {"unit tests": (own, FEW_CASES), "contract": (CONTRACT, {}), "every crate": (every, {})}
+    steps = {
+        "unit tests": (own, FEW_CASES),
+        "contract": (CONTRACT, ENVIRONMENT),
+        "every crate": (every, ENVIRONMENT),
+    }
     if change.file.endswith(MAIN):
         # Contract tests read the mains, and a main is linked with the SDK.
-        steps = {"contract": (CONTRACT, {}), "unit tests": ((*own, "--bins"), {})}
+        steps = {"contract": (CONTRACT, ENVIRONMENT), "unit tests": ((*own, "--bins"), ENVIRONMENT)}
     for name, (command, environment) in steps.items():
         if command != CONTRACT and not run(*command, "--no-run", seconds=COMPILE_SECONDS)[0]:
             return "compiler"
-        if not run(*command, **environment)[0]:
+        if not run(*command, environment=environment)[0]:
             return name
     return ""
 
@@ -188,7 +194,7 @@ def change_logic(index: int, shards: int) -> Outcome:
     ]  # fmt: skip
     shutil.rmtree(FOLDER / "mutants.out", ignore_errors=True)
     shard = ("--config", HERE / "mutants.toml", "--sharding=round-robin", f"--shard={index - 1}/{shards}")
-    print(run(*command, *shard, seconds=36_000, **FEW_CASES)[1])
+    print(run(*command, *shard, seconds=36_000, environment=FEW_CASES)[1])
     noticed, missed, invalid = mutants("caught", "timeout"), mutants("missed"), mutants("unviable")
     if missed:
         # Those that the tests of the changed crate do not notice, again with those of all crates. cargo-mutants 27.1.0
