@@ -84,6 +84,7 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
         Err(DependencyError::transient("cancel the export", "its owner changed at each attempt").into())
     }
 
+    /// Counts the cancellation, deletes the unfinished file, and mails the requester.
     async fn after_cancellation(
         &self,
         export: &Export,

@@ -82,7 +82,8 @@ impl Failure {
         Self { code: FailureCode::GenerationFailed, message, cancelled_by: None, invalid_rows: None }
     }
 
-    /// Two attempts met a permanent error, or the file expired before it was mailed. The error itself is only logged, because it can name internal resources.
+    /// Two attempts met a permanent error, or the file expired before it was mailed. The error itself is only logged,
+    /// because it can name internal resources.
     #[must_use]
     pub fn permanent_error() -> Self {
         let message = "The export failed because of an internal error that retrying does not fix, such as a missing permission. \

@@ -80,9 +80,10 @@ pub fn check(dump: impl Read) -> Result<Vec<String>, CheckError> {
             }
         }
         unexplained.extend(found.iter().filter_map(|item| match item {
-            StoredItem::Export(export) if last.get(&export.id) != Some(export) => {
-                Some(format!("NotRecorded: {} {}: its last version", export.tenant, export.id))
-            }
+            StoredItem::Export(export) if last.get(&export.id) != Some(export) => Some(format!(
+                "NotRecorded: {} {}: its last version is not the present record",
+                export.tenant, export.id
+            )),
             _ => None,
         }));
     }

@@ -78,6 +78,8 @@ fn any_page() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+
     #[test]
     fn read_records_of_any_page_equals_the_sdk(body in any_page()) {
         let output = sdk_output(&body).unwrap();

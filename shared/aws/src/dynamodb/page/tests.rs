@@ -187,7 +187,7 @@ fn any_page_of(columns: FileColumns) -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     #[test]
     fn read_page_of_any_page_equals_the_sdk((columns, body) in any_page()) {
