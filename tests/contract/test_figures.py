@@ -74,6 +74,8 @@ MONTH = measured(contender="generator", rows=TEN_MILLION, readShare=50, filter="
 
 # A page of 1 MiB is 256 read units.
 UNITS = 256 * pages(generated("floor", TEN_MILLION))
+# In dollars, on demand in us-east-1.
+UNIT_COST = 0.125e-6
 
 # Text of a document, and the values of its figures.
 FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
@@ -178,6 +180,19 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ("ALTERNATIVES.md", "Lambda ({:.0f} MB for {:.0f} s)", (MEMORY, UNITS / 3000)),
     ("ALTERNATIVES.md", "each, {:,.0f} read units strongly", (UNITS,)),
     ("ALTERNATIVES.md", "{:.0f} s for 10 M. Eventually consistent: {:.0f} s,", (UNITS / 3000, UNITS / 6000)),
+    (
+        "ARCHITECTURE.md",
+        "strong consistency costs [${:.3f} instead of ${:.3f}](ALTERNATIVES.md#how-the-figures-are-made), {:.0f} s "
+        "instead of {:.0f} s at a partition's limit ({:.0f} s at the rate that [AWS measured]",
+        (UNITS * UNIT_COST, UNITS * UNIT_COST / 2, UNITS / 3000, UNITS / 6000, UNITS / 9000),
+    ),
+    # In six hours, at the default share of 1,500 units a second.
+    ("README.md", "the deadline comes first, after about {:.0f} million.", (6 * 3600 * 1500 / (UNITS / 10),)),
+    (
+        "ARCHITECTURE.md",
+        "10,000 cost ${:.5f} instead of ${:.5f}.",
+        (UNITS * UNIT_COST / 1000, UNITS * UNIT_COST / 2000),
+    ),
     ("ALTERNATIVES.md", "speed: [{:.0f} s of CPU][generator] | $0.15, {:.0f} s or more", (PYTHON, PYTHON)),
     (
         "ALTERNATIVES.md",

@@ -33,9 +33,9 @@ use super::step::Update;
 use crate::config::MAX_WARM_UP;
 use crate::error::{dependency_error, kind_of};
 
-/// How long to wait before retrying a write that conflicted with another transaction on the same item. DynamoDB wrote
-/// nothing, and the other transaction ends within milliseconds.
-const CONFLICT_WAITS: [Duration; 6] = [
+/// How long to wait before retrying a write that conflicted with another transaction on the same item, or a transaction that
+/// was throttled, which the SDK does not retry. DynamoDB wrote nothing, and another transaction ends within milliseconds.
+const TRANSACTION_WAITS: [Duration; 6] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
     Duration::from_millis(120),
@@ -127,7 +127,7 @@ impl ExportsTable {
 
     /// Writes all of `writes` or none. The SDK adds a client request token, so its own retries write once.
     async fn transact(&self, writes: &[TransactWriteItem]) -> Result<TransactionOutcome, TransactError> {
-        let mut waits = CONFLICT_WAITS.iter();
+        let mut waits = TRANSACTION_WAITS.iter();
         loop {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.to_vec())).send().await;
             let Err(error) = sent else { return Ok(TransactionOutcome::Committed) };
@@ -137,8 +137,8 @@ impl ExportsTable {
             };
             let reasons = cancelled.cancellation_reasons().to_vec();
             // Retry even if a condition failed too: the other transaction may change the outcome of every condition.
-            let conflict = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
-            match waits.next().filter(|_| conflict) {
+            let is_transient = reasons.iter().any(|reason| kind_of(reason.code(), 400) == ErrorKind::Transient);
+            match waits.next().filter(|_| is_transient) {
                 Some(wait) => tokio::time::sleep(with_jitter(*wait)).await,
                 None if reasons.iter().any(is_condition_failure) => return Ok(TransactionOutcome::Cancelled(reasons)),
                 None => return Err(error),
@@ -154,7 +154,7 @@ impl ExportsTable {
         update: Update,
         returned: Option<ReturnValue>,
     ) -> Result<UpdateOutcome, DependencyError> {
-        let mut waits = CONFLICT_WAITS.iter();
+        let mut waits = TRANSACTION_WAITS.iter();
         loop {
             let sent = self
                 .client

@@ -146,13 +146,14 @@ async fn presigned_request_fails_like_one_of_the_s3_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_transaction_is_permanent_if_any_reason_is() {
-    for (codes, kind) in [
-        (["None", "TransactionConflict"], ErrorKind::Transient),
-        (["ThrottlingError", "None"], ErrorKind::Transient),
-        (["ProvisionedThroughputExceeded", "TransactionConflict"], ErrorKind::Transient),
-        (["None", "ValidationError"], ErrorKind::Permanent),
-        (["TransactionConflict", "ValidationError"], ErrorKind::Permanent),
+async fn cancelled_transaction_is_permanent_if_any_reason_is_and_retried_if_any_is_transient() {
+    for (codes, kind, requests) in [
+        (["None", "TransactionConflict"], ErrorKind::Transient, 7),
+        (["ThrottlingError", "None"], ErrorKind::Transient, 7),
+        (["None", "ProvisionedThroughputExceeded"], ErrorKind::Transient, 7),
+        (["ProvisionedThroughputExceeded", "TransactionConflict"], ErrorKind::Transient, 7),
+        (["None", "ValidationError"], ErrorKind::Permanent, 1),
+        (["TransactionConflict", "ValidationError"], ErrorKind::Permanent, 7),
     ] {
         let reasons = codes.map(|code| format!(r#"{{"Code": "{code}"}}"#)).join(", ");
         let code = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
@@ -162,7 +163,7 @@ async fn cancelled_transaction_is_permanent_if_any_reason_is() {
         let Err(AcceptError::Dependency(error)) = table.accept_export(&export(), None).await else {
             panic!("{codes:?}")
         };
-        assert_eq!(error.kind(), kind, "{codes:?}");
+        assert_eq!((error.kind(), aws.requests()), (kind, requests), "{codes:?}");
     }
 }
 
