@@ -82,13 +82,19 @@ def referenced(value: Any) -> str:
     return str(name)
 
 
+def watched_resource(metric: dict[str, Any]) -> str:
+    """The logical id of the resource that a metric is of."""
+    (of,) = (dimension for dimension in metric["Dimensions"] if dimension["Name"] in DIMENSION_TYPES)
+    return referenced(of["Value"])
+
+
 def metrics_of(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The metrics of an alarm, with namespace, name, dimensions and unit."""
+    """The metrics of an alarm, with namespace, name, dimensions, statistic and unit."""
     if "MetricName" in alarm:
-        yield alarm
+        yield {**alarm, "Stat": alarm["Statistic"]}
     for query in alarm.get("Metrics", []):
         if "MetricStat" in query:
-            yield {**query["MetricStat"]["Metric"], "Unit": query["MetricStat"].get("Unit")}
+            yield {**query["MetricStat"]["Metric"], **query["MetricStat"]}
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -107,7 +113,7 @@ def test_alarm_watches_an_emitted_metric(name: str) -> None:
             assert tuple(dimensions) in ours.dimensions
             # An alarm with another unit than the metric's never gets data.
             assert metric["Unit"] == ours.unit
-            assert crate(referenced(dimensions["FunctionName"])) in emitters()[metric["MetricName"]]
+            assert crate(watched_resource(metric)) in emitters()[metric["MetricName"]]
             dimensions.pop("Code", None)
             dimensions.pop("ExportType", None)
         for dimension, value in dimensions.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from test_alarms import ALARMS, period_of
+from test_alarms import ALARMS, metrics_of, period_of, watched_resource
 from test_template import CRATES, RESOURCES, ROOT, TEMPLATE, function, settings_read
 
 
@@ -45,27 +45,54 @@ DEFAULTS = {
 }  # fmt: skip
 # Time-out in seconds. An API call has 10, or if it sends e-mails or cleans up, the 29 that API Gateway waits.
 TIME_OUTS = {"generate-export": 300, "sweep-exports": 50, "resend-email": 29, "cancel-export": 29}
-# Memory in MB. Calls that only read, and create-export, have 128.
+# Memory in MB. Calls that only read, and create-export, have 128: see tests/bench/results/cost.md.
 MEMORY = {
     "generate-export": 512, "sweep-exports": 256, "resend-email": 256, "cancel-export": 256, "manage-api-keys": 256,
     "fail-export": 256,
 }  # fmt: skip
-# Statistic, seconds, how often, comparison and threshold. Without statistic, an expression of several metrics.
+# Seconds, how often, comparison and threshold.
 ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
-CONDITIONS: dict[str, tuple[str | None, int, int, str, Any]] = {
-    "DeadLetterAlarm": ("Maximum", 60, 1, ABOVE, 0),
-    "GeneratorErrorsAlarm": ("Sum", 900, 1, ABOVE, 2),
-    "GeneratorTimeOutAlarm": ("Maximum", 300, 1, ABOVE, 285_000),
-    "LateExportsAlarm": (None, 86_400, 1, ABOVE, 0),
-    "WaitingJobsAlarm": (None, 60, 10, ABOVE, 120),
-    "OldestPendingAlarm": ("Maximum", 60, 3, ABOVE, {"Ref": "PendingAlarmSeconds"}),
-    "SweepMissingAlarm": (None, 60, 5, BELOW, 1),
-    "ServerErrorsAlarm": (None, 300, 1, ABOVE, 5),
-    "FailedExportsAlarm": (None, 300, 1, ABOVE, 0),
-    "InvalidRowsAlarm": ("Sum", 3600, 1, ABOVE, 10),
-    "MailRejectedAlarm": ("Sum", 300, 1, ABOVE, 0),
-    "BouncesAlarm": (None, 86_400, 1, ABOVE, 5),
-    "ComplaintsAlarm": ("Sum", 3600, 1, ABOVE, 0),
+CONDITIONS: dict[str, tuple[int, int, str, Any]] = {
+    "DeadLetterAlarm": (60, 1, ABOVE, 0),
+    "GeneratorErrorsAlarm": (900, 1, ABOVE, 2),
+    "GeneratorTimeOutAlarm": (300, 1, ABOVE, 285_000),
+    "LateExportsAlarm": (86_400, 1, ABOVE, 0),
+    "WaitingJobsAlarm": (60, 10, ABOVE, 120),
+    "OldestPendingAlarm": (60, 3, ABOVE, {"Ref": "PendingAlarmSeconds"}),
+    "SweepMissingAlarm": (60, 5, BELOW, 1),
+    "SweepErrorsAlarm": (300, 2, ABOVE, 0),
+    "ServerErrorsAlarm": (300, 1, ABOVE, 5),
+    "FailedExportsAlarm": (300, 1, ABOVE, 0),
+    "InvalidRowsAlarm": (3600, 1, ABOVE, 10),
+    "MailRejectedAlarm": (300, 1, ABOVE, 0),
+    "BouncesAlarm": (86_400, 1, ABOVE, 5),
+    "ComplaintsAlarm": (3600, 1, ABOVE, 0),
+}
+# The resource, the metric and the statistic.
+WATCHED = {
+    "DeadLetterAlarm": {("DeadLetterQueue", "ApproximateNumberOfMessagesVisible", "Maximum")},
+    "GeneratorErrorsAlarm": {("GenerateExportFunction", name, "Sum") for name in ("Errors", "MessagesFailed")},
+    "GeneratorTimeOutAlarm": {("GenerateExportFunction", "Duration", "Maximum")},
+    "LateExportsAlarm": {
+        ("GenerateExportFunction", "ExportsLate", "Sum"),
+        ("GenerateExportFunction", "ExportsLate", "SampleCount"),
+    },
+    "WaitingJobsAlarm": {
+        # While jobs wait all the time.
+        ("JobsQueue", "ApproximateNumberOfMessagesVisible", "Minimum"),
+        ("JobsQueue", "ApproximateAgeOfOldestMessage", "Maximum"),
+    },
+    "OldestPendingAlarm": {("SweepExportsFunction", "OldestPendingAge", "Maximum")},
+    "SweepMissingAlarm": {("SweepExportsFunction", "OldestPendingAge", "SampleCount")},
+    "SweepErrorsAlarm": {("SweepExportsFunction", "SweepErrors", "Sum")},
+    "ServerErrorsAlarm": {("HttpApi", "5xx", "Sum"), ("HttpApi", "Count", "Sum")},
+    "FailedExportsAlarm": {
+        (f"{name}Function", "ExportsFailed", "Sum") for name in ("FailExport", "GenerateExport", "SweepExports")
+    },
+    "InvalidRowsAlarm": {("GenerateExportFunction", "ExportsFailed", "Sum")},
+    "MailRejectedAlarm": {("GenerateExportFunction", "MailsRejected", "Sum")},
+    "BouncesAlarm": {("MailConfigurationSet", "Bounce", "Sum"), ("MailConfigurationSet", "Send", "Sum")},
+    "ComplaintsAlarm": {("MailConfigurationSet", "Complaint", "Sum")},
 }
 # The types of the resources that the environment's name is a tag of.
 TAGGED = {
@@ -154,6 +181,7 @@ def test_jobs_mapping_delivers_one_job_and_its_queue_waits_six_time_outs() -> No
 def test_failed_sweep_is_not_retried_because_the_next_follows_within_a_minute() -> None:
     expected = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
     assert function("sweep-exports")["EventInvokeConfig"] == expected
+    assert function("sweep-exports")["Events"]["EveryMinute"]["Properties"]["RetryPolicy"] == expected
 
 
 def test_files_are_deleted_after_the_chosen_retention() -> None:
@@ -172,12 +200,24 @@ def test_api_allows_one_origin_and_what_the_back_office_sends() -> None:
     }
 
 
+def test_routes_have_the_memory_that_the_results_choose() -> None:
+    text = (ROOT / "tests/bench/results/cost.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z-]+) \|(?: [\d.]+ / [\d.]+ \|)+ (\d+) \|$", text, re.MULTILINE)
+    chosen = {name: int(size) for name, size in rows}
+    # The results do not measure its e-mail.
+    assert chosen.pop("cancel-export") <= MEMORY["cancel-export"]
+    assert chosen.keys() > {"create-export", "resend-email"}
+    assert chosen == {name: MEMORY.get(name, 128) for name in chosen}
+
+
 @pytest.mark.parametrize("name", ALARMS)
 def test_alarm_has_this_condition(name: str) -> None:
     alarm = ALARMS[name]
-    condition = (
-        alarm.get("Statistic"), period_of(alarm), alarm["EvaluationPeriods"], alarm["ComparisonOperator"],
-        alarm["Threshold"],
-    )  # fmt: skip
+    condition = (period_of(alarm), alarm["EvaluationPeriods"], alarm["ComparisonOperator"], alarm["Threshold"])
     assert condition == CONDITIONS[name]
+    assert {
+        (watched_resource(metric), metric["MetricName"], metric["Stat"]) for metric in metrics_of(alarm)
+    } == WATCHED[name]
+    # A quiet stack has no data. It sweeps all the same.
+    assert alarm["TreatMissingData"] == ("breaching" if name == "SweepMissingAlarm" else "notBreaching")
     assert "DatapointsToAlarm" not in alarm

@@ -1,6 +1,6 @@
 """Runs every command of RUNBOOK.md against a local stack with the problems that the runbook covers.
 
-These are a stuck export, a leaked link, a dead letter, an invalid payout, a key to revoke, a table to restore, and log
+These are a stuck export, a leaked link, a dead letter, a key to revoke, paused sending, a table to restore, and log
 lines of failures.
 """
 
@@ -33,10 +33,11 @@ PRINTED = {
     ("Stuck export", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
     ("Stuck export", 2): r'"attempts": \{\s+"N": "1"\s+\}(?s:.*)"message":"acquired the lease"',
     ("Stuck export", 3): r'"code":\s*"FAILED_BY_ADMINISTRATOR"(?s:.*)"requesterMailed":\s*true',
-    ("Failed export", 1): r'"message":\s*"an administrator failed the export"',
+    ("Failed export", 1): r'(?=.*"code":"FAILED_BY_ADMINISTRATOR").*"message":"an administrator failed the export"',
     ("Missing sweeps", 1): r'"reEnqueued":\s*\d+(?s:.*)"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
+    ("Sweep errors", 1): r"an export could not be checked",
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
-    ("Generator errors", 1): r"panicked(?s:.*)Task timed out(?s:.*)signal: killed",
+    ("Generator errors", 1): r"message failed(?s:.*)panicked(?s:.*)Task timed out(?s:.*)signal: killed",
     ("Server errors", 1): r"request failed",
     ("Invalid rows", 1): r'"Count": 1',
     ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
@@ -124,8 +125,16 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
     until(lambda: "leaseUntil" not in (item := item_of(stack, exports)) and "file" in item)
     body = json.dumps({"version": 1, "tenantId": TENANT, "exportId": leaked})
     stack.client("sqs").send_message(QueueUrl=stack.deadLetterQueueUrl, MessageBody=body)
-    log(stack, "generate-export", "thread 'main' panicked at", "Task timed out after 300.00 s", "signal: killed")
+    log(
+        stack,
+        "generate-export",
+        '{"message":"message failed"}',
+        "thread 'main' panicked at",
+        "Task timed out after 300.00 s",
+        "signal: killed",
+    )
     log(stack, "get-export", '{"message":"request failed"}')
+    log(stack, "sweep-exports", '{"message":"an export could not be checked"}')
     stack.issue_key(TENANT, LEAVER)
     keys = stack.invoke("manage-api-keys", {"action": "list", "tenantId": TENANT})["apiKeys"]
     (leaver,) = (key["keyId"] for key in keys if key["email"] == LEAVER)

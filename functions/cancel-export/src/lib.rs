@@ -92,9 +92,9 @@ impl<K: ApiKeyStore, S: ExportStore, F: FileStore> CancelExport<'_, K, S, F> {
         cancelled_by: &Person,
         checkpoint: Option<Checkpoint>,
     ) {
-        info!("export cancelled");
-        let export_type = export.id.export_type().slug();
-        exports_telemetry::emit(Metric::Failed { export_type, code: failure.code.as_str() });
+        let (export_type, code) = (export.id.export_type().slug(), failure.code.as_str());
+        info!(code, "export cancelled");
+        exports_telemetry::emit(Metric::Failed { export_type, code });
         let clean_up = async { tokio::join!(self.discard(checkpoint), self.notify(export, failure, cancelled_by)) };
         if tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await.is_err() {
             warn!("the unfinished file was not deleted or the mail was not sent in time");

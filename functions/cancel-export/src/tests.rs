@@ -238,6 +238,16 @@ async fn unfinished_file_that_is_not_deleted_is_logged_and_does_not_fail_the_req
     assert_eq!(world.mail.mails().len(), 1);
 }
 
+#[tokio::test]
+async fn cancellation_is_logged_with_its_code() {
+    let world = world(owned(MINUTE));
+    let (log, _guard) = Log::capture();
+    assert_eq!(response_to(&world, "cancel").await["statusCode"], 200);
+    let lines = log.events();
+    let line = lines.iter().find(|line| line["message"] == "export cancelled").unwrap();
+    assert_eq!(line["code"], "CANCELLED");
+}
+
 #[tokio::test(start_paused = true)]
 async fn clean_up_takes_at_most_eight_seconds() {
     let world = world(owned(MINUTE)).with_unfinished_file();

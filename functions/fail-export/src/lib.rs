@@ -131,8 +131,9 @@ impl<S: ExportStore> FailExport<'_, S> {
 
         let step = lifecycle::fail(&export, now, FailedBy::Administrator, failure.clone());
         self.exports.apply_step(&tenant, &id, &step).await.map_err(|error| apply_error(error, now))?;
-        info!("an administrator failed the export");
-        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
+        let code = failure.code.as_str();
+        info!(code, "an administrator failed the export");
+        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code });
         let mailed = mail_failure(self.mail, self.back_office.as_ref(), &export, &failure).await;
         if let Err(error) = &mailed {
             warn!(error = %Chain(error), "the failure mail was not sent");
@@ -155,9 +156,9 @@ impl<S: ExportStore> FailExport<'_, S> {
         }
         let step = lifecycle::fail_corrupt(now, CorruptFailedBy::Administrator, failure.clone());
         self.exports.apply_step(&tenant, &id, &step).await.map_err(|error| apply_error(error, now))?;
-        let attribute = corrupt.attribute;
-        error!(attribute, "an administrator failed the export; no mail was sent because its record is corrupt");
-        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code: failure.code.as_str() });
+        let (attribute, code) = (corrupt.attribute, failure.code.as_str());
+        error!(attribute, code, "an administrator failed the export; no mail was sent because its record is corrupt");
+        exports_telemetry::emit(Metric::Failed { export_type: id.export_type().slug(), code });
         Ok(FailedExport { corrupt_attribute: Some(attribute), ..FailedExport::unmailed(&tenant, &id, now, failure) })
     }
 }

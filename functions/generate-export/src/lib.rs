@@ -17,7 +17,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use exports_aws::queue::Job;
 use exports_domain::ports::{ExportStore, ReadError};
 use exports_domain::time::Timestamp;
-use exports_telemetry::Chain;
+use exports_telemetry::{Chain, Metric};
 use lambda_runtime::LambdaEvent;
 use tracing::{Instrument, error};
 
@@ -62,6 +62,7 @@ pub async fn handle<S: ExportStore>(generator: &Generator<'_, S>, event: LambdaE
             let done = work(generator, &invocation, &body).await;
             if let Err(error) = &done {
                 error!(error = %Chain(error), "message failed");
+                exports_telemetry::emit(Metric::MessageFailed);
             }
             done
         };

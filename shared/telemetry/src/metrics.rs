@@ -73,6 +73,8 @@ pub enum Metric<'a> {
         /// Exports that could not be handled.
         errors: u64,
     },
+    /// A job message failed before its export was leased. The invocation itself succeeds.
+    MessageFailed,
     /// SES accepted an e-mail.
     MailSent,
     /// SES rejected an e-mail permanently.
@@ -108,6 +110,7 @@ impl Metric<'_> {
                 let oldest = oldest_pending.map(|age| seconds("OldestPendingAge", age));
                 counts.into_iter().chain(oldest).collect()
             }
+            Self::MessageFailed => one("MessagesFailed"),
             Self::MailSent => one("MailsSent"),
             Self::MailRejected => one("MailsRejected"),
             Self::ServerError => one("HttpServerErrors"),
@@ -125,7 +128,7 @@ impl Metric<'_> {
                 vec![vec![FUNCTION, CODE], vec![FUNCTION, CODE, EXPORT_TYPE]],
                 vec![(CODE, code), (EXPORT_TYPE, export_type)],
             ),
-            Self::Swept { .. } | Self::MailSent | Self::MailRejected | Self::ServerError => {
+            Self::Swept { .. } | Self::MessageFailed | Self::MailSent | Self::MailRejected | Self::ServerError => {
                 (vec![vec![FUNCTION]], vec![])
             }
         }
@@ -168,11 +171,12 @@ mod tests {
     const TYPE: &str = "supplier-payouts";
 
     /// One of each, in the order of the golden file.
-    const ALL: [Metric<'static>; 7] = [
+    const ALL: [Metric<'static>; 8] = [
         Metric::Created { export_type: TYPE },
         Metric::Ready { export_type: TYPE, took: Duration::from_millis(42_500), rows: 38_000 },
         Metric::Failed { export_type: TYPE, code: "DEADLINE_PASSED" },
         Metric::Swept { oldest_pending: Some(Duration::from_secs(90)), re_enqueued: 2, expired: 1, errors: 0 },
+        Metric::MessageFailed,
         Metric::MailSent,
         Metric::MailRejected,
         Metric::ServerError,

@@ -27,6 +27,28 @@ async fn delivery_during_a_live_lease_does_nothing() {
 }
 
 #[tokio::test]
+async fn export_that_another_invocation_acquires_first_is_left_to_it() {
+    let world = world(1);
+    world.exports.put_export(Export { fencing_token: 1, attempts: 1, ..export() });
+    world.exports.before_apply(|number, store| {
+        // The first write finds an earlier owner, the second one acquires the lease.
+        if number == 1 {
+            let lease = exports_domain::export::Lease { owner: "other".into(), until: start().plus(5 * MINUTE) };
+            let record = store.export(&export().tenant, &export().id).unwrap();
+            let retry = RetryPolicy { max_attempts: 3, backoff: Vec::new(), permanent_wait: MINUTE };
+            store.put_export(lifecycle::acquire(&record, start(), lease, &retry).unwrap().changed(&record));
+        }
+    });
+    world.deliver("r1").await;
+    let record = world.record();
+    assert_eq!(
+        (record.status(), record.fencing_token, record.lease().unwrap().owner.as_str()),
+        (Status::Pending, 2, "other")
+    );
+    assert_eq!((world.rows.reads(), world.mail.mails().len()), (0, 0));
+}
+
+#[tokio::test]
 async fn lease_is_ours_although_the_response_was_lost() {
     let world = world(1);
     world.exports.before_apply(|number, store| {
@@ -65,8 +87,11 @@ async fn message_fails_while_the_record_cannot_be_read() {
     let world = world(1);
     world.exports.failures.inject();
     let good = format!(r#"{{"version":1,"tenantId":"acme","exportId":"{}"}}"#, export().id);
+    let (log, _guard) = Log::capture();
     let response = handle(&world.generator(), event(&[&good])).await;
     assert_eq!(response.batch_item_failures.len(), 1);
+    let counted: Vec<_> = log.lines().iter().filter_map(|line| line["MessagesFailed"].as_u64()).collect();
+    assert_eq!(counted, [1]);
 }
 
 #[tokio::test]
