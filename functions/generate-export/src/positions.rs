@@ -182,6 +182,13 @@ mod tests {
     }
 
     #[test]
+    fn ids_without_the_common_prefix_are_before_or_after_all_others() {
+        let positions = Positions::like(&key("po_0000"), &key("po_0009"));
+        assert!(positions.of(&key("a")) <= positions.of(&key("po_0000")));
+        assert!(positions.of(&key("po_9999")) < positions.of(&key("z")));
+    }
+
+    #[test]
     fn key_of_another_form_has_no_position() {
         let positions = Positions::like(&key("x"), &key("y"));
         assert_eq!(positions.of(&RowKey("x".into())), None);

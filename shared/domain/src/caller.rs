@@ -165,6 +165,17 @@ impl ApiKeyRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::operator;
+
+    #[test]
+    fn key_is_valid_until_it_expires_or_is_revoked() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let key = ApiKeyRecord::new(KeyHash::from_digest([7; 32]), operator("acme"), at(0));
+        assert!(key.is_valid_at(at(i64::from(u32::MAX))));
+        let expiring = ApiKeyRecord { expires_at: Some(at(60)), ..key.clone() };
+        assert!(expiring.is_valid_at(at(59)) && !expiring.is_valid_at(at(60)));
+        assert!(!ApiKeyRecord { revoked_at: Some(at(1)), ..key }.is_valid_at(at(2)));
+    }
 
     #[test]
     fn name_of_any_script_is_valid_without_control_characters() {

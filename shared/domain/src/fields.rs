@@ -64,3 +64,17 @@ impl Fields {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn object_with_errors_is_rejected_although_its_fields_were_parsed() {
+        let mut fields = Fields::new(json!({"count": "7", "colour": "red"})).unwrap();
+        let count = fields.required::<u8>("count");
+        fields.reject_unknown();
+        assert_eq!((count, fields.finish(count)), (Some(7), Err(vec!["colour: unknown field".to_owned()])));
+    }
+}

@@ -61,8 +61,8 @@ impl TimeBound {
 }
 
 fn timestamp(milliseconds: i128) -> Timestamp {
-    let limit = if milliseconds < 0 { i64::MIN } else { i64::MAX };
-    Timestamp::from_millis(i64::try_from(milliseconds).unwrap_or(limit))
+    // Years of four digits fit.
+    Timestamp::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX))
 }
 
 impl FromStr for TimeBound {

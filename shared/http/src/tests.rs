@@ -1,6 +1,7 @@
 use super::*;
 use crate::api_error::ExportNotFound;
 use exports_domain::error::DependencyError;
+use exports_domain::ports::SendError;
 use exports_telemetry::testing::Log;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -104,6 +105,15 @@ async fn permanent_error_has_no_retry_after_and_is_logged_once() {
     let [line] = &log[..] else { panic!("{log:?}") };
     assert_eq!((&line["level"], &line["status"]), (&json!("ERROR"), &json!(500)));
     assert_eq!(line["error"], "could not read the table: access denied for role r");
+}
+
+#[tokio::test]
+async fn unsent_mail_is_logged_with_its_cause() {
+    let unsent = SendError::Dependency(DependencyError::transient("send the e-mail", "no response"));
+    let error = std::sync::Mutex::new(Some(ApiError::EmailNotSent(unsent)));
+    let (response, log) = served(async |_| Err(error.lock().unwrap().take().unwrap())).await;
+    assert_eq!(response.status_code, 503);
+    assert_eq!(log.last().unwrap()["error"], "could not send the e-mail: no response");
 }
 
 #[tokio::test]

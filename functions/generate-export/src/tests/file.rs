@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::part_uploads::PartUploads;
+use crate::stopped::Stopped;
 use crate::upload_state::UploadState;
 
 #[tokio::test]
@@ -23,6 +24,18 @@ async fn export_becomes_ready_with_its_file_and_mail() {
     let link_expiry = start().plus(export().settings.link_lifetime);
     assert_eq!(record.link_expires_at(), Some(link_expiry));
     assert!(mails[0].text.contains(&format!("until={link_expiry}")));
+}
+
+#[tokio::test]
+async fn small_export_takes_six_calls() {
+    let mut world = world(1);
+    world.limits.file.checkpoint_every = MINUTE;
+    // The lease, the file's record and READY; the rows; the file. The sixth is the e-mail.
+    world.exports.failures.inject_after(3);
+    world.rows.failures.inject_after(1);
+    world.files.failures.inject_after(1);
+    world.deliver("r1").await;
+    assert_eq!((world.record().status(), world.mail.mails().len()), (Status::Ready, 1));
 }
 
 #[tokio::test]
@@ -75,6 +88,20 @@ async fn file_of_too_many_parts_fails_and_leaves_nothing() {
     let record = world.record();
     assert_eq!((record.status(), record.failure().cloned().unwrap().code), (Status::Failed, FailureCode::FileTooLarge));
     assert_eq!((world.files.unfinished_uploads(), world.files.files().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn failure_of_a_too_large_file_names_the_limit() {
+    let world = world(0);
+    let limits = FileLimits { max_parts: 3, part_size: 1 << 30, ..world.limits.file };
+    let mut uploads = PartUploads::new(&world.files, &limits, new_file());
+    let mut state = UploadState::default();
+    for _ in 0..3 {
+        state.append(b"part");
+        uploads.start(&mut state).await.unwrap();
+    }
+    let Err(Stopped::Failed(failure)) = uploads.start(&mut state).await else { panic!() };
+    assert_eq!(failure.message, "The file would exceed 3 GiB, the maximum size of an export.");
 }
 
 #[tokio::test]

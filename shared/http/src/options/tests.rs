@@ -1,5 +1,6 @@
 use super::*;
 use crate::body::Fields;
+use crate::validation::ValidationError;
 use exports_domain::export_type::ExportType;
 use exports_domain::filter::{FilterDefinition, FilterKind};
 use exports_domain::testing::row_status;
@@ -22,11 +23,15 @@ static ALL_FILTERS: Definition = Definition {
 };
 
 fn parse_with(definition: &Definition, filter: &str) -> Result<RowFilter, Vec<(ValidationCode, String)>> {
+    let code_and_field = |error: ValidationError| (error.code, error.field.unwrap());
+    parse_in_full(definition, filter).map_err(|errors| errors.into_iter().map(code_and_field).collect())
+}
+
+fn parse_in_full(definition: &Definition, filter: &str) -> Result<RowFilter, Vec<ValidationError>> {
     let mut errors = ValidationErrors::default();
     let Fields(mut fields) = serde_json::from_str(&format!(r#"{{"filter":{filter}}}"#)).unwrap();
     let filter = parse_filter(fields.remove(0).1, definition, &mut errors);
-    let code_and_field = |error: crate::validation::ValidationError| (error.code, error.field.unwrap());
-    errors.into_result(filter).map_err(|errors| errors.into_iter().map(code_and_field).collect())
+    errors.into_result(filter)
 }
 
 fn parse(filter: &str) -> Result<RowFilter, Vec<(ValidationCode, String)>> {
@@ -69,6 +74,12 @@ fn filter_is_parsed_into_its_normal_form() {
     });
     assert_eq!(filter_json(&filter), shown);
     assert_eq!(parse(&shown.to_string()), Ok(filter));
+}
+
+#[test]
+fn unknown_status_is_answered_with_the_known_ones() {
+    let errors = parse_in_full(&ALL_FILTERS, r#"{"statuses":["PAID"]}"#).unwrap_err();
+    assert_eq!(errors.first().unwrap().detail, "must be one of COMPUTED, PENDING, SETTLED, FAILED, INSUFFICIENT_FUNDS");
 }
 
 #[test]
