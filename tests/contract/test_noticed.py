@@ -11,7 +11,7 @@ import pytest
 
 import run
 from changes import ROOT, changes
-from runner import project_copy
+from runner import project_copy, results
 
 ADAPTER = """
 const PAGE: u32 = 1 << 10;
@@ -85,3 +85,14 @@ def test_shares_are_those_of_all_recorded_shards(tmp_path: Path, monkeypatch: py
     text = run.RESULTS.read_text(encoding="utf-8")
     assert "- logic: 37 of 40 noticed, 92.5%\n" in text
     assert text.endswith("| logic | 1/40 | 18 | 1 | 1 | 5 |\n| logic | 2/40 | 19 | 1 | 0 | 0 |\n")
+
+
+def test_recorded_shards_of_earlier_code_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "noticed.md")
+    monkeypatch.setattr(results, "line", lambda name: f"Inputs: earlier {name}")
+    run.record("logic", "1/40", [10, 0, 10, 5])
+    monkeypatch.setattr(results, "line", lambda name: f"Inputs: present {name}")
+    run.record("logic", "2/40", [19, 1, 0, 0])
+    text = run.RESULTS.read_text(encoding="utf-8")
+    assert "\nInputs: present noticed\n" in text
+    assert "- logic: 19 of 20 noticed, 95.0%\n" in text

@@ -76,7 +76,7 @@ RESULTS = {
         (*_BUILD, *_TOOL, *_FAKE, "tests/bench/src/bin/sweeper.rs"),
     ),
     "coverage": Result(
-        "tests/run --update simulation",
+        "tests/run --whole --update simulation",
         ("tests/simulation/results/coverage.md",),
         ("tests/simulation",),
         ("Cargo.lock", "shared/*/src/testing.rs", "shared/*/src/testing/*.rs"),
@@ -92,6 +92,13 @@ RESULTS = {
         ("tests/faults/results/load.md",),
         ("functions/*",),
         ("Cargo.lock", *_STACK, "tests/faults/load.py"),
+    ),
+    # Of the code that is changed, not of the tests: more of them notice no less.
+    "noticed": Result(
+        "tests/run --update noticed",
+        ("tests/noticed/results/noticed.md",),
+        ("functions/*",),
+        ("Cargo.lock", "tests/noticed/changes.py", "tests/noticed/mutants.toml"),
     ),
 }
 

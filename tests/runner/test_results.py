@@ -47,13 +47,14 @@ def stale_after(project: Path, file: str, text: str) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "of"),
     [
-        ("functions/generate-export/src/pace.rs", {"generator", "start", "coverage", "faults", "load"}),
-        ("functions/sweep-exports/src/lib.rs", {"sweeper", "start", "coverage", "faults", "load"}),
-        ("functions/get-caller/src/lib.rs", {"start", "faults", "load"}),
+        ("functions/generate-export/src/pace.rs", {"generator", "start", "coverage", "faults", "load", "noticed"}),
+        ("functions/sweep-exports/src/lib.rs", {"sweeper", "start", "coverage", "faults", "load", "noticed"}),
+        ("functions/get-caller/src/lib.rs", {"start", "faults", "load", "noticed"}),
         ("shared/aws/src/queue.rs", set(RESULTS) - {"cost"}),
         ("shared/domain/templates/mail.html", set(RESULTS) - {"cost"}),
         ("shared/domain/src/testing.rs", {"coverage"}),
         ("shared/domain/src/testing/files.rs", {"coverage"}),
+        ("tests/noticed/changes.py", {"noticed"}),
         ("Cargo.lock", set(RESULTS) - {"cost"}),
         ("Cargo.toml", {"generator", "start", "sweeper"}),
         ("tests/bench/src/fake/source_table.rs", {"generator", "start", "sweeper"}),
