@@ -40,7 +40,9 @@ def test_claim_is_in_its_document_and_can_be_made_false(claim: Claim) -> None:
 
 def statements(document: str, start: str, item: str) -> list[str]:
     """The bullets or rows of a part of a document, without the head of a table."""
-    part = (ROOT / document).read_text(encoding="utf-8").partition(start)[2].partition("\n## ")[0]
+    _, found, text = (ROOT / document).read_text(encoding="utf-8").partition(start)
+    assert found, f"{document} has no {start.strip()!r}"
+    part = text.partition("\n## ")[0]
     items = [" ".join(one.split()) for one in re.split(rf"^(?={re.escape(item)})", part, flags=re.MULTILINE)[1:]]
     return items if item == "- " else items[2:]
 

@@ -37,7 +37,7 @@ from tenant import Tenant, await_quiet  # noqa: E402
 
 PICTURE = ROOT / "tests" / "e2e" / "screenshots" / "dashboard.png"
 DRAFT = ROOT / "target" / "dashboard.png"
-# The seconds of the run that stand for one second.
+# How many seconds a second of the run stands for.
 SCALE = 60
 RUN_SECONDS = 180
 HELD = (70, 100)
@@ -58,7 +58,6 @@ def main() -> int:
         body = stack.client("cloudwatch").get_dashboard(DashboardName=entry["DashboardName"])["DashboardBody"]
         alarms = alarms_of(stack)
     draw(json.loads(body)["widgets"], alarms, metrics, span)
-    print("= 1 passed =")
     return 0
 
 
@@ -95,7 +94,7 @@ def run(stack: Stack) -> Metrics:
     with held_queue(stack):
         cancel_one(tenants[0])
         time.sleep(HELD[1] - HELD[0])
-    fail_one(tenants[-1])
+    add_invalid_row(tenants[-1])
     time.sleep(RUN_SECONDS - HELD[1])
     ended.set()
     for thread in threads:
@@ -125,8 +124,8 @@ def cancel_one(tenant: Tenant) -> None:
     assert tenant.call("POST", f"/v1/exports/{export_id}/cancel").status == 200
 
 
-def fail_one(tenant: Tenant) -> None:
-    """Makes one export fail for an invalid row."""
+def add_invalid_row(tenant: Tenant) -> None:
+    """Makes a row invalid. Every later export of its type fails."""
     export_type = EXPORT_TYPES[1]
     (row,) = sample_rows.rows(export_type, tenant.id, 1)
     tenant.stack.put_rows(export_type, tenant.id, [{**row, "status": "UNKNOWN"}])

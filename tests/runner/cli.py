@@ -71,16 +71,20 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="part", help="one of those below (default: all)")
     parser.add_argument(
-        "--release", action="store_true", help="also the parts that build for release; fails on stale results"
+        "--release", action="store_true", help="also the parts that run only by name; fails on stale results"
     )
     parser.add_argument(
         "--whole",
         action="store_true",
         help="also run the slow tests: every failure at every call, ignored unit tests, sam sync",
     )
-    parser.add_argument("--seed", type=int, help="seed of the random choice of failures; each run prints its seed")
     parser.add_argument(
-        "--update", action="store_true", help="rewrite the expected tables and pictures instead of comparing them"
+        "--seed", type=int, help="seed of the random choices of faults, simulation and noticed (default: random)"
+    )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="rewrite the expected tables instead of comparing them, and take the pictures",
     )
     chosen = parser.parse_args()
     unknown = [name for name in chosen.parts if name not in parts]

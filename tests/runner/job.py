@@ -24,7 +24,7 @@ from runner.counts import Counts
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "target" / "test-logs"
-# If set, tests rewrite expected tables and pictures instead of comparing them.
+# If set, tests rewrite expected tables instead of comparing them, and take the pictures.
 UPDATE_GOLDENS = "UPDATE_GOLDENS"
 # Time for a command to stop its stacks after Ctrl-C.
 GRACE_SECONDS = 10.0

@@ -271,7 +271,7 @@ def local(job: Job) -> None:
 
 
 def deploy(job: Job) -> None:
-    """Deploys with SAM CLI by the README's commands, up to the first e-mail. With --whole, also sam sync."""
+    """Deploys with SAM CLI by DEPLOY.md's commands, up to the first e-mail. With --whole, also sam sync."""
     job.command(PYTHON, "tests/sam/deploy.py", *(["--whole"] if job.options.whole else []))
 
 
@@ -359,7 +359,7 @@ PLANS: dict[str, Plan] = {
     "invariants": Plan(invariants, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
     "simulator": Plan(simulator, Uses.COMPILER, tools=_CHECKED, is_preparation=True),
     "simulation": Plan(simulation, Uses.PROCESSOR, needs=("simulator",), tools=("cargo",)),
-    "runbook": Plan(runbook, Uses.STACK, needs=("python", "sam-python", "functions")),
+    "runbook": Plan(runbook, Uses.STACK, needs=("python", "sam-python", "functions"), tools=("curl and jq",)),
     "e2e-brisk": Plan(e2e_brisk, Uses.STACK, needs=("python", "functions")),
     "api": Plan(api, Uses.STACK, needs=("python", "functions")),
     "views": Plan(views, Uses.STACK, needs=("python", "functions", "browser-packages"), tools=("chromium",)),

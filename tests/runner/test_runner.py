@@ -99,7 +99,7 @@ def test_part_that_raises_has_failed() -> None:
     assert jobs["test"].reasons == ["OSError: no space left"]
 
 
-def test_failed_part_reports_what_the_emulator_did_not_answer() -> None:
+def test_failed_part_reports_requests_without_a_response() -> None:
     def fails(job: Job) -> None:
         job.stack_logs.mkdir()
         (job.stack_logs / "gateway-1.log").write_text("GET /v1/caller: RemoteDisconnected\n")
@@ -124,7 +124,7 @@ def test_part_comes_after_others_that_run_however_they_end() -> None:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_part_names_only_parts_that_there_are(name: str) -> None:
+def test_part_names_only_existing_parts(name: str) -> None:
     plan = PLANS[name]
     assert {*plan.needs, *plan.after} < PLANS.keys()
     assert set(plan.tools) <= tools.TOOLS.keys()

@@ -53,7 +53,7 @@ TOOLS = {
     ),
     "curl and jq": Tool(
         _on_path("curl", "jq"),
-        "needs curl and jq for the README's examples. On Debian and Ubuntu, install curl and jq",
+        "needs curl and jq for the commands of the documents. On Debian and Ubuntu, install curl and jq",
         ("curl", "jq"),
     ),
     "chromium": Tool(

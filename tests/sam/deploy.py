@@ -1,8 +1,8 @@
-"""Follows the README from an empty account to the first export and its e-mail, against the local stack.
+"""Follows DEPLOY.md from an empty account to the first export and its e-mail, against the local stack.
 
-Runs every command of the README's section on deploying with SAM CLI and the AWS CLI, then its export example and its
-smoke check. Features that the emulator lacks are worked around as in every local stack. `sam sync` takes longer than
-everything else and runs only with `--whole`.
+Runs every command of its steps with SAM CLI and the AWS CLI, the README's export example, and the smoke check. Features
+that the emulator lacks are worked around as in every local stack. `sam sync` takes longer than everything else and runs
+only with `--whole`.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def script(deploying: list[Block], part: str) -> str:
 
 
 def settings(deploying: list[Block], parameters: Mapping[str, str]) -> str:
-    """samconfig.toml with the README's change and the parameters that the emulator needs."""
+    """samconfig.toml with DEPLOY.md's change and the parameters that the emulator needs."""
     (block,) = (block for block in deploying if block.language == "toml")
     written = only(r'^parameter_overrides = "(.*)"$', block.text)
     config = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
     given = only(r'\[default\.global\.parameters\][^\[]*^parameter_overrides = "(.*)"$', config)
-    assert written.startswith(f"{given} "), f"the README's line must start with {given!r}, as in samconfig.toml"
+    assert written.startswith(f"{given} "), f"DEPLOY.md's line must start with {given!r}, as in samconfig.toml"
     overrides = " ".join((written, *(f"{name}={value}" for name, value in parameters.items())))
     return config.replace(f'parameter_overrides = "{given}"', f'parameter_overrides = "{overrides}"')
 
@@ -102,7 +102,7 @@ def export(reader: Shell, stack: Stack, key: str) -> str:
 
 
 def smoke(reader: Shell, stack: Stack, command: str) -> None:
-    """Runs the README's smoke check. The output ApiUrl names a host of AWS, so --api-url gives the local one."""
+    """Runs DEPLOY.md's smoke check. The output ApiUrl names a host of AWS, so --api-url gives the local one."""
     printed = reader.run(f"{command.strip()} --api-url {stack.apiUrl}")
     (tenant,) = re.findall(r"issued for the tenant (smoke-\S+)", printed)
     mail = stack.mails()[-1]
@@ -125,7 +125,7 @@ def set_rollback_triggers(reader: Shell, stack: Stack, commands: str) -> None:
 
 
 def run_later_commands(reader: Shell, commands: str, export_id: str, skipped: list[str]) -> int:
-    """Runs the README's later commands one by one. The last one deletes the stack."""
+    """Runs DEPLOY.md's later commands one by one. The last one deletes the stack."""
     count = 0
     for line in commands.strip().splitlines():
         command = line.partition("  #")[0].strip()

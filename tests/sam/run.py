@@ -43,7 +43,8 @@ BUILT = ROOT / ".aws-sam" / "build"
 IMAGE = ["--skip-pull-image"]
 # The tenant that the API key of the sample events belongs to.
 TENANT = "acme"
-# The export of the sample events, and its status before the events of a function. For other functions it is missing.
+# The export of the sample events, and its status before the events of a function. Other functions find what the events
+# before left.
 SAMPLE = "mpo_01a11aa2-3340-7707-8707-070707070707"
 SAMPLE_STATUS = {
     "get-export": "READY", "resend-email": "READY", "cancel-export": "PENDING", "generate-export": "PENDING",

@@ -54,6 +54,7 @@ def exported(done: subprocess.CompletedProcess[str], export_type: ExportType) ->
     return (OUTPUT / names[EXPORT_TYPES.index(export_type)]).read_bytes()
 
 
+@pytest.mark.timeout(2 * LIMIT_SECONDS + 180)
 def test_once_ends_after_an_export_and_its_file_can_be_loaded_again() -> None:
     subprocess.run([sys.executable, "tests/stack/build.py"], cwd=ROOT, check=True)
     done = cargo_local("--once", "--port", "0")

@@ -227,7 +227,8 @@ fn footprint(results: &[StartSummary]) -> Vec<Target> {
         let measure = format!("{}: growth of resident memory over the last 900", route.function);
         targets.push(Target::at_most(measure, warm.growth_percent, "%", 5.0, None));
     }
-    for (function, calls) in [("create-export", 2.0), ("list-exports", 1.0), ("get-export", 2.0)] {
+    for (function, calls) in [("create-export", 2.0), ("list-exports", 1.0), ("get-export", 2.0), ("resend-email", 5.0)]
+    {
         let ours = find(results, function, Implementation::Function);
         if let Some(warm) = ours.and_then(|started| started.warm.as_ref()) {
             // Rounded, because long runs read cached keys again: API keys after 45 s, the signing key after 5 minutes.

@@ -1,4 +1,4 @@
-//! Runs the real handlers in a simulated world, a history after another, each repeatable from its seed.
+//! Runs the real handlers in a simulated world, one history after another, each repeatable from its seed.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a mistake of the simulation must stop it")]
 
 mod broken;

@@ -23,7 +23,12 @@ fn main() -> ExitCode {
         arguments.insert(word, words.next_if(|next| !next.starts_with("--")).unwrap_or_default());
     }
     let number = |name: &str| arguments.get(name).and_then(|text| text.parse::<u64>().ok());
-    let broken = arguments.get("--missing").and_then(|name| Broken::named(name));
+    let missing = arguments.get("--missing");
+    let broken = missing.and_then(|name| Broken::named(name));
+    if let (Some(name), None) = (missing, broken) {
+        eprintln!("no safeguard is called {name:?}");
+        return ExitCode::FAILURE;
+    }
     let is_update = arguments.contains_key("--update");
     if arguments.contains_key("--safeguards") {
         return look_for_safeguards(is_update);
@@ -122,6 +127,7 @@ fn show(seed: u64, broken: Option<Broken>) -> ExitCode {
     println!("seed {seed} fails; a smaller history, of {} instead of {before} choices:", choices.len());
     let outcome = run(Choices::of(choices), broken, true);
     println!("{}\n{}", outcome.lines.join("\n"), outcome.violations.join("\n"));
-    println!("Run it again: simulate --seed {seed}");
+    let missing = broken.map_or_else(String::new, |broken| format!(" --missing {broken:?}"));
+    println!("Run it again: target/quick/simulate --seed {seed}{missing}");
     ExitCode::FAILURE
 }

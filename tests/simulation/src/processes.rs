@@ -164,7 +164,7 @@ pub(crate) struct Launch {
     /// The idempotency key.
     key: Option<u32>,
     options: Options,
-    has_copy: bool,
+    has_cc: bool,
 }
 
 impl World {
@@ -297,23 +297,23 @@ impl World {
         let operator = self.choices.pick(&[0, 0, 1]);
         let key = self.choices.pick(&[None, Some(1), Some(1), Some(2)]);
         let filter = self.choices.pick(SampleFilter::of(ExportType::ALL[scope.1]));
-        let has_copy = self.choices.pick(&[false, true]);
+        let has_cc = self.choices.pick(&[false, true]);
         let has_workbooks = self.config.has_workbooks;
         let format =
             if has_workbooks { self.choices.pick(&[FileFormat::Csv, FileFormat::Xlsx]) } else { FileFormat::Csv };
-        Launch { scope, operator, key, options: Options { filter, format }, has_copy }
+        Launch { scope, operator, key, options: Options { filter, format }, has_cc }
     }
 
     fn launch(&mut self, launch: Launch) -> (usize, Work) {
-        let Launch { scope, operator, key, options, has_copy } = launch;
+        let Launch { scope, operator, key, options, has_cc } = launch;
         let export_type = ExportType::ALL[scope.1];
         let keyed = key.map(|key| (operator, key));
-        let form = (options, has_copy);
+        let form = (options, has_cc);
         let operation =
             self.operations.begin(scope, options, |launch| Op::Launch { launch, key: keyed, form, at: None });
         self.launches.push((operation, launch));
         let mut body = json!({ "filter": options.filter.json(export_type), "format": options.format.as_str() });
-        if has_copy {
+        if has_cc {
             body["cc"] = json!(["cc@example.com"]);
         }
         let mut event = event(Method::POST, routes::exports(export_type), &api_key(scope.0, operator));

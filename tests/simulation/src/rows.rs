@@ -318,7 +318,7 @@ impl Table {
         })
     }
 
-    /// The ids of the rows in a file that was read between `from` and `to`.
+    /// Compares a file that was read between `from` and `to` with the rows that it must have.
     ///
     /// # Errors
     /// The differences of the file.
@@ -328,7 +328,7 @@ impl Table {
         options: Options,
         as_of: Timestamp,
         (from, to): (Millis, Millis),
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<(), String> {
         let mut lines = file.split_inclusive('\n').peekable();
         let header = match options.format {
             FileFormat::Csv => format!("{}\n", HEADERS[index_of(self.export_type)]),
@@ -340,7 +340,7 @@ impl Table {
         if lines.next() != Some(&header) {
             return Err("has another header".to_owned());
         }
-        let mut ids = Vec::new();
+        let mut count = 0;
         for (number, sample) in self.sorted() {
             if sample.created_at > as_of || !options.filter.has_time(sample.created_at) {
                 continue;
@@ -356,14 +356,14 @@ impl Table {
                 read.map(|(_, (_, version))| part(self.export_type, options, &sample.versions[*version])).collect();
             if lines.peek().is_some_and(|line| parts.iter().any(|part| matches!(part, Part::Line(of) if of == line))) {
                 lines.next();
-                ids.push(format!("id_{number:03}"));
+                count += 1;
             } else if first.is_some() && !parts.iter().any(|part| matches!(part, Part::Excluded)) {
                 return Err(format!("does not contain the row id_{number:03} as it was read"));
             }
         }
         match lines.next() {
-            Some(line) => Err(format!("contains an unexpected row after {}: {line:?}", ids.len())),
-            None => Ok(ids),
+            Some(line) => Err(format!("contains an unexpected row after {count}: {line:?}")),
+            None => Ok(()),
         }
     }
 

@@ -131,9 +131,10 @@ def test_update_does_not_end_running_invocations(functions: Any, responses: Resp
 
     Source: Lambda API Reference, UpdateFunctionConfiguration
     """
+    invoke(functions, {})
     with ThreadPoolExecutor() as threads:
-        running = threads.submit(invoke, functions, {"sleep": 1})
-        time.sleep(0.5)
+        running = threads.submit(invoke, functions, {"sleep": 5})
+        time.sleep(1)
         functions.update_function_configuration(FunctionName="rules", Timeout=20)
         functions.get_waiter("function_updated_v2").wait(FunctionName="rules")
     assert invoke(functions, {})["process"] != running.result()["process"]
