@@ -186,6 +186,8 @@ mod tests {
         let positions = Positions::like(&key("po_0000"), &key("po_0009"));
         assert!(positions.of(&key("a")) <= positions.of(&key("po_0000")));
         assert!(positions.of(&key("po_9999")) < positions.of(&key("z")));
+        let next = RowKey("2026-10-08T08:30:00.001Z#".into());
+        assert!(positions.of(&key("z")) < positions.of(&next));
     }
 
     #[test]
