@@ -146,7 +146,10 @@ impl<S: ExportStore> Generator<'_, S> {
     /// Writes the file, mails it and marks the export READY. `export` follows the record.
     async fn process(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
         let file = match export.file() {
-            Some(file) => file.clone(),
+            Some(file) => {
+                self.discard_checkpoint_objects(export).await;
+                file.clone()
+            }
             None => self.write_file(export, invocation).await?,
         };
         let now = self.system.now();
@@ -172,6 +175,17 @@ impl<S: ExportStore> Generator<'_, S> {
             rows: file.rows,
         });
         Ok(())
+    }
+
+    /// Deletes what the checkpoint of a recorded file names: its owner did not learn that the file is recorded, or died.
+    async fn discard_checkpoint_objects(&self, export: &Export) {
+        match self.exports.find_checkpoint(&export.tenant, &export.id).await {
+            Ok(checkpoint) => {
+                let objects = checkpoint.as_ref().map(UnfinishedFile::of).unwrap_or_default();
+                discard(&objects, self.files).await;
+            }
+            Err(error) => warn!(error = %Chain(&error), "unknown whether there is an unfinished file"),
+        }
     }
 
     /// Writes the file and records it.

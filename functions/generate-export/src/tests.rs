@@ -16,7 +16,8 @@ use exports_domain::ports::{FileStore as _, System};
 use exports_domain::row::Value;
 use exports_domain::testing::{
     FakeSystem, MailService, MemoryFiles, MemoryMailbox, MemoryQueue, MemoryRows, MemoryStore, block_on, export,
-    export_of_version_1, new_file, operator, payout, ready_export, row_status, start, state, with_value, with_work,
+    export_of_version_1, file, new_file, operator, payout, ready_export, row_status, start, state, with_value,
+    with_work,
 };
 use exports_telemetry::testing::Log;
 use lambda_runtime::{Context, LambdaEvent};

@@ -63,6 +63,21 @@ async fn unfinished_part_that_the_last_attempt_cannot_read_is_deleted() {
     }
 }
 
+#[tokio::test]
+async fn unfinished_part_is_deleted_by_the_next_owner_of_a_recorded_file() {
+    for part_size in [250, 1 << 20] {
+        let world = with_part_size(part_size, in_short_invocations(40));
+        world.leave_unfinished_part().await;
+        // Its owner recorded the file, but did not learn that, or died.
+        let record = world.record();
+        let file = ExportFile { rows: 40, ..file() };
+        world.exports.put_export(with_work(record, |pending| pending.file = Some(file)));
+        world.deliver("r").await;
+        assert_eq!(world.record().status(), Status::Ready);
+        assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn unfinished_part_not_stored_in_time_costs_an_attempt_and_is_deleted() {
     let world = in_short_invocations_without_parts(100);
