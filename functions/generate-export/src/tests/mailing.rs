@@ -29,7 +29,7 @@ async fn rejected_mail_fails_the_export_with_its_file() {
 #[tokio::test]
 async fn file_that_has_expired_is_not_mailed() {
     let world = world(3);
-    let expired = ExportFile { expires_at: start(), ..exports_domain::testing::file() };
+    let expired = ExportFile { expires_at: start(), ..file() };
     world.exports.put_export(with_work(export(), |pending| pending.file = Some(expired)));
     world.deliver("r1").await;
     let failure = world.record().failure().cloned().unwrap();

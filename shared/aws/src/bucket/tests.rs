@@ -2,6 +2,7 @@ use std::convert::Infallible;
 
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use exports_domain::testing::{file, start};
 use futures_util::{StreamExt, stream};
 use http_body_util::StreamBody;
 use tokio::time::Instant;
@@ -126,4 +127,16 @@ async fn aborting_a_missing_upload_is_not_an_error() {
     bucket(&responding(404, "NoSuchUpload")).abort_upload(&upload).await.unwrap();
     let error = bucket(&responding(403, "AccessDenied")).abort_upload(&upload).await.unwrap_err();
     assert!(error.is_permanent());
+}
+
+#[tokio::test]
+async fn signing_key_is_read_again_after_five_minutes() {
+    let key = r#"{"SecretString": "{\"accessKeyId\": \"AKIA\", \"secretAccessKey\": \"secret\"}"}"#;
+    let aws = StubHttpClient::new(move |_| response(200, key));
+    let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
+    for (seconds, requests) in [(0, 1), (299, 1), (300, 2), (301, 2)] {
+        let now = start().plus(Duration::from_secs(seconds));
+        links.sign_link(&file().key, now, now.plus(Duration::from_secs(60))).await.unwrap();
+        assert_eq!(aws.requests(), requests, "{seconds} s");
+    }
 }
