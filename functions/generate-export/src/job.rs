@@ -145,12 +145,9 @@ impl<S: ExportStore> Generator<'_, S> {
 
     /// Writes the file, mails it and marks the export READY. `export` follows the record.
     async fn process(&self, export: &mut Export, invocation: &Invocation) -> Result<(), Stopped> {
-        let file = match export.file() {
-            Some(file) => {
-                self.discard_checkpoint_objects(export).await;
-                file.clone()
-            }
-            None => self.write_file(export, invocation).await?,
+        let (file, left_over) = match export.file() {
+            Some(file) => (file.clone(), self.left_over(export).await),
+            None => (self.write_file(export, invocation).await?, UnfinishedFile::default()),
         };
         let now = self.system.now();
         let link_expiry = file.link_expiry(now, export.settings.link_lifetime);
@@ -174,17 +171,19 @@ impl<S: ExportStore> Generator<'_, S> {
             took: now.since(export.created_at()),
             rows: file.rows,
         });
+        // Last, because a process that always dies here must not keep the e-mail from being sent.
+        discard(&left_over, self.files).await;
         Ok(())
     }
 
-    /// Deletes what the checkpoint of a recorded file names: its owner did not learn that the file is recorded, or died.
-    async fn discard_checkpoint_objects(&self, export: &Export) {
+    /// What the owner who recorded the file did not delete, because it died or did not learn that the file is recorded.
+    async fn left_over(&self, export: &Export) -> UnfinishedFile {
         match self.exports.find_checkpoint(&export.tenant, &export.id).await {
-            Ok(checkpoint) => {
-                let objects = checkpoint.as_ref().map(UnfinishedFile::of).unwrap_or_default();
-                discard(&objects, self.files).await;
+            Ok(checkpoint) => checkpoint.as_ref().map(UnfinishedFile::of).unwrap_or_default(),
+            Err(error) => {
+                warn!(error = %Chain(&error), "unknown whether there is an unfinished file");
+                UnfinishedFile::default()
             }
-            Err(error) => warn!(error = %Chain(&error), "unknown whether there is an unfinished file"),
         }
     }
 

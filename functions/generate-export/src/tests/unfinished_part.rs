@@ -63,19 +63,31 @@ async fn unfinished_part_that_the_last_attempt_cannot_read_is_deleted() {
     }
 }
 
+/// A world with an unfinished part whose owner recorded the file, but died, or did not learn that.
+async fn with_unfinished_part_of_a_recorded_file(part_size: usize) -> World {
+    let world = with_part_size(part_size, in_short_invocations(40));
+    world.leave_unfinished_part().await;
+    let record = world.record();
+    world.exports.put_export(with_work(record, |pending| pending.file = Some(ExportFile { rows: 40, ..file() })));
+    world
+}
+
 #[tokio::test]
 async fn unfinished_part_is_deleted_by_the_next_owner_of_a_recorded_file() {
     for part_size in [250, 1 << 20] {
-        let world = with_part_size(part_size, in_short_invocations(40));
-        world.leave_unfinished_part().await;
-        // Its owner recorded the file, but did not learn that, or died.
-        let record = world.record();
-        let file = ExportFile { rows: 40, ..file() };
-        world.exports.put_export(with_work(record, |pending| pending.file = Some(file)));
+        let world = with_unfinished_part_of_a_recorded_file(part_size).await;
         world.deliver("r").await;
         assert_eq!(world.record().status(), Status::Ready);
         assert_eq!((world.files.unfinished().len(), world.files.unfinished_uploads()), (0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_part_of_a_recorded_file_is_deleted_after_the_mail() {
+    let world = with_unfinished_part_of_a_recorded_file(1 << 20).await;
+    world.files.hang("delete the unfinished part");
+    assert!(tokio::time::timeout(MINUTE, world.deliver("r")).await.is_err());
+    assert_eq!((world.record().status(), world.mail.mails().len()), (Status::Ready, 1));
 }
 
 #[tokio::test(start_paused = true)]
