@@ -218,6 +218,6 @@ def test_alarm_has_this_condition(name: str) -> None:
     assert {
         (watched_resource(metric), metric["MetricName"], metric["Stat"]) for metric in metrics_of(alarm)
     } == WATCHED[name]
-    # A quiet stack has no data. It sweeps all the same.
+    # A stack without requests has no data, except of its sweeps.
     assert alarm["TreatMissingData"] == ("breaching" if name == "SweepMissingAlarm" else "notBreaching")
     assert "DatapointsToAlarm" not in alarm

@@ -14,8 +14,6 @@ from proxy import RETRIED, Call, Failure, Injection, possible
 
 # Cases mostly wait for leases, timeouts and SDK retries.
 AT_ONCE = 16
-# Nothing runs beside a whole run.
-AT_ONCE_IN_A_WHOLE_RUN = 24
 # How often a case is repeated while its failures are not reached. The number of calls may depend on timing.
 MAX_RUNS = 5
 # The number of baseline runs. Failures are injected only into calls that occur in all of them.
@@ -119,10 +117,9 @@ class FaultRun:
     def __init__(self, bench: Bench, parts: Sequence[Part], choice: Choice) -> None:
         self.calls: dict[Part, list[Call]] = {}
         self._bench = bench
-        at_once = AT_ONCE_IN_A_WHOLE_RUN if choice.whole else AT_ONCE
-        self._threads = ThreadPoolExecutor(at_once)
+        self._threads = ThreadPoolExecutor(AT_ONCE)
         # Separate threads for cases that wait for minutes.
-        self._long_threads = ThreadPoolExecutor(at_once)
+        self._long_threads = ThreadPoolExecutor(AT_ONCE)
         self._results: dict[Part, list[Future[Result]]] = {part: [] for part in parts}
         self._failures: dict[Part, AssertionError] = {}
         baselines = {part: self._baseline_runs(part.flow) for part in parts if part.flow}

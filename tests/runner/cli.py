@@ -78,9 +78,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="also run the slow tests: every failure at every call, ignored unit tests, sam sync",
     )
-    parser.add_argument(
-        "--seed", type=int, help="seed of the random choices of faults, simulation and noticed (default: random)"
-    )
+    parser.add_argument("--seed", type=int, help="seed of the parts faults, simulation and noticed (default: random)")
     parser.add_argument(
         "--update",
         action="store_true",

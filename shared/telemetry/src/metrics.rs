@@ -73,7 +73,7 @@ pub enum Metric<'a> {
         /// Exports that could not be handled.
         errors: u64,
     },
-    /// A job message failed before its export was leased. The invocation itself succeeds.
+    /// A job message failed, although the invocation itself succeeded.
     MessageFailed,
     /// SES accepted an e-mail.
     MailSent,
