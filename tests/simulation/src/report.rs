@@ -13,7 +13,11 @@ use crate::choices::Choices;
 use crate::run::run;
 
 /// How many histories are searched for a missing safeguard at most.
-const MOST: u64 = 30_000;
+const MOST: u64 = 100_000;
+
+/// How many findings a limit is estimated from: a change of the product changes all histories, and the first alone may
+/// have been early.
+const FINDINGS: usize = 5;
 
 /// How often each failure, or none, hit each call.
 #[derive(Clone, Debug, Default)]
@@ -58,19 +62,21 @@ impl Coverage {
     }
 }
 
-/// The history in which a missing safeguard is found, counted from 1, and the violation.
+/// How many histories it took to find a missing safeguard, and the first violation.
 pub type Found = Option<(u64, String)>;
 
-/// Looks for a missing safeguard in so many histories.
+/// Looks for a missing safeguard in so many histories at most, until it is found so many times.
 #[must_use]
-pub fn find(broken: Broken, most: u64) -> Found {
-    (0..most).find_map(|seed| {
+pub fn find(broken: Broken, times: usize, most: u64) -> Found {
+    let mut found = (0..most).filter_map(|seed| {
         let violations = run(Choices::random(seed), Some(broken), false).violations;
         Some((seed + 1, violations.into_iter().next()?))
-    })
+    });
+    let (number, violation) = found.next()?;
+    Some((found.take(times - 1).last().map_or(number, |(number, _)| number), violation))
 }
 
-/// Looks for all missing safeguards, each within its limit.
+/// Looks for all missing safeguards: once, each within its limit, or [`FINDINGS`] times to find the limits.
 #[must_use]
 pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> {
     let found = Mutex::new(BTreeMap::new());
@@ -79,9 +85,11 @@ pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> 
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(broken) = Broken::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let limit = limits.map(|limits| limits.get(&format!("{broken:?}")).copied().unwrap_or_default());
-                    let row = (*broken, find(*broken, limit.unwrap_or(MOST)));
-                    found.lock().unwrap().insert(*broken as usize, row);
+                    let row = limits.map_or_else(
+                        || find(*broken, FINDINGS, MOST),
+                        |limits| find(*broken, 1, limits.get(&format!("{broken:?}")).copied().unwrap_or_default()),
+                    );
+                    found.lock().unwrap().insert(*broken as usize, (*broken, row));
                 }
             });
         }
@@ -89,7 +97,7 @@ pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> 
     found.into_inner().unwrap().into_values().collect()
 }
 
-/// The table of the missing safeguards, with limits that leave room for changes of the product.
+/// The table of the missing safeguards. A limit is twice what [`FINDINGS`] took, rounded up.
 #[must_use]
 pub fn safeguards(found: &[(Broken, Found)]) -> String {
     let mut table = "# Missing safeguards\n\nEach safeguard is taken away, and histories are run until one violates something. \
@@ -101,7 +109,8 @@ pub fn safeguards(found: &[(Broken, Found)]) -> String {
         let (within, violated) = found.as_ref().map_or_else(
             || ("–".to_owned(), "not found".to_owned()),
             |(number, violated)| {
-                let limit = [10, 30, 100, 300, 1000, 3000, 10_000].into_iter().find(|limit| 2 * number <= *limit);
+                let limit =
+                    [10, 30, 100, 300, 1000, 3000, 10_000, 30_000].into_iter().find(|limit| 2 * number <= *limit);
                 (limit.unwrap_or(MOST).to_string(), summary(violated))
             },
         );

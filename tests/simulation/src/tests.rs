@@ -35,7 +35,7 @@ fn seed_determines_the_history() {
 
 #[test]
 fn failing_history_is_made_smaller() {
-    let (number, violation) = find(Broken::LockRelease, 100).unwrap();
+    let (number, violation) = find(Broken::LockRelease, 1, 100).unwrap();
     let choices = run(Choices::random(number - 1), Some(Broken::LockRelease), false).choices;
     let smaller = smaller(choices.clone(), Some(Broken::LockRelease));
     let outcome = run(Choices::of(smaller.clone()), Some(Broken::LockRelease), true);
