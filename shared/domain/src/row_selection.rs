@@ -11,7 +11,7 @@ use crate::export_type::{Column, ColumnKind, Definition, FileColumns, RowStatus}
 use crate::filter::{AccountType, FilterAmount, FilterKind, RowFilter, SupplierId};
 use crate::money::{Currency, parse_whole_number};
 use crate::options::{ExportOptions, FileFormat};
-use crate::row::{Value, requires};
+use crate::row::{Value, is_valid_without};
 
 /// The selection of a file: its columns, and the conditions on its rows.
 #[derive(Clone, Debug)]
@@ -122,9 +122,8 @@ impl Conditions {
             }),
             Condition::Supplier { columns, any_of } => columns.iter().all(|column| match row.get(*column) {
                 Some(Value::Text(id)) if !id.is_empty() => !any_of.iter().any(|supplier| supplier.as_str() == *id),
-                // A missing value is valid only if the row does not require it.
                 Some(Value::Text(_) | Value::Missing) => {
-                    self.columns.get(*column).is_some_and(|column| !requires(column, self.columns, row))
+                    self.columns.get(*column).is_some_and(|column| is_valid_without(column, self.columns, row))
                 }
                 _ => false,
             }),
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
     use crate::export_type::ExportType;
     use crate::filter::FilterDefinition;
-    use crate::testing::{payout, row_status, start, with_value};
+    use crate::testing::{payout, row, row_status, start, with_value};
 
     const TYPE: ExportType = ExportType::MarketplacePayouts;
 
@@ -172,6 +171,32 @@ mod tests {
     fn excludes(filter: &RowFilter, changes: &[Change]) -> bool {
         let row = changes.iter().fold(payout("po_1", start()), |row, (name, value)| with_value(row, name, *value));
         RowConditions::of(filter, &ALL_FILTERS, TYPE.definition().columns).excludes(&row)
+    }
+
+    #[test]
+    fn missing_supplier_excludes_a_transfer_only_if_the_account_type_is_valid() {
+        const TRANSFERS: ExportType = ExportType::FundingTransfers;
+        let filter = RowFilter { supplier_ids: ["sup_1".parse().unwrap()].into(), ..RowFilter::default() };
+        let conditions = RowConditions::new(&filter, FileColumns::current(TRANSFERS));
+        let columns = TRANSFERS.definition().columns;
+        let index = |attribute| columns.iter().position(|column| column.attribute == attribute).unwrap();
+        for (source_type, excluded) in [
+            (Value::Text("MARKETPLACE"), true),
+            (Value::Text("SUPPLIER"), false),
+            (Value::Text("SUPLIER"), false),
+            (Value::Text(""), false),
+            (Value::Number("1"), false),
+            (Value::Missing, false),
+        ] {
+            for no_supplier in [Value::Missing, Value::Text("")] {
+                let mut transfer = row(TRANSFERS, "ftr_1", start());
+                transfer[index("sourceBalanceAccountType")] = source_type;
+                transfer[index("sourceSupplierId")] = no_supplier;
+                transfer[index("targetBalanceAccountType")] = Value::Text("SUPPLIER");
+                transfer[index("targetSupplierId")] = Value::Text("sup_9");
+                assert_eq!(conditions.excludes(&transfer), excluded, "{source_type:?}");
+            }
+        }
     }
 
     #[test]
