@@ -22,6 +22,10 @@ use crate::settings::{SettingError, Settings};
 /// read once per process, however many HTTPS clients there are.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
+/// How long a connection may take. One for all clients: the SDK shares connections only among calls whose time-outs for
+/// connecting and reading are equal, and the warm-up's must be of use to the calls after it.
+pub(crate) const CONNECT_TIME_OUT: Duration = Duration::from_secs(2);
+
 /// Pins the SDK's defaults, so that updating its crates does not change them unnoticed.
 pub(crate) fn behavior_version() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
@@ -78,7 +82,7 @@ pub(crate) fn connection_per_request() -> SharedHttpClient {
 
 pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
     let time_outs = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
+        .connect_timeout(CONNECT_TIME_OUT)
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(20))
         .build();
