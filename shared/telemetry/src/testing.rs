@@ -2,10 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a malformed log line fails the test")]
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
+
+/// While there is only one, tracing-core 0.1.36 asks that of the thread which is the first to log an event whether the
+/// event is of interest, and remembers the answer for all threads. A test that captures nothing has none.
+static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
 
 /// All log and metric lines of the current thread from [`Log::capture`] on.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +20,7 @@ impl Log {
     /// Logs to the returned log until the guard is dropped.
     #[must_use]
     pub fn capture() -> (Self, DefaultGuard) {
+        ANOTHER.get_or_init(|| Dispatch::new(crate::subscriber(io::sink)));
         let log = Self::default();
         let writer = log.clone();
         (log, tracing::subscriber::set_default(crate::subscriber(move || writer.clone())))
