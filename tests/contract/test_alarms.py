@@ -124,7 +124,7 @@ def test_alarm_watches_an_emitted_metric(name: str) -> None:
 def test_alarm_says_what_to_do_and_notifies_the_topic(name: str) -> None:
     alarm = ALARMS[name]
     assert len(alarm["AlarmDescription"]) > 80
-    assert re.search(r"\b(read|find|look|invoke)\b", alarm["AlarmDescription"], re.IGNORECASE)
+    assert re.search(r"\b(read|find|look|check|invoke)\b", alarm["AlarmDescription"], re.IGNORECASE)
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
     # Stated explicitly: the default leaves the alarm in the state INSUFFICIENT_DATA.
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")

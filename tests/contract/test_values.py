@@ -43,8 +43,12 @@ DEFAULTS = {
     "KeepLinkSigner": "false", "ActiveSignerKey": "A", "KeepOtherSignerKey": "false", "ReadShare": 50,
     "FileRetentionDays": 30, "HistoryRetentionDays": 0, "ExportDeadline": "6h", "ByteOrderMark": "false",
 }  # fmt: skip
-# Time-out in seconds. An API call has 10, or if it sends e-mails or cleans up, the 29 that API Gateway waits.
-TIME_OUTS = {"generate-export": 300, "sweep-exports": 50, "resend-email": 29, "cancel-export": 29}
+# Time-out in seconds. An API call has 10, or if it sends e-mails or cleans up, 29: API Gateway waits 30. The AWS CLI
+# waits 60.
+TIME_OUTS = {
+    "generate-export": 300, "sweep-exports": 50, "resend-email": 29, "cancel-export": 29, "fail-export": 50,
+    "manage-api-keys": 50,
+}  # fmt: skip
 # Memory in MB. Calls that only read, and create-export, have 128: see tests/bench/results/cost.md.
 MEMORY = {
     "generate-export": 512, "sweep-exports": 256, "resend-email": 256, "cancel-export": 256, "manage-api-keys": 256,
