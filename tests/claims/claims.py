@@ -436,7 +436,7 @@ CLAIMS = [
     ),
     Claim(
         SECURITY,
-        "A foreign export returns the same 404 as an unknown one.",
+        "Another tenant's export returns the same 404 as an unknown one.",
         "functions/resend-email/src/lib.rs",
         "find_export(&caller.tenant, &id)",
         'find_export(&"other".parse().unwrap_or(caller.tenant.clone()), &id)',
@@ -796,7 +796,7 @@ CLAIMS = [
         "shared/domain/src/id.rs",
         "if is_possible && id.to_string() == text {",
         "if is_possible && id.to_string().eq_ignore_ascii_case(text) {",
-        "exports-domain id::tests::export_id_of_another_form_is_refused",
+        "exports-domain id::tests::export_id_of_another_form_is_rejected",
     ),
     # --------------------------------------------------------------------------- SECURITY: rotation, keys and audit
     Claim(
@@ -860,7 +860,7 @@ CLAIMS = [
     Claim(
         RUNBOOK,
         "`LateExportsAlarm`, when a type misses it with at least three late exports",
-        "template.yaml",
+        TEMPLATE,
         "IF(transfersLate > 2 AND",
         "IF(transfersLate > 3 AND",
         "tests/contract/test_alarms.py::test_late_exports_alarm_is_raised_by_more_than_a_hundredth_and_three_of_a_type",

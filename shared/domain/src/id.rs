@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn export_id_of_another_form_is_refused() {
+    fn export_id_of_another_form_is_rejected() {
         let good = "mpo_01a11f3a-7000-7abc-8def-0123456789ab";
         assert_eq!(good.parse::<ExportId>().unwrap().to_string(), good);
         for text in [
