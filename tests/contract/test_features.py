@@ -13,8 +13,8 @@ from typing import Any
 
 import build
 from runner import parts
-from runner.job import ROOT
 from runner.parts import PROFILE, WORKSPACE
+from runner.results import ROOT
 
 QUICK = ("--profile", PROFILE)
 TESTS = ("test", "--no-run", *QUICK, *parts.TESTS)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPENAPI = "functions/describe-api/openapi.json"
 MAINS = sorted(ROOT.glob("functions/*/src/main.rs"))
 UNITS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400, "KiB": 1 << 10, "MiB": 1 << 20}
-WORDS = {"five": "5", "second": "s", "minute": "m", "hour": "h", "day": "d"}
+WORDS = {"five": "5", "ten": "10", "second": "s", "minute": "m", "hour": "h", "day": "d"}
 OPERATORS = {ast.Mult: operator.mul, ast.LShift: operator.lshift, ast.Add: operator.add}
 
 # The document, the promise in it with its number as a group, and the constant.
@@ -31,6 +31,7 @@ PROMISES = [
     ("README.md", r"at most (7 days) \(an AWS limit\)", "shared/aws/src/presign.rs", "MAX_LIFETIME"),
     ("SECURITY.md", r"(49) CC recipients", "shared/domain/src/email.rs", "MAX_CC"),
     ("SECURITY.md", r"(10) resends per export and day", "functions/resend-email/src/lib.rs", "MAX_RESENDS_A_DAY"),
+    ("RUNBOOK.md", r"at most (ten) times a day", "functions/resend-email/src/lib.rs", "MAX_RESENDS_A_DAY"),
     ("SECURITY.md", r"Within (five minutes) all new\s+links", "shared/aws/src/links.rs", "KEY_CACHE_LIFETIME"),
     ("SECURITY.md", r"key of (64) random characters", "shared/http/src/auth.rs", "KEY_LENGTH"),
     ("SECURITY.md", r"abandoned after (250 ms)", "shared/http/src/auth.rs", "MAX_RECORD_USE"),

@@ -12,7 +12,8 @@ from pathlib import Path
 import tree_sitter_rust
 from tree_sitter import Language, Node, Parser
 
-ROOT = Path(__file__).resolve().parents[2]
+from runner.results import ROOT
+
 # Columns and words of the export types are neither limits nor parameters.
 NOT_READ = re.compile(r"/(tests|testing|reference|server|wire|inspection|invariants|transition|export_type)\b")
 ADAPTERS, MAIN = "shared/aws/src/", "main.rs"

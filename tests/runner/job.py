@@ -21,8 +21,8 @@ import bytecode
 import emulator
 from runner import counts
 from runner.counts import Counts
+from runner.results import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "target" / "test-logs"
 # If set, tests rewrite expected tables instead of comparing them, and take the pictures.
 UPDATE_GOLDENS = "UPDATE_GOLDENS"

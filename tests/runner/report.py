@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 
-from runner.job import ROOT, Job
+from runner.job import Job
+from runner.results import ROOT
 
 SHOWN_TESTS = 5
 

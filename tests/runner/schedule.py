@@ -49,7 +49,7 @@ class Plan:
 
 def limits(processors: int) -> dict[Uses, int]:
     """How many parts may use each resource at once."""
-    stacks = max(1, int(processors * STACKS_PER_PROCESSOR))
+    stacks = processors * STACKS_PER_PROCESSOR
     return {Uses.COMPILER: 1, Uses.PROCESSOR: max(1, processors - 1), Uses.STACK: stacks}
 
 

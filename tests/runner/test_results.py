@@ -104,6 +104,18 @@ def test_stale_result_is_a_warning_and_fails_before_a_release(
     assert (reason if is_release else f"warning: {reason}") in lines
 
 
+@pytest.mark.parametrize(("is_whole", "is_recorded"), [(False, False), (True, True)])
+def test_only_whole_simulation_records_its_coverage(
+    is_whole: bool, is_recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+    monkeypatch.setattr(Job, "command", lambda _, *command: commands.append(command))
+    parts.simulation(Job("simulation", Options(whole=is_whole, update=True)))
+    histories, safeguards = commands
+    assert ("--update" in histories) is is_recorded
+    assert "--update" in safeguards
+
+
 def test_every_result_is_compared_by_each_run_or_names_its_inputs() -> None:
     """The others are golden files, which are compared in `golden.compare`, and limits in the simulation."""
     compared = {"calls.md", "inputs.md", "privileges.md", "safeguards.md"}

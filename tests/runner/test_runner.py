@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import golden
-from runner import counts, job, report, tools, worktree
+from runner import counts, job, report, results, tools, worktree
 from runner.job import Job, Options
 from runner.parts import PLANS
 from runner.schedule import Plan, Schedule, Uses, limits, with_needs
@@ -290,7 +290,7 @@ cli.PLANS = {{name: Plan(sleeps, Uses.STACK) for name in ("one", "two")}}
 sys.argv = ["tests/run"]
 sys.exit(cli.main())
 """
-    search = os.pathsep.join((str(job.ROOT / "tests"), str(job.ROOT / "tests" / "stack")))
+    search = os.pathsep.join((str(results.ROOT / "tests"), str(results.ROOT / "tests" / "stack")))
     process = subprocess.Popen(
         script(main), env={**os.environ, "PYTHONPATH": search}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.job import ROOT
+from runner.results import ROOT
 
 
 @dataclass(frozen=True)
