@@ -107,6 +107,8 @@ def test_alarm_watches_an_emitted_metric(name: str) -> None:
             dimension, known = AWS_METRICS[metric["Namespace"]]
             assert metric["MetricName"] in known
             assert dimensions.keys() == {dimension}
+            # With another unit than the metric's, there would be no data.
+            assert metric.get("Unit") == {"Duration": "Milliseconds"}.get(metric["MetricName"])
         else:
             ours = emitted()[metric["MetricName"]]
             assert metric["Namespace"] == ours.namespace
@@ -126,6 +128,7 @@ def test_alarm_says_what_to_do_and_notifies_the_topic(name: str) -> None:
     assert len(alarm["AlarmDescription"]) > 80
     assert re.search(r"\b(read|find|look|check|invoke)\b", alarm["AlarmDescription"], re.IGNORECASE)
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
+    assert "ActionsEnabled" not in alarm
     # Stated explicitly: the default leaves the alarm in the state INSUFFICIENT_DATA.
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")
 
@@ -312,7 +315,10 @@ def test_deployment_is_rolled_back_by_alarms_that_are_raised_in_time() -> None:
     botocore.validate.validate_parameters(configuration, shape)
     triggers = configuration["RollbackTriggers"]
     # CloudFormation User Guide, "Roll back your CloudFormation stack on alarm breach with rollback triggers".
-    assert 1 <= len(triggers) <= 5
+    assert len(triggers) <= 5
+    assert re.findall(r"\$\{(\w+)\.Arn\}", value) == [
+        "ServerErrorsAlarm", "GeneratorErrorsAlarm", "FailedExportsAlarm", "SweepErrorsAlarm", "SweepMissingAlarm",
+    ]  # fmt: skip
     assert 0 <= configuration["MonitoringTimeInMinutes"] <= 180
     for trigger in triggers:
         assert trigger["Type"] == "AWS::CloudWatch::Alarm"
@@ -330,7 +336,8 @@ def test_mail_events_become_the_metrics_that_alarms_watch() -> None:
     assert events["Enabled"] is True
     assert {name.lower() for name in AWS_METRICS["AWS/SES"][1]} <= set(events["MatchingEventTypes"])
     (dimension,) = events["CloudWatchDestination"]["DimensionConfigurations"]
-    assert dimension["DimensionName"] == AWS_METRICS["AWS/SES"][0]
+    # SES tags each message with its configuration set.
+    assert (dimension["DimensionName"], dimension["DimensionValueSource"]) == (AWS_METRICS["AWS/SES"][0], "messageTag")
 
 
 def test_failed_exports_and_invalid_rows_have_an_alarm_each_if_somebody_can_act() -> None:
@@ -375,6 +382,7 @@ def test_dashboard_shows_exactly_the_emitted_metrics() -> None:
         else:
             assert namespace == emitted()[name].namespace
             assert tuple(dimensions) in emitted()[name].dimensions
+            assert "Code" not in dimensions or (crate(resource), dimensions["Code"]) in failures()
             shown.add((name, crate(resource)))
     assert shown == {(name, function) for name, functions in emitters().items() for function in functions}
 
@@ -383,6 +391,16 @@ def test_dashboard_begins_with_all_alarms() -> None:
     first = WIDGETS[0]
     assert (first["type"], first["x"], first["y"]) == ("alarm", 0, 0)
     assert sorted(first["properties"]["alarms"]) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
+
+
+def test_dashboard_shows_this_region_the_share_of_late_exports_and_each_queue() -> None:
+    assert {widget["properties"]["region"] for widget in WIDGETS[1:]} == {"${AWS::Region}"}
+    (late,) = (w["properties"] for w in WIDGETS if w["properties"]["title"].startswith("Share of late exports"))
+    assert late["metrics"][0][0]["expression"].endswith("'Average')")
+    metrics = [metric for widget in WIDGETS for metric in widget["properties"].get("metrics", [])]
+    queues = {metric[-1]["label"]: metric[3] for metric in metrics if metric[0] == "AWS/SQS"}
+    assert {label for label, queue in queues.items() if queue != "${JobsQueue.QueueName}"} == {"dead letters"}
+    assert queues["dead letters"] == "${DeadLetterQueue.QueueName}"
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,9 @@ def test_policy_grants_single_actions_on_named_resources(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROLES)
 def test_role_writes_logs_of_its_own_function_only(name: str) -> None:
-    groups = [s["Resource"] for s in statements(name) if any(a.startswith("logs:") for a in as_list(s["Action"]))]
-    assert groups == [{"Fn::GetAtt": [name.removesuffix("Role") + "LogGroup", "Arn"]}]
+    (logs,) = (s for s in statements(name) if any(action.startswith("logs:") for action in as_list(s["Action"])))
+    assert logs["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert logs["Resource"] == {"Fn::GetAtt": [name.removesuffix("Role") + "LogGroup", "Arn"]}
 
 
 def test_routes_may_change_only_the_last_use_of_a_key() -> None:
@@ -279,7 +280,10 @@ def test_bucket_is_private_encrypted_and_requires_tls(name: str) -> None:
     assert_plain_http_is_denied(
         f"{name}Policy", "s3", [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
     )
-    assert "WebsiteConfiguration" not in bucket
+    # No versions, which would keep deleted files, and no website.
+    assert set(bucket) == {
+        "BucketEncryption", "PublicAccessBlockConfiguration", "OwnershipControls", "LifecycleConfiguration", "Tags",
+    }  # fmt: skip
 
 
 def test_lifecycle_rules_delete_files_and_unfinished_uploads() -> None:
@@ -292,6 +296,10 @@ def test_lifecycle_rules_delete_files_and_unfinished_uploads() -> None:
     assert uploads["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 8
     parts = rules["delete-unfinished-parts"]
     assert (parts["Status"], parts["Prefix"], parts["ExpirationInDays"]) == ("Enabled", "unfinished/", 8)
+    # Nothing else is deleted, and nothing earlier.
+    assert len(rules) == 3
+    assert set(uploads) == {"Id", "Status", "AbortIncompleteMultipartUpload"}
+    assert set(files) == set(parts) == {"Id", "Status", "Prefix", "ExpirationInDays"}
 
 
 def test_trail_records_file_operations_for_a_year() -> None:
@@ -310,13 +318,36 @@ def test_trail_records_file_operations_for_a_year() -> None:
     assert trail["S3BucketName"] == {"Ref": "DownloadLogBucket"}
     (rule,) = properties("DownloadLogBucket")["LifecycleConfiguration"]["Rules"]
     assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 365)
-    for statement in properties("DownloadLogBucketPolicy")["PolicyDocument"]["Statement"]:
-        if statement["Effect"] == "Allow":
-            assert statement["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
-            # Otherwise, a trail of another account could write to the bucket.
-            (source,) = statement["Condition"]["StringEquals"].values()
-            assert source["Fn::Sub"].endswith(":trail/${AWS::StackName}-downloads")
     assert trail["TrailName"] == {"Fn::Sub": "${AWS::StackName}-downloads"}
+
+
+def test_resource_policies_allow_only_what_the_trail_needs() -> None:
+    allowed = [
+        (name, *(statement[part] for part in ("Principal", "Action", "Resource", "Condition")))
+        for kind in ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy")
+        for name in of_type(kind)
+        for statement in properties(name)["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    # Otherwise, a trail of another account could write to the bucket.
+    arn = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/${AWS::StackName}-downloads"
+    trail = {"Service": "cloudtrail.amazonaws.com"}
+    only = {"StringEquals": {"aws:SourceArn": {"Fn::Sub": arn}}}
+    records = {"Fn::Sub": "${DownloadLogBucket.Arn}/AWSLogs/${AWS::AccountId}/*"}
+    # CloudTrail User Guide, "Amazon S3 bucket policy for CloudTrail".
+    assert allowed == [
+        ("DownloadLogBucketPolicy", trail, "s3:GetBucketAcl", {"Fn::GetAtt": ["DownloadLogBucket", "Arn"]}, only),
+        ("DownloadLogBucketPolicy", trail, "s3:PutObject", records, only),
+    ]
+    for name in of_type("AWS::S3::Bucket"):
+        assert properties(f"{name}Policy")["Bucket"] == {"Ref": name}
+
+
+def test_downloads_are_recorded_if_the_parameter_says_so() -> None:
+    recording = {name for name, resource in RESOURCES.items() if resource.get("Condition") == "RecordsDownloads"}
+    assert recording == {"DownloadTrail", "DownloadLogBucket", "DownloadLogBucketPolicy"}
+    assert condition("RecordsDownloads", {"RecordDownloads": "true"})
+    assert not condition("RecordsDownloads", {"RecordDownloads": "false"})
 
 
 @pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
@@ -371,8 +402,9 @@ def test_jobs_are_kept_for_4_days_and_dead_letters_for_14() -> None:
     assert properties("DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
 
 
-def test_mails_require_tls() -> None:
+def test_mails_require_tls_and_count_for_the_reputation() -> None:
     assert properties("MailConfigurationSet")["DeliveryOptions"] == {"TlsPolicy": "REQUIRE"}
+    assert properties("MailConfigurationSet")["ReputationOptions"] == {"ReputationMetricsEnabled": True}
 
 
 def test_environments_and_outputs_contain_no_secret() -> None:
@@ -386,8 +418,7 @@ def test_environments_and_outputs_contain_no_secret() -> None:
 
 def test_routes_are_throttled_and_writes_more_strictly() -> None:
     api = properties("HttpApi")
-    default = api["DefaultRouteSettings"]
-    assert default["ThrottlingRateLimit"] > 0
+    assert api["DefaultRouteSettings"] == {"ThrottlingRateLimit": 50, "ThrottlingBurstLimit": 100}
     posts = {
         f"POST {event['Properties']['Path']}"
         for name in FUNCTIONS
@@ -396,9 +427,7 @@ def test_routes_are_throttled_and_writes_more_strictly() -> None:
     }
     assert set(api["RouteSettings"]) == posts
     for route in posts:
-        settings = api["RouteSettings"][route]
-        assert settings["ThrottlingRateLimit"] <= default["ThrottlingRateLimit"] / 10
-        assert settings["ThrottlingBurstLimit"] < default["ThrottlingBurstLimit"]
+        assert api["RouteSettings"][route] == {"ThrottlingRateLimit": 5, "ThrottlingBurstLimit": 20}, route
 
 
 # The lowest known concurrency quota of a new account (github.com/awslabs/fhir-works-on-aws-deployment, issue 691).

@@ -188,6 +188,32 @@ def test_failed_sweep_is_not_retried_because_the_next_follows_within_a_minute() 
     assert function("sweep-exports")["Events"]["EveryMinute"]["Properties"]["RetryPolicy"] == expected
 
 
+def test_routes_wait_as_long_as_api_gateway_does_by_default() -> None:
+    for crate in CRATES:
+        for event in function(crate).get("Events", {}).values():
+            if event["Type"] == "HttpApi":
+                assert set(event["Properties"]) <= {"ApiId", "Method", "Path"}, crate
+
+
+def test_outputs_name_the_api_the_page_and_the_download_records() -> None:
+    outputs = {name: output["Value"] for name, output in TEMPLATE["Outputs"].items()}
+    url = "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
+    assert outputs["ApiUrl"] == {"Fn::Sub": url}
+    assert outputs["BackOfficeUrl"] == {"Fn::Sub": f"{url}/back-office"}
+    assert outputs["DownloadLogBucket"] == {"Ref": "DownloadLogBucket"}
+
+
+def test_index_of_scheduled_checks_has_only_keys() -> None:
+    # DynamoDB cannot change the projection of an index.
+    (index,) = RESOURCES["ExportsTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "https://*", "https://a.example/", "https://a.example/path"])
+def test_origin_that_no_browser_sends_is_rejected(origin: str) -> None:
+    assert not re.search(TEMPLATE["Parameters"]["CorsOrigin"]["AllowedPattern"], origin)
+
+
 def test_files_are_deleted_after_the_chosen_retention() -> None:
     rules = {rule["Id"]: rule for rule in RESOURCES["ExportsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]}
     expected = {"Fn::FindInMap": ["FileRetention", {"Ref": "FileRetentionDays"}, "DeleteAfterDays"]}
