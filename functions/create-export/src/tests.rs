@@ -5,6 +5,7 @@ use exports_domain::export::Status;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::testing::{FakeSystem, MemoryQueue, MemoryStore, address, operator, settings, start};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
+use exports_telemetry::testing::Log;
 use serde_json::{Value, json};
 
 use super::*;
@@ -434,4 +435,19 @@ async fn openapi_examples_match_real_responses() {
         &exports_http::testing::response_to("create-export", "with-cc", broken).await,
         "InternalError",
     );
+}
+
+#[tokio::test]
+async fn permanent_error_of_the_queue_is_logged_as_an_error() {
+    for (is_permanent, level) in [(true, "ERROR"), (false, "WARN")] {
+        let world = World::new();
+        match is_permanent {
+            true => world.queue.failures.deny(),
+            false => world.queue.failures.inject(),
+        }
+        let (log, _guard) = Log::capture();
+        world.response_to("without-body").await;
+        let events = log.events();
+        assert_eq!(events.iter().find(|line| line["error"].is_string()).unwrap()["level"], level);
+    }
 }

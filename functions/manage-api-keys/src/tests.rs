@@ -248,4 +248,7 @@ async fn transient_error_is_reported_with_its_cause() {
     let diagnostic = Diagnostic::from(world.handle(sample("issue")).await.unwrap_err());
     assert_eq!(diagnostic.error_type, "TransientError");
     assert_eq!(diagnostic.error_message, "could not write the API key: injected failure");
+    world.keys.failures.deny();
+    let diagnostic = Diagnostic::from(world.handle(sample("issue")).await.unwrap_err());
+    assert_eq!(diagnostic.error_type, "PermanentError");
 }

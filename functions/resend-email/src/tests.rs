@@ -466,3 +466,11 @@ async fn log_lines_name_the_request_and_the_one_that_launched_the_export() {
         assert_eq!((&span["requestId"], &span["launchRequestId"]), (&json!("JKJaXmPLvHcESHA="), &json!("launch")));
     }
 }
+
+#[tokio::test]
+async fn permanent_error_of_the_mail_service_is_an_internal_error() {
+    let world = world(store(ready_export()));
+    world.mail.behave(MailService::IsMisconfigured);
+    let response = response_to(&world, "without-body").await;
+    assert_eq!((&response["statusCode"], code(&response)), (&json!(500), Some("INTERNAL")));
+}

@@ -330,3 +330,18 @@ async fn unreadable_shard_fails_the_sweep() {
     world.exports.failures.inject();
     assert!(world.sweep(start().plus(9 * MINUTE)).await.is_err());
 }
+
+#[tokio::test]
+async fn checks_that_name_no_export_are_errors() {
+    let world = world([], 0);
+    world.exports.put_corrupt_checks(2);
+    assert_eq!(world.swept().await, Swept { errors: 2, ..Swept::default() });
+}
+
+#[tokio::test]
+async fn export_that_something_else_changes_first_is_unchanged() {
+    let world = world([ready_export()], 72 * 60);
+    let resent = Export { state: ready_until(start().plus(6000 * MINUTE)), ..ready_export() };
+    world.exports.before_apply(move |_, store| store.put_export(resent.clone()));
+    assert_eq!(world.swept().await, Swept { unchanged: 1, ..Swept::default() });
+}

@@ -104,3 +104,33 @@ pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url:
 pub(crate) fn local(endpoint_url: String) -> SdkConfig {
     configured(Credentials::new("test", "test", None, None, "test"), "eu-west-1".to_owned(), Some(endpoint_url))
 }
+
+#[cfg(all(test, feature = "bucket"))]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Asked;
+
+    impl LoadServiceConfig for Asked {
+        fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+            Some(format!("{} {} {}", key.service_id(), key.env(), key.profile()))
+        }
+    }
+
+    #[test]
+    fn endpoint_of_a_service_precedes_that_of_all() {
+        let config = local("http://all".to_owned());
+        assert_eq!(endpoint_url(&config, "S3").as_deref(), Some("http://all"));
+        let config = config.into_builder().service_config(Asked).build();
+        assert_eq!(endpoint_url(&config, "S3").as_deref(), Some("S3 AWS_ENDPOINT_URL endpoint_url"));
+    }
+
+    #[test]
+    fn setting_of_a_service_has_its_name_at_the_end() {
+        // Cargo sets CARGO_PKG_NAME for every test.
+        let key = ServiceConfigKey::builder().service_id("Pkg Name").env("CARGO").profile("x").build().unwrap();
+        let found = Environment(Settings::from_env()).load_config(key);
+        assert_eq!(found.as_deref(), Some(env!("CARGO_PKG_NAME")));
+    }
+}

@@ -124,6 +124,7 @@ mod tests {
     use super::*;
     use crate::config::local;
     use crate::server::{IdleConnection, LocalServer};
+    use crate::testing::{StubHttpClient, response};
     use aws_smithy_types::error::ErrorMetadata;
     use exports_domain::testing::{export, file};
 
@@ -146,6 +147,34 @@ mod tests {
             "Email address is not verified."
         );
         assert_eq!(rejection_reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_ses_rejects_permanently_is_a_rejection() {
+        let mail = Mail::ready(&export(), &file(), "https://files.example/1.csv", export().as_of(), None).unwrap();
+        for (status, code, is_rejected) in [
+            (400, "MessageRejected", true),
+            (400, "BadRequestException", true),
+            (400, "AccountSuspendedException", true),
+            (400, "MailFromDomainNotVerifiedException", true),
+            (404, "NotFoundException", true),
+            (400, "SendingPausedException", true),
+            (403, "AccessDeniedException", true),
+            (429, "TooManyRequestsException", false),
+            (400, "LimitExceededException", false),
+            (500, "InternalFailure", false),
+        ] {
+            let aws = StubHttpClient::new(move |_| {
+                let mut response = response(status, r#"{"message":"m"}"#);
+                response.headers_mut().insert("x-amzn-errortype", code);
+                response
+            });
+            let config = aws.config();
+            let http = config.http_client().unwrap();
+            let mailer = Mailer::with_http_client(http, &config, "exports@example.com".to_owned(), None);
+            let sent = mailer.send_mail(&mail).await;
+            assert_eq!(matches!(sent, Err(SendError::Rejected(_))), is_rejected, "{code}: {sent:?}");
+        }
     }
 
     const ACCEPTED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"MessageId\":\"1\"}";

@@ -132,6 +132,7 @@ mod tests {
         let error = settings.duration_or(SET, Duration::ZERO).unwrap_err().to_string();
         assert!(error.starts_with("setting PATH: must be a whole number with the unit"), "{error}");
         assert!(settings.number_or(SET, 1_u32).is_err() && settings.flag(SET).is_err());
+        assert!(settings.duration(SET).is_err());
     }
 
     #[test]

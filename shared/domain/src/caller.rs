@@ -178,6 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn key_hash_has_64_lower_case_digits_and_is_not_shown() {
+        let hash = KeyHash::from_digest([0xab; 32]);
+        assert_eq!(hash.as_str().parse().as_ref(), Ok(&hash));
+        assert_eq!(format!("{hash:?}"), "KeyHash(…)");
+        for text in ["", "ab", &"a".repeat(63), &"a".repeat(65), &"A".repeat(64), &"g".repeat(64)] {
+            assert_eq!(text.parse::<KeyHash>(), Err(ParseKeyHashError), "{text}");
+        }
+    }
+
+    #[test]
     fn name_of_any_script_is_valid_without_control_characters() {
         for text in ["Ann", "Zoë O'Hara-Núñez", "李小龍", "דוד", "علي", &"x".repeat(100)] {
             assert_eq!(text.parse::<PersonName>().map(|name| name.as_str().to_owned()), Ok(text.to_owned()));

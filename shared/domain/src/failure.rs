@@ -276,9 +276,14 @@ mod tests {
     #[test]
     fn deadline_failure_names_the_time_limit() {
         let message = |seconds| Failure::deadline_passed(Duration::from_secs(seconds)).message;
-        for (seconds, limit) in
-            [(30, "30 seconds"), (61, "61 seconds"), (60, "1 minute"), (9000, "150 minutes"), (21_600, "6 hours")]
-        {
+        for (seconds, limit) in [
+            (0, "0 seconds"),
+            (30, "30 seconds"),
+            (61, "61 seconds"),
+            (60, "1 minute"),
+            (9000, "150 minutes"),
+            (21_600, "6 hours"),
+        ] {
             assert!(message(seconds).contains(&format!("time limit of {limit}.")), "{}", message(seconds));
         }
     }

@@ -433,6 +433,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn amount_without_exactly_one_currency_is_not_a_filter() {
+        let definition = ExportType::FundingTransfers.definition();
+        for bound in ["amountMin", "amountMax"] {
+            let with = |codes: &[&str]| {
+                RowFilter::from_fields(definition, [(bound, one("1")), ("currencies", many(codes))]).is_some()
+            };
+            assert!(RowFilter::from_fields(definition, [(bound, one("1"))]).is_none());
+            assert!(with(&["EUR"]) && !with(&["EUR", "USD"]));
+        }
+    }
+
     fn many(values: &[&str]) -> FilterValue {
         FilterValue::Many(values.iter().map(ToString::to_string).collect())
     }

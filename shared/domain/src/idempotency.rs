@@ -21,3 +21,14 @@ impl fmt::Debug for Idempotency {
         f.write_str("Idempotency(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idempotency_key_is_not_shown() {
+        let idempotency = Idempotency { key: "k".into(), fingerprint: "f".into() };
+        assert_eq!(format!("{idempotency:?}"), "Idempotency(…)");
+    }
+}

@@ -217,6 +217,13 @@ mod tests {
         assert!(text.ends_with("\"po_2\" (currency unknown) and 10 more"), "{text}");
         all.are_all = false;
         assert!(describe(&all).starts_with("At least 30 payouts cannot be written: "));
+        assert_eq!(rows(&["po_1"; 30]).first.len(), 20);
+    }
+
+    #[test]
+    fn file_of_invalid_rows_is_full_at_its_limits() {
+        assert!(has_room(MAX_ROWS - 1, 0) && !has_room(MAX_ROWS, 0));
+        assert!(has_room(0, MAX_BYTES - 1) && !has_room(0, MAX_BYTES));
     }
 
     #[test]

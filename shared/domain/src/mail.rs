@@ -417,6 +417,7 @@ mod tests {
         }
         let mail = Mail::ready(&export(), &ExportFile { totals, ..file() }, "https://b.example/k", link_expiry(), None)
             .unwrap();
+        assert!(mail.html.contains(">Payouts</th>"), "{}", mail.html);
         let lines = [
             "EUR  1,234.00  (1,234 payouts)",
             "EUR SETTLED  1,234.50  (1,000 payouts)",
@@ -438,6 +439,7 @@ mod tests {
         let time = |text: &str| Some(text.parse().unwrap());
         for (from, to, shown) in [
             (None, None, "created up to 8 October 2026, 08:30:00 UTC"),
+            (None, time("2026-10-08T08:30:00.000Z"), "created up to 8 October 2026, 08:30:00 UTC"),
             (
                 time("2026-09-01T00:00:00.000Z"),
                 time("2026-09-30T23:59:59.999Z"),

@@ -223,10 +223,22 @@ mod tests {
             "2026-02-30T00:00:01.000Z",
             "2026-10-08T24:00:00.000Z",
             "2026-10-08T23:59:60.000Z",
+            "2026-10-08T23:60:00.000Z",
             " 2026-10-08T00:00:01.000Z",
         ] {
             assert_eq!(text.parse::<Timestamp>(), Err(ParseTimestampError), "{text}");
             assert!(!is_timestamp(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn leap_days_are_those_of_the_calendar() {
+        for year in ["0000", "0004", "2000", "2024", "2400"] {
+            let text = format!("{year}-02-29T00:00:00.000Z");
+            assert!(is_timestamp(&text) && text.parse::<Timestamp>().is_ok(), "{text}");
+        }
+        for year in ["1900", "2025", "2026", "2100"] {
+            assert!(!is_timestamp(&format!("{year}-02-29T00:00:00.000Z")), "{year}");
         }
     }
 

@@ -204,7 +204,7 @@ async fn bad_request_lists_every_error_with_its_field() {
             "requestId": "req-1",
         })
     );
-    assert_eq!(log[0]["level"], "INFO");
+    assert_eq!((&log[0]["level"], &log[0]["code"]), (&json!("INFO"), &json!("F-E-012")));
 }
 
 #[test]
@@ -262,4 +262,6 @@ async fn invalid_header_is_rejected_and_not_logged() {
     let lines = log.lines();
     assert_eq!(lines.len(), 1);
     assert!(!lines[0].to_string().contains(&key));
+    assert_eq!((header(&response, "x-request-id"), &body(&response)["requestId"]), (Some("req-1"), &json!("req-1")));
+    assert_eq!(lines[0]["spans"][0]["requestId"], "req-1");
 }

@@ -166,6 +166,8 @@ fn seconds(name: &'static str, span: Duration) -> Number {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     const TYPE: &str = "supplier-payouts";
@@ -191,6 +193,22 @@ mod tests {
         let golden = include_str!("../golden/metrics.jsonl");
         let lines = ALL.map(|metric| read(&metric.line("stack-function", 1_791_417_601_000)));
         assert_eq!(lines.to_vec(), golden.lines().map(read).collect::<Vec<_>>());
+    }
+
+    /// Only a new process can have another environment: this test starts itself.
+    #[test]
+    fn metric_names_the_function_as_lambda_does() {
+        const THIS: &str = "metrics::tests::metric_names_the_function_as_lambda_does";
+        let line = Metric::MailSent.line_now();
+        if std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some() {
+            writeln!(std::io::stdout(), "{line}").unwrap();
+            return;
+        }
+        assert_eq!(read(&line)["FunctionName"], "local");
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([THIS, "--exact", "--nocapture"]).env("AWS_LAMBDA_FUNCTION_NAME", "stack-function");
+        let output = String::from_utf8(child.output().unwrap().stdout).unwrap();
+        assert!(output.contains(r#""FunctionName":"stack-function""#), "{output}");
     }
 
     #[test]

@@ -182,3 +182,38 @@ async fn last_attempt_deletes_the_complete_file_that_it_cannot_find() {
     assert!(world.record().ended_without_file_under(2));
     assert_eq!(world.files.files().len(), 0);
 }
+
+#[tokio::test]
+async fn permanent_error_of_the_queue_is_logged_as_an_error() {
+    for (is_permanent, level, message) in [(true, "ERROR", "jobs cannot be sent"), (false, "WARN", "job not sent")] {
+        let world = world(1);
+        world.rows.failures.inject();
+        match is_permanent {
+            true => world.queue.failures.deny(),
+            false => world.queue.failures.inject(),
+        }
+        let (log, _guard) = Log::capture();
+        world.deliver("r").await;
+        let events = log.events();
+        assert_eq!(events.iter().find(|line| line["message"] == message).unwrap()["level"], level);
+    }
+}
+
+#[tokio::test]
+async fn log_distinguishes_an_ended_export_from_a_lost_lease() {
+    let ended = lifecycle::fail(&export(), start(), FailedBy::Administrator, Failure::failed_by_administrator(None));
+    for (record, message) in [
+        (ended.changed(&export()), "stopped: the export has ended"),
+        (Export { fencing_token: 2, ..export() }, "lost the lease"),
+    ] {
+        let world = world(1);
+        world.exports.before_apply(move |write, store| {
+            if write == 1 {
+                store.put_export(record.clone());
+            }
+        });
+        let (log, _guard) = Log::capture();
+        world.deliver("r").await;
+        assert!(log.events().iter().any(|line| line["message"] == message), "{message}");
+    }
+}

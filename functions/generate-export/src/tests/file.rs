@@ -124,3 +124,11 @@ async fn third_part_waits_for_one_of_two_in_flight() {
         assert_eq!(state.parts.len(), uploaded);
     }
 }
+
+#[tokio::test]
+async fn log_counts_the_recipients() {
+    let (log, _guard) = Log::capture();
+    world(1).deliver("r").await;
+    let events = log.events();
+    assert_eq!(events.iter().find(|line| line["message"] == "export is READY").unwrap()["recipients"], 2);
+}

@@ -140,3 +140,26 @@ async fn signing_key_is_read_again_after_five_minutes() {
         assert_eq!(aws.requests(), requests, "{seconds} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn missing_upload_has_no_parts() {
+    let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
+    let list = async |status: u16, code: &'static str| {
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        let aws = StubHttpClient::new(move |_| response(status, SdkBody::from(body.clone())));
+        bucket(&aws).list_parts(&upload).await
+    };
+    assert_eq!(list(404, "NoSuchUpload").await.unwrap(), None);
+    assert!(list(403, "AccessDenied").await.is_err_and(|error| error.is_permanent()));
+}
+
+#[tokio::test]
+async fn warm_up_connects_and_reads_the_signing_key() {
+    let key = r#"{"SecretString": "{\"accessKeyId\": \"AKIA\", \"secretAccessKey\": \"secret\"}"}"#;
+    let aws = StubHttpClient::new(move |_| response(200, key));
+    let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
+    links.warm_up(start()).await;
+    assert_eq!(aws.requests(), 2);
+    links.sign_link(&file().key, start(), start().plus(MINUTE)).await.unwrap();
+    assert_eq!(aws.requests(), 2);
+}

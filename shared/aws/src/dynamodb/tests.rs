@@ -1,6 +1,7 @@
 //! Tests the tables against an embedded DynamoDB, and compares them with the in-memory implementations of the ports.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
@@ -43,6 +44,7 @@ use super::record::{
     next_check_state, to_item,
 };
 use super::*;
+use crate::testing::{StubHttpClient, response};
 
 mod stored;
 mod strict;
@@ -871,4 +873,33 @@ async fn find_checkpoint_ignores_other_versions_and_corrupt_items() {
         table.client.put_item().table_name("Exports").set_item(Some(item)).send().await.unwrap();
         assert_eq!(table.exports.find_checkpoint(&export().tenant, &export().id).await.unwrap(), None, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_read_is_retried_and_reported() {
+    assert_eq!(PARTITION_BYTES_PER_SECOND, 12_288_000);
+    for (status, code, is_busy) in [
+        (400, "ThrottlingException", true),
+        (400, "ProvisionedThroughputExceededException", true),
+        (500, "InternalServerError", false),
+    ] {
+        let calls = AtomicU32::new(0);
+        let aws = StubHttpClient::new(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                response(status, format!(r#"{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "m"}}"#))
+            }
+            _ => response(200, r#"{"Items": [], "Count": 0}"#),
+        });
+        let rows = SourceTables::named(&aws.config(), ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec());
+        let page = rows.read_page(&export().row_selection(), &export().tenant, &every_row()).await.unwrap();
+        // Without a statement of the units, a page counts as a full one.
+        assert_eq!((page.is_source_busy, aws.requests(), page.read_bytes), (is_busy, 2, 1 << 20), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn warm_up_sends_one_request() {
+    let aws = StubHttpClient::new(|_| response(200, "{}"));
+    ExportsTable::new(&aws.config(), "Exports".into()).warm_up().await;
+    assert_eq!(aws.requests(), 1);
 }

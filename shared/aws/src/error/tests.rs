@@ -1,6 +1,7 @@
 use exports_domain::caller::KeyHash;
 use exports_domain::file::ExportFile;
-use exports_domain::ports::{AcceptError, ApiKeyStore, ExportStore, FileStore, JobQueue, Upload};
+use exports_domain::lifecycle;
+use exports_domain::ports::{AcceptError, ApiKeyStore, ApplyError, ExportStore, FileStore, JobQueue, Upload};
 use exports_domain::testing::{export, file, new_file, start};
 use std::time::Duration;
 
@@ -165,6 +166,26 @@ async fn cancelled_transaction_is_permanent_if_any_reason_is_and_retried_if_any_
         };
         assert_eq!((error.kind(), aws.requests()), (kind, requests), "{codes:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn update_that_conflicts_with_a_transaction_is_retried_with_growing_waits() {
+    let conflict = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException", "message": "m"}"#;
+    let aws = StubHttpClient::new(move |_| response(400, conflict));
+    let table = ExportsTable::new(&aws.config(), "Exports".into());
+    let started = tokio::time::Instant::now();
+    let applied = table.apply_step(&export().tenant, &export().id, &lifecycle::expire(start(), start())).await;
+    let Err(ApplyError::Dependency(error)) = applied else { panic!("{applied:?}") };
+    assert_eq!((error.kind(), aws.requests()), (ErrorKind::Transient, 7));
+    // 2.69 s in all, of which jitter takes up to half.
+    let waited = started.elapsed().as_millis();
+    assert!((1345..=2690).contains(&waited), "{waited} ms");
+}
+
+#[test]
+fn request_that_cannot_be_made_is_a_permanent_error() {
+    let error = SdkError::<aws_smithy_types::error::ErrorMetadata, HttpResponse>::construction_failure("no key");
+    assert!(dependency_error("write the file", error).is_permanent());
 }
 
 #[tokio::test]

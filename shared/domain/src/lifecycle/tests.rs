@@ -584,3 +584,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn guards_exclude_their_bounds() {
+    let export = Export { attempts: 2, state: ready_until(minutes(10)), ..crate::testing::export() };
+    assert!(Guard::AttemptsBelow(3).holds(&export) && !Guard::AttemptsBelow(2).holds(&export));
+    assert!(
+        Guard::LinkExpiryBefore(minutes(11)).holds(&export) && !Guard::LinkExpiryBefore(minutes(10)).holds(&export)
+    );
+}
+
+#[test]
+fn record_outlives_its_file_by_a_day() {
+    let export = crate::testing::export();
+    assert_eq!(export.keep_until(), None);
+    let settings = export.settings.with_history_retention(Some(24 * HOUR));
+    // After the deadline, the file's 30 days, and one day.
+    assert_eq!(Export { settings, ..export }.keep_until(), Some(start().plus((6 + 31 * 24) * HOUR)));
+}

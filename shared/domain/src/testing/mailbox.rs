@@ -19,6 +19,8 @@ pub enum MailService {
     Rejects,
     /// Fails with a transient error.
     IsDown,
+    /// Fails with a permanent error that is no rejection.
+    IsMisconfigured,
     /// Accepts the e-mail, but its response is lost.
     LosesResponse,
 }
@@ -54,6 +56,9 @@ impl MailSender for MemoryMailbox {
             MailService::Rejects => Err(SendError::Rejected("the address is on the suppression list".into())),
             MailService::IsDown => {
                 Err(SendError::Dependency(DependencyError::transient("send the mail", "service unavailable")))
+            }
+            MailService::IsMisconfigured => {
+                Err(SendError::Dependency(DependencyError::permanent("send the mail", "invalid security token")))
             }
             MailService::LosesResponse => {
                 Err(SendError::Dependency(DependencyError::transient("send the mail", "connection reset")))

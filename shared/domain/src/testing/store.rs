@@ -61,6 +61,7 @@ pub struct MemoryStore {
     applies: AtomicU64,
     broken: Mutex<HashSet<ExportId>>,
     hanging_limit: Mutex<Option<u32>>,
+    corrupt_checks: AtomicU64,
     /// Makes reads and writes fail.
     pub failures: FailureInjector,
     /// Makes writes of steps without a checkpoint hang instead of failing.
@@ -102,6 +103,11 @@ impl MemoryStore {
     /// All further reads of scheduled checks with this limit never return.
     pub fn hang_checks(&self, limit: u32) {
         *lock(&self.hanging_limit) = Some(limit);
+    }
+
+    /// The first page of scheduled checks also has so many that name no export.
+    pub fn put_corrupt_checks(&self, count: u64) {
+        self.corrupt_checks.store(count, Ordering::SeqCst);
     }
 
     fn check(&self, action: &'static str, id: &ExportId) -> Result<(), DependencyError> {
@@ -365,7 +371,9 @@ impl ExportStore for MemoryStore {
         checks.truncate(limit);
         let last = checks.last().filter(|_| is_full).map(position);
         let next = last.map(|last| CheckCursor { after: Some(last), ..cursor.clone() });
-        Ok(CheckPage { checks, corrupt: 0, next })
+        let is_first = cursor.status == Status::Pending && cursor.partition == 0 && cursor.after.is_none();
+        let corrupt = if is_first { self.corrupt_checks.load(Ordering::SeqCst) } else { 0 };
+        Ok(CheckPage { checks, corrupt, next })
     }
 }
 

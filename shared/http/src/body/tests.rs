@@ -200,6 +200,7 @@ fn cc_at_disallowed_domain_is_rejected() {
     let codes_and_fields: Vec<_> = errors.iter().map(|error| (error.code, error.field.as_deref())).collect();
     let (enumeration, format) = (ValidationCode::Enumeration, ValidationCode::Format);
     assert_eq!(codes_and_fields, [(enumeration, Some("cc[1]")), (format, Some("cc[3]")), (enumeration, Some("cc[4]"))]);
+    assert_eq!(errors[0].detail, "CC recipients at this domain are not allowed; ask your administrator");
     // The main recipient may have any domain.
     let accepted = parse(r#"{"cc":["ann@elsewhere.example","a@example.com"]}"#).unwrap().unwrap();
     assert_eq!(accepted.cc(), [address("a@example.com")]);

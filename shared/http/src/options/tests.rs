@@ -178,3 +178,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn filter_accepts_a_single_amount() {
+    let filter = parse(r#"{"amountMin":"1.50","amountMax":"1.5","currencies":["EUR"]}"#).unwrap();
+    assert_eq!(filter.amount_min, filter.amount_max);
+}

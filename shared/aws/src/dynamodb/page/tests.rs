@@ -281,3 +281,10 @@ proptest! {
         prop_assert_eq!(before_special(text.as_bytes()), text.find(['"', '\\']));
     }
 }
+
+#[test]
+fn last_of_two_attributes_of_one_name_wins() {
+    let item = r#""sk":{"S":"k"},"reference" :{"N":"1"},"reference":{"S":"b"}"#;
+    let body = format!(r#"{{"Items":[{{{item}}}]}}"#);
+    assert_eq!(read_page(body.as_bytes(), &all()).ok(), read_with_sdk(&body, &all()));
+}
