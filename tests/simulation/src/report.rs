@@ -76,7 +76,7 @@ pub fn find(broken: Broken, times: usize, most: u64) -> Found {
     Some((found.take(times - 1).last().map_or(number, |(number, _)| number), violation))
 }
 
-/// Looks for all missing safeguards: once, each within its limit, or [`FINDINGS`] times to find the limits.
+/// Looks for all missing safeguards: once, each within its limit, or `FINDINGS` times to find the limits.
 #[must_use]
 pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> {
     let found = Mutex::new(BTreeMap::new());
@@ -97,7 +97,7 @@ pub fn find_all(limits: Option<&BTreeMap<String, u64>>) -> Vec<(Broken, Found)> 
     found.into_inner().unwrap().into_values().collect()
 }
 
-/// The table of the missing safeguards. A limit is twice what [`FINDINGS`] took, rounded up.
+/// The table of the missing safeguards. A limit is twice what `FINDINGS` took, rounded up.
 #[must_use]
 pub fn safeguards(found: &[(Broken, Found)]) -> String {
     let mut table = "# Missing safeguards\n\nEach safeguard is taken away, and histories are run until one violates something. \
