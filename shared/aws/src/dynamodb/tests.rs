@@ -898,6 +898,19 @@ async fn throttled_read_is_retried_and_reported() {
 }
 
 #[tokio::test]
+async fn rejected_read_is_a_permanent_error_with_its_cause() {
+    let body = r#"{"__type": "com.amazonaws.dynamodb.v20120810#ValidationException", "message": "no such attribute"}"#;
+    let aws = StubHttpClient::new(move |_| response(400, body));
+    let rows = SourceTables::named(&aws.config(), ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec());
+    let read = rows.read_page(&export().row_selection(), &export().tenant, &every_row()).await;
+    let Err(error) = read else { panic!("the read succeeded") };
+    assert!(error.is_permanent());
+    let error: &dyn std::error::Error = &error;
+    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    assert!(causes.concat().contains("no such attribute"), "{causes:?}");
+}
+
+#[tokio::test]
 async fn warm_up_sends_one_request() {
     let aws = StubHttpClient::new(|_| response(200, "{}"));
     ExportsTable::new(&aws.config(), "Exports".into()).warm_up().await;
