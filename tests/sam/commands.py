@@ -82,7 +82,7 @@ class Shell:
             self.environment.pop(name, None)
 
     def run(self, script: str, folder: Path = ROOT, stdin: str = "", until: str = "") -> str:
-        """Runs a script and returns its output. Every command must succeed.
+        """Runs a script and returns its output. Every command must succeed, also in a pipeline.
 
         A command that runs until Ctrl-C is interrupted once a line of its output matches `until`.
         """
@@ -91,7 +91,7 @@ class Shell:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         began, printed = time.monotonic(), ""
         process = subprocess.Popen(
-            ["bash", "-c", f"set -eu\n{script}"], cwd=folder, env=self.environment, stdin=subprocess.PIPE,
+            ["bash", "-c", f"set -euo pipefail\n{script}"], cwd=folder, env=self.environment, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         overdue = threading.Timer(COMMAND_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
