@@ -213,7 +213,7 @@ def test_record_downloads_description_states_the_trail_quota() -> None:
 
 
 def test_only_the_api_the_schedule_and_the_queue_invoke_functions() -> None:
-    # SAM makes the permission of a function URL by itself. Those of the schedule and the queue are roles.
+    # SAM adds the permission for a function URL. The schedule and the queue use roles.
     assert not [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Lambda::Url"]
     permissions = [r["Properties"] for r in RESOURCES.values() if r["Type"] == "AWS::Lambda::Permission"]
     assert {permission["Principal"] for permission in permissions} == {"apigateway.amazonaws.com"}

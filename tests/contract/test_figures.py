@@ -181,7 +181,7 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     ),
     (
         "ALTERNATIVES.md",
-        "| this product | the job | a snapshot of one instant | $0.14, {:.0f} s |",
+        "| this product | the job | a snapshot of one instant | $0.15, {:.0f} s |",
         (UNITS / DEFAULT_RATE,),
     ),
     ("ALTERNATIVES.md", "Lambda ({:.0f} MB for {:.0f} s)", (MEMORY, UNITS / DEFAULT_RATE)),
