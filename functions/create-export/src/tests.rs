@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use exports_domain::caller::{Caller, ClientType};
 use exports_domain::export::Status;
 use exports_domain::id::{ExportId, TenantId};
-use exports_domain::testing::{FakeSystem, MemoryQueue, MemoryStore, address, operator, settings, start};
+use exports_domain::testing::{
+    FailureInjector, FakeSystem, MemoryQueue, MemoryStore, address, operator, settings, start,
+};
 use exports_http::testing::{assert_is_documented, keys, sample_events};
 use exports_telemetry::testing::Log;
 use serde_json::{Value, json};
@@ -439,12 +441,9 @@ async fn openapi_examples_match_real_responses() {
 
 #[tokio::test]
 async fn permanent_error_of_the_queue_is_logged_as_an_error() {
-    for (is_permanent, level) in [(true, "ERROR"), (false, "WARN")] {
+    for (fail, level) in [(FailureInjector::deny as fn(&_), "ERROR"), (FailureInjector::inject, "WARN")] {
         let world = World::new();
-        match is_permanent {
-            true => world.queue.failures.deny(),
-            false => world.queue.failures.inject(),
-        }
+        fail(&world.queue.failures);
         let (log, _guard) = Log::capture();
         world.response_to("without-body").await;
         let events = log.events();

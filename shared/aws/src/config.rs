@@ -22,8 +22,8 @@ use crate::settings::{SettingError, Settings};
 /// read once per process, however many HTTPS clients there are.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
-/// How long a connection may take. One for all clients: the SDK shares connections only among calls whose time-outs for
-/// connecting and reading are equal, and the warm-up's must be of use to the calls after it.
+/// How long opening a connection may take. The same for all clients: the SDK shares connections only among calls with equal
+/// time-outs for connecting and reading, and later calls must be able to use the connection that the warm-up opened.
 pub(crate) const CONNECT_TIME_OUT: Duration = Duration::from_secs(2);
 
 /// Pins the SDK's defaults, so that updating its crates does not change them unnoticed.

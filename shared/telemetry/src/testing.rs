@@ -8,8 +8,8 @@ use serde_json::Value;
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
-/// While there is only one, tracing-core 0.1.36 asks that of the thread which is the first to log an event whether the
-/// event is of interest, and remembers the answer for all threads. A test that captures nothing has none.
+/// A second subscriber, which discards everything. While there is only one, tracing-core 0.1.36 lets the first thread that
+/// logs an event decide for all threads whether the event is logged, and a test that captures nothing has no subscriber.
 static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
 
 /// All log and metric lines of the current thread from [`Log::capture`] on.

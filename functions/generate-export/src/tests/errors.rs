@@ -1,5 +1,7 @@
 //! Transient and permanent errors.
 
+use exports_domain::testing::FailureInjector;
+
 use super::*;
 
 #[tokio::test]
@@ -185,13 +187,13 @@ async fn last_attempt_deletes_the_complete_file_that_it_cannot_find() {
 
 #[tokio::test]
 async fn permanent_error_of_the_queue_is_logged_as_an_error() {
-    for (is_permanent, level, message) in [(true, "ERROR", "jobs cannot be sent"), (false, "WARN", "job not sent")] {
+    for (fail, level, message) in [
+        (FailureInjector::deny as fn(&_), "ERROR", "jobs cannot be sent"),
+        (FailureInjector::inject, "WARN", "job not sent"),
+    ] {
         let world = world(1);
         world.rows.failures.inject();
-        match is_permanent {
-            true => world.queue.failures.deny(),
-            false => world.queue.failures.inject(),
-        }
+        fail(&world.queue.failures);
         let (log, _guard) = Log::capture();
         world.deliver("r").await;
         let events = log.events();

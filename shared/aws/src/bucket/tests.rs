@@ -12,10 +12,16 @@ use crate::testing::{StubHttpClient, response};
 
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const DONE: &str = "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>";
+const SIGNING_KEY: &str = r#"{"SecretString": "{\"accessKeyId\": \"AKIA\", \"secretAccessKey\": \"secret\"}"}"#;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn bucket(aws: &StubHttpClient) -> ExportsBucket {
     ExportsBucket::new(&aws.config(), "exports".to_owned())
+}
+
+/// S3 with this error as its only response.
+fn failing(status: u16, code: &'static str) -> StubHttpClient {
+    StubHttpClient::new(move |_| response(status, SdkBody::from(format!("<Error><Code>{code}</Code></Error>"))))
 }
 
 async fn complete(aws: &StubHttpClient, within: Duration) -> Result<(), CompleteError> {
@@ -121,18 +127,14 @@ async fn unfinished_file_is_read_whole_or_not_at_all() {
 #[tokio::test]
 async fn aborting_a_missing_upload_is_not_an_error() {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
-    let responding = |status: u16, code: &'static str| {
-        StubHttpClient::new(move |_| response(status, SdkBody::from(format!("<Error><Code>{code}</Code></Error>"))))
-    };
-    bucket(&responding(404, "NoSuchUpload")).abort_upload(&upload).await.unwrap();
-    let error = bucket(&responding(403, "AccessDenied")).abort_upload(&upload).await.unwrap_err();
+    bucket(&failing(404, "NoSuchUpload")).abort_upload(&upload).await.unwrap();
+    let error = bucket(&failing(403, "AccessDenied")).abort_upload(&upload).await.unwrap_err();
     assert!(error.is_permanent());
 }
 
 #[tokio::test]
 async fn signing_key_is_read_again_after_five_minutes() {
-    let key = r#"{"SecretString": "{\"accessKeyId\": \"AKIA\", \"secretAccessKey\": \"secret\"}"}"#;
-    let aws = StubHttpClient::new(move |_| response(200, key));
+    let aws = StubHttpClient::new(|_| response(200, SIGNING_KEY));
     let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
     for (seconds, requests) in [(0, 1), (299, 1), (300, 2), (301, 2)] {
         let now = start().plus(Duration::from_secs(seconds));
@@ -144,19 +146,14 @@ async fn signing_key_is_read_again_after_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn missing_upload_has_no_parts() {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };
-    let list = async |status: u16, code: &'static str| {
-        let body = format!("<Error><Code>{code}</Code></Error>");
-        let aws = StubHttpClient::new(move |_| response(status, SdkBody::from(body.clone())));
-        bucket(&aws).list_parts(&upload).await
-    };
-    assert_eq!(list(404, "NoSuchUpload").await.unwrap(), None);
-    assert!(list(403, "AccessDenied").await.is_err_and(|error| error.is_permanent()));
+    assert_eq!(bucket(&failing(404, "NoSuchUpload")).list_parts(&upload).await.unwrap(), None);
+    let error = bucket(&failing(403, "AccessDenied")).list_parts(&upload).await.unwrap_err();
+    assert!(error.is_permanent());
 }
 
 #[tokio::test]
 async fn warm_up_connects_and_reads_the_signing_key() {
-    let key = r#"{"SecretString": "{\"accessKeyId\": \"AKIA\", \"secretAccessKey\": \"secret\"}"}"#;
-    let aws = StubHttpClient::new(move |_| response(200, key));
+    let aws = StubHttpClient::new(|_| response(200, SIGNING_KEY));
     let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
     links.warm_up(start()).await;
     assert_eq!(aws.requests(), 2);

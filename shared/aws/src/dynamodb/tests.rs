@@ -74,9 +74,13 @@ async fn local_tables() -> LocalTables {
     LocalTables {
         client,
         exports: ExportsTable::new(&config, "Exports".into()),
-        rows: SourceTables::named(&config, ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec()),
+        rows: source_tables(&config),
         api_keys: ApiKeysTable::new(&config, "ApiKeys".into()),
     }
+}
+
+fn source_tables(config: &aws_types::SdkConfig) -> SourceTables {
+    SourceTables::named(config, ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec())
 }
 
 const fn source_table(export_type: ExportType) -> &'static str {
@@ -890,7 +894,7 @@ async fn throttled_read_is_retried_and_reported() {
             }
             _ => response(200, r#"{"Items": [], "Count": 0}"#),
         });
-        let rows = SourceTables::named(&aws.config(), ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec());
+        let rows = source_tables(&aws.config());
         let page = rows.read_page(&export().row_selection(), &export().tenant, &every_row()).await.unwrap();
         // Without a statement of the units, a page counts as a full one.
         assert_eq!((page.is_source_busy, aws.requests(), page.read_bytes), (is_busy, 2, 1 << 20), "{code}");
@@ -901,7 +905,7 @@ async fn throttled_read_is_retried_and_reported() {
 async fn rejected_read_is_a_permanent_error_with_its_cause() {
     let body = r#"{"__type": "com.amazonaws.dynamodb.v20120810#ValidationException", "message": "no such attribute"}"#;
     let aws = StubHttpClient::new(move |_| response(400, body));
-    let rows = SourceTables::named(&aws.config(), ExportType::ALL.map(|t| source_table(t).to_owned()).to_vec());
+    let rows = source_tables(&aws.config());
     let read = rows.read_page(&export().row_selection(), &export().tenant, &every_row()).await;
     let Err(error) = read else { panic!("the read succeeded") };
     assert!(error.is_permanent());
