@@ -20,7 +20,7 @@ use exports_domain::file::NewFile;
 use exports_domain::ports::{CompleteError, FileStore, Part, Upload};
 use exports_domain::time::Timestamp;
 
-use crate::config::CONNECT_TIME_OUT;
+use crate::config::CONNECT_TIMEOUT;
 use crate::error::dependency_error;
 use crate::files::StoredFiles;
 use crate::links::LinkSigner;
@@ -67,7 +67,7 @@ impl ExportsBucket {
         self.client.get_or_init(|| {
             // Uploading a part takes longer than the calls that the common time-outs are made for.
             let time_outs = TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIME_OUT)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .operation_attempt_timeout(Duration::from_secs(30))
                 .operation_timeout(Duration::from_secs(90))
                 .build();

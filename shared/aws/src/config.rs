@@ -24,7 +24,7 @@ const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
 /// How long opening a connection may take. The same for all clients: the SDK shares connections only among calls with equal
 /// time-outs for connecting and reading, and later calls must be able to use the connection that the warm-up opened.
-pub(crate) const CONNECT_TIME_OUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pins the SDK's defaults, so that updating its crates does not change them unnoticed.
 pub(crate) fn behavior_version() -> BehaviorVersion {
@@ -82,7 +82,7 @@ pub(crate) fn connection_per_request() -> SharedHttpClient {
 
 pub(crate) fn configured(credentials: Credentials, region: String, endpoint_url: Option<String>) -> SdkConfig {
     let time_outs = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIME_OUT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(Duration::from_secs(5))
         .operation_timeout(Duration::from_secs(20))
         .build();

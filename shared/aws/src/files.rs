@@ -21,7 +21,7 @@ use aws_types::request_id::apply_request_id;
 use exports_domain::error::DependencyError;
 use exports_domain::ports::{System as _, Upload};
 
-use crate::config::{CONNECT_TIME_OUT, MAX_WARM_UP, behavior_version};
+use crate::config::{CONNECT_TIMEOUT, MAX_WARM_UP, behavior_version};
 use crate::error::dependency_error;
 use crate::presign::{BucketUrl, DELETE_OBJECT, HEAD_OBJECT, ObjectOperation, abort_multipart_upload};
 use crate::system::LambdaSystem;
@@ -47,7 +47,7 @@ impl StoredFiles {
     pub(crate) fn new(config: &SdkConfig, bucket: &str) -> Self {
         // Short, because a caller waits, and S3 responds to a HEAD within milliseconds.
         let time_outs = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIME_OUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(Duration::from_secs(1))
             .operation_timeout(Duration::from_secs(3))
             .build();

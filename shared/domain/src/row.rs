@@ -18,29 +18,18 @@ pub enum Value<'a> {
     Other,
 }
 
-/// Whether this row, given as the values of `columns`, must have a value of the column.
-pub(crate) fn requires(column: &Column, columns: &[Column], row: &[Value<'_>]) -> bool {
+/// Whether this row, given as the values of `columns`, must have a value of the column. None if the value of another column
+/// decides that, and is invalid.
+pub(crate) fn requires(column: &Column, columns: &[Column], row: &[Value<'_>]) -> Option<bool> {
     match column.required {
-        Required::Always => true,
-        Required::Never => false,
+        Required::Always => Some(true),
+        Required::Never => Some(false),
         Required::If { attribute, is } => {
-            let other = columns.iter().position(|other| other.attribute == attribute);
-            other.and_then(|index| row.get(index)) == Some(&Value::Text(is))
-        }
-    }
-}
-
-/// Whether this row, given as the values of `columns`, is valid without a value of the column. If another column decides
-/// that, its value must be valid.
-pub(crate) fn is_valid_without(column: &Column, columns: &[Column], row: &[Value<'_>]) -> bool {
-    match column.required {
-        Required::Always => false,
-        Required::Never => true,
-        Required::If { attribute, is } => columns.iter().zip(row).any(|(other, value)| match (other.kind, value) {
-            (ColumnKind::OneOf(values), Value::Text(text)) => {
-                other.attribute == attribute && *text != is && values.contains(text)
+            let (other, value) = columns.iter().zip(row).find(|(other, _)| other.attribute == attribute)?;
+            match (other.kind, value) {
+                (ColumnKind::OneOf(values), Value::Text(text)) if values.contains(text) => Some(*text == is),
+                _ => None,
             }
-            _ => false,
-        }),
+        }
     }
 }

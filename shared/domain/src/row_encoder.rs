@@ -197,7 +197,7 @@ impl RowEncoder {
         for (column, value) in self.columns.iter().zip(row) {
             let is_missing = matches!(value, Value::Missing | Value::Text(""));
             let cell = match is_missing {
-                true if requires(column, self.columns, row) => Err(ValueProblem::Missing),
+                true if requires(column, self.columns, row) == Some(true) => Err(ValueProblem::Missing),
                 true => Ok(Cell::Empty),
                 false => self.cell(column, *value, &mut money),
             };

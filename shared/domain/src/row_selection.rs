@@ -11,7 +11,7 @@ use crate::export_type::{Column, ColumnKind, Definition, FileColumns, RowStatus}
 use crate::filter::{AccountType, FilterAmount, FilterKind, RowFilter, SupplierId};
 use crate::money::{Currency, parse_whole_number};
 use crate::options::{ExportOptions, FileFormat};
-use crate::row::{Value, is_valid_without};
+use crate::row::{Value, requires};
 
 /// The selection of a file: its columns, and the conditions on its rows.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Conditions {
             Condition::Supplier { columns, any_of } => columns.iter().all(|column| match row.get(*column) {
                 Some(Value::Text(id)) if !id.is_empty() => !any_of.iter().any(|supplier| supplier.as_str() == *id),
                 Some(Value::Text(_) | Value::Missing) => {
-                    self.columns.get(*column).is_some_and(|column| is_valid_without(column, self.columns, row))
+                    self.columns.get(*column).is_some_and(|column| requires(column, self.columns, row) == Some(false))
                 }
                 _ => false,
             }),
