@@ -115,9 +115,10 @@ if __name__ == "__main__":
     provisioners._lambda_esm_attrs = _mapping_attributes
     cloudwatch_logs._compile_filter_pattern = _compile_pattern
     dynamodb._condition_syntax_error = functools.lru_cache(maxsize=1000)(dynamodb._condition_syntax_error)
-    # Full collections become ten times rarer.
+    # Full collections become ten times rarer, and skip the modules.
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, 10 * old)
+    gc.freeze()
     ses._sent_emails = _Mailbox()
     app._handle_ses_messages_request = _list_later_mails(app._handle_ses_messages_request)
     strict.enforce()

@@ -27,6 +27,7 @@ from typing import Any
 import boto3
 import botocore.loaders
 import botocore.session
+from boto3.dynamodb.table import BatchWriter
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -242,7 +243,8 @@ class Stack:
     def put_rows(self, export_type: ExportType, tenant: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Writes rows of a type as the payments service does."""
         count = 0
-        with self.table(self.source_table(export_type)).batch_writer() as batch:
+        # Not the table's own writer: boto3 builds a class for each table object.
+        with BatchWriter(self.source_table(export_type), self._dynamodb.meta.client) as batch:
             for row in rows:
                 key = f"{row['createdAt']}#{row[export_type.id_attribute]}"
                 batch.put_item(Item={"tenantId": tenant, "sk": key, **row})

@@ -255,6 +255,8 @@ async def _read_unless_dead(self: TCPServer) -> None:
 
     self.reader.read = read_or_reset  # type: ignore[assignment, method-assign]
     await _read_data(self)
+    # Otherwise a connection that its client has closed stays until the keep-alive time-out, and thousands do.
+    await self.idle_task.stop()
 
 
 async def _cut(ports: Iterable[int], quietly: bool) -> None:
