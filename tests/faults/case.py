@@ -60,7 +60,8 @@ SWEEP_SECONDS = 30.0
 MAX_RECEIVES = 5
 # Enough for a client that waits for a timeout or uses all its retries, on a busy machine.
 GENERATE_SECONDS = 25.0
-SWEEP_EVERY_SECONDS = 2.0
+SWEEP_EVERY_SECONDS = 4.0
+POLL_SECONDS = 1.0
 # Longer than the deadline of an export.
 QUIET_SECONDS = 180.0
 
@@ -146,7 +147,7 @@ class Case:
         self.statuses: list[int | None] = []
         # The number of processes of each function that were killed, timed out or stalled.
         self.lost_processes: Counter[str] = Counter()
-        # The number of calls before the flow only waited for its exports to end.
+        # The number of calls until the flow had nothing left to do but wait for its exports to end.
         self.calls_before_settling: int | None = None
         self.logs: list[str] = []
         self.mails_by_process: list[list[dict[str, Any]]] = []
@@ -334,7 +335,7 @@ class Case:
                 if sweep:
                     sweep.result()
                 elif not has_delivered:
-                    time.sleep(0.1)
+                    time.sleep(POLL_SECONDS)
 
     def sweep_until(self, status: str) -> None:
         deadline = time.monotonic() + self._quiet_seconds

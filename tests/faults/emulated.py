@@ -1,5 +1,5 @@
-"""A fast client for the emulated AWS. Cases poll often, and boto3 takes longer to send a request than the emulator to
-respond."""
+"""A fast client for the emulated AWS. Cases poll often, and boto3 takes longer to send a request than the emulator
+takes to respond."""
 
 from __future__ import annotations
 

@@ -12,8 +12,11 @@ from case import Bench, Case
 from flows import KILLED, STALLED, SUCCESS, Flow
 from proxy import RETRIED, Call, Failure, Injection, possible
 
-# Cases mostly wait for leases, timeouts and SDK retries.
-AT_ONCE = 16
+# Cases wait for leases, time-outs and SDK retries, and poll while they wait. With more at once, polls take most of two
+# processors.
+AT_ONCE = 8
+# Cases that wait for minutes, in threads of their own.
+LONG_AT_ONCE = 16
 # How often a case is repeated while its failures are not reached. The number of calls may depend on timing.
 MAX_RUNS = 5
 # The number of baseline runs. Failures are injected only into calls that occur in all of them.
@@ -118,8 +121,7 @@ class FaultRun:
         self.calls: dict[Part, list[Call]] = {}
         self._bench = bench
         self._threads = ThreadPoolExecutor(AT_ONCE)
-        # Separate threads for cases that wait for minutes.
-        self._long_threads = ThreadPoolExecutor(AT_ONCE)
+        self._long_threads = ThreadPoolExecutor(LONG_AT_ONCE)
         self._results: dict[Part, list[Future[Result]]] = {part: [] for part in parts}
         self._failures: dict[Part, AssertionError] = {}
         baselines = {part: self._baseline_runs(part.flow) for part in parts if part.flow}

@@ -212,7 +212,7 @@ class Proxy(ThreadingHTTPServer):
         # The e-mails that SES accepted.
         self.mails: list[dict[str, Any]] = []
         self._delayed: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
 
     @property

@@ -25,7 +25,7 @@ from proxy import Proxy
 
 START_SECONDS = 90.0
 # The interval for detecting that a process died or stalled. A response is detected at once.
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.1
 
 
 class End(Enum):
@@ -126,7 +126,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.seconds = seconds
         self.started_at: float | None = None
         self.outcomes: queue.Queue[Outcome] = queue.Queue()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignored: the process is killed while it waits for a second event."""
