@@ -120,7 +120,7 @@ impl<S: ExportStore> Generator<'_, S> {
                 return Ok(None);
             }
             Err(AcquireError::TooSoon) => {
-                info!(attempts = read.attempts, "nothing to do: too soon after a permanent error");
+                info!(attempts = read.attempts, "nothing to do: too soon after an error");
                 return Ok(None);
             }
             Err(AcquireError::AttemptsUsedUp | AcquireError::DeadlinePassed) => {
@@ -302,7 +302,8 @@ impl<S: ExportStore> Generator<'_, S> {
         let Some(wait) = self.limits.retry.wait_after_error(export, now, kind) else {
             return self.fail(export, failure, unrecorded).await;
         };
-        let step = lifecycle::release(export, now, kind, now.plus(wait + self.limits.re_enqueue_after));
+        let retry_at = now.plus(wait);
+        let step = lifecycle::release(export, now, kind, retry_at, retry_at.plus(self.limits.re_enqueue_after));
         if let Err(error) = self.apply(export, &step).await {
             warn!(error = %Chain(&error), "the lease was not released");
             if let (ApplyError::Conflict(record), Some(unrecorded)) = (error, unrecorded) {

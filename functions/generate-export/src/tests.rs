@@ -106,8 +106,12 @@ impl World {
         self.exports.locked_by(&export().tenant, export().id.export_type()).is_none()
     }
 
-    /// A new invocation with five minutes of time, as the queue starts it.
+    /// A new invocation with five minutes of time, as the queue starts it: after an error, once the delay is over.
     async fn deliver(&self, request_id: &str) {
+        let record = self.exports.export(&export().tenant, &export().id);
+        if let Some(at) = record.and_then(|record| record.pending()?.retry_at) {
+            self.system.advance(at.since(self.system.now()));
+        }
         self.deliver_for(request_id, 5 * MINUTE).await;
     }
 

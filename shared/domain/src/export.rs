@@ -150,6 +150,8 @@ pub struct Pending {
     pub lease: Option<Lease>,
     /// When the sweeper looks again, to re-enqueue or fail the export.
     pub next_check_at: Timestamp,
+    /// The earliest time of the attempt that follows the latest error.
+    pub retry_at: Option<Timestamp>,
     /// The time of the latest permanent error since the checkpoint last advanced.
     pub permanent_error_at: Option<Timestamp>,
     /// The file, once it is complete: only the e-mail is left to send.
@@ -253,6 +255,7 @@ impl Export {
             state: State::Pending(Pending {
                 lease: None,
                 next_check_at: now.plus(re_enqueue_after).min(deadline),
+                retry_at: None,
                 permanent_error_at: None,
                 file: None,
             }),

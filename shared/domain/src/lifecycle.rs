@@ -17,6 +17,8 @@
 //! - **Fencing token and lease.** Acquiring the lease increments the fencing token. Every later write of the owner is
 //!   guarded by its token, so an owner that lost the lease without noticing cannot change anything.
 //! - **Attempts** count how often the lease was acquired since the checkpoint last advanced.
+//! - **Back-off.** After an error, no attempt starts before the delay of the [`RetryPolicy`] is over, even if another
+//!   message of the export is delivered earlier.
 //! - **Permanent errors** get one more attempt, [`RetryPolicy::permanent_wait`] later at the earliest.
 //! - **Deadline.** After it, the sweeper fails the export even if a lease is held. A tenant is blocked for at most the
 //!   time limit plus one sweep.
@@ -73,8 +75,8 @@ pub enum Guard {
     },
     /// The next check time is this.
     NextCheckIs(Timestamp),
-    /// The recorded time of the permanent error is this.
-    PermanentErrorIs(Option<Timestamp>),
+    /// The earliest time of the next attempt is this.
+    RetryAtIs(Option<Timestamp>),
 }
 
 /// A change that a step makes.
@@ -98,6 +100,8 @@ pub enum Change {
     Lease(Option<Lease>),
     /// Sets the next check time of a pending export.
     NextCheck(Timestamp),
+    /// Sets the earliest time of the next attempt of a pending export.
+    RetryAt(Timestamp),
     /// Sets or removes the time of the permanent error of a pending export.
     PermanentError(Option<Timestamp>),
     /// Sets the file of a pending export and, from it, the number of rows written.
@@ -169,7 +173,7 @@ impl Guard {
             Self::LinkExpiryBefore(limit) => export.link_expires_at().is_none_or(|expiry| expiry < *limit),
             Self::ResendsBelow { day, limit } => export.resends.get(day).copied().unwrap_or_default() < *limit,
             Self::NextCheckIs(at) => export.next_check_at() == Some(*at),
-            Self::PermanentErrorIs(at) => export.pending().is_some_and(|pending| pending.permanent_error_at == *at),
+            Self::RetryAtIs(at) => export.pending().is_some_and(|pending| pending.retry_at == *at),
         }
     }
 }
@@ -214,6 +218,7 @@ impl Change {
             }
             (Self::Lease(lease), State::Pending(pending)) => pending.lease.clone_from(lease),
             (Self::NextCheck(at), State::Pending(pending)) => pending.next_check_at = *at,
+            (Self::RetryAt(at), State::Pending(pending)) => pending.retry_at = Some(*at),
             (Self::PermanentError(at), State::Pending(pending)) => pending.permanent_error_at = *at,
             (Self::File(file), State::Pending(pending)) => {
                 export.rows_written = file.rows;
@@ -230,7 +235,15 @@ impl Change {
             (Self::Expired, State::Ready { file, link_expires_at }) => {
                 export.state = State::Expired { file: file.clone(), link_expires_at: *link_expires_at };
             }
-            (Self::Lease(_) | Self::NextCheck(_) | Self::PermanentError(_) | Self::File(_) | Self::Expired, _) => {}
+            (
+                Self::Lease(_)
+                | Self::NextCheck(_)
+                | Self::RetryAt(_)
+                | Self::PermanentError(_)
+                | Self::File(_)
+                | Self::Expired,
+                _,
+            ) => {}
         }
     }
 }
@@ -303,7 +316,7 @@ pub enum AcquireError {
     AttemptsUsedUp,
     /// The deadline has passed.
     DeadlinePassed,
-    /// The delay after a permanent error is not over.
+    /// The delay after an error is not over.
     TooSoon,
 }
 
@@ -338,7 +351,7 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
     if export.attempts >= retry.max_attempts {
         return Err(AcquireError::AttemptsUsedUp);
     }
-    if pending.permanent_error_at.is_some_and(|at| now < at.plus(retry.permanent_wait)) {
+    if pending.retry_at.is_some_and(|at| now < at) {
         return Err(AcquireError::TooSoon);
     }
     let guards = vec![
@@ -349,9 +362,9 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
         // A checkpoint of the previous owner that takes effect late resets the attempts. This write would undo that.
         Guard::AttemptsAtLeast(export.attempts),
         Guard::DeadlineAfter(now),
-        // The previous owner can still record a permanent error between the read and this write, because the token is
-        // still its own. The new owner would not wait.
-        Guard::PermanentErrorIs(pending.permanent_error_at),
+        // The previous owner can still release the lease between the read and this write, because the token is still its
+        // own. The new owner would not wait.
+        Guard::RetryAtIs(pending.retry_at),
     ];
     Ok(Step {
         guards,
@@ -365,11 +378,22 @@ pub fn acquire(export: &Export, now: Timestamp, lease: Lease, retry: &RetryPolic
     })
 }
 
-/// Releases the lease after an error of this kind, for the next attempt at `retry_at`. The same write records a
+/// Releases the lease after an error of this kind, for the next attempt at `retry_at` or later. The same write records a
 /// permanent error, so that the next attempt always knows of it.
 #[must_use]
-pub fn release(export: &Export, now: Timestamp, kind: ErrorKind, retry_at: Timestamp) -> Step {
-    let mut changes = vec![Change::Lease(None), next_check_of_pending(export, retry_at), Change::UpdatedAt(now)];
+pub fn release(
+    export: &Export,
+    now: Timestamp,
+    kind: ErrorKind,
+    retry_at: Timestamp,
+    next_check_at: Timestamp,
+) -> Step {
+    let mut changes = vec![
+        Change::Lease(None),
+        Change::RetryAt(retry_at),
+        next_check_of_pending(export, next_check_at),
+        Change::UpdatedAt(now),
+    ];
     if kind == ErrorKind::Permanent {
         changes.push(Change::PermanentError(Some(now)));
     }

@@ -39,6 +39,10 @@ pub enum Broken {
     ProgressGuard,
     /// Attempts are not counted.
     AttemptCount,
+    /// The earliest time of the next attempt is not recorded.
+    RetryTime,
+    /// A lease is acquired although its export was released since the record was read.
+    RetryTimeGuard,
     /// The next check may be after the deadline.
     NextCheckByDeadline,
     /// The deadline is not enforced.
@@ -119,6 +123,8 @@ impl Broken {
             Self::AttemptCount if transition == Transition::Acquire => {
                 changes.retain(|change| !matches!(change, Change::Attempts(_)));
             }
+            Self::RetryTime => changes.retain(|change| !matches!(change, Change::RetryAt(_))),
+            Self::RetryTimeGuard => guards.retain(|guard| !matches!(guard, Guard::RetryAtIs(_))),
             Self::NextCheckByDeadline => {
                 for change in changes {
                     if let Change::NextCheck(at) = change {

@@ -38,6 +38,7 @@ struct Facts {
     first_read: Option<Millis>,
     recorded_at: Option<Millis>,
     lease_until: Option<Timestamp>,
+    retry_at: Option<Timestamp>,
     leases_without_progress: u32,
     re_enqueued_check: Option<Timestamp>,
     ready_mails: u32,
@@ -212,6 +213,9 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
                     "its lease was acquired while another one was live until {until} (clock skew allowed)"
                 ));
             }
+            if let Some(at) = facts.retry_at.filter(|at| *at > time(now).plus(skew())) {
+                wrong = Some(format!("its lease was acquired before {at}, the time of the retry (clock skew allowed)"));
+            }
             facts.lease_until = step.changes.iter().find_map(|change| match change {
                 Change::Lease(lease) => lease.as_ref().map(|lease| lease.until),
                 _ => None,
@@ -220,6 +224,10 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
         Transition::AdvanceCheckpoint => facts.leases_without_progress = 0,
         Transition::ContinueLater | Transition::Release => {
             facts.lease_until = None;
+            facts.retry_at = step.changes.iter().find_map(|change| match change {
+                Change::RetryAt(at) => Some(*at),
+                _ => None,
+            });
             if step.changes.contains(&Change::Attempts(0)) {
                 facts.leases_without_progress = 0;
             }

@@ -41,6 +41,9 @@ pub(super) const TTL: &str = "ttl";
 /// The value that [`TTL`] of an export gets when it leaves PENDING.
 pub(super) const KEEP_UNTIL: &str = "keepUntil";
 
+/// The earliest time of the attempt after an error.
+pub(super) const RETRY_AT: &str = "retryAt";
+
 /// When the last attempt failed with a permanent error, if it did.
 pub(super) const PERMANENT_ERROR_AT: &str = "permanentErrorAt";
 
@@ -157,6 +160,9 @@ pub(super) fn to_item(export: &Export) -> Item {
     for (day, count) in &export.resends {
         put(&resends_name(*day), number(count));
     }
+    if let Some(at) = export.pending().and_then(|pending| pending.retry_at) {
+        put(RETRY_AT, text(at));
+    }
     if let Some(at) = export.pending().and_then(|pending| pending.permanent_error_at) {
         put(PERMANENT_ERROR_AT, text(at));
     }
@@ -216,6 +222,7 @@ fn state(item: &dyn Attributes, definition: &Definition) -> Result<State, ItemEr
         Status::Pending => State::Pending(Pending {
             lease: lease(item)?,
             next_check_at: get(item, NEXT_CHECK_AT)?,
+            retry_at: get_optional_time(item, RETRY_AT)?,
             permanent_error_at: get_optional_time(item, PERMANENT_ERROR_AT)?,
             file,
         }),

@@ -10,8 +10,8 @@ use exports_domain::time::Timestamp;
 
 use super::item::{number, text};
 use super::record::{
-    KEEP_UNTIL, NEXT_CHECK_AT, NEXT_CHECK_STATE, PERMANENT_ERROR_AT, TTL, cc_value, failure_value, file_value,
-    next_check_state, resends_name,
+    KEEP_UNTIL, NEXT_CHECK_AT, NEXT_CHECK_STATE, PERMANENT_ERROR_AT, RETRY_AT, TTL, cc_value, failure_value,
+    file_value, next_check_state, resends_name,
 };
 
 const LEASE: [&str; 2] = ["leaseHolder", "leaseUntil"];
@@ -94,8 +94,8 @@ impl Update {
                 format!("(attribute_not_exists({resends}) OR {resends} < {limit})")
             }
             Guard::NextCheckIs(at) => self.compare(NEXT_CHECK_AT, "=", text(at)),
-            Guard::PermanentErrorIs(None) => format!("attribute_not_exists({})", self.name(PERMANENT_ERROR_AT)),
-            Guard::PermanentErrorIs(Some(at)) => self.compare(PERMANENT_ERROR_AT, "=", text(at)),
+            Guard::RetryAtIs(None) => format!("attribute_not_exists({})", self.name(RETRY_AT)),
+            Guard::RetryAtIs(Some(at)) => self.compare(RETRY_AT, "=", text(at)),
         };
         self.conditions.push(condition);
     }
@@ -122,6 +122,7 @@ impl Update {
             }
             Change::Lease(None) => self.remove(&LEASE),
             Change::NextCheck(at) => self.set_next_check(Status::Pending, id, *at),
+            Change::RetryAt(at) => self.set(RETRY_AT, text(at)),
             Change::PermanentError(Some(at)) => self.set(PERMANENT_ERROR_AT, text(at)),
             Change::PermanentError(None) => self.remove(&[PERMANENT_ERROR_AT]),
             Change::File(file) => {

@@ -165,7 +165,7 @@ fn export_with_id(random: u8) -> Export {
 fn any_export(statuses: &'static [Status]) -> impl Strategy<Value = Export> {
     let minutes = || (0_u64..12).prop_map(|minutes| start().plus(Duration::from_secs(60 * minutes)));
     let lease = prop::option::of(minutes().prop_map(|until| Lease { owner: "r".into(), until }));
-    let times = (minutes(), prop::option::of(minutes()), minutes());
+    let times = (minutes(), prop::option::of(minutes()), prop::option::of(minutes()), minutes());
     let days = prop::sample::select(vec![start().start_of_day(), Timestamp::from_millis(0)]);
     let resends = prop::collection::btree_map(days, 1_u32..4, 0..3);
     let status = prop::sample::select(statuses);
@@ -173,11 +173,11 @@ fn any_export(statuses: &'static [Status]) -> impl Strategy<Value = Export> {
         |(status, fencing_token, attempts, lease, times, resends, [has_file, mark])| {
             let mut export = export();
             export.settings.byte_order_mark = mark;
-            let (at, permanent_error_at, deadline) = times;
+            let (at, retry_at, permanent_error_at, deadline) = times;
             let some_file = has_file.then(file);
             let state = match status {
                 Status::Pending => {
-                    State::Pending(Pending { lease, next_check_at: at, permanent_error_at, file: some_file })
+                    State::Pending(Pending { lease, next_check_at: at, retry_at, permanent_error_at, file: some_file })
                 }
                 Status::Ready => ready_until(at),
                 Status::Failed => State::Failed {
@@ -204,8 +204,8 @@ fn step(read: &Export, choice: u8, now: Timestamp) -> Step {
     let later = now.plus(Duration::from_secs(90));
     let lease = Lease { owner: "me".into(), until: later };
     match choice % 15 {
-        0 => lifecycle::release(read, now, ErrorKind::Transient, later),
-        13 => lifecycle::release(read, now, ErrorKind::Permanent, later),
+        0 => lifecycle::release(read, now, ErrorKind::Transient, now, later),
+        13 => lifecycle::release(read, now, ErrorKind::Permanent, now, later),
         1 => lifecycle::record_file(read, now, file(), 5),
         2 => lifecycle::ready(read, now, later),
         3 => lifecycle::fail(read, now, FailedBy::Owner, invalid_rows_failure()),

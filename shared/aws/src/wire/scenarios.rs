@@ -259,6 +259,10 @@ fn later() -> Timestamp {
     start().plus(Duration::from_secs(315))
 }
 
+fn much_later() -> Timestamp {
+    start().plus(Duration::from_secs(3600))
+}
+
 fn checkpoint() -> Checkpoint {
     Checkpoint {
         upload: Some(upload()),
@@ -294,7 +298,7 @@ fn upload() -> Upload {
 /// Every transition, with every form of its condition and update.
 fn steps() -> Vec<Scenario> {
     let (now, retry) = (start(), RetryPolicy { max_attempts: 5, backoff: Vec::new(), permanent_wait: Duration::ZERO });
-    let with_error = |pending: &mut Pending| pending.permanent_error_at = Some(now.minus(Duration::from_secs(3600)));
+    let with_error = |pending: &mut Pending| pending.retry_at = Some(now.minus(Duration::from_secs(3600)));
     let after_error = with_work(export(), with_error);
     let failure = || Failure {
         code: FailureCode::GenerationFailed,
@@ -312,8 +316,8 @@ fn steps() -> Vec<Scenario> {
     let days_ago = |days: u64| now.minus(Duration::from_secs(days * 24 * 60 * 60)).start_of_day();
     let resent_before = Export { resends: [1, 2, 3].map(|days| (days_ago(days), 1)).into(), ..ready_export() };
     let plain: Vec<(&str, &str, Step)> = vec![
-        ("release", "", lifecycle::release(&owned(), now, ErrorKind::Transient, later())),
-        ("release", "permanent", lifecycle::release(&owned(), now, ErrorKind::Permanent, later())),
+        ("release", "", lifecycle::release(&owned(), now, ErrorKind::Transient, later(), much_later())),
+        ("release", "permanent", lifecycle::release(&owned(), now, ErrorKind::Permanent, later(), much_later())),
         ("record_progress", "", lifecycle::record_progress(&owned(), now, PROGRESS)),
         ("continue_later", "", lifecycle::continue_later(&owned(), now, PROGRESS, false, later())),
         ("continue_later", "advanced", lifecycle::continue_later(&owned(), now, PROGRESS, true, later())),
@@ -347,7 +351,7 @@ fn steps() -> Vec<Scenario> {
     for (step, case, made) in [
         ("acquire_first", "", lifecycle::acquire_first(now, lease())),
         ("acquire", "", acquire(&export())),
-        ("acquire", "after-permanent-error", acquire(&after_error)),
+        ("acquire", "after-error", acquire(&after_error)),
     ] {
         scenarios.push(Scenario {
             name: name("try_step", step, case),

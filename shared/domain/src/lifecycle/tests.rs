@@ -75,11 +75,12 @@ fn permanent_error_at(export: &Export) -> Option<Timestamp> {
 }
 
 fn released(export: &Export, now: Timestamp, retry_at: Timestamp) -> Export {
-    release(export, now, ErrorKind::Transient, retry_at).apply(export).unwrap()
+    release(export, now, ErrorKind::Transient, retry_at, retry_at).apply(export).unwrap()
 }
 
 fn released_after_permanent_error(export: &Export, now: Timestamp) -> Export {
-    release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)).apply(export).unwrap()
+    let retry_at = now.plus(HOUR / 12);
+    release(export, now, ErrorKind::Permanent, retry_at, retry_at).apply(export).unwrap()
 }
 
 fn failure() -> Failure {
@@ -163,8 +164,8 @@ fn former_owner_cannot_write() {
     let first = acquired(minutes(0), &export());
     let second = acquired(minutes(6), &first);
     for step in [
-        release(&first, minutes(7), ErrorKind::Transient, minutes(8)),
-        release(&first, minutes(7), ErrorKind::Permanent, minutes(8)),
+        release(&first, minutes(7), ErrorKind::Transient, minutes(8), minutes(9)),
+        release(&first, minutes(7), ErrorKind::Permanent, minutes(8), minutes(9)),
         record_file(&first, minutes(7), file(), 5),
         record_progress(&first, minutes(7), progress(9)),
         advance_checkpoint(&first, minutes(7), progress(9)),
@@ -193,6 +194,21 @@ fn release_removes_the_lease_and_keeps_the_attempts() {
     let export = released(&export, minutes(1), minutes(2));
     assert_eq!((export.lease(), export.attempts, export.next_check_at()), (None, 1, Some(minutes(2))));
     assert_eq!(acquired(minutes(2), &export).attempts, 2);
+}
+
+#[test]
+fn no_attempt_starts_before_the_delay_after_an_error_is_over() {
+    for kind in [ErrorKind::Transient, ErrorKind::Permanent] {
+        let first = acquired(minutes(0), &export());
+        let read = release(&first, minutes(1), kind, minutes(2), minutes(3)).apply(&first).unwrap();
+        assert_eq!((read.pending().unwrap().retry_at, read.next_check_at()), (Some(minutes(2)), Some(minutes(3))));
+        let too_early = minutes(2).minus(Duration::from_millis(1));
+        assert_eq!(acquire(&read, too_early, lease(minutes(7)), &retry()).unwrap_err(), AcquireError::TooSoon);
+        // Once it is over, it no longer matters.
+        let second = acquired(minutes(2), &read);
+        let continued = continue_later(&second, minutes(3), progress(9), false, minutes(4)).apply(&second).unwrap();
+        assert_eq!(acquired(minutes(3), &continued).attempts, 3);
+    }
 }
 
 #[test]
@@ -403,7 +419,7 @@ fn nothing_changes_a_cancelled_export() {
     let after = cancel(&held, minutes(1), cancelled()).unwrap().apply(&held).unwrap();
     let own = with_work(held.clone(), |pending| pending.file = Some(file()));
     let mut steps = vec![
-        release(&held, minutes(2), ErrorKind::Transient, minutes(3)),
+        release(&held, minutes(2), ErrorKind::Transient, minutes(3), minutes(4)),
         record_progress(&held, minutes(2), progress(9)),
         advance_checkpoint(&held, minutes(2), progress(9)),
         continue_later(&held, minutes(2), progress(9), true, minutes(3)),
@@ -537,8 +553,8 @@ fn any_step(export: &Export, choice: u8, now: Timestamp) -> Option<Step> {
     let recipients = export.recipients.clone();
     Some(match choice % 17 {
         0 => acquire(export, now, lease(now.plus(HOUR / 12)), &retry()).ok()?,
-        1 if choice > 128 => release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12)),
-        1 => release(export, now, ErrorKind::Transient, now.plus(HOUR / 60)),
+        1 if choice > 128 => release(export, now, ErrorKind::Permanent, now.plus(HOUR / 12), now.plus(HOUR / 10)),
+        1 => release(export, now, ErrorKind::Transient, now.plus(HOUR / 60), now.plus(HOUR / 30)),
         2 => record_file(export, now, file(), 5),
         3 => ready(export, now, now.plus(HOUR)),
         4 => fail(export, now, FailedBy::Owner, failure()),

@@ -80,9 +80,10 @@ impl Transition {
             advance_checkpoint(before, now, progress),
             continue_later(before, now, progress, false, next),
             continue_later(before, now, progress, true, next),
-            release(before, now, ErrorKind::Transient, next),
-            release(before, now, ErrorKind::Permanent, next),
         ];
+        if let Some(at) = after.pending().and_then(|pending| pending.retry_at) {
+            steps.extend([ErrorKind::Transient, ErrorKind::Permanent].map(|kind| release(before, now, kind, at, next)));
+        }
         if let Some(lease) = after.lease() {
             steps.push(acquire_first(now, lease.clone()));
             steps.extend(acquire(before, now, lease.clone(), retry));

@@ -94,7 +94,13 @@ const FAIL_XLSX: Next =
     |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, Failure::too_many_rows_for_xlsx(1_000_000));
 const INVALID_ROWS: Next = |export| lifecycle::fail(export, minutes(3), FailedBy::Owner, invalid_rows_failure());
 const CANCEL: Next = |export| lifecycle::cancel(export, minutes(3), Failure::cancelled(operator("acme").user)).unwrap();
-const PERMANENT_ERROR: Next = |export| lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7));
+const RELEASE: Next = |export| lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7), minutes(8));
+/// As earlier builds released it.
+const RELEASE_WITHOUT_RETRY_TIME: Next = |export| {
+    let mut step = lifecycle::release(export, minutes(2), ErrorKind::Permanent, minutes(7), minutes(7));
+    step.changes.retain(|change| !matches!(change, lifecycle::Change::RetryAt(_)));
+    step
+};
 const COUNT_RESEND: Next = |export| lifecycle::count_resend(export, minutes(61), 10).unwrap();
 const RESENT: Next = |_| lifecycle::resent(minutes(61), Recipients::only(address("bob@example.com")), minutes(120));
 
@@ -143,7 +149,8 @@ fn records() -> Vec<(&'static str, Export, Vec<Next>)> {
         ("export-with-launch-request", launched, vec![]),
         case("export-leased", &[ACQUIRE]),
         case("export-continued", &[ACQUIRE, CONTINUE]),
-        case("export-after-permanent-error", &[ACQUIRE, PERMANENT_ERROR]),
+        case("export-after-permanent-error", &[ACQUIRE, RELEASE_WITHOUT_RETRY_TIME]),
+        case("export-after-error", &[ACQUIRE, RELEASE]),
         case("export-with-file", &[ACQUIRE, RECORD_FILE]),
         case("export-with-file-and-read-times", &[ACQUIRE, RECORD_FILE_WITH_READ]),
         case("export-ready", &ready),
