@@ -55,7 +55,8 @@ pub trait ApiKeyStore: Send + Sync {
         day: Timestamp,
     ) -> impl Future<Output = Result<(), DependencyError>> + Send;
 
-    /// All keys ever issued for the tenant, oldest first. Eventually consistent.
+    /// All keys ever issued for the tenant, oldest first, except those with a corrupt record, which authorize no request.
+    /// Eventually consistent.
     fn list_api_keys(
         &self,
         tenant: &TenantId,

@@ -9,6 +9,7 @@ use exports_domain::error::DependencyError;
 use exports_domain::id::TenantId;
 use exports_domain::ports::ApiKeyStore;
 use exports_domain::time::Timestamp;
+use tracing::error;
 
 use super::item::{Item, ItemError, get, get_optional_day, get_optional_time, text};
 use crate::error::dependency_error;
@@ -112,7 +113,14 @@ impl ApiKeyStore for ApiKeysTable {
         let mut records = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| dependency_error(action, error))?;
-            records.push(from_item(&item).map_err(|error| DependencyError::permanent(action, error))?);
+            match from_item(&item) {
+                Ok(record) => records.push(record),
+                // The others must be listed and revoked all the same.
+                Err(ItemError(attribute)) => {
+                    let key_id = item.get("keyHash").and_then(|hash| hash.as_s().ok());
+                    error!(keyId = key_id, attribute, "the record of an API key is corrupt");
+                }
+            }
         }
         Ok(records)
     }
@@ -150,7 +158,8 @@ fn from_item(item: &Item) -> Result<ApiKeyRecord, ItemError> {
         caller: Caller { tenant: get(item, "tenantId")?, client: get(item, "client")?, user },
         created_at: get(item, "createdAt")?,
         expires_at: get_optional_time(item, "expiresAt")?,
-        last_used_on: get_optional_day(item, "lastUsedOn")?,
+        // Every route may write this attribute, so that its value must not make the record corrupt.
+        last_used_on: get_optional_day(item, "lastUsedOn").unwrap_or_default(),
         revoked_at: get_optional_time(item, "revokedAt")?,
     })
 }

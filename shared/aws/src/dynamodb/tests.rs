@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use exports_domain::caller::Person;
+use exports_domain::caller::{ApiKeyRecord, KeyHash, Person};
 use exports_domain::checkpoint::{Checkpoint, UnfinishedPart};
 use exports_domain::email::Recipients;
 use exports_domain::error::ErrorKind;
@@ -24,7 +24,7 @@ use exports_domain::lifecycle::{self, CorruptFailedBy, FailedBy, RetryPolicy, St
 use exports_domain::money::Currency;
 use exports_domain::options::{ExportOptions, FileFormat};
 use exports_domain::ports::{
-    AcceptError, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowSource, Upload,
+    AcceptError, ApiKeyStore, ApplyError, CorruptRecord, ExportStore, KeyRange, ReadError, RowKey, RowSource, Upload,
 };
 use exports_domain::row::Value;
 use exports_domain::row_encoder::RowEncoder;
@@ -337,6 +337,28 @@ async fn tables_behave_as_their_ports_promise() {
     let table = local_tables().await;
     conformance::export_store(&table.exports).await;
     conformance::api_key_store(&table.api_keys).await;
+}
+
+#[tokio::test]
+async fn corrupt_api_key_does_not_hide_others() {
+    let table = local_tables().await;
+    let [valid, used, corrupt] =
+        [1, 2, 3].map(|random| ApiKeyRecord::new(KeyHash::from_digest([random; 32]), operator("acme"), start()));
+    for record in [&valid, &used, &corrupt] {
+        table.api_keys.store_api_key(record).await.unwrap();
+    }
+    for (record, name) in [(&used, "lastUsedOn"), (&corrupt, "createdAt")] {
+        let update = table.client.update_item().table_name("ApiKeys").key("keyHash", text(record.hash.as_str()));
+        let update = update.update_expression("SET #name = :value").expression_attribute_names("#name", name);
+        update.expression_attribute_values(":value", text("x")).send().await.unwrap();
+    }
+    let mut listed = table.api_keys.list_api_keys(&operator("acme").tenant).await.unwrap();
+    listed.sort_by_key(|record| record.hash.as_str().to_owned());
+    let mut expected = [valid, used.clone()];
+    expected.sort_by_key(|record| record.hash.as_str().to_owned());
+    assert_eq!(listed, expected);
+    assert_eq!(table.api_keys.find_api_key(&used.hash).await.unwrap(), Some(used), "a wrong day of use is ignored");
+    assert!(table.api_keys.find_api_key(&corrupt.hash).await.unwrap_err().is_permanent());
 }
 
 #[tokio::test]
