@@ -349,9 +349,9 @@ CLAIMS = [
         README,
         "if SES denies access, it fails at once with `EMAIL_NOT_SENT`",
         "shared/aws/src/mail.rs",
-        "    ) || is_access_denied(error)\n",
-        "    )\n",
-        "exports-aws mail::tests::access_denied_is_a_rejection_without_internal_names",
+        ' || is_of_service || error.code() == Some("AccessDeniedException")\n',
+        " || is_of_service\n",
+        "exports-aws mail::tests::only_what_ses_rejects_permanently_is_a_rejection_and_shown_without_internal_names",
     ),
     Claim(
         README,

@@ -31,6 +31,7 @@ LOGGED = {
     "transient error": ["functions/generate-export"],
     "permanent error": ["functions/generate-export"],
     "message failed": ["functions/generate-export"],
+    "SES rejects the e-mails of this service": ["shared/aws"],
     "export failed": ["functions/generate-export", "functions/sweep-exports"],
     "an administrator failed the export": ["functions/fail-export"],
     "export cancelled": ["functions/cancel-export"],

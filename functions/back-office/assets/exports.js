@@ -24,7 +24,7 @@ export const failureTitle = ({ code, cancelledBy }) => (cancelledBy ? `Cancelled
 export function failureAdvice(item) {
   const { code, retryable } = item.failure ?? {};
   if (isFileGone(item)) return `The file was deleted. ${GONE_ADVICE}`;
-  if (item.file && ["GENERATION_FAILED", "DEADLINE_PASSED"].includes(code)) return "The file is complete. Resend the e-mail. If that fails, too, send the export ID to your administrator.";
+  if (item.file && ["GENERATION_FAILED", "DEADLINE_PASSED", "INTERNAL_ERROR"].includes(code)) return "The file is complete. Resend the e-mail. If that fails, too, send the export ID to your administrator.";
   return FAILURES[code]?.[1] ?? (retryable ? "Relaunch the export." : "Send the export ID to your administrator.");
 }
 

@@ -14,6 +14,7 @@ use exports_domain::error::DependencyError;
 use exports_domain::mail::Mail;
 use exports_domain::ports::{MailSender, SendError};
 use exports_telemetry::Metric;
+use tracing::error;
 
 use crate::config::connection_per_request;
 
@@ -82,6 +83,10 @@ impl MailSender for Mailer {
             .await
             .map_err(|error| match error.as_service_error().filter(|error| is_rejection(error)) {
                 Some(rejection) => {
+                    // SES's message may name addresses, which are not logged.
+                    if !is_of_message(rejection) {
+                        error!(code = rejection.code(), "SES rejects the e-mails of this service");
+                    }
                     exports_telemetry::emit(Metric::MailRejected);
                     SendError::Rejected(rejection_reason(rejection))
                 }
@@ -94,28 +99,28 @@ impl MailSender for Mailer {
 
 /// Whether SES rejects this e-mail permanently.
 fn is_rejection(error: &SendEmailError) -> bool {
-    matches!(
+    let is_of_service = matches!(
         error,
         SendEmailError::AccountSuspendedException(_)
-            | SendEmailError::BadRequestException(_)
             | SendEmailError::MailFromDomainNotVerifiedException(_)
-            | SendEmailError::MessageRejected(_)
             | SendEmailError::NotFoundException(_)
             | SendEmailError::SendingPausedException(_)
-    ) || is_access_denied(error)
+    );
+    is_of_message(error) || is_of_service || error.code() == Some("AccessDeniedException")
 }
 
-fn is_access_denied(error: &SendEmailError) -> bool {
-    error.code() == Some("AccessDeniedException")
+/// Whether it is this e-mail that SES rejects, and not this service.
+const fn is_of_message(error: &SendEmailError) -> bool {
+    matches!(error, SendEmailError::BadRequestException(_) | SendEmailError::MessageRejected(_))
 }
 
 /// The reason for people to read; at most 300 characters, because it is stored in the record.
 fn rejection_reason(error: &SendEmailError) -> String {
-    if is_access_denied(error) {
-        // SES's message names the role and the account, which tenants must not see.
-        return "this service may not send from its sender address.".to_owned();
-    }
-    let text = error.message().or(error.code()).unwrap_or("no reason given");
+    let text = match error.message() {
+        Some(text) if is_of_message(error) => text,
+        // SES names roles, accounts and configuration sets, which tenants must not see.
+        _ => "this service may not send e-mails at present.",
+    };
     text.chars().take(300).collect()
 }
 
@@ -125,32 +130,22 @@ mod tests {
     use crate::config::local;
     use crate::server::{IdleConnection, LocalServer};
     use crate::testing::{StubHttpClient, response};
+    use aws_sdk_sesv2::types::error::MessageRejected;
     use aws_smithy_types::error::ErrorMetadata;
     use exports_domain::testing::{export, file};
 
-    fn error(code: &str, message: &str) -> SendEmailError {
-        SendEmailError::generic(ErrorMetadata::builder().code(code).message(message).build())
-    }
-
     #[test]
-    fn access_denied_is_a_rejection_without_internal_names() {
-        let role = "arn:aws:sts::123456789012:assumed-role/generate-export";
-        let denied = error("AccessDeniedException", &format!("User: {role} is not authorized"));
-        assert!(is_rejection(&denied));
-        assert_eq!(rejection_reason(&denied), "this service may not send from its sender address.");
-    }
-
-    #[test]
-    fn rejection_reason_is_the_ses_message_cut_to_300_characters() {
-        assert_eq!(
-            rejection_reason(&error("MessageRejected", "Email address is not verified.")),
-            "Email address is not verified."
-        );
-        assert_eq!(rejection_reason(&error("MessageRejected", &"x".repeat(1000))).len(), 300);
+    fn reason_of_a_rejected_message_is_that_of_ses_cut_to_300_characters() {
+        let reason = |message: &str| {
+            let meta = ErrorMetadata::builder().message(message).build();
+            rejection_reason(&SendEmailError::MessageRejected(MessageRejected::builder().meta(meta).build()))
+        };
+        assert_eq!(reason("Email address is not verified."), "Email address is not verified.");
+        assert_eq!(reason(&"x".repeat(1000)).len(), 300);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_ses_rejects_permanently_is_a_rejection() {
+    async fn only_what_ses_rejects_permanently_is_a_rejection_and_shown_without_internal_names() {
         let mail = Mail::ready(&export(), &file(), "https://files.example/1.csv", export().as_of(), None).unwrap();
         for (status, code, is_rejected) in [
             (400, "MessageRejected", true),
@@ -165,7 +160,7 @@ mod tests {
             (500, "InternalFailure", false),
         ] {
             let aws = StubHttpClient::new(move |_| {
-                let mut response = response(status, r#"{"message":"m"}"#);
+                let mut response = response(status, r#"{"message":"about the message"}"#);
                 response.headers_mut().insert("x-amzn-errortype", code);
                 response
             });
@@ -173,7 +168,14 @@ mod tests {
             let http = config.http_client().unwrap();
             let mailer = Mailer::with_http_client(http, &config, "exports@example.com".to_owned(), None);
             let sent = mailer.send_mail(&mail).await;
-            assert_eq!(matches!(sent, Err(SendError::Rejected(_))), is_rejected, "{code}: {sent:?}");
+            let shown = matches!(code, "MessageRejected" | "BadRequestException").then_some("about the message");
+            match sent {
+                Err(SendError::Rejected(reason)) => {
+                    assert!(is_rejected, "{code}");
+                    assert_eq!(reason, shown.unwrap_or("this service may not send e-mails at present."), "{code}");
+                }
+                sent => assert!(!is_rejected, "{code}: {sent:?}"),
+            }
         }
     }
 

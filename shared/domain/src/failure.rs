@@ -87,8 +87,7 @@ impl Failure {
     #[must_use]
     pub fn permanent_error() -> Self {
         let message = "The export failed because of an internal error that retrying does not fix, such as a missing permission. \
-                       Give your administrator the export ID, which leads to the cause in the logs. Launch the export \
-                       again once the cause is fixed.";
+                       Give your administrator the export ID, which leads to the cause in the logs.";
         Self { code: FailureCode::InternalError, message: message.to_owned(), cancelled_by: None, invalid_rows: None }
     }
 

@@ -217,7 +217,7 @@ const fn advice(code: FailureCode, has_file: bool) -> &'static str {
         FailureCode::EmailNotSent => {
             "Once the cause is fixed, send the e-mail again from the export history. The file is kept."
         }
-        FailureCode::GenerationFailed | FailureCode::DeadlinePassed if has_file => {
+        FailureCode::GenerationFailed | FailureCode::DeadlinePassed | FailureCode::InternalError if has_file => {
             "The file is complete. Send the e-mail again from the export history. If that fails, too, give your administrator \
              the export ID."
         }
