@@ -73,7 +73,7 @@ export function launchDialog({ api, caller, type, exports, item, onLaunched, onP
         open(id);
       };
       form.block(
-        notice("waiting", "clock", h("p", {}, h("strong", {}, "An export is already pending."), " Only one export can be pending at a time. What you entered is kept: you can launch it when the pending export ends."),
+        notice("waiting", "clock", h("p", {}, h("strong", {}, "An export is already pending."), " Only one export of a type can be pending at a time. What you entered is kept: you can launch it when the pending export ends."),
           id && h("button", { type: "button", class: "button small", onclick: showPending }, "Show the pending export")),
       );
       const onChange = ({ detail }) => {

@@ -151,7 +151,7 @@ export class ExportsPage {
   #relaunch(item) {
     const pending = this.#exports.pending;
     if (pending) {
-      announce("An export is already pending. Only one export can be pending at a time.");
+      announce("An export is already pending. Only one export of a type can be pending at a time.");
       this.#open(pending.exportId);
     } else {
       this.#openLaunchDialog(item);

@@ -152,7 +152,7 @@ impl ApiError {
                 (ErrorStatus::UnsupportedMediaType, entry)
             }
             Self::ExportAlreadyPending(id) => {
-                let detail = format!("The export {id} is PENDING. Only one export can be PENDING at a time.");
+                let detail = format!("The export {id} is PENDING. Only one export of a type can be PENDING at a time.");
                 (ErrorStatus::Conflict, Entry::new("EXPORT_ALREADY_PENDING", "An export is already pending", detail))
             }
             Self::IdempotencyKeyReused => {
