@@ -50,3 +50,13 @@ impl Pace {
         Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / self.bytes_per_second.max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn read_takes_its_bytes_at_the_rate() {
+        assert_eq!(Pace::new(1).time_for(3), Duration::from_secs(3));
+    }
+}

@@ -238,3 +238,25 @@ impl Plan {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_of_eight_pages_returns_its_rest() {
+        let key = |millis: u32, id: u32| RowKey(format!("2026-10-08T08:30:00.{millis:03}Z#po_{id:04}"));
+        let mut plan = Plan::new(KeyRange { after: None, up_to: key(999, 0) });
+        let mut segments = Vec::new();
+        for page in 0..10 {
+            let (segment, _) = plan.next_fetch(&mut 0, false).unwrap();
+            segments.push(segment);
+            // The first page is a millisecond of rows, and all rows of the others are of the next one.
+            let next = Some(key(if page == 0 { 1 } else { 2 }, page));
+            let encoded = EncodedRows { rows: 10, ..EncodedRows::default() };
+            plan.add(segment, RowPage { encoded, first: Some(key(0, 0)), next, ..RowPage::default() });
+            while plan.take_ready().is_some() {}
+        }
+        assert_eq!(segments, [1, 2, 2, 2, 2, 2, 2, 2, 2, 3]);
+    }
+}

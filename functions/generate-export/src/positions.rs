@@ -165,10 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_a_row_are_equally_far_apart() {
-        let positions = Positions::like(&key("po_0000"), &key("po_9999"));
-        let at = |id| positions.of(&key(id)).unwrap();
-        assert_eq!(at("po_0100") - at("po_0099"), at("po_0051") - at("po_0050"));
+    fn numbers_in_a_row_are_equally_far_apart_in_each_alphabet() {
+        for last in ["9", "f", "Z", "z"] {
+            let positions = Positions::like(&key("po_0000"), &key(&format!("po_{}", last.repeat(4))));
+            let at = |id: &str| positions.of(&key(id)).unwrap();
+            let before = at(&format!("po_00{last}{last}"));
+            assert_eq!(at("po_0100") - before, at("po_0051") - at("po_0050"), "{last}");
+        }
     }
 
     #[test]

@@ -126,6 +126,25 @@ mod tests {
         assert_eq!(endpoint_url(&config, "S3").as_deref(), Some("S3 AWS_ENDPOINT_URL endpoint_url"));
     }
 
+    /// Only a new process can have another environment: this test starts itself.
+    #[test]
+    fn endpoint_of_a_service_is_that_of_its_variable() {
+        const THIS: &str = "config::tests::endpoint_of_a_service_is_that_of_its_variable";
+        if std::env::var_os("AWS_ENDPOINT_URL_S3").is_some() {
+            let config = sdk_config(Settings::from_env()).unwrap();
+            assert_eq!(endpoint_url(&config, "S3").as_deref(), Some("http://only-s3"));
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([THIS, "--exact"]).envs([
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ENDPOINT_URL_S3", "http://only-s3"),
+        ]);
+        assert!(child.status().unwrap().success());
+    }
+
     #[test]
     fn setting_of_a_service_has_its_name_at_the_end() {
         // Cargo sets CARGO_PKG_NAME for every test.

@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn retry_after_a_transient_response_has_a_new_connection() {
+        // Otherwise the second attempt would fail on the connection of the first, and the third be the last.
+        let service = LocalServer::start(&[SLOW_DOWN, SLOW_DOWN, NOT_FOUND], IdleConnection::Lost).await;
+        let files = StoredFiles::new(&local(service.url.clone()), "exports");
+        assert!(!files.exists(&file().key).await.unwrap());
+        assert_eq!(service.requests().len(), 3);
+    }
+
+    #[tokio::test]
     async fn error_has_the_code_the_message_and_the_id_of_the_response() {
         const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nx-amz-request-id: 4442587FB7D0A2F9\r\ncontent-length: 78\r\n\r\n\
             <Error><Code>AccessDenied</Code><Message>no policy allows it</Message></Error>";

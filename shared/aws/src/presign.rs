@@ -182,7 +182,11 @@ mod tests {
             in_region("us-gov-west-1"),
             local("http://127.0.0.1:4566".to_owned()),
         ];
-        let keys = ["exports/acme/mpo_01a11aa2-3340-7707-8707-070707070707/1.csv", "a b/ü+&=?%/~._-:@,;'()*!$/x.csv"];
+        let keys = [
+            "exports/acme/mpo_01a11aa2-3340-7707-8707-070707070707/1.csv",
+            "a b/ü+&=?%/~._-:@,;'()*!$/x.csv",
+            "a//b/./../c.csv",
+        ];
         for config in &configs {
             // For an endpoint URL, the SDK uses even a name with dots as a subdomain.
             let dotted = config.endpoint_url().is_none().then_some("exports.example.com");

@@ -202,6 +202,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn no_time_has_passed_since_a_later_time() {
+        assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(6)), Duration::ZERO);
+    }
+
+    #[test]
     fn timestamp_text_has_a_fixed_width() {
         let time = Timestamp::from_millis(1_791_417_601_000);
         assert_eq!(time.to_string(), "2026-10-08T00:00:01.000Z");

@@ -87,6 +87,8 @@ mod tests {
         assert_eq!(methods_at(&export(&exports_domain::testing::export().id)), ["GET"]);
         assert_eq!(methods_at("/v1/exports/whatever/resend-email"), ["POST"]);
         assert_eq!(methods_at("/v1/exports/whatever/cancel"), ["POST"]);
+        assert_eq!(methods_at("/back-office"), ["GET"]);
+        assert_eq!(methods_at("/back-office/assets/exports.js"), ["GET"]);
         for path in
             ["", "/", "/v1", "/v1/caller/", "/v1//caller", "/V1/caller", "/v1/exports//resend-email", "/v1/exports"]
         {

@@ -143,6 +143,14 @@ async fn signing_key_is_read_again_after_five_minutes() {
     }
 }
 
+#[tokio::test]
+async fn link_whose_expiry_has_passed_is_valid_for_no_time() {
+    let aws = StubHttpClient::new(|_| response(200, SIGNING_KEY));
+    let links = ExportsBucket::new(&aws.config(), "exports".into()).with_links("secret".into());
+    let link = links.sign_link(&file().key, start(), start().minus(MINUTE)).await.unwrap();
+    assert!(link.contains("&X-Amz-Expires=0&"), "{link}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn missing_upload_has_no_parts() {
     let upload = Upload { key: "exports/x.csv".into(), id: "u".into() };

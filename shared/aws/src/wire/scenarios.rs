@@ -192,6 +192,10 @@ fn reading() -> Vec<Scenario> {
             20,
             start()
         )),
+        scenario!("list_exports.without-bounds", [end()], |config| async move {
+            let filter = HistoryFilter { created_from: None, created_to: None, ..history(Vec::new()) };
+            exports(&config).list_exports(&export().tenant, &filter, None, 20, start()).await
+        }),
         scenario!("list_exports.filtered", [ok(next), end()], |config| async move {
             let (filter, after) = (history(vec![Status::Failed]), export().id);
             exports(&config).list_exports(&export().tenant, &filter, Some(&after), 20, start()).await
