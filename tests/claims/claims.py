@@ -403,7 +403,7 @@ CLAIMS = [
     ),
     Claim(
         README,
-        "So does one with a corrupt record, without an e-mail.",
+        "So does one with a [corrupt record](RUNBOOK.md#stuck-export) in most cases, without an e-mail.",
         "functions/sweep-exports/src/lib.rs",
         "(Some(Status::Pending), Some(deadline)) if deadline <= now => CorruptFailedBy::DeadlinePassed,",
         "(Some(Status::Pending), Some(deadline)) if deadline > now => CorruptFailedBy::DeadlinePassed,",
@@ -965,7 +965,7 @@ CLAIMS = [
     ),
     Claim(
         RUNBOOK,
-        "the generator failed five times to process it",
+        "it was received five times without success",
         TEMPLATE,
         "maxReceiveCount: 5",
         "maxReceiveCount: 3",

@@ -20,7 +20,7 @@ ADAPTERS, MAIN = "shared/aws/src/", "main.rs"
 # A call that sends or ends what the calls before it have built.
 ENDS = {"build", "build_https", "send"}
 STRUCTURE = {*ENDS, "client", "customize", "into_builder", "into_paginator", "items", "map_err"}
-# Without arguments, other names start a request: `get_item()`.
+# Calls without arguments that set something have such a name. Others start a request: `get_item()`.
 SWITCH = re.compile(r"(disable|no|with)_")
 LONGEST = 50
 NUMBER = re.compile(r"(0x[\da-f_]+|0b[01_]+|[\d_]+(?:\.\d+)?)(.*)", re.IGNORECASE)
@@ -142,7 +142,7 @@ def _builder_call(node: Node) -> str | None:
     while later := _next_call(later):
         if _method(later) in ENDS:
             return name
-    # A chain that another expression ends.
+    # The call that ends the chain is in another expression.
     function = _text(node).split(b"(", 1)[0]
     return name if function.endswith((b"::builder", b"Builder::new", b"Builder::from")) else None
 

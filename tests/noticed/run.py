@@ -40,7 +40,7 @@ SECONDS, COMPILE_SECONDS = 300.0, 3600.0
 # nextest ends at the first failed test.
 NEXTEST = shutil.which("cargo-nextest")
 TEST = ("nextest", "run", "--no-tests=pass", "--cargo-profile") if NEXTEST else ("test", "--profile")
-# A changed crate is compiled more often than its tests run: not optimized, whatever the profile says.
+# Each change compiles a crate for one run of its tests: not optimized, whatever the profile says.
 UNOPTIMIZED = tuple(
     f"--config=profile.quick.package.{crate}.opt-level=0"
     for crate in ("exports-domain", "exports-http", "generate-export", "simulation")

@@ -69,14 +69,17 @@ def _arguments() -> argparse.Namespace:
         epilog="parts:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="part", help="one of those below (default: all)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help="one of those below (default: all that are not on request)"
+    )
     parser.add_argument(
         "--release", action="store_true", help="also the parts that run only by name; fails on stale results"
     )
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="also run the slow tests: every failure at every call, ignored unit tests, sam sync",
+        help="also what is slow: every failure at every call, a million histories, all shards of noticed, ignored unit "
+        "tests, sam sync",
     )
     parser.add_argument("--seed", type=int, help="seed of the parts faults, simulation and noticed (default: random)")
     parser.add_argument(

@@ -93,7 +93,7 @@ RESULTS = {
         ("functions/*",),
         ("Cargo.lock", *_STACK, "tests/faults/load.py"),
     ),
-    # Of the code that is changed, not of the tests: more of them notice no less.
+    # Of the changed code, not of the tests: with more tests, no less is noticed.
     "noticed": Result(
         "tests/run --update noticed",
         ("tests/noticed/results/noticed.md",),

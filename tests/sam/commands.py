@@ -70,15 +70,15 @@ class Shell:
         self.environment = {
             **os.environ,
             "PATH": os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath))),
-            "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": region, "AWS_REGION": region,
+            "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": region,
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             # No AWS configuration of this machine applies.
             "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_PAGER": "", "SAM_CLI_TELEMETRY": "0", **build.SAM_SETTINGS,
+            "SAM_CLI_TELEMETRY": "0", **build.SAM_SETTINGS,
             # The output of a command that runs until Ctrl-C is read while it runs.
             "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
             self.environment.pop(name, None)
 
     def run(self, script: str, folder: Path = ROOT, stdin: str = "", until: str = "") -> str:

@@ -30,7 +30,7 @@ LEAVER = "leaver@acme.example"
 # The expected output of each block, by heading and number.
 PRINTED = {
     ("Life of an export", 1): r"export accepted(?s:.*)acquired the lease(?s:.*)export is READY",
-    ("Late exports", 1): r"^Enabled\s+5$(?s:.*)^\d+\s+\d+$",
+    ("Late exports", 1): r"^\S+\s+Enabled\s+5$(?s:.*)^\d+\s+\d+$",
     ("Stuck export", 1): r"^acme\s+EXPORT#mpo_\S+\s+20\S+Z$",
     ("Stuck export", 2): r'"attempts": \{\s+"N": "1"\s+\}(?s:.*)"message":"acquired the lease"',
     ("Stuck export", 3): r'"code":\s*"FAILED_BY_ADMINISTRATOR"(?s:.*)"requesterMailed":\s*true',
@@ -39,7 +39,7 @@ PRINTED = {
     ("Sweep errors", 1): r"an export could not be checked(?s:.*)scheduled checks do not name an export",
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
     ("Generator errors", 1): r"message failed(?s:.*)panicked(?s:.*)Task timed out(?s:.*)signal: killed",
-    ("Server errors", 1): r"request failed",
+    ("Server errors", 1): r'"status":"503"(?s:.*)request failed',
     ("Invalid rows", 1): r'"Count": 1',
     ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
     ("Leaked link", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
@@ -145,6 +145,7 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
         "signal: killed",
     )
     log(stack, "get-export", '{"message":"request failed"}')
+    log_to(stack, f"/aws/vendedlogs/http-api/{stack.name}", '{"requestId":"JKJaXmPLvHcESHA=","status":"503"}')
     log(
         stack,
         "sweep-exports",
@@ -182,7 +183,11 @@ def item_of(stack: Stack, key: dict[str, Any]) -> dict[str, Any]:
 
 def log(stack: Stack, crate: str, *messages: str) -> None:
     """Writes log lines as if the function had logged them."""
-    stream = {"logGroupName": f"/aws/lambda/{stack.functions[crate]}", "logStreamName": "runbook"}
+    log_to(stack, f"/aws/lambda/{stack.functions[crate]}", *messages)
+
+
+def log_to(stack: Stack, group: str, *messages: str) -> None:
+    stream = {"logGroupName": group, "logStreamName": "runbook"}
     stack.client("logs").create_log_stream(**stream)
     now = int(time.time() * 1000)
     events = [{"timestamp": now + n, "message": message} for n, message in enumerate(messages)]
