@@ -15,7 +15,7 @@ from proxy import RETRIED, Call, Failure, Injection, possible
 # Cases wait for leases, time-outs and SDK retries, and poll while they wait. With more at once, polls take most of two
 # processors.
 AT_ONCE = 8
-# Cases that wait for minutes, in threads of their own.
+# Cases that wait for minutes or run out of time, in threads of their own.
 LONG_AT_ONCE = 16
 # How often a case is repeated while its failures are not reached. The number of calls may depend on timing.
 MAX_RUNS = 5
@@ -134,8 +134,8 @@ class FaultRun:
             self.calls[part] = [call for call in runs[0] if all(call in run for run in runs)] if runs else []
             chance = random.Random(f"{choice.seed} {part.name}")
             for flow, injections in part.cases(choice, chance, self.calls[part]):
-                is_long = any(injection.waits_long or injection.persists for injection in injections)
-                threads = self._long_threads if is_long else self._threads
+                waits_long = any(injection.waits_long or injection.persists for injection in injections)
+                threads = self._long_threads if waits_long or flow.is_time_limited else self._threads
                 self._results[part].append(threads.submit(self._run_and_print, flow, injections))
 
     def results(self, part: Part) -> list[Result]:
