@@ -75,7 +75,7 @@ def test_runbook_names_log_messages_of_the_code(message: str) -> None:
     assert message in " ".join((ROOT / "RUNBOOK.md").read_text(encoding="utf-8").split())
     for folder in LOGGED[message]:
         sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder / "src").glob("*.rs")]
-        logs = re.compile(rf'\b(?:info|warn|error)!\((?:[^;"]*,)?\s*"{message}\b[^"]*"[^;]*\);')
+        logs = re.compile(rf'\b(?:info|warn|error)!\((?:[^;"]*,)?\s*"{message}\b(?:[^":]*|: \{{\w+\}})"[^;]*\);')
         assert any(map(logs.search, sources)), folder
 
 
