@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help="one of those below (default: all that are not on request)"
+        "parts", nargs="*", metavar="part", help="one of those below (default: all except those only by name)"
     )
     parser.add_argument(
         "--release", action="store_true", help="also the parts that run only by name; fails on stale results"
@@ -78,8 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="also what is slow: every failure at every call, a million histories, all shards of noticed, ignored unit "
-        "tests, sam sync",
+        help="also run the slow tests: every failure at every call, a million histories, all shards of noticed, "
+        "ignored unit tests, sam sync",
     )
     parser.add_argument("--seed", type=int, help="seed of the parts faults, simulation and noticed (default: random)")
     parser.add_argument(

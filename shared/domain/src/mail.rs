@@ -597,16 +597,18 @@ mod tests {
 
     #[test]
     fn failed_mail_advises_to_resend_if_there_is_a_file() {
-        let mut export = export();
-        let advises = |export: &Export, advice: &str| {
-            let mail = Mail::failed(export, &Failure::attempts_used_up(5), None).unwrap();
-            mail.text.contains(advice)
-        };
-        let (launch, resend) = ("Launch the export again.", "Send the e-mail again from the export history.");
-        assert!(advises(&export, launch) && !advises(&export, resend));
-        let State::Pending(pending) = &mut export.state else { panic!("{export:?}") };
+        let mut with_file = export();
+        let State::Pending(pending) = &mut with_file.state else { panic!("{with_file:?}") };
         pending.file = Some(file());
-        assert!(advises(&export, resend) && !advises(&export, launch));
+        for failure in [Failure::attempts_used_up(5), Failure::permanent_error()] {
+            let advises = |export: &Export, advice: &str| {
+                let mail = Mail::failed(export, &failure, None).unwrap();
+                mail.text.contains(advice)
+            };
+            let (launch, resend) = ("Launch the export again", "Send the e-mail again from the export history.");
+            assert!(advises(&export(), launch) && !advises(&export(), resend), "{failure:?}");
+            assert!(advises(&with_file, resend) && !advises(&with_file, launch), "{failure:?}");
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl ApiKeyStore for ApiKeysTable {
             let item = item.map_err(|error| dependency_error(action, error))?;
             match from_item(&item) {
                 Ok(record) => records.push(record),
-                // The others must be listed and revoked all the same.
+                // The other keys must still be listed and revoked.
                 Err(ItemError(attribute)) => {
                     let key_id = item.get("keyHash").and_then(|hash| hash.as_s().ok());
                     error!(keyId = key_id, attribute, "the record of an API key is corrupt");
