@@ -29,11 +29,16 @@ class Result:
     others: tuple[str, ...] = ()
 
 
+def _e2e(*modules: str) -> tuple[str, ...]:
+    return tuple(f"tests/e2e/{module}.py" for module in modules)
+
+
 _BUILD = ("Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml")
 _PICTURED = ("md", "json", "svg")
 _BENCH = "tests/bench/results"
 _TOOL = ("tests/bench/Cargo.toml", *(f"tests/bench/src/{name}.rs" for name in ("lib", "process", "runtime_api")))
 _FAKE = ("tests/bench/src/fake/*.rs", "tests/bench/src/source_rows.rs", "tests/bench/src/contender.rs")
+_REPORT = ("tests/bench/src/report.rs", "tests/bench/src/comparison.rs")
 _STACK = ("template.yaml", "tests/stack/*.py", "tests/stack/strict/*.py", "tests/requirements.txt")
 
 RESULTS = {
@@ -43,7 +48,7 @@ RESULTS = {
         ("functions/generate-export",),
         (
             *(*_BUILD, *_TOOL, *_FAKE, "tests/bench/src/bin/generator.rs", "tests/requirements.txt"),
-            *(f"tests/bench/src/{name}.rs" for name in ("plan", "report", "chart")),
+            *(*_REPORT, "tests/bench/src/plan.rs", "tests/bench/src/chart.rs", "template.yaml:MemorySize"),
             *(
                 "tests/bench/peers/*.*",
                 "tests/bench/peers/rust/Cargo.*",
@@ -56,7 +61,8 @@ RESULTS = {
         tuple(f"{_BENCH}/start.{kind}" for kind in _PICTURED),
         ("functions/*",),
         (
-            *(*_BUILD, *_TOOL, *_FAKE, "tests/bench/src/start*.rs", "tests/bench/src/bin/start.rs", "events/*/*.json"),
+            *(*_BUILD, *_TOOL, *_FAKE, *_REPORT, "events/*/*.json"),
+            *("tests/bench/src/start*.rs", "tests/bench/src/bin/start.rs"),
             *("tests/bench/peers/node/*", "tests/bench/peers/python/*"),
             *("tests/bench/peers/rust/Cargo.*", "tests/bench/peers/rust/src/bin/peer-routes.rs"),
         ),
@@ -66,7 +72,7 @@ RESULTS = {
         (f"{_BENCH}/cost.md",),
         others=(
             *(f"{_BENCH}/{name}.json" for name in ("generator", "start")),
-            *("tests/bench/src/cost.rs", "template.yaml:MemorySize"),
+            *("tests/bench/src/cost.rs", "tests/bench/src/start*.rs", *_REPORT, "template.yaml:MemorySize"),
         ),
     ),
     "sweeper": Result(
@@ -85,13 +91,19 @@ RESULTS = {
         "tests/run --whole --update faults",
         ("tests/faults/results/faults.md",),
         ("functions/*", "tests/invariants"),
-        ("Cargo.lock", *_STACK, "tests/faults/*.py"),
+        (
+            "Cargo.lock",
+            *_STACK,
+            "tests/faults/*.py",
+            "tests/contract/roles.py",
+            *_e2e("expected_csv", "payouts", "xlsx"),
+        ),
     ),
     "load": Result(
         "tests/run --update load",
         ("tests/faults/results/load.md",),
         ("functions/*",),
-        ("Cargo.lock", *_STACK, "tests/faults/load.py"),
+        ("Cargo.lock", *_STACK, "tests/faults/load.py", *_e2e("expected_csv", "payouts", "tenant", "web")),
     ),
     # Of the changed code, not of the tests: with more tests, no less is noticed.
     "noticed": Result(

@@ -27,7 +27,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::cost::deployed_megabytes;
 use crate::fake::{BUCKET, Conditions, ConsumedUnits, EXPORTS_TABLE, EnqueuedJob, FakeAws, REGION};
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
@@ -337,4 +336,12 @@ pub fn sqs_event(body: &str, number: u32) -> String {
         "awsRegion": REGION,
     }] });
     event.to_string()
+}
+
+/// The generator's memory size in the template.
+pub(crate) fn deployed_megabytes() -> Result<f64, Error> {
+    const TEMPLATE: &str = include_str!("../../../template.yaml");
+    let generator = TEMPLATE.split_once("  GenerateExportFunction:\n").map(|(_, rest)| rest);
+    let size = generator.and_then(|text| text.split_once("MemorySize: ")?.1.split_ascii_whitespace().next());
+    Ok(size.ok_or("the template has no memory size of the generator")?.parse()?)
 }

@@ -6,6 +6,7 @@ use exports_domain::export_type::ExportType;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::contender::deployed_megabytes;
 use crate::fake::{ConsumedUnits, UNITS_PER_SECOND};
 use crate::report::{TARGET_COLUMNS, Target, markdown, thousands};
 use crate::source_rows::Filter;
@@ -40,8 +41,6 @@ const FIRST_SLOWER_MS: f64 = 50.0;
 const EXPORT_SLOWER: f64 = 1.5;
 /// The shares of a partition's limit, in percent: the default of the parameter ReadShare, and all of it.
 const SHARES: [f64; 2] = [50.0, 100.0];
-/// The template.
-const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// The required fields of `generator.json`.
 #[derive(Deserialize)]
@@ -208,13 +207,6 @@ fn at(megabytes: f64, cpu: f64) -> f64 {
 fn waits(export: &ExportResult) -> f64 {
     let all = export.runs.first().map_or(0, |run| run.calls.values().sum::<u64>()) as f64;
     (all - calls(export, &["Query", "UploadPart"])) * CALL_MS / 1000.0
-}
-
-/// The generator's memory size in the template.
-pub(crate) fn deployed_megabytes() -> Result<f64, Error> {
-    let generator = TEMPLATE.split_once("  GenerateExportFunction:\n").map(|(_, rest)| rest);
-    let size = generator.and_then(|text| text.split_once("MemorySize: ")?.1.split_ascii_whitespace().next());
-    Ok(size.ok_or("the template has no memory size of the generator")?.parse()?)
 }
 
 fn find<'a>(
