@@ -222,7 +222,23 @@ CLAIMS = [
         "last_used_on: last_used_on.and(None)",
         "manage-api-keys tests::list_has_expiry_and_day_of_last_use",
     ),
+    Claim(
+        README,
+        "[Off-boarding](RUNBOOK.md#off-boarding) revokes all keys of a person or a tenant.",
+        "functions/manage-api-keys/src/lib.rs",
+        "self.revoke_all(tenant, |_| true).await",
+        "self.revoke_all(tenant, |key| key.expires_at.is_some()).await",
+        "manage-api-keys tests::revoke_tenant_revokes_all_keys_of_the_tenant",
+    ),
     # ------------------------------------------------------------------------------------------------ README: limits
+    Claim(
+        README,
+        "A date is the whole day in UTC.",
+        "shared/domain/src/time_bound.rs",
+        "since_epoch(date.at(23, 59, 59, 999_999_999))",
+        "since_epoch(date.at(23, 59, 59, 0))",
+        "exports-domain time_bound::tests::date_is_whole_day_in_utc",
+    ),
     Claim(
         README,
         "If a value that decides is invalid, the export fails; the row is not left out.",
@@ -600,11 +616,27 @@ CLAIMS = [
     ),
     Claim(
         SECURITY,
-        "is abandoned after 250 ms; neither an error nor a time-out affects the request",
+        "A response that is ready earlier waits for it, at most 250 ms",
         "shared/http/src/auth.rs",
         "Duration::from_millis(250)",
         "Duration::from_millis(950)",
         "exports-http auth::tests::slow_record_of_a_use_runs_beside_the_handler_and_ends_after_250_ms",
+    ),
+    Claim(
+        SECURITY,
+        "The day costs one conditional write for each key and day.",
+        "shared/http/src/auth.rs",
+        "if record.last_used_on < Some(today) {",
+        "if record.last_used_on <= Some(today) {",
+        "exports-http auth::tests::first_use_of_a_day_is_recorded_once",
+    ),
+    Claim(
+        SECURITY,
+        "[`ReserveConcurrency`](template.yaml) optionally reserves concurrency for the generator and the sweep.",
+        TEMPLATE,
+        "!If [ReservesConcurrency, !Ref ConcurrentExports, !Ref AWS::NoValue]",
+        "!If [ReservesConcurrency, 2, !Ref AWS::NoValue]",
+        "tests/contract/test_security.py::test_generator_reserves_the_concurrency_of_its_mapping",
     ),
     # -------------------------------------------------------------------------------------- SECURITY: attacks tested
     Claim(
@@ -945,6 +977,39 @@ CLAIMS = [
         "State::Failed { failure: failure.clone(), file: export.file().cloned() }",
         "State::Failed { failure: failure.clone(), file: None }",
         "generate-export tests::mailing::rejected_mail_fails_the_export_with_its_file",
+    ),
+    Claim(
+        RUNBOOK,
+        "or with a corrupt `deadline` 8 days after acceptance",
+        "functions/sweep-exports/src/lib.rs",
+        "BEYOND_DEADLINES: Duration = Duration::from_secs(8 * 86_400);",
+        "BEYOND_DEADLINES: Duration = Duration::from_secs(9 * 86_400);",
+        "sweep-exports tests::corrupt_deadline_fails_after_the_longest_deadline",
+    ),
+    Claim(
+        RUNBOOK,
+        "A file that expired before it was mailed fails the export at the first attempt.",
+        "functions/generate-export/src/job.rs",
+        "return Err(Stopped::Failed(Failure::permanent_error()));",
+        'return Err(DependencyError::permanent("mail the file", "expired").into());',
+        "generate-export tests::mailing::file_that_has_expired_is_not_mailed",
+    ),
+    Claim(
+        RUNBOOK,
+        "A key with a corrupt record is not listed: every request with it gets 500, and `manage-api-keys` logs its "
+        "`keyId`.",
+        "shared/aws/src/dynamodb/api_keys.rs",
+        'error!(keyId = key_id, attribute, "the record of an API key is corrupt");',
+        'return Err(DependencyError::permanent(action, format!("{key_id:?} is corrupt: {attribute}")));',
+        "exports-aws dynamodb::tests::corrupt_api_key_does_not_hide_others",
+    ),
+    Claim(
+        RUNBOOK,
+        "Attempts that SES rejects count.",
+        "functions/resend-email/src/lib.rs",
+        "        self.count(&export, &count, now).await?;\n",
+        "        let _ = self.count(&export, &count, now);\n",
+        "resend-email tests::unsent_mail_changes_only_the_count",
     ),
     Claim(
         RUNBOOK,

@@ -31,12 +31,14 @@ SHOWN_LINES = 30
 def main(words: str = "") -> int:
     began = time.monotonic()
     chosen = [claim for claim in CLAIMS if words in f"{claim.document} {claim.sentence} {claim.file} {claim.test}"]
+    if not chosen:
+        sys.exit(f"no claim has {words!r} in its document, sentence, file or test")
     project_copy.update(TREE)
     tests = sorted({claim.test for claim in chosen})
     held, problems = 0, []
     try:
-        if not all(map(passes, groups_of(tests))):
-            problems.append("a test fails without any change")
+        failing = [", ".join(group) for group in groups_of(tests) if not passes(group)]
+        problems += [f"fails without any change: {group}" for group in failing]
     except RuntimeError as error:
         problems.append(str(error))
     # By file, so that cargo compiles less.

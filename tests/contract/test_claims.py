@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import golden
 from claims.claims import CLAIMS, README, RUNBOOK, SECURITY, Claim
 from test_documents import python_test, rust_test_exists
+from test_limits import PROMISES
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is said about AWS or a spreadsheet, with its source, or what this product does not have: no test can hold it.
@@ -64,3 +67,37 @@ def test_every_statement_has_a_claim(document: str, start: str, item: str) -> No
         if not statement.startswith(ABOUT_OTHERS) and not any(sentence in statement for sentence in sentences)
     ]
     assert without == []
+
+
+def test_table_of_promises_is_current() -> None:
+    claims = [(claim.document, claim.sentence, f"`{claim.file}`", f"`{claim.test}`") for claim in CLAIMS]
+    numbers = []
+    for document, promise, file, name in PROMISES:
+        found = re.search(promise, (ROOT / document).read_text(encoding="utf-8"))
+        assert found is not None
+        numbers.append((document, " ".join(found[0].split()), f"`{file}`", f"`{name}`"))
+    golden.compare(
+        ROOT / "tests/claims/results/claims.md",
+        f"""# Promises and their tests
+
+Written by `tests/run --update contract`, from [`claims.py`](../claims.py) and
+[`test_limits.py`](../../contract/test_limits.py).
+
+## Claims
+
+`tests/run claims` changes the file so that the claim is false, and checks that the test fails then.
+
+{table("document", "claim", "changed file", "test", rows=claims)}
+## Numbers
+
+`test_limits.py` compares the number in the document with the constant. It does the same for the defaults and constants
+in [ARCHITECTURE.md](../../../ARCHITECTURE.md); `test_values.py` holds the values that `template.yaml` sets.
+
+{table("document", "number", "file", "constant", rows=numbers)}""",
+    )
+
+
+def table(*names: str, rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown. Links lead from the document, not from here: only their text is kept."""
+    cells = [[re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [names, ["---"] * len(names), *cells])

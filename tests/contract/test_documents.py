@@ -36,6 +36,9 @@ LOGGED = {
     "an administrator failed the export": ["functions/fail-export"],
     "export cancelled": ["functions/cancel-export"],
     "an export could not be checked": ["functions/sweep-exports"],
+    "scheduled checks do not name an export": ["functions/sweep-exports"],
+    "the age of the oldest pending export is unknown": ["functions/sweep-exports"],
+    "file recorded": ["functions/generate-export"],
 }
 
 

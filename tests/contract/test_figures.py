@@ -196,6 +196,16 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
     # In six hours.
     ("README.md", "the deadline comes first, after about {:.0f} million.", (6 * 3600 * DEFAULT_RATE / (UNITS / 10),)),
     (
+        "README.md",
+        "(10,000 parts of 8 MiB), about {:.0f} million marketplace payouts.",
+        (10_000 * 8 * MIB / generated("generator", TEN_MILLION)["fileBytes"] * TEN_MILLION / 1e6,),
+    ),
+    (
+        "RUNBOOK.md",
+        "An export of 1,000,000 rows takes about {:.0f} s at the default `ReadShare`",
+        (measured(contender="generator", rows=1_000_000, readShare=50)["wallSeconds"],),
+    ),
+    (
         "ARCHITECTURE.md",
         "10,000 cost ${:.5f} instead of ${:.5f}.",
         (UNITS * UNIT_COST / 1000, UNITS * UNIT_COST / 2000),

@@ -43,6 +43,16 @@ DEFAULTS = {
     "KeepLinkSigner": "false", "ActiveSignerKey": "A", "KeepOtherSignerKey": "false", "ReadShare": 50,
     "FileRetentionDays": 30, "HistoryRetentionDays": 0, "ExportDeadline": "6h", "ByteOrderMark": "false",
 }  # fmt: skip
+# The smallest and the largest value.
+RANGES = {
+    "PendingAlarmSeconds": (600, 604_800), "ConcurrentExports": (2, 1000), "ReadShare": (5, 100),
+    "HistoryRetentionDays": (0, 3650),
+}  # fmt: skip
+CHOICES = {
+    "Architecture": ["x86_64", "arm64"],
+    "ActiveSignerKey": ["A", "B"],
+    "FileRetentionDays": [1, 3, 7, 14, 30, 60, 90, 180, 365],
+}
 # Time-out in seconds. An API call has 10, or if it sends e-mails or cleans up, 29: API Gateway waits 30. The AWS CLI
 # waits 60.
 TIME_OUTS = {
@@ -132,15 +142,28 @@ def test_parameters_have_these_defaults() -> None:
     assert {name: default for name, default in defaults.items() if default not in (None, "")} == DEFAULTS
 
 
-@pytest.mark.parametrize("deadline", ["1s", "99999s", "9999m", "168h", "7d"])
-def test_deadline_of_at_most_seven_days_is_accepted(deadline: str) -> None:
-    assert re.search(TEMPLATE["Parameters"]["ExportDeadline"]["AllowedPattern"], deadline)
+def test_numbers_are_within_these_ranges() -> None:
+    bounded = {name: parameter for name, parameter in TEMPLATE["Parameters"].items() if "MinValue" in parameter}
+    assert {name: (parameter["MinValue"], parameter["MaxValue"]) for name, parameter in bounded.items()} == RANGES
 
 
-@pytest.mark.parametrize("deadline", ["", "0s", "6", "6 h", "169h", "200h", "8d", "10d", "10080m", "1w"])
-def test_other_deadline_is_rejected(deadline: str) -> None:
-    # Uploads and unfinished parts are deleted after 8 days.
-    assert not re.search(TEMPLATE["Parameters"]["ExportDeadline"]["AllowedPattern"], deadline)
+def test_parameters_have_these_choices() -> None:
+    choices = {n: p["AllowedValues"] for n, p in TEMPLATE["Parameters"].items() if "AllowedValues" in p}
+    switches = {name for name, values in choices.items() if values == ["true", "false"]}
+    assert {name: values for name, values in choices.items() if name not in switches} == CHOICES
+
+
+@pytest.mark.parametrize("parameter", ["ExportDeadline", "LinkLifetime"])
+@pytest.mark.parametrize("duration", ["1s", "99999s", "9999m", "168h", "7d"])
+def test_duration_of_at_most_seven_days_is_accepted(parameter: str, duration: str) -> None:
+    assert re.search(TEMPLATE["Parameters"][parameter]["AllowedPattern"], duration)
+
+
+# Uploads and unfinished parts are deleted after 8 days, and AWS limits a signed URL to 7.
+@pytest.mark.parametrize("parameter", ["ExportDeadline", "LinkLifetime"])
+@pytest.mark.parametrize("duration", ["", "0s", "6", "6 h", "169h", "200h", "8d", "10d", "10080m", "1w"])
+def test_other_duration_is_rejected(parameter: str, duration: str) -> None:
+    assert not re.search(TEMPLATE["Parameters"][parameter]["AllowedPattern"], duration)
 
 
 @pytest.mark.parametrize("crate", CRATES)

@@ -31,7 +31,7 @@ def main() -> int:
     chosen = arguments.parts or usual
     # A single part shows its output as it runs.
     streams = len(chosen) == 1
-    options = Options(arguments.whole, arguments.seed, arguments.update, arguments.release)
+    options = Options(arguments.whole, arguments.seed, arguments.update)
     jobs = {name: Job(name, options, streams, _environment(name)) for name in with_needs(PLANS, chosen)}
     before = worktree.changes()
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -72,9 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "parts", nargs="*", metavar="part", help="one of those below (default: all except those only by name)"
     )
-    parser.add_argument(
-        "--release", action="store_true", help="also the parts that run only by name; fails on stale results"
-    )
+    parser.add_argument("--release", action="store_true", help="also the parts that run only by name")
     parser.add_argument(
         "--whole",
         action="store_true",

@@ -38,7 +38,6 @@ class Options:
     whole: bool = False
     seed: int | None = None
     update: bool = False
-    release: bool = False
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def test_failure_that_no_test_reports_is_counted() -> None:
     assert (part.counts.passed, part.counts.failed) == (3, 1)
 
 
-def test_skipped_check_is_not_passed_and_says_why() -> None:
+def test_skipped_check_is_not_passed_and_has_its_reason() -> None:
     part = Job("supply")
     part.skip("advisories: no network")
     assert report.outcome(part) == "skipped"
@@ -329,5 +329,5 @@ def test_files_that_change_during_the_run_are_found(tmp_path: Path) -> None:
     assert worktree.differences(before, worktree.changes(tmp_path)) == ["modified before", "new", "rewritten"]
 
 
-def test_folder_that_is_no_checkout_says_so(tmp_path: Path) -> None:
+def test_folder_that_is_no_checkout_is_the_reason(tmp_path: Path) -> None:
     assert "not a git repository" in worktree.changes(tmp_path).reason
