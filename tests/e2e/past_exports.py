@@ -15,11 +15,14 @@ DAY_MILLISECONDS = 86_400_000
 _numbers = itertools.count(1)
 
 
-def milliseconds(text: str) -> int:
-    """Parses a time as stored and returned by the API, or a date."""
+def parsed(text: str) -> datetime:
+    """Parses a time as stored and returned by the API, or a date. Python 3.10 does not parse the Z."""
     time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-    return round(aware.timestamp() * 1000)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def milliseconds(text: str) -> int:
+    return round(parsed(text).timestamp() * 1000)
 
 
 def timestamp(moment: int) -> str:

@@ -15,7 +15,7 @@ import web
 from expected_csv import expected_csv, expected_totals
 from export_types import EXPORT_TYPES, FUNDING_TRANSFERS, ExportType
 from interventions import held_queue
-from past_exports import days_from_now
+from past_exports import days_from_now, parsed
 from stack import Mail, Stack
 from tenant import Tenant, link_in
 
@@ -103,10 +103,10 @@ def test_mailed_link_of_the_type_expires_as_recorded(delivered: Delivered, expor
     query = parse_qs(urlsplit(link_in(delivered.mail(export_type))).query)
     signed_at = datetime.strptime(query["X-Amz-Date"][0] + "+0000", "%Y%m%dT%H%M%SZ%z")
     expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"][0]))
-    recorded = datetime.fromisoformat(export["linkExpiresAt"].replace("Z", "+00:00"))
+    recorded = parsed(export["linkExpiresAt"])
     # A signature has whole seconds. The link must not expire later than recorded.
     assert timedelta() <= recorded - expires_at < timedelta(seconds=2)
-    created = datetime.fromisoformat(export["createdAt"].replace("Z", "+00:00"))
+    created = parsed(export["createdAt"])
     assert timedelta(seconds=-1) < recorded - created - timedelta(hours=72) < timedelta(minutes=2)
 
 

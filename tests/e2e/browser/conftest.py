@@ -54,12 +54,13 @@ def open_office(chromium: Browser, stack: Stack) -> Iterator[Opener]:
             **{"timezone_id": "Europe/Paris", "permissions": ["clipboard-read", "clipboard-write"], **options},
         )
         context.set_default_timeout(TIMEOUT_MS)
+        # Of every page of the context.
+        context.on("console", record)
+        context.on("weberror", lambda error: errors.append(str(error.error)))
         page = context.new_page()
         if has_clock:
             # Time runs normally until a test pauses it.
             page.clock.install()
-        page.on("console", record)
-        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((url or stack.backOfficeUrl) + query)
         office = Office(page)
         if tenant:

@@ -12,6 +12,7 @@ from expected_csv import expected_invalid_rows
 from interventions import held_queue
 from office import Opener
 from past import add_past_exports
+from past_exports import parsed
 from payouts import payout, plain_payouts
 from tenant import Tenant, link_in
 from waiting import wait_for
@@ -46,11 +47,11 @@ def test_ready_export_shows_file_totals_and_link_expiry(tenant: Tenant, open_off
     assert fact(panel, "Name") == export["file"]["name"]
     assert fact(panel, "Requested by") == f"Sample Operator {tenant.email}"
     # Shown to the second, because it decides which payouts are in the file.
-    as_of = datetime.fromisoformat(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
+    as_of = parsed(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
     assert f"up to {as_of:%-d %b %Y, %H:%M:%S %Z}".replace("Sep ", "Sept ") in fact(panel, "Payouts created")
     # Amounts and statuses are not of that time, but of when the rows were read.
-    read = [datetime.fromisoformat(export["file"][name]) for name in ("readFrom", "readTo")]
-    assert as_of <= read[0] <= read[1] <= datetime.fromisoformat(export["updatedAt"])
+    read = [parsed(export["file"][name]) for name in ("readFrom", "readTo")]
+    assert as_of <= read[0] <= read[1] <= parsed(export["updatedAt"])
     shown = " and ".join(f"{time.astimezone(as_of.tzinfo):%-d %b %Y, %H:%M:%S %Z}" for time in read)
     assert f"as read between {shown}.".replace("Sep ", "Sept ") in fact(panel, "Payouts created")
     # Every time has the same zone.
@@ -253,6 +254,48 @@ def test_failed_export_with_a_file_can_be_resent(tenant: Tenant, open_office: Op
     assert tenant.record(export_id)["status"] == "READY"
 
 
+def test_details_advise_what_to_do_about_each_failure(tenant: Tenant, open_office: Opener) -> None:
+    again = "Relaunch the export. If it fails again, send the export ID to your administrator."
+    complete = "The file is complete. Resend the e-mail. If that fails, too, send the export ID to your administrator."
+    advice = [
+        ("FILE_TOO_LARGE", False, "Export a shorter period."),
+        ("XLSX_TOO_LARGE", False, "Launch the export as CSV, or with a shorter period."),
+        ("EMAIL_NOT_SENT", True, "The file is available. Check the addresses, then resend the e-mail."),
+        ("GENERATION_FAILED", False, again),
+        ("GENERATION_FAILED", True, complete),
+        ("DEADLINE_PASSED", False, again),
+        ("DEADLINE_PASSED", True, complete),
+        (
+            "INTERNAL_ERROR",
+            False,
+            "Send the export ID to your administrator. Relaunch the export once the cause is fixed.",
+        ),
+        ("INTERNAL_ERROR", True, complete),
+        ("CANCELLED", False, "Relaunch the export if you still need it."),
+        (
+            "FAILED_BY_ADMINISTRATOR",
+            False,
+            "Ask your administrator for the reason. Relaunch the export when the cause is resolved.",
+        ),
+    ]
+    exports = [
+        {
+            "at": days_ago(1 + number / 10),
+            "status": "FAILED",
+            "failure": {"code": code, "message": "A sentence."},
+            "linkExpiresAt": None,
+            "file": has_file,
+        }
+        for number, (code, has_file, _) in enumerate(advice)
+    ]
+    export_ids = add_past_exports(tenant, *exports)
+    office = open_office(tenant)
+    for export_id, (_, _, sentences) in zip(export_ids, advice, strict=True):
+        panel = office.open_details(export_id)
+        expect(panel.locator("p", has_text="What to do:")).to_have_text(f"What to do: {sentences}")
+        office.page.keyboard.press("Escape")
+
+
 def test_export_of_another_tenant_is_shown_as_missing(tenant: Tenant, open_office: Opener) -> None:
     other = Tenant(tenant.stack, "another tenant")
     export_id = other.export()["exportId"]
@@ -300,12 +343,12 @@ def test_rejected_cancellation_shows_what_the_export_has_become(tenant: Tenant, 
         export_id = tenant.launch()
         office.button("Refresh").click()
         office.row(export_id).click()
-        # The page does not learn that the export is ready until it has asked to cancel it.
+        # The page does not learn that the export is ready until it has requested to cancel it.
         pending = tenant.detail(export_id)
-        asked: list[str] = []
-        office.page.on("request", lambda request: asked.extend([request.url] * request.url.endswith("/cancel")))
+        requested: list[str] = []
+        office.page.on("request", lambda request: requested.extend([request.url] * request.url.endswith("/cancel")))
         office.page.route(
-            f"**/export/{export_id}", lambda route: route.continue_() if asked else route.fulfill(json=pending)
+            f"**/export/{export_id}", lambda route: route.continue_() if requested else route.fulfill(json=pending)
         )
         office.dialog.get_by_role("button", name="Cancel export").click()
         dialog = office.page.get_by_role("dialog", name="Cancel the export?")

@@ -24,7 +24,9 @@ def test_help_explains_every_column_and_status(tenant: Tenant, open_office: Open
     # The API names the statuses of the type.
     body = {"filter": {"statuses": ["NONE"]}}
     (error,) = tenant.post(body, export_type=export_type).json()["errors"]
-    for status in error["detail"].partition("must be one of ")[2].split(", "):
+    _, found, statuses = error["detail"].partition("must be one of ")
+    assert found, error
+    for status in statuses.split(", "):
         expect(office.page.get_by_role("rowheader", name=status, exact=False).first).to_be_visible()
     for heading in ("Check a file", "If an export failed", "Why two exports of one period can differ"):
         expect(office.page.get_by_role("heading", name=heading)).to_be_visible()

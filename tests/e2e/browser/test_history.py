@@ -14,6 +14,7 @@ from export_types import FUNDING_TRANSFERS
 from interventions import held_queue
 from office import Opener
 from past import add_past_exports
+from past_exports import parsed
 from tenant import Tenant
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -315,6 +316,6 @@ def test_period_ends_with_the_launch_at_the_latest(tenant: Tenant, open_office: 
     response = tenant.post({"filter": {"createdAtTo": "2999-12-31"}})
     export = tenant.await_status(response.json()["exportId"], "READY")
     office = open_office(tenant)
-    as_of = datetime.fromisoformat(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
+    as_of = parsed(export["asOf"]).astimezone(ZoneInfo("Europe/Paris"))
     shown = f"CSV · up to {as_of:%-d %b %Y, %H:%M:%S %Z}".replace("Sep ", "Sept ")
     expect(office.row(export["exportId"])).to_contain_text(shown)

@@ -18,9 +18,7 @@ from tenant import EXPORTS, Tenant
 from waiting import wait_for
 
 
-def test_export_with_cc_is_followed_from_pending_to_download(
-    tenant: Tenant, open_office: Opener, tmp_path: Path
-) -> None:
+def test_export_with_cc_is_followed_from_pending_to_download(tenant: Tenant, open_office: Opener) -> None:
     payouts = plain_payouts(120)
     tenant.put_payouts(payouts)
     office = open_office(tenant)

@@ -257,9 +257,13 @@ def tab_to(office: Office, name: str) -> None:
     raise AssertionError(f"Tab never reaches {name!r}")
 
 
-def test_reduced_motion_disables_animations(tenant: Tenant, past: list[str], open_office: Opener) -> None:
-    office = open_office(tenant, reduced_motion="reduce")
-    office.open_details(past[0])
-    running = "document.getAnimations().filter((a) => a.effect.getComputedTiming().duration > 1).length"
-    office.page.wait_for_timeout(200)
-    assert office.page.evaluate(running) == 0
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_reduced_motion_disables_animations(tenant: Tenant, open_office: Opener, motion: str) -> None:
+    with held_queue(tenant.stack):
+        tenant.launch()
+        office = open_office(tenant, reduced_motion=motion)
+        # The sign of a pending export pulses.
+        expect(office.latest).to_contain_text("In progress")
+        office.page.wait_for_timeout(200)
+        running = "document.getAnimations().filter((a) => a.effect.getComputedTiming().duration > 1).length"
+        assert (office.page.evaluate(running) > 0) == (motion == "no-preference")

@@ -21,7 +21,7 @@ from export_types import SUPPLIER_PAYOUTS
 from interventions import held_queue
 from office import MAIL_RULES, Opener, save_picture
 from past import add_past_exports, timestamp
-from past_exports import days_from_now
+from past_exports import days_from_now, parsed
 from payouts import payout
 from stack import Stack
 from tenant import Tenant
@@ -195,7 +195,7 @@ def supplier_payouts_of_last_month(tenant: str) -> Iterator[sample_rows.Row]:
     def moved(value: Any) -> Any:
         if not isinstance(value, str) or not TIME.fullmatch(value):
             return value
-        return timestamp(datetime.fromisoformat(value) + moved_by)
+        return timestamp(parsed(value) + moved_by)
 
     for row in sample_rows.rows(SUPPLIER_PAYOUTS, tenant):
         # Not every machine has a font for the Chinese name.

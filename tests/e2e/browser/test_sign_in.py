@@ -102,7 +102,7 @@ def test_tab_with_another_key_stays_signed_in(tenant: Tenant, open_office: Opene
     other.expect_loaded()
     other.button("Sign out").click()
     expect(other.page.get_by_role("alert")).to_have_text("You are signed out.")
-    # A tab that signed out does not take the key that a third tab asked for.
+    # A tab that signed out does not take the key that a third tab requested.
     third = Office(office.page.context.new_page())
     third.page.goto(office.page.url)
     third.expect_loaded()
