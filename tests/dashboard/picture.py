@@ -83,9 +83,10 @@ def run(stack: Stack) -> Metrics:
     for number, tenant in enumerate(tenants, start=1):
         for export_type in EXPORT_TYPES:
             stack.put_rows(export_type, tenant.id, sample_rows.rows(export_type, tenant.id, ROWS * number))
+    waiting_since: dict[str, float] = {}
     threads = [
         threading.Thread(target=repeat, args=(ended, 1, stack.sweep)),
-        threading.Thread(target=repeat, args=(ended, 1, lambda: measure_queues(stack, metrics))),
+        threading.Thread(target=repeat, args=(ended, 1, lambda: measure_queues(stack, metrics, waiting_since))),
         *(threading.Thread(target=launches, args=(ended, tenant, n)) for n, tenant in enumerate(tenants)),
     ]
     for thread in threads:
@@ -131,14 +132,19 @@ def add_invalid_row(tenant: Tenant) -> None:
     tenant.stack.put_rows(export_type, tenant.id, [{**row, "status": "UNKNOWN"}])
 
 
-def measure_queues(stack: Stack, metrics: Metrics) -> None:
-    """The metrics of the queues that the local AWS has."""
+def measure_queues(stack: Stack, metrics: Metrics, waiting_since: dict[str, float]) -> None:
+    """The metrics of the queues. The local AWS has no age of the oldest message: this is how long some have waited."""
+    now = time.time()
     for url in (stack.jobsQueueUrl, stack.deadLetterQueueUrl):
         asked = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=asked)["Attributes"]
-        for name, attribute in (("Visible", asked[0]), ("NotVisible", asked[1])):
-            metric = Metric.of("AWS/SQS", f"ApproximateNumberOfMessages{name}", {"QueueName": url.rpartition("/")[2]})
-            metrics.add(metric, time.time(), float(found[attribute]))
+        visible, invisible = (float(found[name]) for name in asked)
+        age = now - waiting_since.setdefault(url, now) if visible else 0.0
+        if not visible:
+            waiting_since.pop(url, None)
+        names = ("NumberOfMessagesVisible", "NumberOfMessagesNotVisible", "AgeOfOldestMessage")
+        for name, value in zip(names, (visible, invisible, age), strict=True):
+            metrics.add(Metric.of("AWS/SQS", f"Approximate{name}", {"QueueName": url.rpartition("/")[2]}), now, value)
 
 
 def add_logs(stack: Stack, metrics: Metrics) -> None:

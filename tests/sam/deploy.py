@@ -121,6 +121,7 @@ def set_rollback_triggers(reader: Shell, stack: Stack, commands: str) -> None:
         update = json.loads(Path(folder, "update.json").read_text(encoding="utf-8"))
     triggers = {trigger["Arn"] for trigger in update["RollbackConfiguration"]["RollbackTriggers"]}
     pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
+    assert triggers
     assert triggers <= {alarm["AlarmArn"] for page in pages for alarm in page["MetricAlarms"]}, triggers
 
 

@@ -8,9 +8,11 @@ Runs in the environment that tests/stack/venv.py creates.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,7 +23,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def function(event: Path) -> str:
     return "".join(word.capitalize() for word in event.parent.name.split("-")) + "Function"
 
 
-@contextmanager
+@contextlib.contextmanager
 def reachable(stack: Stack) -> Iterator[str]:
     """The URL of a proxy to the emulator that containers can reach. The emulator listens on the loopback only."""
     bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
@@ -186,11 +187,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **credentials, "SAM_CLI_TELEMETRY": "0"}
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(command: str, template: Path) -> Iterator[str]:
     """Runs `sam local start-lambda` or `start-api` and yields its URL. Reuses containers, which start slowly."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["sam", "local", command, f"--template={template}", f"--port={port}", "--warm-containers", "LAZY", *IMAGE]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=log, stderr=log)
@@ -205,6 +205,14 @@ def served(command: str, template: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
+
+
+def free_port() -> int:
+    """A free port below those of outgoing connections, so that no connection takes it before sam listens."""
+    for port in random.sample(range(20_000, 32_768), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def listens(port: int) -> bool:

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ RUNBOOK = ROOT / "RUNBOOK.md"
 EXPORTS = "/v1/payments/marketplace-payouts/export"
 EXPORT_SECONDS = 120.0
 LEAVER = "leaver@acme.example"
+# Its ID starts with that of the tenant that leaves.
+NEIGHBOUR = f"{TENANT}-2"
+SAMPLE_ROWS = 3
 
 # The expected output of each block, by heading and number.
 PRINTED = {
@@ -84,12 +88,19 @@ def main() -> int:
                     wrong.append(f"{place} prints something else:\n{printed}")
                     continue
                 passed += 1
+            if (left := left_after_off_boarding(stack)) != {NEIGHBOUR: 3, TENANT: SAMPLE_ROWS}:
+                wrong.append(f"off-boarding leaves other data than the neighbour's and the source rows: {left}")
             wrong += [f"{place}: not in the runbook" for place in {*PRINTED, *UNSUPPORTED} - {p for p, _ in commands}]
             restore = filled(dict(commands)["Restore a table", 1], replacements)
+            unreadable = restore.replace("aws dynamodb scan", "false")
+            assert unreadable != restore
             with contextlib.suppress(CommandError):
                 # As in a reader's shell, which has only the runbook's own options.
-                reader.run(f"set +o pipefail\n{setting[1]}\n{restore.replace('aws dynamodb scan', 'false')}")
-                wrong.append("a restored table that could not be read does not fail, and is deleted")
+                reader.run(f"set +o pipefail\n{setting[1]}\n{unreadable}")
+                wrong.append("a restored table that cannot be read does not fail the commands")
+            restored = f"{stack.exportsTable}-restored"
+            if restored not in stack.client("dynamodb").list_tables()["TableNames"]:
+                wrong.append("a restored table that cannot be read is deleted")
     except (StackError, EmulatorError, AssertionError) as error:
         wrong.append(str(error))
     for problem in wrong:
@@ -119,8 +130,12 @@ def numbered() -> list[tuple[tuple[str, int], str]]:
 
 def prepare(stack: Stack) -> list[tuple[str, str]]:
     """Sets up the problems. Returns patterns of the runbook's placeholders with their values."""
-    rows = list(itertools.islice(sample_payouts.rows(TENANT), 3))
+    rows = list(itertools.islice(sample_payouts.rows(TENANT), SAMPLE_ROWS))
     stack.put_payouts(TENANT, rows)
+    stack.issue_key(NEIGHBOUR, "ann@neighbour.example")
+    record = {"tenantId": {"S": NEIGHBOUR}, "sk": {"S": "EXPORT#1"}}
+    stack.client("dynamodb").put_item(TableName=stack.exportsTable, Item=record)
+    stack.client("s3").put_object(Bucket=stack.bucket, Key=f"exports/{NEIGHBOUR}/1/file.csv", Body=b"")
     leaked = launch(stack)
     leaked_record = {
         "TableName": stack.exportsTable,
@@ -165,6 +180,15 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
         # Nobody uses a revoked key here. test_revoked_key_is_rejected_everywhere_within_a_minute does.
         (r"(?<=^sleep )60", "0"),
     ]
+
+
+def left_after_off_boarding(stack: Stack) -> Counter[str]:
+    """By tenant, the number of objects and items in the bucket, the tables of this product, and the source table."""
+    objects = stack.client("s3").list_objects_v2(Bucket=stack.bucket).get("Contents", [])
+    tables = (stack.exportsTable, stack.apiKeysTable, stack.payoutsTable)
+    items = [item for table in tables for item in stack.client("dynamodb").scan(TableName=table)["Items"]]
+    tenants = [item["tenantId"]["S"] for item in items]
+    return Counter([*tenants, *(found["Key"].split("/")[1] for found in objects)])
 
 
 def pause_mail(stack: Stack) -> None:
