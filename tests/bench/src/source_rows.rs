@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use exports_domain::export_type::{Column, ColumnKind, ExportType, FileColumns, Required, RowStatus};
 use exports_domain::filter::{FilterKind, RowFilter};
+use exports_domain::hex;
 use exports_domain::money::Currency;
 use exports_domain::time::Timestamp;
 use exports_domain::totals::{Total, Totals};
@@ -277,7 +278,7 @@ impl SourceRows {
             }
         }
         flush(&mut lines)?;
-        expected.sha256 = hex(&hash.finalize());
+        expected.sha256 = hex::encode(&hash.finalize());
         Ok(expected)
     }
 
@@ -636,12 +637,6 @@ impl Template {
             }
         }
     }
-}
-
-/// Lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ type Launch = usize;
 /// What a launch requests: the options, and whether there is a CC recipient.
 pub(crate) type Form = (Options, bool);
 
-/// An operation of a client, or a change that no client asked for, at the moment of its write.
+/// An operation of a client, or a change that no client requested, at the moment of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Launch {
@@ -205,7 +205,7 @@ impl Operations {
         self.all[number].is_void = true;
     }
 
-    /// A change of the export of this launch that no client asked for.
+    /// A change of the export of this launch that no client requested.
     pub(crate) fn add(&mut self, launch: Launch, op: impl FnOnce(Launch) -> Op) {
         let number = self.begin(self.all[launch].scope, Options::default(), |_| op(launch));
         self.end(number, Seen::Done);
@@ -243,7 +243,7 @@ impl Operations {
         of_scope.map(|(id, launch)| (*id, *launch)).collect()
     }
 
-    /// For whom and with what an export was launched.
+    /// The scope and the options of a launch.
     pub(crate) fn launched_with(&self, launch: Launch) -> (Scope, Options) {
         (self.all[launch].scope, self.all[launch].options)
     }

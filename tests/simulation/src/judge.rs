@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exports_domain::export::{Export, Status};
 use exports_domain::export_type::{ExportType, RowStatus};
+use exports_domain::hex;
 use exports_domain::id::{ExportId, TenantId};
 use exports_domain::invariants::{Link, ObjectContents, SentMail, Snapshot, violations};
 use exports_domain::lifecycle::{Change, Guard, Step};
@@ -371,7 +372,7 @@ fn contents(export_type: ExportType, StoredFile { bytes, format, .. }: &StoredFi
             let _ = totals.add(currency, status, Total { count: 1, minor });
         }
     }
-    let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(&Sha256::digest(bytes));
     ObjectContents { bytes: bytes.len() as u64, sha256, totals, row_ids }
 }
 

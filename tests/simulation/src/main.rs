@@ -16,37 +16,46 @@ use std::time::Instant;
 
 use simulation::{Broken, Choices, Coverage, RESULTS, find_all, recorded_limits, run, safeguards, smaller};
 
+const OPTIONS: [&str; 6] = ["--histories", "--from", "--seed", "--missing", "--safeguards", "--update"];
+
 fn main() -> ExitCode {
+    simulate().unwrap_or_else(|problem| {
+        eprintln!("simulate: {problem}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Does what the arguments name. Returns an error if they are invalid.
+fn simulate() -> Result<ExitCode, String> {
     let mut arguments = BTreeMap::new();
     let mut words = std::env::args().skip(1).peekable();
     while let Some(word) = words.next() {
         arguments.insert(word, words.next_if(|next| !next.starts_with("--")).unwrap_or_default());
     }
-    let number = |name: &str| arguments.get(name).and_then(|text| text.parse::<u64>().ok());
-    let missing = arguments.get("--missing");
-    let broken = missing.and_then(|name| Broken::named(name));
-    if let (Some(name), None) = (missing, broken) {
-        eprintln!("no safeguard is called {name:?}");
-        return ExitCode::FAILURE;
+    if let Some(unknown) = arguments.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
+        return Err(format!("no option is called {unknown:?}"));
     }
+    let number = |name: &str| {
+        let text = arguments.get(name);
+        text.map(|text| text.parse::<u64>().map_err(|_| format!("{name} is not a number: {text:?}"))).transpose()
+    };
+    let named = |name: &String| Broken::named(name).ok_or_else(|| format!("no safeguard is called {name:?}"));
+    let broken = arguments.get("--missing").map(named).transpose()?;
     let is_update = arguments.contains_key("--update");
     if arguments.contains_key("--safeguards") {
-        return look_for_safeguards(is_update);
+        return Ok(look_for_safeguards(is_update));
     }
-    if let Some(seed) = number("--seed") {
-        return show(seed, broken);
+    if let Some(seed) = number("--seed")? {
+        return Ok(show(seed, broken));
     }
-    let (histories, from) = (number("--histories").unwrap_or(1000), number("--from").unwrap_or(0));
+    let (histories, from) = (number("--histories")?.unwrap_or(1000), number("--from")?.unwrap_or(0));
     let (failed, coverage) = run_all(from, histories, broken);
     if is_update
         && !write("coverage.md", &coverage.table(histories, arguments.get("--update").map_or("", String::as_str)))
     {
-        return ExitCode::FAILURE;
+        return Ok(ExitCode::FAILURE);
     }
-    match failed {
-        None => ExitCode::SUCCESS,
-        Some(seed) => show(seed, broken),
-    }
+    Ok(failed.map_or(ExitCode::SUCCESS, |seed| show(seed, broken)))
 }
 
 /// Writes a table of the results. Returns whether it could.

@@ -60,7 +60,7 @@ pub(crate) struct SampleRow {
 /// A version of a row.
 pub(crate) struct Version {
     pub row: Row,
-    /// What it is in a file of each format; none if it is invalid.
+    /// Its line in a file of each format, or none if the row is invalid.
     lines: Option<[String; 2]>,
     cells: BTreeMap<&'static str, String>,
 }
@@ -197,7 +197,7 @@ impl SampleFilter {
         (time(0).minus(Duration::from_secs(500 * 60)), time(0).minus(Duration::from_secs(280 * 60)))
     }
 
-    /// It in a request.
+    /// The filter as JSON of a request.
     pub(crate) fn json(self, export_type: ExportType) -> serde_json::Value {
         let status = export_type.definition().statuses[1].name;
         let (from, to) = Self::period();
@@ -235,7 +235,7 @@ impl SampleFilter {
     }
 }
 
-/// What a version of a row is to an export.
+/// Whether an export includes, excludes or rejects a version of a row.
 enum Part<'a> {
     Excluded,
     Line(&'a str),

@@ -33,7 +33,7 @@ pub struct Outcome {
     pub choices: Vec<u32>,
     /// A digest of everything that happened.
     pub digest: u64,
-    /// What happened, if it was asked for.
+    /// What happened, if that was requested.
     pub lines: Vec<String>,
     /// How often each failure hit each call.
     pub coverage: Coverage,
@@ -193,7 +193,7 @@ impl Scheduler {
         }
     }
 
-    /// Kills a process, unless it is suspended: then it goes on for some time when it is resumed.
+    /// Kills a process, unless it is suspended: then it runs for some time after it resumes.
     fn kill(&mut self, number: usize) {
         let frozen_until = with(|world| world.processes[number].frozen_until.saturating_sub(world.now));
         if frozen_until > 0 {

@@ -4,7 +4,7 @@ use crate::broken::Broken;
 use crate::choices::Choices;
 use crate::run::run;
 
-/// How many histories are tried.
+/// How many histories are run.
 const ATTEMPTS: usize = 3000;
 
 /// A shorter list of choices, or one of lower choices, whose history fails like the one that these make.

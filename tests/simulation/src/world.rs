@@ -59,7 +59,7 @@ pub(crate) enum Event {
     Respond(usize, Option<ErrorKind>),
     /// The process ends, whatever it is doing.
     Kill(usize),
-    /// A process that stood still goes on.
+    /// A suspended process resumes.
     Resume(usize),
     /// A job message becomes visible.
     Deliver(usize),

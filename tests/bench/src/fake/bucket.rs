@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
+use exports_domain::hex;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -18,7 +19,6 @@ use sha2::{Digest, Sha256};
 
 use super::{FakeResponse, lock};
 use crate::Error;
-use crate::source_rows::hex;
 
 /// A complete file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl FakeBucket {
 
     fn put(&self, path: &str, body: Bytes, headers: &HeaderMap) -> Result<FakeResponse, S3Error> {
         let checksum = check(&body, headers)?;
-        let file = StoredFile { bytes: body.len() as u64, sha256: hex(&Sha256::digest(&body)), checksum };
+        let file = StoredFile { bytes: body.len() as u64, sha256: hex::encode(&Sha256::digest(&body)), checksum };
         lock(&self.files).insert(path.to_owned(), file);
         lock(&self.contents).insert(path.to_owned(), body);
         let mut response = xml("");
@@ -225,7 +225,7 @@ impl FakeBucket {
     }
 
     pub(super) fn put_file(&self, path: String) {
-        lock(&self.files).insert(path, StoredFile { bytes: 0, sha256: hex(&Sha256::digest([])), checksum: 0 });
+        lock(&self.files).insert(path, StoredFile { bytes: 0, sha256: hex::encode(&Sha256::digest([])), checksum: 0 });
     }
 
     fn head(&self, path: &str) -> Result<FakeResponse, S3Error> {
@@ -295,7 +295,7 @@ impl MultipartUpload {
                 "parts with gaps, or replaced out of order",
             );
         };
-        Ok(StoredFile { bytes: whole.bytes, sha256: hex(&hash.clone().finalize()), checksum: whole.checksum })
+        Ok(StoredFile { bytes: whole.bytes, sha256: hex::encode(&hash.clone().finalize()), checksum: whole.checksum })
     }
 }
 
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn file_has_its_parts_in_order_of_number() {
         let file = complete(&uploading(), &[(1, "abc"), (2, "def"), (3, "g")]);
-        assert_eq!((file.bytes, file.sha256), (7, hex(&Sha256::digest(b"abcdefg"))));
+        assert_eq!((file.bytes, file.sha256), (7, hex::encode(&Sha256::digest(b"abcdefg"))));
         assert_eq!(file.checksum, crc_fast::checksum(Crc64Nvme, b"abcdefg"));
     }
 
@@ -403,6 +403,6 @@ mod tests {
             bucket.part("upload-1", number, Bytes::from(bytes), &HeaderMap::new()).unwrap();
         }
         let file = complete(&bucket, &[(1, "abc"), (2, "xyz"), (3, "g")]);
-        assert_eq!(file.sha256, hex(&Sha256::digest(b"abcxyzg")));
+        assert_eq!(file.sha256, hex::encode(&Sha256::digest(b"abcxyzg")));
     }
 }

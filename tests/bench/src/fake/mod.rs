@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use exports_domain::hex;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -344,7 +345,7 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<FakeRespo
             let sent: serde_json::Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
             let body = sent.get("MessageBody").and_then(|body| body.as_str()).unwrap_or_default().to_owned();
             // SDKs verify the digest.
-            let digest: String = Md5::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex::encode(&Md5::digest(&body));
             let delay = sent.get("DelaySeconds").and_then(serde_json::Value::as_u64).unwrap_or(0);
             // Fails only after the run.
             let _ = shared.enqueued.send(EnqueuedJob { body, delay: Duration::from_secs(delay) });
