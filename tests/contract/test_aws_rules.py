@@ -72,9 +72,8 @@ def test_resource_name_contains_the_stack_name(resource: str) -> None:
 def test_global_resource_name_contains_the_region() -> None:
     # ARNs of these types contain no region. Only the dashboard has a name in the template.
     everywhere = {"AWS::CloudWatch::Dashboard", "AWS::IAM::User", "AWS::IAM::Role", "AWS::S3::Bucket"}
-    for resource in NAMED:
-        if RESOURCES[resource]["Type"] in everywhere:
-            assert all("${AWS::Region}" in value["Fn::Sub"] for value in names(resource).values()), resource
+    (dashboard,) = [resource for resource in NAMED if RESOURCES[resource]["Type"] in everywhere]
+    assert all("${AWS::Region}" in value["Fn::Sub"] for value in names(dashboard).values())
 
 
 def test_schedule_gets_its_name_from_cloudformation() -> None:

@@ -343,7 +343,7 @@ def test_resource_policies_allow_only_what_the_trail_needs() -> None:
         assert properties(f"{name}Policy")["Bucket"] == {"Ref": name}
 
 
-def test_downloads_are_recorded_if_the_parameter_says_so() -> None:
+def test_downloads_are_recorded_by_the_parameter() -> None:
     recording = {name for name, resource in RESOURCES.items() if resource.get("Condition") == "RecordsDownloads"}
     assert recording == {"DownloadTrail", "DownloadLogBucket", "DownloadLogBucketPolicy"}
     assert condition("RecordsDownloads", {"RecordDownloads": "true"})
@@ -482,7 +482,9 @@ def test_security_page_names_existing_tests() -> None:
     table = page.partition("## Attacks tested")[2].partition("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     sources = [*(ROOT / "tests").glob("*/test_*.py"), *(ROOT / "shared").glob("**/*.rs")]
-    defined = set(re.findall(r"\b(?:def|fn) (\w+)", "\n".join(file.read_text(encoding="utf-8") for file in sources)))
+    test = re.compile(r"^def (test_\w+)|#\[(?:tokio::)?test\b[^#]*?\bfn (\w+)", re.MULTILINE)
+    found = [test.findall(file.read_text(encoding="utf-8")) for file in sources]
+    defined = {name for names in found for pair in names for name in pair}
     for row in rows:
         named = re.findall(r"`(\w+)`", row.rpartition(" | ")[2])
         assert named, row

@@ -147,7 +147,7 @@ def test_program_for_another_architecture_is_rejected(tmp_path: Path) -> None:
         ("linker", "install gcc-aarch64-linux-gnu"),
     ],
 )
-def test_build_without_cross_tools_says_what_to_install(missing: str, advice: str, tmp_path: Path) -> None:
+def test_build_without_cross_tools_names_what_to_install(missing: str, advice: str, tmp_path: Path) -> None:
     build = FakeBuild(tmp_path, "arm64")
     build.compiled("target/aarch64-unknown-linux-gnu/release/get-caller", ARCHITECTURES["arm64"][1])
     if missing == "target":

@@ -1,7 +1,8 @@
 """The stacks that the tests share.
 
-Each test has its own tenants and leaves no work in progress. All stacks enforce the template's IAM policies, so a call
-without permission fails here as in AWS. After the tests, the logs are searched for secrets and personal data.
+Each test has its own tenants and leaves no work in progress. All stacks but `earlier_stack` enforce the template's IAM
+policies, so a call without permission fails here as in AWS. After the tests, their logs are searched for secrets and
+personal data.
 
 Each test is marked with the stack it uses. `-m plain`, `-m brisk`, `-m timed` and `-m earlier` together run all tests
 and can run in parallel.

@@ -11,7 +11,7 @@ from interventions import changed_settings
 from tenant import Tenant, link_in
 from waiting import now, wait_for
 
-# On a busy machine a link may expire before it is tried. Then the next, longer lifetime is used.
+# On a busy machine a link may expire before it is used. Then the next, longer lifetime is used.
 LIFETIMES_SECONDS = (4, 16, 64)
 
 
@@ -26,7 +26,7 @@ def ready_with_short_link(tenant: Tenant, setting: str) -> tuple[dict[str, Any],
         if now() < export["linkExpiresAt"]:
             assert (export["status"], status) == ("READY", 200)
             return export, link
-    pytest.fail(f"no link could be tried within {LIFETIMES_SECONDS[-1]} s")
+    pytest.fail(f"no link could be used within {LIFETIMES_SECONDS[-1]} s")
 
 
 def _finished(tenant: Tenant, export_id: str) -> dict[str, Any]:

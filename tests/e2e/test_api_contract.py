@@ -58,7 +58,7 @@ def test_deployed_routes_are_described(stack: Stack) -> None:
     assert "$default" in keys
 
 
-def calls(tenant: Tenant) -> list[tuple[str, str]]:
+def calls() -> list[tuple[str, str]]:
     """A call of every route, with the ID of an export that does not exist."""
     unknown = "mpo_01a11f3a-7000-7abc-8def-0123456789ab"
     return [(method, path.replace("{exportId}", unknown)) for method, path, _ in description.operations()]
@@ -66,18 +66,18 @@ def calls(tenant: Tenant) -> list[tuple[str, str]]:
 
 def test_every_response_has_a_request_id_and_is_not_cached(tenant: Tenant) -> None:
     ids = set()
-    for method, path in calls(tenant):
+    for method, path in calls():
         response = tenant.call(method, path, headers={"Origin": ORIGIN})
         assert response.headers["Cache-Control"] == "no-store", f"{method} {path}"
         assert response.headers["Access-Control-Allow-Origin"] == ORIGIN, f"{method} {path}"
         exposed = response.headers["Access-Control-Expose-Headers"].replace(" ", "").lower().split(",")
         assert sorted(exposed) == ["location", "retry-after", "x-request-id"]
         ids.add(response.headers["X-Request-Id"])
-    assert len(ids) == len(calls(tenant))
+    assert len(ids) == len(calls())
 
 
 def test_unknown_origin_gets_no_cors_headers(tenant: Tenant) -> None:
-    for method, path in calls(tenant):
+    for method, path in calls():
         response = tenant.call(method, path, headers={"Origin": "https://elsewhere.example"})
         assert not [name for name in response.headers if name.lower().startswith("access-control-")], f"{method} {path}"
 
@@ -94,14 +94,14 @@ def test_preflight_allows_only_the_configured_origin(stack: Stack) -> None:
 
 
 def test_every_route_except_the_description_requires_a_key(tenant: Tenant) -> None:
-    for method, path in calls(tenant):
+    for method, path in calls():
         response = tenant.call(method, path, headers={"dj-api-key": ""})
         assert response.status == (200 if path == "/v1/openapi.json" else 401), f"{method} {path}: {response}"
 
 
 def test_every_route_except_the_description_requires_an_operator(tenant: Tenant) -> None:
     key = tenant.stack.issue_key(tenant.id, "supplier@goods.example", client="SUPPLIER")
-    for method, path in calls(tenant):
+    for method, path in calls():
         for headers in ({"dj-client": "SUPPLIER"}, {"dj-api-key": key}, {"dj-client": "SUPPLIER", "dj-api-key": key}):
             response = tenant.call(method, path, headers=headers)
             assert response.status == (200 if path == "/v1/openapi.json" else 403), f"{method} {path}: {response}"
@@ -123,7 +123,7 @@ def test_permanent_error_is_500_without_retry_after_or_details(brisk_tenant: Ten
     method, path = CRATES[crate]
     with changed_settings(brisk_tenant.stack, crate, API_KEYS_TABLE="no-such-table"):
         response = brisk_tenant.call(method, path)
-    # The table does not exist, so a retry would not help.
+    # The function may not read this table, so a retry would not help.
     assert (response.status, response.error_codes()) == (500, ["INTERNAL"]), response
     assert "Retry-After" not in response.headers
     assert "table" not in str(response).lower()
@@ -235,7 +235,7 @@ def test_listed_keys_belong_to_the_tenant_and_are_not_shown(tenant: Tenant) -> N
 def test_revoked_key_is_rejected_everywhere_within_a_minute(timed_tenant: Tenant) -> None:
     tenant = timed_tenant
     key = tenant.stack.issue_key(tenant.id, "leaver@operators.example")
-    used = [(method, path) for method, path in calls(tenant) if path != "/v1/openapi.json"]
+    used = [(method, path) for method, path in calls() if path != "/v1/openapi.json"]
 
     def is_rejected() -> bool:
         return {tenant.call(method, path, headers={"dj-api-key": key}).status for method, path in used} == {401}

@@ -250,7 +250,7 @@ def row(what: str, response: web.Response) -> str:
 
 
 @pytest.fixture(scope="module")
-def table(stack: Stack) -> dict[str, str]:
+def table() -> dict[str, str]:
     """The rows of the table, filled by the tests below."""
     return {}
 

@@ -17,7 +17,7 @@ TENANTS = 3
 
 @dataclass(frozen=True)
 class Victim:
-    """The identifiers of a tenant that another tenant could try."""
+    """The identifiers of a tenant that another tenant could send."""
 
     tenant: Tenant
     export_id: str
@@ -54,13 +54,13 @@ def reveals(response: Response, other: Victim) -> list[str]:
 
 def test_no_route_reveals_or_changes_another_tenant(stack: Stack) -> None:
     tenants = [prepare(stack, number) for number in range(TENANTS)]
-    tried = 0
+    sent = 0
     for me, other in permutations(tenants, 2):
         before = other.tenant.items(), other.tenant.objects(), other.tenant.mails()
         for method, path, operation in description.operations():
             for attempt, headers in attempts(method, path, other):
                 response = me.tenant.call(method, attempt, None, headers)
-                tried += 1
+                sent += 1
                 named = f"{me.tenant.id}: {method} {attempt} {headers}: {response}"
                 assert not reveals(response, other), named
                 if "{exportId}" in path:
@@ -71,6 +71,6 @@ def test_no_route_reveals_or_changes_another_tenant(stack: Stack) -> None:
                     # The caller's own export, although another tenant used the same key.
                     me.tenant.await_status(response.json()["exportId"], "READY")
         assert (other.tenant.items(), other.tenant.objects(), other.tenant.mails()) == before
-    assert tried == TENANTS * (TENANTS - 1) * sum(
+    assert sent == TENANTS * (TENANTS - 1) * sum(
         len(attempts(method, path, tenants[0])) for method, path, _ in description.operations()
     )

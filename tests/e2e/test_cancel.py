@@ -153,7 +153,7 @@ def test_export_that_has_ended_is_not_cancellable(tenant: Tenant) -> None:
 def test_export_with_a_file_is_not_cancellable(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
     # The link cannot be signed, so the file is recorded and the e-mail is retried.
-    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "PERMANENT_ERROR_WAIT": "3s"}
+    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "PERMANENT_ERROR_WAIT": "8s"}
     with changed_settings(tenant.stack, "generate-export", **broken):
         export_id = tenant.launch()
         wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id))

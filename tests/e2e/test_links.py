@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import web
-from interventions import changed_settings, kill
+from interventions import kill
 from payouts import plain_payouts
 from short_links import ready_with_short_link
 from stack import Stack
@@ -100,25 +100,32 @@ def test_link_allows_only_a_download_as_attachment(tenant: Tenant) -> None:
 def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
     """Puts a second key of the same user into the secret, as switching ActiveSignerKey with KeepOtherSignerKey=true
     does. Yields the IDs of the old and the new key. Restores the old key at the end."""
-    iam, secrets, name = stack.client("iam"), stack.client("secretsmanager"), secret_of(stack)
-    before = secrets.get_secret_value(SecretId=name)["SecretString"]
-    old = json.loads(before)["accessKeyId"]
+    iam, secrets = stack.client("iam"), stack.client("secretsmanager")
+    old = json.loads(secrets.get_secret_value(SecretId=secret_of(stack))["SecretString"])["accessKeyId"]
     user = iam.get_access_key_last_used(AccessKeyId=old)["UserName"]
     made = iam.create_access_key(UserName=user)["AccessKey"]
-    secret = {"accessKeyId": made["AccessKeyId"], "secretAccessKey": made["SecretAccessKey"]}
-    secrets.put_secret_value(SecretId=name, SecretString=json.dumps(secret))
-    restart(stack)
     try:
-        yield old, made["AccessKeyId"]
+        with changed_secret(stack, {"accessKeyId": made["AccessKeyId"], "secretAccessKey": made["SecretAccessKey"]}):
+            yield old, made["AccessKeyId"]
     finally:
-        secrets.put_secret_value(SecretId=name, SecretString=before)
         iam.update_access_key(UserName=user, AccessKeyId=old, Status="Active")
         iam.delete_access_key(UserName=user, AccessKeyId=made["AccessKeyId"])
-        restart(stack)
 
 
-def restart(stack: Stack) -> None:
-    """A running process reads the key again only after five minutes."""
+@contextmanager
+def changed_secret(stack: Stack, secret: dict[str, str] | str) -> Iterator[None]:
+    """Changes the secret, and restarts what has read it: a running process reads it again only after five minutes."""
+    secrets, name = stack.client("secretsmanager"), secret_of(stack)
+    before = secrets.get_secret_value(SecretId=name)["SecretString"]
+    try:
+        put_secret(stack, secret if isinstance(secret, str) else json.dumps(secret))
+        yield
+    finally:
+        put_secret(stack, before)
+
+
+def put_secret(stack: Stack, text: str) -> None:
+    stack.client("secretsmanager").put_secret_value(SecretId=secret_of(stack), SecretString=text)
     for crate in LINK_SIGNERS:
         kill(stack, crate)
 
@@ -161,16 +168,22 @@ def detail(tenant: Tenant, export_id: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("secret", ["", "not JSON", '{"accessKeyId": "AKIA"}'])
+@pytest.mark.parametrize("secret", [" ", "not JSON", '{"accessKeyId": "AKIA"}'])
 def test_malformed_secret_is_an_internal_error_without_details(brisk_tenant: Tenant, secret: str) -> None:
     tenant = brisk_tenant
-    export = tenant.export()
-    made = tenant.stack.client("secretsmanager").create_secret(Name=f"bad-{tenant.id}", SecretString=secret or " ")
-    try:
-        with changed_settings(tenant.stack, "resend-email", LINK_SIGNER_SECRET=made["ARN"]):
-            response = tenant.call("POST", f"/v1/exports/{export['exportId']}/resend-email")
-        assert response.status == 500, response
-        assert "AKIA" not in str(response)
-        assert len(tenant.mails()) == 1
-    finally:
-        tenant.stack.client("secretsmanager").delete_secret(SecretId=made["ARN"], ForceDeleteWithoutRecovery=True)
+    path = f"/v1/exports/{tenant.export()['exportId']}/resend-email"
+
+    def rejected() -> web.Response | None:
+        """The response, once the function has restarted."""
+        response = tenant.call("POST", path)
+        return response if response.status == 500 and "errors" in response.json() else None
+
+    with changed_secret(tenant.stack, secret):
+        response = wait_for("an internal error", rejected)
+    assert response is not None
+    assert response.error_codes() == ["INTERNAL"]
+    assert "AKIA" not in str(response)
+    assert len(tenant.mails()) == 1
+    lines = [line for line in tenant.stack.logs("resend-email") if response.headers["X-Request-Id"] in line]
+    assert [line for line in lines if "the secret is not {" in line]
+    assert not [line for line in lines if "AKIA" in line]

@@ -138,7 +138,7 @@ def test_sweep_emits_oldest_pending_age_and_re_enqueue_count(brisk_tenant: Tenan
 
         wait_for("a sweep to re-enqueue the export", re_enqueued, seen=lambda: str(swept.new()))
         line = swept.await_line(lambda line: line["ExportsReEnqueued"] > 0)
-        # The age is as of the start of the sweep, which may be shortly before the export is due.
+        # The age is as of the start of the sweep, which may be shortly before the next check of the export.
         assert 0 < line["OldestPendingAge"] <= line["_aws"]["Timestamp"] / 1000 - before
         assert line["SweepErrors"] == 0
     await_quiet(tenant.stack)

@@ -1,4 +1,4 @@
-"""The permissions of each function, tried with its own credentials: only the ones it needs.
+"""The permissions of each function, exercised with its own credentials: only the ones it needs.
 
 The result is compared with results/privileges.md.
 """
@@ -105,12 +105,6 @@ def mail(sender: str) -> Attempt:
     )  # fmt: skip
 
 
-def log(crate: str) -> Attempt:
-    return lambda client, world: client("logs").create_log_stream(
-        logGroupName=f"/aws/lambda/{world.stack.functions[crate]}", logStreamName="privileges"
-    )
-
-
 def on_rows(export_type: ExportType) -> Iterator[tuple[str, Attempt]]:
     """Attempts on the source table of a type."""
     rows, table = export_type.title.lower(), export_type.key
@@ -174,7 +168,6 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
     "IAM: make a user": lambda client, world: client("iam").create_user(UserName="privileges"),
     "IAM: make a key of the signer": lambda client, world: client("iam").create_access_key(UserName="link-signer"),
-    "logs: of another function": lambda client, world: log("describe-api")(client, world),
 }
 
 AUTHENTICATION = {"API keys: read one", "API keys: record the day of use"}

@@ -58,7 +58,7 @@ def test_mail_after_a_failed_attempt_uses_the_recorded_file(brisk_tenant: Tenant
     tenant.put_payouts(payouts)
     # The next attempt must start after the cause is fixed.
     with changed_settings(
-        tenant.stack, "generate-export", LINK_SIGNER_SECRET="no-such-secret", PERMANENT_ERROR_WAIT="3s"
+        tenant.stack, "generate-export", LINK_SIGNER_SECRET="no-such-secret", PERMANENT_ERROR_WAIT="8s"
     ):
         export_id = tenant.launch()
 
@@ -134,12 +134,14 @@ def test_job_message_after_ready_changes_nothing(tenant: Tenant) -> None:
 
 def test_concurrent_sweeps_enqueue_each_export_once(brisk_stack: Stack) -> None:
     tenants = [Tenant(brisk_stack, "swept at once") for _ in range(5)]
-    # A second re-enqueue of the same export is not due during the test.
+    # The same export is not enqueued again a second time during the test.
     with held_queue(brisk_stack), changed_settings(brisk_stack, "sweep-exports", RE_ENQUEUE_AFTER="60s"):
         with lost_job_message(brisk_stack):
             exports = [tenant.launch() for tenant in tenants]
-        due = max(str(tenant.record(export)["nextCheckAt"]) for tenant, export in zip(tenants, exports, strict=True))
-        wait_for(f"the exports to be due at {due}", lambda: now() > due)
+        next_check = max(
+            str(tenant.record(export)["nextCheckAt"]) for tenant, export in zip(tenants, exports, strict=True)
+        )
+        wait_for(f"the next check at {next_check}", lambda: now() > next_check)
         before = undelivered(brisk_stack, brisk_stack.jobsQueueUrl)
         at_once(brisk_stack.sweep, 4)
         assert undelivered(brisk_stack, brisk_stack.jobsQueueUrl) - before == len(tenants)
