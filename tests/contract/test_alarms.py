@@ -6,21 +6,17 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import botocore.session
 import botocore.validate
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
 import cloudwatch
-from emitted import FUNCTIONS, METRICS, codes_by_constructor, emitters, failures, linked, sources
+from emitted import FUNCTIONS, METRICS, ROOT, codes_by_constructor, emitters, failures, linked, sources
 from export_types import EXPORT_TYPES, ExportType
+from roles import RESOURCES, TEMPLATE
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
 DASHBOARD = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
 # This reference stands for a number, so it has no quotes.

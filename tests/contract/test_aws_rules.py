@@ -9,7 +9,6 @@ import copy
 import functools
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,10 +16,10 @@ import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+from emitted import ROOT
+from roles import TEMPLATE
+
 REGION = "us-east-1"
 
 

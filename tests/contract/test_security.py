@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
-from roles import SOURCE_TABLES
+from emitted import ROOT
+from roles import RESOURCES, SOURCE_TABLES, TEMPLATE, as_list
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 FUNCTIONS = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Serverless::Function"]
 ROLES = [name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::IAM::Role"]
 
@@ -48,10 +45,6 @@ def nested(value: Any) -> list[Any]:
     """A value and all values nested in it."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [value, *(found for item in inner for found in nested(item))]
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def assert_plain_http_is_denied(policy: str, service: str, resources: Any) -> None:

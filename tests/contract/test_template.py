@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse
 
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-CRATES = sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
+from emitted import ROOT
+from roles import CRATES, RESOURCES, TEMPLATE, logical
 
 # Rust reads a setting with `settings.text("NAME")`. Some methods have a default.
 READ = re.compile(r'\bsettings\s*\.\s*([a-z_]+)\(\s*"([A-Z][A-Z0-9_]*)"')
@@ -27,13 +24,9 @@ TABLE = re.compile(r'\btable_setting: "([A-Z_]+)"')
 RESERVED = re.compile(r"^(AWS|LAMBDA)_")
 
 
-def logical_id(crate: str) -> str:
-    return "".join(word.capitalize() for word in crate.split("-")) + "Function"
-
-
 def function(crate: str) -> dict[str, Any]:
     """The properties of a function, including those from Globals."""
-    return TEMPLATE["Globals"]["Function"] | RESOURCES[logical_id(crate)]["Properties"]
+    return TEMPLATE["Globals"]["Function"] | RESOURCES[f"{logical(crate)}Function"]["Properties"]
 
 
 def functions() -> dict[str, dict[str, Any]]:
@@ -55,7 +48,9 @@ def settings_read(folder: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("crate", CRATES)
 def test_function_crate_has_its_resource(crate: str) -> None:
-    assert logical_id(crate) in functions(), f"template.yaml: no {logical_id(crate)} for functions/{crate}"
+    assert f"{logical(crate)}Function" in functions(), (
+        f"template.yaml: no {logical(crate)}Function for functions/{crate}"
+    )
     properties = function(crate)
     assert properties["CodeUri"] == f"functions/{crate}/"
     assert properties["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{crate}"}
@@ -97,7 +92,7 @@ class FakeBuild:
 
     def run(self, crate: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["make", "--makefile", BUILD / self.architecture / "Makefile", f"build-{logical_id(crate)}"],
+            ["make", "--makefile", BUILD / self.architecture / "Makefile", f"build-{logical(crate)}Function"],
             cwd=self.folder, capture_output=True, text=True, env=self.environment,
         )  # fmt: skip
 
@@ -114,7 +109,7 @@ def test_architectures_match_the_makefiles() -> None:
 
 @pytest.mark.parametrize("crate", CRATES)
 def test_function_is_built_for_its_deployed_architecture(crate: str, tmp_path: Path) -> None:
-    metadata = RESOURCES[logical_id(crate)]["Metadata"]
+    metadata = RESOURCES[f"{logical(crate)}Function"]["Metadata"]
     # SAM CLI uses the Makefile in that folder and resolves the parameter as in Architectures.
     assert metadata == {
         "BuildMethod": "makefile", "ContextPath": {"Fn::Sub": f"{BUILD}/${{Architecture}}"}, "WorkingDirectory": ".",
@@ -163,7 +158,7 @@ def test_build_without_cross_tools_names_what_to_install(missing: str, advice: s
 
 
 def test_every_function_resource_has_a_crate() -> None:
-    assert set(functions()) == {logical_id(crate) for crate in CRATES}
+    assert set(functions()) == {f"{logical(crate)}Function" for crate in CRATES}
 
 
 @pytest.mark.parametrize("crate", CRATES)
@@ -180,7 +175,7 @@ def test_every_event_folder_belongs_to_a_crate() -> None:
 
 @pytest.mark.parametrize("crate", CRATES)
 def test_function_has_a_log_group_with_retention(crate: str) -> None:
-    group = logical_id(crate).removesuffix("Function") + "LogGroup"
+    group = logical(crate) + "LogGroup"
     assert RESOURCES[group]["Type"] == "AWS::Logs::LogGroup"
     properties = RESOURCES[group]["Properties"]
     assert properties["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{crate}"}

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from emitted import ROOT
+from roles import CRATES, RESOURCES, TEMPLATE
 from test_alarms import ALARMS, metrics_of, period_of, watched_resource
-from test_template import CRATES, RESOURCES, ROOT, TEMPLATE, function, settings_read
+from test_template import function, settings_read
 
 
 def made_or_named(table: str) -> dict[str, Any]:
