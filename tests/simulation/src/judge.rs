@@ -232,6 +232,10 @@ pub(crate) fn applied(world: &mut World, transition: Transition, step: &Step, be
             if step.changes.contains(&Change::Attempts(0)) {
                 facts.leases_without_progress = 0;
             }
+            // A repetition that takes effect late sets the time of the next check back: one more message, without effect.
+            if before.lease().is_none() {
+                facts.re_enqueued_check = None;
+            }
         }
         Transition::RecordFile => {
             if before.file().is_some_and(|file| Some(&file.key) != after.file().map(|file| &file.key)) {
