@@ -38,7 +38,7 @@ def main(words: str = "") -> int:
     held, problems = 0, []
     try:
         failing = [", ".join(group) for group in groups_of(tests) if not passes(group)]
-        problems += [f"fails without any change: {group}" for group in failing]
+        problems += [f"without any change, at least one fails of: {group}" for group in failing]
     except RuntimeError as error:
         problems.append(str(error))
     # By file, so that cargo compiles less.

@@ -34,7 +34,7 @@ PROMISES = [
     ("RUNBOOK.md", r"at most (ten) times a day", "functions/resend-email/src/lib.rs", "MAX_RESENDS_A_DAY"),
     ("SECURITY.md", r"Within (five minutes) all new\s+links", "shared/aws/src/links.rs", "KEY_CACHE_LIFETIME"),
     ("SECURITY.md", r"key of (64) random characters", "shared/http/src/auth.rs", "KEY_LENGTH"),
-    ("SECURITY.md", r"at most (250 ms), as Lambda", "shared/http/src/auth.rs", "MAX_RECORD_USE"),
+    ("SECURITY.md", r"at most (250 ms), because Lambda", "shared/http/src/auth.rs", "MAX_RECORD_USE"),
     ("ARCHITECTURE.md", r"a key at most every (45 seconds)", "shared/http/src/auth.rs", "CACHE_TTL"),
     ("ARCHITECTURE.md", r"at most\s+every (five minutes)", "shared/aws/src/links.rs", "KEY_CACHE_LIFETIME"),
     ("template.yaml", r"allows at most (7 days)", "shared/aws/src/presign.rs", "MAX_LIFETIME"),

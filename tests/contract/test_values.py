@@ -161,7 +161,7 @@ def test_duration_of_at_most_seven_days_is_accepted(parameter: str, duration: st
     assert re.search(TEMPLATE["Parameters"][parameter]["AllowedPattern"], duration)
 
 
-# Uploads and unfinished parts are deleted after 8 days, and AWS limits a signed URL to 7.
+# Uploads and unfinished parts are deleted after 8 days, and AWS limits a signed URL to 7 days.
 @pytest.mark.parametrize("parameter", ["ExportDeadline", "LinkLifetime"])
 @pytest.mark.parametrize("duration", ["", "0s", "6", "6 h", "169h", "200h", "8d", "10d", "10080m", "1w"])
 def test_other_duration_is_rejected(parameter: str, duration: str) -> None:

@@ -133,17 +133,15 @@ def add_invalid_row(tenant: Tenant) -> None:
 
 
 def measure_queues(stack: Stack, metrics: Metrics, waiting_since: dict[str, float]) -> None:
-    """The metrics of the queues. The local AWS has no age of the oldest message: this is how long some have waited."""
+    """The metrics of the queues. The local AWS has no age of the oldest message: it is counted since none waited."""
     now = time.time()
     for url in (stack.jobsQueueUrl, stack.deadLetterQueueUrl):
         asked = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=asked)["Attributes"]
         visible, invisible = (float(found[name]) for name in asked)
-        age = now - waiting_since.setdefault(url, now) if visible else 0.0
-        if not visible:
-            waiting_since.pop(url, None)
+        waiting_since[url] = waiting_since.get(url, now) if visible else now
         names = ("NumberOfMessagesVisible", "NumberOfMessagesNotVisible", "AgeOfOldestMessage")
-        for name, value in zip(names, (visible, invisible, age), strict=True):
+        for name, value in zip(names, (visible, invisible, now - waiting_since[url]), strict=True):
             metrics.add(Metric.of("AWS/SQS", f"Approximate{name}", {"QueueName": url.rpartition("/")[2]}), now, value)
 
 

@@ -20,7 +20,7 @@ def assert_links_to_back_office(mail: Mail, stack: Stack) -> None:
 
 
 def test_trailing_slash_leads_to_the_page(stack: Stack) -> None:
-    # API Gateway may drop the slash, as the local one does. `trailing_slash_redirects_to_page` tests the redirect.
+    # The local API Gateway drops the slash. The unit test `trailing_slash_redirects_to_page` tests the redirect.
     page, slashed = web.request("GET", stack.backOfficeUrl), web.request("GET", f"{stack.backOfficeUrl}/")
     assert (page.status, slashed.status) == (200, 200)
     assert slashed.body == page.body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from expected_csv import expected_csv
-from interventions import changed_settings, fast_redelivery, held_queue, kill
+from interventions import changed_settings, fast_redelivery, held_queue, kill, unsigned_links
 from past_exports import days_from_now
 from payouts import large_payouts, plain_payouts
 from proxies import held_uploads
@@ -152,9 +152,7 @@ def test_export_that_has_ended_is_not_cancellable(tenant: Tenant) -> None:
 
 def test_export_with_a_file_is_not_cancellable(brisk_tenant: Tenant) -> None:
     tenant = brisk_tenant
-    # The link cannot be signed, so the file is recorded and the e-mail is retried.
-    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "PERMANENT_ERROR_WAIT": "8s"}
-    with changed_settings(tenant.stack, "generate-export", **broken):
+    with unsigned_links(tenant.stack):
         export_id = tenant.launch()
         wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id))
         response = cancel(tenant, export_id)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from expected_csv import expected_csv
-from interventions import changed_settings, held_queue
+from interventions import held_queue, unsigned_links
 from payouts import plain_payouts
 from stack import StackError
 from tenant import Tenant, await_quiet
@@ -54,9 +54,7 @@ def test_failed_export_keeps_its_file_and_can_be_resent(brisk_tenant: Tenant) ->
     tenant = brisk_tenant
     payouts = plain_payouts(3)
     tenant.put_payouts(payouts)
-    # The link cannot be signed, so the file is recorded and the e-mail is retried.
-    broken = {"LINK_SIGNER_SECRET": "no-such-secret", "PERMANENT_ERROR_WAIT": "8s"}
-    with changed_settings(tenant.stack, "generate-export", **broken):
+    with unsigned_links(tenant.stack):
         export_id = tenant.launch(tenant.cc)
         wait_for("the file to be recorded", lambda: "file" in tenant.detail(export_id))
         fail(tenant, export_id)

@@ -105,7 +105,8 @@ def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
     user = iam.get_access_key_last_used(AccessKeyId=old)["UserName"]
     made = iam.create_access_key(UserName=user)["AccessKey"]
     try:
-        with changed_secret(stack, {"accessKeyId": made["AccessKeyId"], "secretAccessKey": made["SecretAccessKey"]}):
+        secret = {"accessKeyId": made["AccessKeyId"], "secretAccessKey": made["SecretAccessKey"]}
+        with changed_secret(stack, json.dumps(secret)):
             yield old, made["AccessKeyId"]
     finally:
         iam.update_access_key(UserName=user, AccessKeyId=old, Status="Active")
@@ -113,19 +114,19 @@ def new_signing_key(stack: Stack) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def changed_secret(stack: Stack, secret: dict[str, str] | str) -> Iterator[None]:
+def changed_secret(stack: Stack, secret: str) -> Iterator[None]:
     """Changes the secret, and restarts what has read it: a running process reads it again only after five minutes."""
     secrets, name = stack.client("secretsmanager"), secret_of(stack)
     before = secrets.get_secret_value(SecretId=name)["SecretString"]
     try:
-        put_secret(stack, secret if isinstance(secret, str) else json.dumps(secret))
+        put_secret(stack, secret)
         yield
     finally:
         put_secret(stack, before)
 
 
-def put_secret(stack: Stack, text: str) -> None:
-    stack.client("secretsmanager").put_secret_value(SecretId=secret_of(stack), SecretString=text)
+def put_secret(stack: Stack, secret: str) -> None:
+    stack.client("secretsmanager").put_secret_value(SecretId=secret_of(stack), SecretString=secret)
     for crate in LINK_SIGNERS:
         kill(stack, crate)
 

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 import golden
 from export_types import EXPORT_TYPES, ExportType
 from interventions import processes
+from roles import as_list
 from stack import SENDER, Stack, StackError
 from tenant import await_quiet
 
@@ -324,10 +325,6 @@ def test_bucket_policy_denies_plain_http(world: World) -> None:
     finally:
         s3.delete_bucket_policy(Bucket=name)
         s3.put_bucket_policy(Bucket=name, Policy=deployed)
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def test_table_of_privileges_is_up_to_date(table: dict[str, set[str]]) -> None:

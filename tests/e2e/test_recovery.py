@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from expected_csv import Payout, expected_csv
-from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of
+from interventions import changed_settings, fast_redelivery, held_queue, kill, shorten_lease, timeout_of, unsigned_links
 from payouts import large_payouts, plain_payouts
 from proxies import held_uploads, slow_queries
 from stack import Stack
@@ -57,9 +57,7 @@ def test_mail_after_a_failed_attempt_uses_the_recorded_file(brisk_tenant: Tenant
     tenant, payouts = brisk_tenant, plain_payouts(3)
     tenant.put_payouts(payouts)
     # The next attempt must start after the cause is fixed.
-    with changed_settings(
-        tenant.stack, "generate-export", LINK_SIGNER_SECRET="no-such-secret", PERMANENT_ERROR_WAIT="8s"
-    ):
+    with unsigned_links(tenant.stack):
         export_id = tenant.launch()
 
         def has_released_lease() -> bool:

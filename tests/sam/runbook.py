@@ -27,7 +27,7 @@ RUNBOOK = ROOT / "RUNBOOK.md"
 EXPORTS = "/v1/payments/marketplace-payouts/export"
 EXPORT_SECONDS = 120.0
 LEAVER = "leaver@acme.example"
-# Its ID starts with that of the tenant that leaves.
+# A tenant with a key, an item and a file. Its ID starts with that of the tenant that leaves.
 NEIGHBOUR = f"{TENANT}-2"
 SAMPLE_ROWS = 3
 
@@ -92,11 +92,11 @@ def main() -> int:
                 wrong.append(f"off-boarding leaves other data than the neighbour's and the source rows: {left}")
             wrong += [f"{place}: not in the runbook" for place in {*PRINTED, *UNSUPPORTED} - {p for p, _ in commands}]
             restore = filled(dict(commands)["Restore a table", 1], replacements)
-            unreadable = restore.replace("aws dynamodb scan", "false")
-            assert unreadable != restore
+            failing = restore.replace("aws dynamodb scan", "false")
+            assert failing != restore
             with contextlib.suppress(CommandError):
                 # As in a reader's shell, which has only the runbook's own options.
-                reader.run(f"set +o pipefail\n{setting[1]}\n{unreadable}")
+                reader.run(f"set +o pipefail\n{setting[1]}\n{failing}")
                 wrong.append("a restored table that cannot be read does not fail the commands")
             restored = f"{stack.exportsTable}-restored"
             if restored not in stack.client("dynamodb").list_tables()["TableNames"]:
