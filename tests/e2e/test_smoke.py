@@ -372,7 +372,7 @@ def test_unreachable_api_is_reported(
     assert run_in_process(program, stack, monkeypatch) == 1
     error = one_line(capsys.readouterr().err)
     assert error.startswith("tests/smoke: http://127.0.0.1:1 cannot be reached: ")
-    assert error.endswith("If the API is served elsewhere, say where with --api-url.")
+    assert error.endswith("If the API is served elsewhere, specify it with --api-url.")
 
 
 @pytest.mark.parametrize(
