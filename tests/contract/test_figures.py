@@ -140,7 +140,7 @@ FIGURES: list[tuple[str, str, tuple[float, ...]]] = [
         "| create-export, start and first request, CPU | {:.1f} ms: {:.0f} × less than Python, {:.0f} × than Node.js, "
         "{:.1f} × than plain Rust (target: 6 ×) |",
         (
-            target(LAUNCH),
+            started("create-export")["startCpuMs"],
             *(target(f"{LAUNCH}, compared with {peer}") for peer in ("Python", "Node.js 20", "plain Rust")),
         ),
     ),

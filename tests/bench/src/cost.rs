@@ -32,6 +32,11 @@ mod price {
 const MB_PER_VCPU: f64 = 1769.0;
 /// The compared memory sizes in MB.
 const SIZES: [f64; 5] = [128.0, 256.0, 512.0, 1024.0, MB_PER_VCPU];
+/// CPU time of Python for the first request of create-export with the start before it, in ms, and for an export of
+/// 1,000,000 rows, in seconds. The measured times are scaled to these, so that costs and memory sizes do not depend on
+/// the speed of the measuring machine.
+const PYTHON_START_MS: f64 = 300.0;
+const PYTHON_EXPORT_SECONDS: f64 = 70.0;
 /// Assumed duration of a call to AWS within a region.
 const CALL_MS: f64 = 5.0;
 /// How much longer a request, or a first request, may take than on a full vCPU.
@@ -74,6 +79,7 @@ struct RunResult {
 pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
     let exports: GeneratorResults = serde_json::from_str(exports)?;
     let deployed = deployed_megabytes()?;
+    let scale = PYTHON_START_MS / find(report, "create-export", Implementation::Python)?.start_cpu_ms;
     let mut rows = Vec::new();
     for (title, function, services) in [
         // Two items of at most 1 KB with two units each in a transaction, and one unit for NextCheckIndex.
@@ -82,10 +88,11 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         ("1 M list requests", "list-exports", 4.0 * price::DYNAMODB_READ),
     ] {
         let services = 1e6 * (services + price::HTTP_API_REQUEST);
-        let ours = BilledInvocation::of_requests(find(report, function, Implementation::Function)?)?;
-        let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?)?;
+        let ours = BilledInvocation::of_requests(find(report, function, Implementation::Function)?, scale)?;
+        let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?, scale)?;
         rows.push(row(title, &ours, &python, services));
     }
+    let export_scale = PYTHON_EXPORT_SECONDS / find_export(&exports, 1_000_000, Filter::Off, "python")?.cpu_seconds;
     let mut targets = Vec::new();
     let largest = 10_000_000;
     for (size, filter) in
@@ -110,7 +117,7 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
             let title = format!("1 export of {of}{} rows, share {share} %", thousands(size));
             let reading = consumed.reads / (UNITS_PER_SECOND * share / 100.0);
             let time = |export: &ExportResult, times: f64, memory: f64| {
-                (times * at(memory, export.cpu_seconds)).max(reading) + times * waits(export)
+                (times * at(memory, export_scale * export.cpu_seconds)).max(reading) + times * waits(export)
             };
             let python = BilledInvocation::of_work(|memory| time(python, times, memory));
             rows.push(row(&title, &BilledInvocation::of_work(|memory| time(ours, 1.0, memory)), &python, services));
@@ -127,8 +134,9 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         ["operation", "Lambda, $", "at MB", "seconds", "Python: Lambda, $", "at MB", "seconds", "other services, $"];
     let mut text = format!(
         "# Costs\n\nCalculated by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's list \
-         prices ({}). CPU time is scaled by the share of a vCPU that the memory size provides. A request takes its CPU time \
-         and {CALL_MS} ms per call. An export takes its CPU time or, if that is longer, the time in which its share of a \
+         prices ({}). CPU times are scaled to a machine on which Python takes {PYTHON_START_MS} ms for create-export's start \
+         and first request, and {PYTHON_EXPORT_SECONDS} s for an export of 1,000,000 rows; and by the share of a vCPU that \
+         the memory size provides. A request takes its CPU time and {CALL_MS} ms per call. An export takes its CPU time or, if that is longer, the time in which its share of a \
          partition's {UNITS_PER_SECOND} read units per second covers its reads; and {CALL_MS} ms per other call, except for \
          uploaded parts. A partition that DynamoDB has split for heat gives more: not measured. Memory: the smallest of 128, \
          256, 512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first \
@@ -148,10 +156,10 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
         let mut cells = vec![started.function.to_owned()];
         for size in SIZES {
-            let time = |cpu_ms: f64, calls: f64| calls * CALL_MS + at(size, cpu_ms);
+            let time = |cpu_ms: f64, calls: f64| calls * CALL_MS + at(size, scale * cpu_ms);
             cells.push(format!("{:.1} / {:.1}", time(warm.cpu_ms, warm.calls), time(started.first_cpu_ms, warm.calls)));
         }
-        cells.push(format!("{:.0}", BilledInvocation::of_requests(started)?.megabytes));
+        cells.push(format!("{:.0}", BilledInvocation::of_requests(started, scale)?.megabytes));
         rows.push(<[String; 7]>::try_from(cells).map_err(|_| "wrong number of columns")?);
     }
     let columns = ["function", "128 MB", "256 MB", "512 MB", "1,024 MB", "1,769 MB", "chosen"];
@@ -176,14 +184,15 @@ struct BilledInvocation {
 }
 
 impl BilledInvocation {
-    fn of_requests(started: &StartSummary) -> Result<Self, Error> {
+    /// The invocation of a warm request, with CPU times scaled by `scale`.
+    fn of_requests(started: &StartSummary, scale: f64) -> Result<Self, Error> {
         let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
+        let (warm_cpu, first_cpu) = (scale * warm.cpu_ms, scale * started.first_cpu_ms);
         let is_quick = |size: &f64| {
-            at(*size, warm.cpu_ms) - warm.cpu_ms <= SLOWER_MS
-                && at(*size, started.first_cpu_ms) - started.first_cpu_ms <= FIRST_SLOWER_MS
+            at(*size, warm_cpu) - warm_cpu <= SLOWER_MS && at(*size, first_cpu) - first_cpu <= FIRST_SLOWER_MS
         };
         let megabytes = SIZES.into_iter().find(is_quick).unwrap_or(MB_PER_VCPU);
-        Ok(Self { megabytes, seconds: (warm.calls * CALL_MS + at(megabytes, warm.cpu_ms)) / 1000.0 })
+        Ok(Self { megabytes, seconds: (warm.calls * CALL_MS + at(megabytes, warm_cpu)) / 1000.0 })
     }
 
     /// The invocation of work with this duration in seconds by memory size in MB.
@@ -239,4 +248,59 @@ fn calls(export: &ExportResult, operations: &[&str]) -> f64 {
     let made = export.runs.first().map(|run| &run.calls);
     let of = |operation: &&str| made.and_then(|made| made.get(*operation)).copied().unwrap_or(0) as f64;
     operations.iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::start_report::WarmSummary;
+
+    /// A start and warm requests, measured on a machine that is `slower` times as slow.
+    fn started(function: &'static str, implementation: Implementation, cpu_ms: f64, slower: f64) -> StartSummary {
+        StartSummary {
+            function,
+            is_route: true,
+            implementation,
+            binary_bytes: None,
+            init_cpu_ms: slower * cpu_ms,
+            first_cpu_ms: slower * cpu_ms,
+            start_cpu_ms: slower * 2.0 * cpu_ms,
+            first_wall_ms: slower * 3.0 * cpu_ms,
+            warm: Some(WarmSummary {
+                cpu_ms: slower * cpu_ms / 2.0,
+                calls: 2.0,
+                calls_by_operation: std::collections::BTreeMap::new(),
+                resident_mib: 8.0,
+                growth_percent: 0.0,
+            }),
+            starts: 1,
+        }
+    }
+
+    fn table_of_a_machine(slower: f64) -> Result<String, Error> {
+        let results = ["create-export", "list-exports"].into_iter().flat_map(|function| {
+            [(Implementation::Function, 1.5), (Implementation::Python, 150.0)]
+                .map(|(implementation, cpu_ms)| started(function, implementation, cpu_ms, slower))
+        });
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/generator.json");
+        let mut exports: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
+        for export in exports["results"].as_array_mut().ok_or("no results")? {
+            let seconds = export["cpuSeconds"].as_f64().ok_or("no CPU time")?;
+            export["cpuSeconds"] = (slower * seconds).into();
+        }
+        table(&StartReport::new(results.collect(), String::new()), &exports.to_string())
+    }
+
+    #[test]
+    fn slower_machine_gives_the_same_costs_and_memory_sizes() -> Result<(), Error> {
+        let table = table_of_a_machine(1.0)?;
+        assert!(table.contains("| create-export | 20.4 / 30.7 | "), "{table}");
+        assert_eq!(table, table_of_a_machine(2.0)?);
+        Ok(())
+    }
 }

@@ -47,6 +47,12 @@ pub fn build(root: &Path, binaries: &Path, arguments: &[&str]) -> Result<(), Err
     if command.status()?.success() { Ok(()) } else { Err(format!("cannot build {}", arguments.join(" ")).into()) }
 }
 
+/// Whether `binaries` is the folder of release binaries. Only their results are committed.
+#[must_use]
+pub fn is_release(binaries: &Path) -> bool {
+    binaries.ends_with("release")
+}
+
 /// Cargo, without the variables that `cargo run` sets for this command. The build script of ring reads them, so cargo
 /// would compile ring again, and everything that uses it.
 fn cargo() -> Command {

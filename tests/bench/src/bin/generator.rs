@@ -11,7 +11,7 @@ use bench::contender::{Contender, GeneratorBench, Sample, Task};
 use bench::plan::{HELP, Plan, Scenario};
 use bench::report::{ContenderSummary, Report, thousands};
 use bench::source_rows::SourceRows;
-use bench::{Error, build, build_rust_peers, chart, create_venv, digest_of_inputs, rust_peers};
+use bench::{Error, build, build_rust_peers, chart, create_venv, digest_of_inputs, is_release, rust_peers};
 
 fn main() -> ExitCode {
     match run() {
@@ -42,8 +42,8 @@ fn run() -> Result<(), Error> {
     }
     let report = Report::new(results, inputs);
     print(&report.to_text());
-    let is_release = bench.binaries.file_name().is_some_and(|profile| profile == "release");
-    let folder = if plan.is_full && is_release { root.join("tests/bench/results") } else { bench.scratch };
+    let folder =
+        if plan.is_full && is_release(&bench.binaries) { root.join("tests/bench/results") } else { bench.scratch };
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("generator.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     fs::write(folder.join("generator.md"), report.to_markdown())?;

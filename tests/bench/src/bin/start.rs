@@ -11,7 +11,8 @@ use std::time::Instant;
 use bench::start::{Implementation, SUBJECTS, StartBench, StartSample};
 use bench::start_report::{StartReport, StartSummary};
 use bench::{
-    Error, build, build_rust_peers, cost, create_venv, digest_of_inputs, line_of_inputs, rust_peers, start_chart,
+    Error, build, build_rust_peers, cost, create_venv, digest_of_inputs, is_release, line_of_inputs, rust_peers,
+    start_chart,
 };
 
 const HELP: &str = "\
@@ -83,9 +84,11 @@ fn run() -> Result<bool, Error> {
     let started = Instant::now();
     let report = StartReport::new(measure(&bench, mode)?, inputs);
     print(&report.to_text());
-    let is_release = bench.binaries.file_name().is_some_and(|profile| profile == "release");
-    let is_kept = mode == Mode::Full && is_release;
-    let folder = if is_kept { root.join("tests/bench/results") } else { bench.scratch };
+    let folder = if mode == Mode::Full && is_release(&bench.binaries) {
+        root.join("tests/bench/results")
+    } else {
+        bench.scratch
+    };
     fs::write(folder.join("start.json"), format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     fs::write(folder.join("start.md"), report.to_markdown())?;
     if let Some(picture) = start_chart::draw(&report) {

@@ -18,7 +18,7 @@ use bench::process::Process;
 use bench::report::thousands;
 use bench::runtime_api::RuntimeApi;
 use bench::source_rows::{Filter, SourceRows, Spread};
-use bench::{Error, build, digest_of_inputs, line_of_inputs};
+use bench::{Error, build, digest_of_inputs, is_release, line_of_inputs};
 use exports_aws::dynamodb::{ExportsTable, next_check_state};
 use exports_aws::system::LambdaSystem;
 use exports_domain::export::{Export, State};
@@ -87,7 +87,7 @@ fn run() -> Result<(), Error> {
         text += &measure(checks, sweepers, &binaries, &scratch)?;
     }
     print(&text);
-    if checks == CHECKS && binaries.file_name().is_some_and(|profile| profile == "release") {
+    if checks == CHECKS && is_release(&binaries) {
         fs::write(root.join("tests/bench/results/sweeper.md"), text)?;
     }
     Ok(())
