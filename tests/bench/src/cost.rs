@@ -32,10 +32,10 @@ mod price {
 const MB_PER_VCPU: f64 = 1769.0;
 /// The compared memory sizes in MB.
 const SIZES: [f64; 5] = [128.0, 256.0, 512.0, 1024.0, MB_PER_VCPU];
-/// CPU time of Python for the first request of create-export with the start before it, in ms, and for an export of
-/// 1,000,000 rows, in seconds. The measured times are scaled to these, so that costs and memory sizes do not depend on
-/// the speed of the measuring machine.
-const PYTHON_START_MS: f64 = 300.0;
+/// The CPU time to which that of a start of the [`REFERENCE`](crate::start::REFERENCE) is scaled, and with it those of all
+/// functions, so that costs and memory sizes do not depend on the speed of the measuring machine.
+const REFERENCE_MS: f64 = 300.0;
+/// The CPU time to which that of Python for 1,000,000 rows is scaled, and with it those of all exports.
 const PYTHON_EXPORT_SECONDS: f64 = 70.0;
 /// Assumed duration of a call to AWS within a region.
 const CALL_MS: f64 = 5.0;
@@ -79,7 +79,6 @@ struct RunResult {
 pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
     let exports: GeneratorResults = serde_json::from_str(exports)?;
     let deployed = deployed_megabytes()?;
-    let scale = PYTHON_START_MS / find(report, "create-export", Implementation::Python)?.start_cpu_ms;
     let mut rows = Vec::new();
     for (title, function, services) in [
         // Two items of at most 1 KB with two units each in a transaction, and one unit for NextCheckIndex.
@@ -88,8 +87,8 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         ("1 M list requests", "list-exports", 4.0 * price::DYNAMODB_READ),
     ] {
         let services = 1e6 * (services + price::HTTP_API_REQUEST);
-        let ours = BilledInvocation::of_requests(find(report, function, Implementation::Function)?, scale)?;
-        let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?, scale)?;
+        let ours = BilledInvocation::of_requests(find(report, function, Implementation::Function)?)?;
+        let python = BilledInvocation::of_requests(find(report, function, Implementation::Python)?)?;
         rows.push(row(title, &ours, &python, services));
     }
     let export_scale = PYTHON_EXPORT_SECONDS / find_export(&exports, 1_000_000, Filter::Off, "python")?.cpu_seconds;
@@ -134,16 +133,16 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         ["operation", "Lambda, $", "at MB", "seconds", "Python: Lambda, $", "at MB", "seconds", "other services, $"];
     let mut text = format!(
         "# Costs\n\nCalculated by `cargo bench-start` from its CPU times and those of `cargo bench-generator`, at AWS's list \
-         prices ({}). CPU times are scaled to a machine on which Python takes {PYTHON_START_MS} ms for create-export's start \
-         and first request, and {PYTHON_EXPORT_SECONDS} s for an export of 1,000,000 rows; and by the share of a vCPU that \
-         the memory size provides. A request takes its CPU time and {CALL_MS} ms per call. An export takes its CPU time or, if that is longer, the time in which its share of a \
-         partition's {UNITS_PER_SECOND} read units per second covers its reads; and {CALL_MS} ms per other call, except for \
-         uploaded parts. A partition that DynamoDB has split for heat gives more: not measured. Memory: the smallest of 128, \
-         256, 512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms longer than on a full vCPU, a first \
-         request at most {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} times as long. For exports, this \
-         is what CSV alone needs; as deployed, they have the template's {deployed} MB. Python at 10,000,000 rows is ten times \
-         its measured 1,000,000 rows. Other services are the same for both: HTTP API, the read and write units of DynamoDB on \
-         demand as counted, SQS, S3 requests and SES.\n\n{}\n{}",
+         prices ({}). CPU times are scaled to a machine on which Python takes {REFERENCE_MS} ms for create-export's start \
+         and first request, and {PYTHON_EXPORT_SECONDS} s for an export of 1,000,000 rows; and by the share of a vCPU that the \
+         memory size provides. A request takes its CPU time and {CALL_MS} ms per call. An export takes its CPU time or, if that \
+         is longer, the time in which its share of a partition's {UNITS_PER_SECOND} read units per second covers its reads; and \
+         {CALL_MS} ms per other call, except for uploaded parts. A partition that DynamoDB has split for heat gives more: not \
+         measured. Memory: the smallest of 128, 256, 512, 1,024 and 1,769 MB at which a request takes at most {SLOWER_MS} ms \
+         longer than on a full vCPU, a first request at most {FIRST_SLOWER_MS} ms longer, and an export at most {EXPORT_SLOWER} \
+         times as long. For exports, this is what CSV alone needs; as deployed, they have the template's {deployed} MB. Python \
+         at 10,000,000 rows is ten times its measured 1,000,000 rows. Other services are the same for both: HTTP API, the read \
+         and write units of DynamoDB on demand as counted, SQS, S3 requests and SES.\n\n{}\n{}",
         price::OF,
         markdown(&TARGET_COLUMNS, &targets),
         markdown(&columns, &rows)
@@ -154,12 +153,13 @@ pub fn table(report: &StartReport, exports: &str) -> Result<String, Error> {
         report.results.iter().filter(|started| started.is_route && started.implementation == Implementation::Function)
     {
         let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
+        let scale = scale(started)?;
         let mut cells = vec![started.function.to_owned()];
         for size in SIZES {
-            let time = |cpu_ms: f64, calls: f64| calls * CALL_MS + at(size, scale * cpu_ms);
-            cells.push(format!("{:.1} / {:.1}", time(warm.cpu_ms, warm.calls), time(started.first_cpu_ms, warm.calls)));
+            let time = |cpu_ms: f64| warm.calls * CALL_MS + at(size, scale * cpu_ms);
+            cells.push(format!("{:.1} / {:.1}", time(warm.cpu_ms), time(started.first_cpu_ms)));
         }
-        cells.push(format!("{:.0}", BilledInvocation::of_requests(started, scale)?.megabytes));
+        cells.push(format!("{:.0}", BilledInvocation::of_requests(started)?.megabytes));
         rows.push(<[String; 7]>::try_from(cells).map_err(|_| "wrong number of columns")?);
     }
     let columns = ["function", "128 MB", "256 MB", "512 MB", "1,024 MB", "1,769 MB", "chosen"];
@@ -184,9 +184,9 @@ struct BilledInvocation {
 }
 
 impl BilledInvocation {
-    /// The invocation of a warm request, with CPU times scaled by `scale`.
-    fn of_requests(started: &StartSummary, scale: f64) -> Result<Self, Error> {
+    fn of_requests(started: &StartSummary) -> Result<Self, Error> {
         let warm = started.warm.as_ref().ok_or("no warm requests were measured")?;
+        let scale = scale(started)?;
         let (warm_cpu, first_cpu) = (scale * warm.cpu_ms, scale * started.first_cpu_ms);
         let is_quick = |size: &f64| {
             at(*size, warm_cpu) - warm_cpu <= SLOWER_MS && at(*size, first_cpu) - first_cpu <= FIRST_SLOWER_MS
@@ -205,6 +205,11 @@ impl BilledInvocation {
     fn dollars(&self) -> f64 {
         self.seconds * self.megabytes / 1024.0 * price::LAMBDA_GB_SECOND + price::LAMBDA_REQUEST
     }
+}
+
+/// The factor for the measured CPU times of a function.
+fn scale(started: &StartSummary) -> Result<f64, Error> {
+    Ok(REFERENCE_MS / started.reference_cpu_ms.ok_or("the reference was not measured")?)
 }
 
 /// The duration of `cpu` time with this memory size.
@@ -270,9 +275,12 @@ mod tests {
             init_cpu_ms: slower * cpu_ms,
             first_cpu_ms: slower * cpu_ms,
             start_cpu_ms: slower * 2.0 * cpu_ms,
+            start_ratio: 1.0,
+            reference_cpu_ms: Some(slower * 300.0),
             first_wall_ms: slower * 3.0 * cpu_ms,
             warm: Some(WarmSummary {
                 cpu_ms: slower * cpu_ms / 2.0,
+                ratio: 1.0,
                 calls: 2.0,
                 calls_by_operation: std::collections::BTreeMap::new(),
                 resident_mib: 8.0,

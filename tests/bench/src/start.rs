@@ -111,6 +111,9 @@ pub const SUBJECTS: [Subject; 12] = [
     worker("fail-export", Some("fail-export/fail.json"), "FAILED"),
 ];
 
+/// Python's create-export, started in each turn of a route, is the unit of CPU time in which costs are calculated.
+pub const REFERENCE: (&Subject, Implementation) = (&SUBJECTS[0], Implementation::Python);
+
 const fn route(name: &'static str, event: &'static str, peer: Option<&'static str>, response: &'static str) -> Subject {
     Subject { name, event: Some(event), peer, is_route: true, response }
 }
@@ -131,6 +134,23 @@ pub struct StartSample {
     pub first_wall_ms: f64,
     /// Measurements of further events, if there were any.
     pub warm: Option<WarmSample>,
+}
+
+impl StartSample {
+    /// CPU time of initialization and the first event.
+    #[must_use]
+    pub fn start_cpu_ms(&self) -> f64 {
+        self.init_cpu_ms + self.first_cpu_ms
+    }
+}
+
+/// The starts of a function's implementations, which took turns.
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    /// The starts of each implementation, in the order of the turns.
+    pub starts: BTreeMap<Implementation, Vec<StartSample>>,
+    /// The starts of the [`REFERENCE`], if there were any.
+    pub references: Vec<StartSample>,
 }
 
 /// The measurements of the events after the first.

@@ -1,14 +1,13 @@
 //! `cargo bench-start`: measures cold starts and warm requests of every function's release binary, and of the same routes
 //! in Python, Node.js and plain Rust.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use bench::start::{Implementation, SUBJECTS, StartBench, StartSample};
+use bench::start::{Implementation, REFERENCE, SUBJECTS, StartBench, Turns};
 use bench::start_report::{StartReport, StartSummary};
 use bench::{
     Error, build, build_rust_peers, cost, create_venv, digest_of_inputs, is_release, line_of_inputs, rust_peers,
@@ -164,16 +163,21 @@ fn measure(bench: &StartBench, mode: Mode) -> Result<Vec<StartSummary>, Error> {
             Some(_) if mode.has_peers() => Implementation::ALL.to_vec(),
             _ => vec![Implementation::Function],
         };
-        let mut samples: BTreeMap<Implementation, Vec<StartSample>> = BTreeMap::new();
+        let mut turns = Turns::default();
         for start in 0..starts {
             for implementation in &implementations {
                 let warm = if subject.is_route && start < warm_starts { WARM_EVENTS } else { 0 };
-                samples.entry(*implementation).or_default().push(bench.start(subject, *implementation, warm)?);
+                let sample = bench.start(subject, *implementation, warm)?;
+                turns.starts.entry(*implementation).or_default().push(sample);
+            }
+            if subject.is_route && mode.has_peers() {
+                let (reference, implementation) = REFERENCE;
+                turns.references.push(bench.start(reference, implementation, 0)?);
             }
         }
-        for (implementation, starts) in samples {
-            let bytes = bench.binary_bytes(subject, implementation)?;
-            results.push(StartSummary::new(subject.name, subject.is_route, implementation, bytes, &starts));
+        for implementation in turns.starts.keys() {
+            let bytes = bench.binary_bytes(subject, *implementation)?;
+            results.push(StartSummary::new(subject, *implementation, bytes, &turns));
         }
     }
     Ok(results)
