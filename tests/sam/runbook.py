@@ -1,7 +1,7 @@
 """Runs every command of RUNBOOK.md against a local stack with the problems that the runbook covers.
 
-These are a stuck export, a leaked link, a dead letter, a key to revoke, paused sending, a table to restore, and log
-lines of failures.
+These are a stuck export, a leaked link and signing key, a dead letter, a key to revoke, paused sending, a table to
+restore, and log lines of failures.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ PRINTED = {
     ("Invalid rows", 1): r'"Count": 1',
     ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
     ("Leaked link", 1): r"^delete: s3://\S+/exports/acme/mpo_\S+$",
+    ("Leaked signing key", 1): r"\AInactive\s*\Z",
     ("Restore a table", 1): r"already exists: (?s:.*)DELETING",
     ("E-mail", 1): r'"sending": true(?s:.*)"SendingEnabled": false(?s:.*)"SuppressedDestinationSummaries"',
     ("E-mail", 2): r"\A\s*\Z",
@@ -177,6 +178,8 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
         (r"po_…", rows[0]["payoutId"]),
         (r'"keyId": "…"', f'"keyId": "{leaver}"'),
         (r"(?<=--restore-date-time )\S+", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())),
+        # The local stack makes the user itself (`_bridge_signer_key`).
+        (r"(?<=^signer=)\$\([^)]*\)", f"{stack.name}-link-signer"),
         # Nobody uses a revoked key here. test_revoked_key_is_rejected_everywhere_within_a_minute does.
         (r"(?<=^sleep )60", "0"),
     ]
