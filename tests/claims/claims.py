@@ -433,6 +433,14 @@ CLAIMS = [
         'b"!#$%&\'*+/=?^_`{|}~-\\""',
         "exports-domain email::tests::invalid_address_is_rejected_with_the_reason",
     ),
+    Claim(
+        README,
+        "A custom domain must map the API without a path: behind one, launch, history and detail return 404.",
+        "shared/http/src/routes.rs",
+        "path.strip_prefix(PAYMENTS)?.strip_prefix",
+        "path.split_once(PAYMENTS)?.1.strip_prefix",
+        "exports-http routes::tests::export_type_is_that_of_the_path",
+    ),
     # ---------------------------------------------------------------------------- SECURITY: threats and protections
     Claim(
         SECURITY,

@@ -102,7 +102,8 @@ mod tests {
             assert_eq!(export_type(&exports(known)), Some(known));
             assert_eq!(export_type(&format!("{}/x", exports(known))), Some(known));
         }
-        for path in ["", "/v1/payments", "/v1/payments/", "/v1/payments/x/export", "/v1/caller"] {
+        let behind_a_path = format!("/pay{}", exports(ExportType::MarketplacePayouts));
+        for path in ["", "/v1/payments", "/v1/payments/", "/v1/payments/x/export", "/v1/caller", &behind_a_path] {
             assert_eq!(export_type(path), None, "{path}");
         }
     }
