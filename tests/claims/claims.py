@@ -543,6 +543,16 @@ CLAIMS = [
     ),
     Claim(
         SECURITY,
+        "SES has no resource for disabling its tracking.",
+        TEMPLATE,
+        '"ses:OpenTrackingEnabled": DISABLED, "ses:ClickTrackingEnabled": DISABLED }\n'
+        "      Tags: [{ Key: stage, Value: !Ref Stage }]\n  SweepExportsLogGroup:\n",
+        '"ses:OpenTrackingEnabled": DISABLED }\n'
+        "      Tags: [{ Key: stage, Value: !Ref Stage }]\n  SweepExportsLogGroup:\n",
+        "tests/contract/test_security.py::test_roles_that_send_mail_may_disable_tracking_and_not_enable_it",
+    ),
+    Claim(
+        SECURITY,
         "No function can write to source tables.",
         TEMPLATE,
         "              - Sid: ReadRows\n                Effect: Allow\n                Action: dynamodb:Query\n",
@@ -676,9 +686,9 @@ CLAIMS = [
         "| e-mail from another sender | denied |",
         TEMPLATE,
         '                  StringEquals: { "ses:FromAddress": !Ref SenderAddress }\n'
-        "      Tags: [{ Key: stage, Value: !Ref Stage }]\n  SweepExportsLogGroup:\n",
+        "              # Each e-mail overrides the account's tracking.",
         '                  StringLike: { "ses:FromAddress": "*" }\n'
-        "      Tags: [{ Key: stage, Value: !Ref Stage }]\n  SweepExportsLogGroup:\n",
+        "              # Each e-mail overrides the account's tracking.",
         "tests/contract/test_security.py::test_mail_is_sent_from_one_sender_and_configuration_set",
     ),
     Claim(

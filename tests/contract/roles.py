@@ -259,6 +259,9 @@ def actions(request: Request, environment: dict[str, str]) -> Iterator[tuple[str
         for identity in (sender, sender.partition("@")[2], RECIPIENT):
             yield "ses:SendEmail", f"{arn}identity/{identity}"
         yield "ses:SendEmail", f"{arn}configuration-set/{environment['MAIL_CONFIGURATION_SET']}"
+        if "Tracking" in body.get("ConfigurationOverrides", {}):
+            # SES Developer Guide, "Using configuration overrides in Amazon SES".
+            yield "ses:ApplyTrackingConfigurationOverrides", "*"
     else:
         assert (request.service, operation) == ("secretsmanager", "GetSecretValue")
         yield "secretsmanager:GetSecretValue", environment["LINK_SIGNER_SECRET"]

@@ -71,7 +71,10 @@ def violations(statement: dict[str, Any], deployment: Deployment) -> Iterator[st
         else:
             details = REFERENCE.actions.get_action_details(service, name)
             kinds = [kind["name"] for kind in details["resourceTypes"]]
-            fitting = {resource for resource in resources if any(fits(resource, service, kind) for kind in kinds)}
+            # An action without resource types applies to `*`.
+            fitting = {
+                r for r in resources if any(fits(r, service, kind) for kind in kinds) or (not kinds and r == "*")
+            }
             if resources != ["*"] and not fitting:
                 yield f"{action} applies to {kinds}, not to {resources}"
             unused -= fitting

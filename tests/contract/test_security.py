@@ -76,6 +76,8 @@ def test_policy_grants_single_actions_on_named_resources(name: str) -> None:
         assert statement["Effect"] == "Allow"
         for action in as_list(statement["Action"]):
             assert "*" not in action, f"{name}: name the actions of {action}"
+        if statement["Action"] == OVERRIDE_TRACKING:
+            continue
         for resource in as_list(statement["Resource"]):
             text = json.dumps(resource)
             # Object keys and recipients are not known at deployment.
@@ -110,6 +112,8 @@ def test_routes_may_change_only_the_last_use_of_a_key() -> None:
         }, name
 
 
+# SES has no resource for this action.
+OVERRIDE_TRACKING = "ses:ApplyTrackingConfigurationOverrides"
 IDENTITIES = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
 
 
@@ -123,6 +127,23 @@ def test_mail_is_sent_from_one_sender_and_configuration_set() -> None:
         # issue 3810, and aws/aws-sdk-js, issue 3641), and a sender's identity may be its parent domain.
         configuration_set = IDENTITIES.replace("identity/*", "configuration-set/${MailConfigurationSet}")
         assert statement["Resource"] == [{"Fn::Sub": IDENTITIES}, {"Fn::Sub": configuration_set}]
+
+
+def test_roles_that_send_mail_may_disable_tracking_and_not_enable_it() -> None:
+    """SES denies an e-mail that overrides tracking without this permission. A condition on both values holds only for a
+    request that has both (SES Developer Guide, "Using configuration overrides in Amazon SES")."""
+    for name in ROLES:
+        all_of_mail = {s["Sid"]: s for s in statements(name) if "ses:" in json.dumps(s["Action"])}
+        if "SENDER" not in environment(name.removesuffix("Role") + "Function"):
+            assert not all_of_mail, name
+            continue
+        assert set(all_of_mail) == {"SendMail", "DisableTracking"}, name
+        assert all_of_mail["DisableTracking"] == {
+            "Sid": "DisableTracking", "Effect": "Allow", "Action": OVERRIDE_TRACKING, "Resource": "*",
+            "Condition": {
+                "StringEquals": {"ses:OpenTrackingEnabled": "DISABLED", "ses:ClickTrackingEnabled": "DISABLED"}
+            },
+        }, name  # fmt: skip
 
 
 def test_only_roles_that_sign_links_read_the_signing_key() -> None:

@@ -1,4 +1,4 @@
-"""SES: permission to send, the validation of messages, and the links of an account that tracks clicks."""
+"""SES: permissions to send and override tracking, validation of messages, and links when an account tracks clicks."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def _authorize(
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
 ) -> Any:
     """SendEmail is authorized on the sender's identity and the configuration set and, in the sandbox, on the verified
-    identities of the recipients. ses:FromAddress is the sender.
+    identities of the recipients. ses:FromAddress is the sender. An override of tracking is authorized as well.
 
-    Service authorization reference, "Amazon Simple Email Service v2"; aws/aws-sdk-js 3641, GSA/data.gov 3810.
+    Service authorization reference, "Amazon Simple Email Service v2"; aws/aws-sdk-js 3641, GSA/data.gov 3810; SES
+    Developer Guide, "Using configuration overrides in Amazon SES".
     """
     if (method, path.rstrip("/")) != SEND_EMAIL:
         return _authorize_other(method, path, headers, body, query, request_id)
@@ -58,11 +59,16 @@ def _authorize(
     if not ses._production_access_enabled():
         verified = [_verified_identity(address) for address in _recipients(mail)]
         resources += [f"identity/{name}" for name in verified if name]
-    for resource in dict.fromkeys(resources):
-        arn = f"arn:aws:ses:{get_region()}:{get_account_id()}:{resource}"
+    prefix = f"arn:aws:ses:{get_region()}:{get_account_id()}:"
+    checks = [("ses:SendEmail", prefix + name, {"ses:FromAddress": sender}) for name in dict.fromkeys(resources)]
+    tracking = mail.get("ConfigurationOverrides", {}).get("Tracking")
+    if tracking is not None:
+        values = {f"ses:{name}": value for name, value in tracking.items()}
+        checks.append(("ses:ApplyTrackingConfigurationOverrides", "*", values))
+    for action, resource, values in checks:
         denied = app._enforce_data_plane(
-            "sesv2", "ses:SendEmail", headers, query, request_id, resource_arn=arn,
-            service_context={"ses:FromAddress": sender}, named_resource=arn,
+            "sesv2", action, headers, query, request_id, resource_arn=resource, service_context=values,
+            named_resource=resource,
         )  # fmt: skip
         if denied:
             return denied

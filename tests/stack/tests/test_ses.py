@@ -120,6 +120,37 @@ def test_role_is_authorized_on_the_verified_identity(account: Account, ses: Any,
         responses.rejects(user.send_email, "AccessDeniedException", "is not authorized to perform", **mail())
 
 
+def test_override_of_tracking_needs_its_own_permission(account: Account, ses: Any, responses: Responses) -> None:
+    """The caller of a message that overrides tracking is authorized on that, too, on the resource `*`. The values are
+    condition keys.
+
+    Source: SES Developer Guide, "Using configuration overrides in Amazon SES"
+    """
+    send = {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"}
+    disabled = dict.fromkeys(("OpenTrackingEnabled", "ClickTrackingEnabled"), "DISABLED")
+    override = {
+        "Effect": "Allow", "Action": "ses:ApplyTrackingConfigurationOverrides", "Resource": "*",
+        "Condition": {"StringEquals": {f"ses:{name}": value for name, value in disabled.items()}},
+    }  # fmt: skip
+
+    def overriding(**tracking: str) -> dict[str, Any]:
+        return mail(ConfigurationOverrides={"Tracking": tracking})
+
+    account.client_of_user("sesv2", "mail-override", send, override).send_email(**overriding(**disabled))
+    sender = account.client_of_user("sesv2", "mail-no-override", send)
+    sender.send_email(**mail())
+    violations = (
+        (sender, overriding(**disabled)),
+        (account.client_of_user("sesv2", "mail-on-identity", send, {**override, "Resource": identity("*")}),
+         overriding(**disabled)),
+        (account.client_of_user("sesv2", "mail-disable", send, override),
+         overriding(**disabled | {"ClickTrackingEnabled": "ENABLED"})),
+        (account.client_of_user("sesv2", "mail-one", send, override), overriding(ClickTrackingEnabled="DISABLED")),
+    )  # fmt: skip
+    for user, message in violations:
+        responses.rejects(user.send_email, "AccessDeniedException", "is not authorized to perform", **message)
+
+
 def test_missing_configuration_set_is_rejected(ses: Any, responses: Responses) -> None:
     """The configuration set of a message exists.
 
