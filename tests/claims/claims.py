@@ -435,7 +435,7 @@ CLAIMS = [
     ),
     Claim(
         README,
-        "A custom domain must map the API without a path: behind one, launch, history and detail return 404.",
+        "A custom domain must map the API without a path: with one, launch, history and detail return 404.",
         "shared/http/src/routes.rs",
         "path.strip_prefix(PAYMENTS)?.strip_prefix",
         "path.split_once(PAYMENTS)?.1.strip_prefix",
@@ -543,7 +543,7 @@ CLAIMS = [
     ),
     Claim(
         SECURITY,
-        "SES has no resource for disabling its tracking.",
+        "Disabling SES's tracking is allowed on `*`, because that action has no resource.",
         TEMPLATE,
         '"ses:OpenTrackingEnabled": DISABLED, "ses:ClickTrackingEnabled": DISABLED }\n'
         "      Tags: [{ Key: stage, Value: !Ref Stage }]\n  SweepExportsLogGroup:\n",
