@@ -156,7 +156,8 @@ class Tenant:
         return [mail for mail in self.stack.mails() if self.email in (*mail.to, *mail.cc)]
 
     def mail(self) -> Mail:
-        """The only e-mail that its operator received."""
+        """The only e-mail that its operator received. It is awaited, because a failure is mailed after it is stored."""
+        wait_for("an e-mail", self.mails)
         (mail,) = self.mails()
         return mail
 
