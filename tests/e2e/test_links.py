@@ -17,7 +17,7 @@ from interventions import kill
 from payouts import plain_payouts
 from short_links import ready_with_short_link
 from stack import Stack
-from tenant import Tenant, link_in
+from tenant import Tenant, await_quiet, link_in
 from waiting import now, wait_for
 
 LINK_SIGNERS = ("generate-export", "get-export", "resend-email")
@@ -127,6 +127,8 @@ def changed_secret(stack: Stack, secret: str) -> Iterator[None]:
 
 def put_secret(stack: Stack, secret: str) -> None:
     stack.client("secretsmanager").put_secret_value(SecretId=secret_of(stack), SecretString=secret)
+    # An invocation that is killed leaves its job message in flight.
+    await_quiet(stack)
     for crate in LINK_SIGNERS:
         kill(stack, crate)
 

@@ -401,6 +401,7 @@ def test_unexpected_response_fails_the_check(
             method != "GET"
             or response.status != 200
             or not (found.startswith(path) if path != EXPORTS else found == path)
+            or (path.startswith(f"{EXPORTS}/") and response.json()["status"] == "PENDING")
         ):
             return response
         altered.append(url)
