@@ -42,7 +42,7 @@ PRINTED = {
     ("Missing sweeps", 1): r'"reEnqueued":\s*\d+(?s:.*)"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
     ("Sweep errors", 1): r"an export could not be checked(?s:.*)scheduled checks do not name an export",
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
-    ("Generator errors", 1): r"message failed(?s:.*)panicked(?s:.*)Task timed out(?s:.*)signal: killed",
+    ("Generator errors", 1): r"message failed(?s:.*)panicked(?s:.*)timed out(?s:.*)signal: killed(?s:.*)exit status 1",
     ("Server errors", 1): r'"status":"503"(?s:.*)request failed',
     ("Invalid rows", 1): r'"Count": 1',
     ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
@@ -158,7 +158,8 @@ def prepare(stack: Stack) -> list[tuple[str, str]]:
         '{"message":"message failed"}',
         "thread 'main' panicked at",
         "Task timed out after 300.00 s",
-        "signal: killed",
+        "Error: Runtime exited with error: signal: killed",
+        "Error: Runtime exited with error: exit status 1",
     )
     log(stack, "get-export", '{"message":"request failed"}')
     log_to(stack, f"/aws/vendedlogs/http-api/{stack.name}", '{"requestId":"JKJaXmPLvHcESHA=","status":"503"}')
