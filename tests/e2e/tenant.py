@@ -157,8 +157,7 @@ class Tenant:
 
     def mail(self) -> Mail:
         """The only e-mail that its operator received. It is awaited, because a failure is mailed after it is stored."""
-        wait_for("an e-mail", self.mails)
-        (mail,) = self.mails()
+        (mail,) = wait_for("an e-mail", self.mails)
         return mail
 
     def world(self) -> dict[str, Any]:

@@ -42,7 +42,10 @@ PRINTED = {
     ("Missing sweeps", 1): r'"reEnqueued":\s*\d+(?s:.*)"errors":\s*0(?s:.*)^\S+\s+ENABLED$',
     ("Sweep errors", 1): r"an export could not be checked(?s:.*)scheduled checks do not name an export",
     ("Dead letters", 1): r'"Body": .*"tenantId\\": \\"acme\\"',
-    ("Generator errors", 1): r"message failed(?s:.*)panicked(?s:.*)timed out(?s:.*)signal: killed(?s:.*)exit status 1",
+    ("Generator errors", 1): (
+        r"message failed(?s:.*)panicked(?s:.*)Task timed out(?s:.*)"
+        r"Runtime exited(?s:.*)signal: killed(?s:.*)Runtime exited(?s:.*)exit status 1"
+    ),
     ("Server errors", 1): r'"status":"503"(?s:.*)request failed',
     ("Invalid rows", 1): r'"Count": 1',
     ("Revoke an API key", 1): rf'"apiKeys":(?s:.*){LEAVER}(?s:.*)"revokedAt"',
